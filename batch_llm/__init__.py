@@ -1,0 +1,1 @@
+"""batch-llm: LLM calls over thousands to millions of documents."""

@@ -1,0 +1,50 @@
+"""What went wrong, in words that decide what happens next.
+
+    BatchLLMError
+    ├── JobError            a job, source, model or output that cannot work; also a ValueError
+    └── RunStopped          a run ended early for a reason that every further item would meet
+
+An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+FATAL_CATEGORIES = frozenset({"auth", "quota_exhausted"})
+"""Categories that every further item of a run would meet too, so the run ends early."""
+
+
+class BatchLLMError(Exception):
+    """Base of every exception that this package raises for a caller to catch."""
+
+
+class JobError(BatchLLMError, ValueError):
+    """A job that cannot run as it is written: one line that says what, where and what to do."""
+
+
+@dataclass
+class ErrorInfo:
+    """What a classifier makes of an exception.
+
+    Attributes:
+        is_retryable: Whether another attempt can succeed.
+        is_rate_limit: Whether the provider asked to slow down; pauses the whole run.
+        category: `rate_limit`, `quota_exhausted`, `timeout`, `connection`, `server_error`, `auth`, `invalid_request`,
+            `validation`, `content_filter`, `programming` or `unknown`.
+        suggested_wait: Seconds that the provider asked to wait, if it said.
+    """
+
+    is_retryable: bool
+    is_rate_limit: bool = False
+    category: str = "unknown"
+    suggested_wait: float | None = None
+
+
+class ErrorClassifier(ABC):
+    """Turns an exception into an `ErrorInfo`; one classifier serves the engine's retries and Prefect's."""
+
+    @abstractmethod
+    def classify(self, exception: Exception) -> ErrorInfo:
+        """Return what is known of `exception`, without changing it."""

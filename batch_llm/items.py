@@ -1,0 +1,108 @@
+"""What goes into a run and what comes out of it: work items, their results, the batch's totals."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from .errors import ErrorInfo
+from .strategies.base import LLMCallStrategy, TOutput
+
+TInput = TypeVar("TInput")
+TContext = TypeVar("TContext")
+
+
+@dataclass
+class LLMWorkItem(Generic[TInput, TOutput, TContext]):
+    """One item to be answered.
+
+    Attributes:
+        item_id: Unique within a run, not blank.
+        strategy: How the call is made; items may share one instance.
+        prompt: What is sent.
+        context: Passed through to the result, untouched.
+
+    Raises:
+        ValueError: `item_id` is not a string, or blank.
+    """
+
+    item_id: str
+    strategy: LLMCallStrategy[TOutput]
+    prompt: str = ""
+    context: TContext | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.item_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+            raise ValueError(f"item_id is {self.item_id!r}; it must be a string: use str()")
+        if not self.item_id.strip():
+            raise ValueError(f"item_id is {self.item_id!r}; it must not be blank: give every item a name of its own")
+
+
+@dataclass
+class WorkItemResult(Generic[TOutput, TContext]):
+    """What became of one item.
+
+    Attributes:
+        item_id: The item's id.
+        success: Whether there is an output.
+        output: The answer; None on failure.
+        error: What went wrong; None on success.
+        context: The item's context.
+        token_usage: Tokens over every attempt that was billed: `input_tokens`, `output_tokens`, `total_tokens`,
+            `cached_input_tokens`.
+        gemini_safety_ratings: `{category: probability}` by their names, where Gemini gave them.
+        error_info: What the classifier made of the last error; None on success. Its category is `not_attempted` for an
+            item that never started because the run ended early, and `skipped` for one that a middleware dropped.
+        attempts: Calls made for this item, those that ended in a rate limit included.
+        duration_seconds: From the start of the item to its end, waits included.
+    """
+
+    item_id: str
+    success: bool
+    output: TOutput | None = None
+    error: str | None = None
+    context: TContext | None = None
+    token_usage: dict[str, int] = field(default_factory=dict[str, int])
+    gemini_safety_ratings: dict[str, str] | None = None
+    error_info: ErrorInfo | None = field(default=None, kw_only=True)
+    attempts: int = field(default=0, kw_only=True)
+    duration_seconds: float = field(default=0.0, kw_only=True)
+
+
+@dataclass
+class BatchResult(Generic[TOutput, TContext]):
+    """The results of one run, in the order in which the items were added, and their totals.
+
+    Attributes:
+        results: One result an item.
+        total_items: Items in all.
+        succeeded: Items with an output.
+        failed: Items without one.
+        total_input_tokens: Sum over all items, failures included.
+        total_output_tokens: Sum over all items, failures included.
+    """
+
+    results: list[WorkItemResult[TOutput, TContext]]
+    total_items: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    total_input_tokens: int = 0
+    total_output_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.total_items = len(self.results)
+        self.succeeded = sum(result.success for result in self.results)
+        self.failed = self.total_items - self.succeeded
+        self.total_input_tokens = sum(result.token_usage.get("input_tokens", 0) for result in self.results)
+        self.total_output_tokens = sum(result.token_usage.get("output_tokens", 0) for result in self.results)
+
+
+PostProcessorFunc: TypeAlias = Callable[[WorkItemResult[TOutput, TContext]], Awaitable[None] | None]
+"""Called after every item, success or not; a plain function runs in a thread."""
+
+ProgressCallbackFunc: TypeAlias = Callable[[int, int, str], Awaitable[None] | None]
+"""Called after every item with `(completed, total, item_id)`."""
+
+AnyWorkItem: TypeAlias = LLMWorkItem[Any, Any, Any]
+AnyResult: TypeAlias = WorkItemResult[Any, Any]

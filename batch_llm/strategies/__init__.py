@@ -1,0 +1,1 @@
+"""How a call is made; a new provider is a new file here."""

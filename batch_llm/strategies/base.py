@@ -1,0 +1,41 @@
+"""How one LLM call is made: the interface that every provider implements."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+TOutput = TypeVar("TOutput")
+
+
+class LLMCallStrategy(ABC, Generic[TOutput]):
+    """One way to make an LLM call, with whatever clients and caches it needs.
+
+    The engine calls `prepare` once per instance and run, before the first item that needs it, `execute` once per
+    attempt, and `cleanup` once when the run ends, if `prepare` succeeded. An instance may serve many items at once.
+
+    A strategy may also define `dry_run(prompt: str) -> TOutput`; a dry run then answers with that.
+    """
+
+    async def prepare(self) -> None:
+        """Create what the calls need. A failure fails the attempt; the next attempt tries again."""
+
+    @abstractmethod
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
+        """Make one call.
+
+        Args:
+            prompt: What to send.
+            attempt: Which attempt of this item it is: 1, 2, 3, ...
+            timeout: Seconds until the engine cancels this call.
+
+        Returns:
+            The output and its token usage: `input_tokens`, `output_tokens`, `total_tokens`, and
+            `cached_input_tokens` where the provider tells.
+
+        Raises:
+            Exception: Anything; the error classifier decides whether there is another attempt.
+        """
+
+    async def cleanup(self) -> None:
+        """Give back what `prepare` created."""
