@@ -1,0 +1,24 @@
+"""The flow `batch-llm`: plan, shards, publish. Every deployment in `deployments/prefect.yaml` is a preset of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob
+from batch_llm.prefect import bad_input, final_state, parameters_of, run_batch, run_name
+
+
+# Parameters are checked by the job itself: its errors are one line that says what to do.
+@flow(name="batch-llm", flow_run_name=run_name, validate_parameters=False)
+@parameters_of(BatchJob)
+def batch(**parameters: Any) -> State[Any]:
+    """Answer a prompt for each row of a source with a language model."""
+    try:
+        job = BatchJob.parse(parameters)
+        return final_state(job, run_batch(job))
+    except JobError as error:
+        return bad_input(error)
