@@ -1,0 +1,64 @@
+"""How a run went, out of its ledger: speed, latency, an example of each kind of failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .folder import RunFolder
+from .ledger import ledger_query
+from .tables import open_tables
+
+
+@dataclass(frozen=True, slots=True)
+class RunStats:
+    """Figures of the calls that one run made; items reused from earlier runs do not count.
+
+    Attributes:
+        folder: The run's folder.
+        items_per_second: From the first answer's start to the last one's end.
+        p50_seconds: Median time of an item, waits and retries included.
+        p95_seconds: 95 % of the items took no longer.
+        p99_seconds: 99 % of the items took no longer.
+        calls_per_item: 1.0 where nothing was tried twice.
+        slowest: Item, seconds and attempts of the slowest items.
+        examples: One error text for each category of failures.
+    """
+
+    folder: str
+    items_per_second: float = 0.0
+    p50_seconds: float = 0.0
+    p95_seconds: float = 0.0
+    p99_seconds: float = 0.0
+    calls_per_item: float = 0.0
+    slowest: list[tuple[str, float, int]] = field(default_factory=list[tuple[str, float, int]])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+
+
+_FIGURES = """
+    SELECT count(*) / greatest(epoch(max(ended) - min(ended - to_milliseconds(CAST(seconds * 1000 AS BIGINT)))), 0.001),
+           quantile_cont(seconds, [0.5, 0.95, 0.99]), avg(attempts)
+    FROM (SELECT *, CAST(finished_at AS TIMESTAMPTZ) AS ended FROM calls)
+"""
+_SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds DESC, id LIMIT 5"
+_EXAMPLES = """
+    SELECT category, arg_max(error, finished_at) FROM records
+    WHERE status <> 'succeeded' AND category IS NOT NULL AND error IS NOT NULL GROUP BY category
+"""
+
+
+def run_stats(folder: str) -> RunStats:
+    """Return the figures of a run from what its ledger has so far."""
+    with open_tables() as tables:
+        # A table, not a view: the files are parsed once.
+        records = ledger_query(RunFolder(Path(folder)).ledger / "*.jsonl")
+        wanted = "id, status, attempts, seconds, category, left(error, 500) AS error, finished_at"
+        tables.execute(f"CREATE TEMP TABLE records AS SELECT {wanted} FROM ({records})")
+        tables.execute("CREATE TEMP VIEW calls AS SELECT * FROM records WHERE attempts > 0")
+        examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
+        figures = tables.execute(_FIGURES).fetchone()
+        if figures is None or figures[1] is None:
+            return RunStats(folder, examples=examples)
+        rate, (median, p95, p99), calls = figures
+        slowest = [(str(item), float(took), int(tries)) for item, took, tries in tables.execute(_SLOWEST).fetchall()]
+        return RunStats(folder, rate, median, p95, p99, calls, slowest, examples)

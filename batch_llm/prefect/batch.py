@@ -1,0 +1,201 @@
+"""A batch inside a flow: the tasks in their order, the run's state at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture, wait
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from batch_llm.errors import BatchLLMError, JobError
+from batch_llm.jobs import BatchJob, Plan, RunFolder, ShardOutcome, Summary, read_progress, run_folder
+from . import tasks
+from .events import RunEvents
+from .retries import ShardUnfinished, retry_options
+from .sentences import run_sentence
+
+PROGRESS_SECONDS = 2.0
+"""Between two writes of the progress artifact."""
+
+
+def run_name() -> str:
+    """Return the flow run's name: the job's, and when it was due."""
+    due = flow_run.scheduled_start_time
+    return f"{flow_run.parameters.get('name', 'batch')} {due:%Y-%m-%d %H:%M}"
+
+
+def run_batch(
+    job: BatchJob | None = None,
+    *,
+    items: Iterable[Mapping[str, Any]] | None = None,
+    strategy: tasks.StrategyFactory | None = None,
+    **settings: Any,
+) -> Summary:
+    """Run a batch inside the current flow: plan, shards, publish.
+
+    Shards run one after another, so that `config.max_workers` is what is in flight in all and one pause holds for the
+    whole run.
+
+    Args:
+        job: What to do; or give its fields as `settings`.
+        items: Rows, instead of the job's source.
+        strategy: Makes the strategy, once a shard and where the shard runs, instead of the job's model. Its name is
+            part of what an answer is remembered under.
+        **settings: Fields of a `BatchJob`.
+
+    Returns:
+        The run's totals; the answers are in the output file.
+
+    Raises:
+        JobError: The job cannot run as it is written; nothing was paid for.
+        BatchLLMError: There is no flow around this call.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise BatchLLMError("run_batch was called outside of a flow: call it inside a function with @flow")
+    run_id = str(context.flow_run.id)
+    job = _with_items(job, settings, items, run_id)
+    planned = _plan(job, run_id, strategy)
+    events = RunEvents(run_id, job.name)
+    events.emit("run.started", {"source": job.source, "model": job.model, "total": planned.total})
+    stopped = _run_shards(job, planned, events, strategy)
+    summary = tasks.publish(job, planned, stopped)
+    _tell(job, summary, events)
+    return summary
+
+
+def _with_items(
+    job: BatchJob | None, settings: dict[str, Any], items: Iterable[Mapping[str, Any]] | None, run_id: str
+) -> BatchJob:
+    if items is None:
+        return job or BatchJob.parse(settings)
+    job = job or BatchJob.parse({"source": "items", **settings})
+    path = run_folder(job, run_id).path / "source.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(dict(item), ensure_ascii=False, default=str) + "\n" for item in items)
+    return job.model_copy(update={"source": str(path)})
+
+
+def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None) -> Plan:
+    state: State[Any] = tasks.plan(job, run_id, strategy, return_state=True)
+    found: Any = state.result(raise_on_failure=False)
+    if isinstance(found, JobError):
+        raise JobError(str(found))  # not the task's own, which would bring the task's traceback with it
+    if isinstance(found, BaseException):
+        raise found
+    planned: Plan = found
+    for note in planned.notes:
+        get_run_logger().info("%s", note)
+    return planned
+
+
+def _run_shards(
+    job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None
+) -> str:
+    """Run one shard after another; return why the run stopped early, or nothing."""
+    run_shard = tasks.run_shard.with_options(**retry_options(job.shard_retry))
+    with_progress = _Progress(job, planned)
+    for shard in planned.shards:
+        if RunFolder(Path(planned.folder)).stop.exists():
+            break
+        future = run_shard.submit(job, planned.folder, shard, events, strategy)
+        with_progress.until(future)
+        reason = _reason_to_stop(future.result(raise_on_failure=False))
+        if reason:
+            return reason
+    return _asked_to_stop(planned)
+
+
+def _reason_to_stop(result: Any) -> str:
+    match result:
+        case ShardUnfinished(outcome=ShardOutcome(unfinished_text=text)):
+            return text
+        case JobError():
+            return str(result)
+        case BaseException():
+            raise result
+        case _:
+            return ""
+
+
+def _asked_to_stop(planned: Plan) -> str:
+    try:
+        return str(json.loads(RunFolder(Path(planned.folder)).stop.read_text())["reason"])
+    except FileNotFoundError:
+        return ""
+
+
+class _Progress:
+    """The progress artifact of a run, written only when it moved."""
+
+    def __init__(self, job: BatchJob, planned: Plan) -> None:
+        self._folder = planned.folder
+        self._shown = self._percent()
+        self._artifact = create_progress_artifact(
+            self._shown, key=f"batch-llm-{job.name}-progress", description=f"Items of {job.name} that are done"
+        )
+
+    def until(self, future: PrefectFuture[Any]) -> None:
+        """Show how far the run is until `future` is done."""
+        while wait([future], timeout=PROGRESS_SECONDS).not_done:
+            self._show()
+        self._show()
+
+    def _show(self) -> None:
+        percent = self._percent()
+        if percent != self._shown:
+            self._shown = percent
+            update_progress_artifact(self._artifact, percent)
+
+    def _percent(self) -> float:
+        progress = read_progress(self._folder)
+        return round(100 * progress.done / max(1, progress.total), 1)
+
+
+def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:
+    outcome = "stopped" if summary.stopped else "failed" if _too_many_failed(job, summary) else "completed"
+    totals = {
+        "message": run_sentence(summary),
+        "total_items": summary.total_items,
+        "succeeded": summary.succeeded,
+        "failed": summary.failed,
+        "reused": summary.reused,
+        "not_attempted": summary.not_attempted,
+        "total_input_tokens": summary.total_input_tokens,
+        "total_output_tokens": summary.total_output_tokens,
+        "cost_usd": summary.cost_usd,
+        "seconds": round(summary.seconds, 1),
+        "output": summary.output,
+        "failures": summary.failures,
+    }
+    events.emit(f"run.{outcome}", totals)
+
+
+def final_state(job: BatchJob, summary: Summary) -> State[Any]:
+    """Return the flow run's last state, with a message of one sentence."""
+    message = run_sentence(summary)
+    if summary.stopped and RunFolder(run_folder(job, flow_run.id).path).stop.exists():
+        return Cancelled(message=message)
+    if summary.stopped or summary.not_attempted:
+        return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")
+    if _too_many_failed(job, summary):
+        return Failed(message=f"{message}: more than failure_threshold={job.failure_threshold:g} allows")
+    return Completed(message=message)
+
+
+def bad_input(error: JobError) -> State[Any]:
+    """Return the state of a flow run that could not begin."""
+    return Failed(message=str(error))
+
+
+def _too_many_failed(job: BatchJob, summary: Summary) -> bool:
+    return summary.failed > job.failure_threshold * summary.total_items

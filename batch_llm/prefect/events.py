@@ -1,0 +1,46 @@
+"""Prefect events of one run: their names, whom they are about, and how large they may be.
+
+    batch-llm.run.started          source, model, total, reused, shards
+    batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, left_out
+    batch-llm.item.failed          item_id, category, error, attempts, left_out
+    batch-llm.rate-limit.hit       shard, pause_seconds
+    batch-llm.run.completed        the run's totals; also as batch-llm.run.failed and batch-llm.run.stopped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.events import emit_event
+
+MOST_TEXT = 500
+"""Characters of a text in a payload: Prefect drops oversized events without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvents:
+    """Emits events that stand on the flow run's timeline and in the event feed.
+
+    Attributes:
+        flow_run_id: Id of the Prefect flow run.
+        name: The job's name.
+    """
+
+    flow_run_id: str
+    name: str
+
+    def emit(self, event: str, payload: dict[str, Any]) -> None:
+        """Hand `batch-llm.<event>` to Prefect's own sender, and return at once."""
+        emit_event(
+            event=f"batch-llm.{event}",
+            resource={"prefect.resource.id": f"batch-llm.run.{self.flow_run_id}", "prefect.resource.name": self.name},
+            related=[
+                {"prefect.resource.id": f"prefect.flow-run.{self.flow_run_id}", "prefect.resource.role": "flow-run"}
+            ],
+            payload={key: _cut(value) for key, value in payload.items()},
+        )
+
+
+def _cut(value: Any) -> Any:
+    return f"{value[:MOST_TEXT]}…" if isinstance(value, str) and len(value) > MOST_TEXT else value

@@ -1,0 +1,50 @@
+"""What happened, in one sentence for a person who has ten seconds."""
+
+from __future__ import annotations
+
+from batch_llm.jobs import ShardOutcome, Summary
+
+
+def money(cost_usd: float | None) -> str:
+    """Return a cost as people write it; a price that is not known is never shown as zero."""
+    if cost_usd is None:
+        return "unpriced"
+    return f"${cost_usd:,.2f}" if cost_usd == 0 or cost_usd >= 0.01 else f"${cost_usd:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def failures(categories: dict[str, int]) -> str:
+    """Return failures by category, most frequent first."""
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(categories.items(), key=lambda pair: -pair[1]))
+
+
+def shard_sentence(outcome: ShardOutcome) -> str:
+    """Return what became of a shard."""
+    parts = [f"{outcome.succeeded:,} answered"]
+    if outcome.failed:
+        parts.append(f"{outcome.failed:,} failed ({failures(outcome.categories)})")
+    if outcome.not_attempted:
+        parts.append(f"{outcome.not_attempted:,} not attempted")
+    return ", ".join(parts)
+
+
+def run_sentence(summary: Summary) -> str:
+    """Return what became of a run."""
+    parts = [f"{summary.succeeded:,} of {summary.total_items:,} answered"]
+    if summary.reused:
+        parts.append(f"{summary.reused:,} of them reused")
+    if summary.failed:
+        parts.append(f"{summary.failed:,} failed ({failures(summary.categories)})")
+    if summary.not_attempted:
+        parts.append(f"{summary.not_attempted:,} not attempted")
+    parts += [money(summary.cost_usd), duration(summary.seconds)]
+    sentence = ", ".join(parts)
+    return f"{sentence}. Stopped: {summary.stopped}" if summary.stopped else sentence

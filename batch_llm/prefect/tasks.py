@@ -1,0 +1,91 @@
+"""The tasks of a run. What crosses their boundaries is small and plain: a job, a shard's reference, counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.states import Completed, Failed
+
+from batch_llm import jobs
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Summary
+from batch_llm.strategies.base import LLMCallStrategy
+from .artifacts import publish_report, publish_results
+from .events import RunEvents
+from .observer import PrefectObserver
+from .retries import ShardUnfinished
+from .sentences import shard_sentence
+
+StrategyFactory = Callable[[], LLMCallStrategy[Any]]
+
+
+def strategy_name(strategy: StrategyFactory | None) -> str:
+    """Return the name under which the answers of a strategy of the caller's are remembered."""
+    return f"{strategy.__module__}.{strategy.__qualname__}" if strategy else ""
+
+
+@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
+def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None) -> State[Any]:
+    """Read the source once and write what is to be answered into shard files."""
+    try:
+        planned = jobs.plan(job, run_id, strategy=strategy_name(strategy))
+    except JobError as error:
+        return Failed(message=str(error), data=error)
+    return Completed(message=f"{planned.total:,} items, {len(planned.shards):,} shards", data=planned)
+
+
+@task(name="shard", task_run_name="items {shard.first:,}-{shard.last:,}", cache_policy=NO_CACHE)
+def run_shard(
+    job: BatchJob, folder: str, shard: ShardRef, events: RunEvents, strategy: StrategyFactory | None = None
+) -> State[Any]:
+    """Answer what is missing of one shard; the state carries a `ShardOutcome`, or a `ShardUnfinished` with one.
+
+    States are returned, not raised: a provider's outage is no bug, and its log needs no traceback.
+    """
+    observer = PrefectObserver(events, shard)
+    try:
+        outcome = asyncio.run(jobs.run_shard(job, folder, shard, observers=[observer], strategy=strategy))
+    except JobError as error:
+        return Failed(message=str(error), data=error)
+    _tell(outcome, shard, events, observer.left_out)
+    if outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try()):
+        return Failed(message=outcome.unfinished_text, data=ShardUnfinished(outcome))
+    return Completed(message=shard_sentence(outcome), data=outcome)
+
+
+def _tell(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
+    if context := TaskRunContext.get():
+        # Prefect records a task run from what its engine sends; a name that is set through the API is overwritten.
+        context.task_run.name = f"items {shard.first:,}-{shard.last:,}: {shard_sentence(outcome)}"
+    events.emit(
+        "shard.completed",
+        {
+            "shard": shard.index,
+            "first": shard.first,
+            "last": shard.last,
+            "succeeded": outcome.succeeded,
+            "failed": outcome.failed,
+            "not_attempted": outcome.not_attempted,
+            "left_out": left_out,
+        },
+    )
+
+
+def _is_last_try() -> bool:
+    context = TaskRunContext.get()
+    return context is None or context.task_run.run_count > context.task.retries
+
+
+@task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
+def publish(job: BatchJob, planned: Plan, stopped: str = "") -> Summary:
+    """Merge the ledger into the output, and persist the `BatchResult` and the run's metrics as artifacts."""
+    summary = jobs.merge(job, planned, stopped=stopped)
+    publish_results(job, planned.folder, summary)
+    publish_report(job, planned.folder, summary)
+    return summary

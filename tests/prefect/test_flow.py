@@ -1,0 +1,200 @@
+"""The flow `batch-llm` over real HTTP: what a run leaves in the files, the UI and the event feed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.prefect_server import eventually, rows
+from tests.providers.servers import OK, Call, OpenAIServer, Reply
+
+pytestmark = pytest.mark.prefect
+
+SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+        yield server
+
+
+@pytest.fixture
+def run(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the flow in this process, in a folder with 12 documents; returns its last state."""
+    from tests.prefect.flow_file import load_flow
+
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    docs = [{"id": f"d{number}", "text": f"document {number}"} for number in range(1, 13)]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
+    flow = load_flow()
+
+    def call(**parameters: Any) -> Any:
+        defaults: dict[str, Any] = {
+            "name": "trial",
+            "source": "docs.jsonl",
+            "output": "out.jsonl",
+            "prompt": "Summarize {text}",
+            "model": "openai-chat:gpt-4.1-mini",
+            "output_schema": SCHEMA,
+            "config": {"max_workers": 3, "retry": {"max_attempts": 1}},
+            "shard_retry": {"max_attempts": 1},
+        }
+        return flow(**(defaults | parameters), return_state=True)
+
+    return call
+
+
+def api(path: str, body: dict[str, Any]) -> Any:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client._client.post(path, json=body).json()  # pyright: ignore[reportPrivateUsage]  the plainest way
+
+
+def task_runs(state: Any) -> list[dict[str, Any]]:
+    runs = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
+    return api("/task_runs/filter", {**runs, "limit": 50, "sort": "EXPECTED_START_TIME_ASC"})
+
+
+def artifacts(state: Any) -> dict[str, dict[str, Any]]:
+    only = {"artifacts": {"flow_run_id": {"any_": [str(state.state_details.flow_run_id)]}}}
+    return {artifact["key"]: artifact for artifact in api("/artifacts/filter", {**only, "limit": 50})}
+
+
+def events(state: Any) -> list[dict[str, Any]]:
+    resource = f"batch-llm.run.{state.state_details.flow_run_id}"
+    return api("/events/filter", {"filter": {"resource": {"id": [resource]}}, "limit": 50})["events"]
+
+
+def test_a_run_answers_every_item_and_tells_so(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    """Output, state, task runs, artifacts and events tell the same story."""
+    state = run(shard_size=5)
+    assert state.is_completed()
+    assert state.message.startswith("12 of 12 answered, $0.0")
+    assert provider.requests == 12
+    output = rows(tmp_path / "out.jsonl")
+    assert [row["id"] for row in output] == [f"d{number}" for number in range(1, 13)]
+    assert all(row["status"] == "succeeded" and row["title"] and row["attempts"] == 1 for row in output)
+    assert sum(row["input_tokens"] for row in output) == provider.input_tokens
+    assert not (tmp_path / "out.failures.jsonl").exists()
+
+    wanted = {
+        "plan",
+        "items 1-5: 5 answered",
+        "items 6-10: 5 answered",
+        "items 11-12: 2 answered",
+        "publish",
+    }
+    eventually(lambda: {task["name"] for task in task_runs(state) if task["state_type"] == "COMPLETED"} == wanted)
+    found = artifacts(state)
+    table = json.loads(found["batch-llm-trial-results"]["data"])
+    assert [row["item"] for row in table] == [row["id"] for row in output]
+    assert "| answered | 12 |" in found["batch-llm-trial-report"]["data"]
+    assert found["batch-llm-trial-progress"]["data"] == 100
+    names = ["batch-llm.run.started", *["batch-llm.shard.completed"] * 3, "batch-llm.run.completed"]
+    heard = eventually(lambda: (found := events(state)) if len(found := events(state)) == len(names) else None)
+    assert sorted(event["event"] for event in heard) == sorted(names)
+    flow_run = f"prefect.flow-run.{state.state_details.flow_run_id}"
+    assert all(flow_run in {related["prefect.resource.id"] for related in event["related"]} for event in heard)
+
+
+def test_a_second_night_pays_for_nothing(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    run()
+    state = run()
+    assert provider.requests == 12
+    assert "12 of 12 answered, 12 of them reused" in state.message
+    assert len(rows(tmp_path / "out.jsonl")) == 12
+
+
+def test_one_item_that_fails_fails_alone(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    """The run completes under the threshold; the failure stands first in the table and in a file of its own."""
+    provider.rule = lambda call: OpenAIServer.too_long() if "document 7" in call.prompt else None
+    state = run()
+    assert state.is_completed()
+    assert "11 of 12 answered, 1 failed (1 invalid_request)" in state.message
+    (failure,) = rows(tmp_path / "out.failures.jsonl")
+    assert (failure["id"], failure["error_category"], failure["text"]) == ("d7", "invalid_request", "document 7")
+    table = json.loads(artifacts(state)["batch-llm-trial-results"]["data"])
+    assert (table[0]["item"], table[0]["status"]) == ("d7", "invalid_request")
+    assert eventually(lambda: [event for event in events(state) if event["event"] == "batch-llm.item.failed"])
+
+
+def test_too_many_failures_fail_the_run_and_keep_the_answers(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    provider.rule = lambda call: OpenAIServer.too_long() if call.prompt.endswith(("7", "8")) else None
+    state = run(failure_threshold=0.1)
+    assert state.is_failed()
+    assert "failure_threshold=0.1" in state.message
+    assert [row["status"] for row in rows(tmp_path / "out.jsonl")].count("succeeded") == 10
+
+
+def test_prefect_retries_a_shard_for_what_it_is_missing(run: Any, provider: OpenAIServer) -> None:
+    """Three documents meet an outage in the first try; the second try calls these three alone."""
+    down = {"Summarize document 2", "Summarize document 5", "Summarize document 9"}
+
+    def outage(call: Call) -> Reply | None:
+        return OpenAIServer.overloaded() if call.prompt in down and provider.prompts[call.prompt] == 1 else OK
+
+    provider.rule = outage
+    state = run(shard_retry={"max_attempts": 3, "initial_wait": 0.1, "max_wait": 0.2})
+    assert state.is_completed()
+    assert state.message.startswith("12 of 12 answered")
+    assert {prompt for prompt, count in provider.prompts.items() if count == 2} == down
+    assert provider.requests == 15
+    (shard,) = eventually(lambda: [task for task in task_runs(state) if task["name"] == "items 1-12: 12 answered"])
+    assert shard["run_count"] == 2
+
+
+def test_after_the_last_try_the_shard_returns_what_it_has(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    provider.rule = lambda call: OpenAIServer.overloaded() if call.prompt.endswith(" 3") else None
+    state = run(shard_retry={"max_attempts": 2, "initial_wait": 0.1, "max_wait": 0.1})
+    assert state.is_completed()
+    assert "11 of 12 answered, 1 failed (1 server_error)" in state.message
+    assert provider.requests == 13
+    assert len(rows(tmp_path / "out.jsonl")) == 12
+
+
+def test_a_bad_key_stops_the_run_at_once(
+    run: Any, provider: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No retry by Prefect, no call for the shards that follow; the message says what to do."""
+    monkeypatch.setenv("OPENAI_API_KEY", "bad-key")
+    state = run(shard_size=4, shard_retry={"max_attempts": 5, "initial_wait": 0.1, "max_wait": 0.1})
+    assert state.is_failed()
+    assert "auth" in state.message
+    assert "not attempted" in state.message
+    assert "was answered is not paid again" in state.message
+    assert provider.requests <= 3, "at most one call a worker"
+    assert "bad-key" not in json.dumps([artifacts(state), events(state), rows(tmp_path / "out.jsonl")])
+
+    monkeypatch.setenv("OPENAI_API_KEY", "a-good-key")
+    assert run(shard_size=4).message.startswith("12 of 12 answered")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"source": "none.csv"}, ["none.csv", "does not exist"]),
+        ({"prompt": "{body}"}, ["body", "id, text"]),
+        ({"model": "nobody:gpt"}, ["nobody"]),
+        ({"shard_size": 0}, ["shard_size", "1"]),
+        ({"config": {"max_worker": 3}}, ["max_workers"]),
+        ({"output": "out.xlsx"}, ["out.xlsx", ".parquet"]),
+        ({"output_schema": {"type": "string"}}, ["output_schema"]),
+        ({"failure_threshold": 2}, ["failure_threshold"]),
+    ],
+)
+def test_bad_input_is_one_line_in_the_runs_state(
+    run: Any, provider: OpenAIServer, wrong: dict[str, Any], words: list[str]
+) -> None:
+    state = run(**wrong)
+    assert state.is_failed()
+    assert "\n" not in state.message
+    assert all(word in state.message for word in words), state.message
+    assert provider.requests == 0

@@ -1,0 +1,35 @@
+"""The flow's form in the UI is the job's fields: their titles, descriptions, defaults and rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batch_llm.jobs import BatchJob
+from tests.prefect.flow_file import load_flow
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    return load_flow().parameters.model_dump()
+
+
+def test_every_field_of_a_job_is_a_parameter(schema: dict[str, Any]) -> None:
+    assert set(schema["properties"]) == set(BatchJob.model_fields)
+
+
+def test_required_are_the_fields_without_a_default(schema: dict[str, Any]) -> None:
+    assert set(schema["required"]) == {name for name, field in BatchJob.model_fields.items() if field.is_required()}
+
+
+@pytest.mark.parametrize("name", list(BatchJob.model_fields))
+def test_a_parameter_shows_the_fields_title_and_description(schema: dict[str, Any], name: str) -> None:
+    field = BatchJob.model_fields[name]
+    assert schema["properties"][name]["title"] == field.title
+    assert schema["properties"][name]["description"] == field.description
+
+
+def test_rules_of_a_field_are_rules_of_the_form(schema: dict[str, Any]) -> None:
+    assert schema["properties"]["shard_size"]["minimum"] == 1
+    assert schema["properties"]["failure_threshold"]["maximum"] == 1

@@ -1,0 +1,81 @@
+"""One real Prefect server for all tests of a session that need one; pytest loads this as a plugin.
+
+Tests that use it carry `pytestmark = pytest.mark.prefect`: they run one after another on one worker of xdist, for the
+server takes 11 to 30 seconds to come up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+START_SECONDS = 120
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "prefect: needs the session's Prefect server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("prefect"):
+            item.add_marker(pytest.mark.xdist_group("prefect"))
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API address of a Prefect server with an empty database."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    try:
+        eventually(lambda: healthy(url), seconds=START_SECONDS)
+        os.environ.update(PREFECT_API_URL=url, PREFECT_HOME=str(home), DO_NOT_TRACK="1")
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
+            yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def healthy(url: str) -> bool:
+    """Whether a Prefect API answers."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def eventually(probe: Callable[[], T], *, seconds: float = 30) -> T:
+    """Ask until the answer is true; fail when it is not within the time. For what another process does."""
+    end = time.monotonic() + seconds
+    while not (found := probe()):
+        if time.monotonic() > end:
+            raise AssertionError(f"nothing came of it within {seconds} s: {probe}")
+        time.sleep(0.1)
+    return found
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON lines file."""
+    import json
+
+    return [json.loads(line) for line in path.read_text().splitlines()]
