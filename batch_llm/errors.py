@@ -2,7 +2,8 @@
 
     BatchLLMError
     ├── JobError            a job, source, model or output that cannot work; also a ValueError
-    └── RunStopped          a run ended early for a reason that every further item would meet
+    ├── RunStopped          a run ended early for a reason that every further item would meet
+    └── CallFailed          raised by a strategy: a failed call that was billed all the same
 
 An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
 """
@@ -22,6 +23,26 @@ class BatchLLMError(Exception):
 
 class JobError(BatchLLMError, ValueError):
     """A job that cannot run as it is written: one line that says what, where and what to do."""
+
+
+class CallFailed(BatchLLMError):
+    """A call that failed, and the tokens that it cost: `raise CallFailed(error, usage) from error`.
+
+    The engine counts the tokens and goes on with `error` as if the strategy had raised that itself; classifiers,
+    middleware and results see nothing of the wrapper.
+
+    Attributes:
+        error: What went wrong.
+        token_usage: What was billed; a `TokenUsage` may carry safety ratings too.
+    """
+
+    def __init__(self, error: Exception, token_usage: dict[str, int]) -> None:
+        super().__init__(error, token_usage)
+        self.error = error
+        self.token_usage = token_usage
+
+    def __str__(self) -> str:
+        return str(self.error)
 
 
 @dataclass

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 TOutput = TypeVar("TOutput")
+
+
+class TokenUsage(dict[str, int]):
+    """Token counts that carry what else a provider said of the answer; a plain dict serves where there is nothing.
+
+    Attributes:
+        safety_ratings: `{category: probability}` by their names; becomes `WorkItemResult.gemini_safety_ratings`.
+    """
+
+    def __init__(self, counts: Mapping[str, int], *, safety_ratings: Mapping[str, str] | None = None) -> None:
+        super().__init__(counts)
+        self.safety_ratings = dict(safety_ratings) if safety_ratings is not None else None
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):
@@ -31,9 +44,10 @@ class LLMCallStrategy(ABC, Generic[TOutput]):
 
         Returns:
             The output and its token usage: `input_tokens`, `output_tokens`, `total_tokens`, and
-            `cached_input_tokens` where the provider tells.
+            `cached_input_tokens` where the provider tells. A `TokenUsage` carries safety ratings too.
 
         Raises:
+            CallFailed: The call failed but was billed: `raise CallFailed(error, token_usage) from error`.
             Exception: Anything; the error classifier decides whether there is another attempt.
         """
 
