@@ -2,8 +2,9 @@
 
     BatchLLMError
     ├── JobError            a job, source, model or output that cannot work; also a ValueError
-    ├── RunStopped          a run ended early for a reason that every further item would meet
-    └── CallFailed          raised by a strategy: a failed call that was billed all the same
+    ├── CallFailed          raised by a strategy: a failed call that was billed all the same
+    ├── AttemptTimedOut     what a classifier sees of a call that took longer than `timeout_per_item`; a TimeoutError
+    └── CallCancelled       what a classifier sees of a call that was cancelled from within, not by the run
 
 An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
 """
@@ -43,6 +44,14 @@ class CallFailed(BatchLLMError):
 
     def __str__(self) -> str:
         return str(self.error)
+
+
+class AttemptTimedOut(BatchLLMError, TimeoutError):
+    """A call did not end within `ProcessorConfig.timeout_per_item`; a provider's own timeout is another type."""
+
+
+class CallCancelled(BatchLLMError):
+    """A strategy's call ended in a `CancelledError` although nobody cancelled the run."""
 
 
 @dataclass

@@ -1,0 +1,248 @@
+"""One item: its hooks, and its attempts.
+
+waiting ──gate opens──> calling ──answer─────────────────────> succeeded
+   ^                       │
+   │                     error ──decide()──> Fail ───────────> failed, and with a fatal category the run stops
+   │                                   ├───> Retry(wait) ───┐
+   │                                   └───> CoolDown ──────┤  (no tries left: failed at once)
+   └────────────────── rested, or the gate reopens ─────────┘
+
+waiting, resting ──the run stops──> failed with the last error, or not attempted where there was no call yet
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import random
+from typing import Any
+
+from . import _cancellation
+from ._gate import Gate
+from ._hooks import Hooks
+from ._lifetimes import Lifetimes
+from ._policy import CoolDown, Fail, Retry, decide, seconds
+from .config import ProcessorConfig
+from .errors import AttemptTimedOut, BatchLLMError, CallCancelled, CallFailed, ErrorClassifier, ErrorInfo
+from .items import AnyResult, AnyWorkItem, WorkItemResult
+from .observers.base import ProcessingEvent
+from .rate_limit import RateLimitStrategy
+from .strategies.base import LLMCallStrategy, TokenUsage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Tries:
+    """What one item has been through so far."""
+
+    attempt: int = 1
+    calls: int = 0
+    limited: int = 0
+    tokens: dict[str, int] = field(default_factory=dict[str, int])
+    ratings: dict[str, str] | None = None
+    error: Exception | None = None
+    info: ErrorInfo | None = None
+
+    def bill(self, usage: dict[str, int]) -> None:
+        """Add what a call cost; counts that are no whole numbers are left out, as a sum must not break on them."""
+        for key, count in usage.items():
+            if type(count) is int:
+                self.tokens[key] = self.tokens.get(key, 0) + count
+        if isinstance(usage, TokenUsage) and usage.safety_ratings is not None:
+            self.ratings = usage.safety_ratings
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What every item of a run meets on its way: `run(item)` is that way.
+
+    Attributes:
+        stop: Ends the run early, for the reason given.
+    """
+
+    config: ProcessorConfig
+    classifier: ErrorClassifier
+    rate_limits: RateLimitStrategy
+    gate: Gate
+    lifetimes: Lifetimes
+    hooks: Hooks
+    stop: Callable[[ErrorInfo], None]
+
+    async def run(self, item: AnyWorkItem) -> AnyResult:
+        """Return the item's result; what its strategy or its hooks raise ends the item, never the run."""
+        if self.gate.stopped:
+            return _result(item, _Tries())
+        started = asyncio.get_running_loop().time()
+        if self.hooks.observed:
+            self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.item_id})
+        changed = await self.hooks.before(item)
+        result = _skipped(item) if changed is None else await self._attempt(changed)
+        result = await self.hooks.after(changed or item, result)
+        result.duration_seconds = asyncio.get_running_loop().time() - started
+        return result
+
+    async def _attempt(self, item: AnyWorkItem) -> AnyResult:
+        tries = _Tries()
+        while (started := await self.gate.enter()) is not None:
+            try:
+                if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
+                    await self._prepare(item.strategy)
+                    continue  # back to the gate, which may have closed meanwhile
+                output = await self._call(item, tries)
+            except Exception as error:
+                if not await self._try_again(item, tries, error, started):
+                    break
+            else:
+                self.gate.succeeded(started)
+                return _result(item, tries, output)
+        if tries.error is not None:
+            await self.hooks.failed(item, tries.error)
+        return _result(item, tries)
+
+    async def _try_again(self, item: AnyWorkItem, tries: _Tries, error: Exception, started: float) -> bool:
+        """Do what the policy says of a failed try, waits included; False to give the item up."""
+        info = self._note(item, tries, error)
+        match decide(info, attempt=tries.attempt, limited=tries.limited, config=self.config, draw=random()):
+            case Retry(wait):
+                data = {"item_id": item.item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
+                self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
+                tries.attempt += 1
+                await self.gate.rest(wait)
+                return True
+            case CoolDown(again):
+                tries.limited += 1
+                if self.gate.begin(started):
+                    await self._cool_down(item, info)
+                return again
+            case Fail(fatal):
+                if fatal:
+                    self.stop(info)
+                return False
+
+    async def _cool_down(self, item: AnyWorkItem, info: ErrorInfo) -> None:
+        pause = self.config.rate_limit.cooldown_seconds
+        try:
+            async with asyncio.timeout(self.config.timeout_per_item):
+                pause = seconds(await self.rate_limits.handle_rate_limit(info, self.gate.episodes), default=pause)
+        except (Exception, asyncio.CancelledError):
+            if _cancellation.is_requested():
+                raise
+            logger.warning("%s raised; the run pauses for %s s", type(self.rate_limits).__name__, pause, exc_info=True)
+        finally:  # also when cancelled here: a gate that nobody reopens would hold everybody for ever
+            self.gate.pause(asyncio.get_running_loop().time() + pause)
+        logger.info("Item %s met a rate limit: no call starts for %.1f s", item.item_id, pause)
+        self.hooks.emit(ProcessingEvent.RATE_LIMIT_HIT, {"item_id": item.item_id, "pause": pause})
+
+    async def _prepare(self, strategy: LLMCallStrategy[Any]) -> None:
+        try:
+            await self.lifetimes.prepare(strategy)
+        except asyncio.CancelledError as error:
+            raise _unless_requested(error) from error
+
+    async def _call(self, item: AnyWorkItem, tries: _Tries) -> Any:
+        """Make one call, bill it and return its output."""
+        if self.config.dry_run:
+            return await _rehearse(item, tries)
+        answer: object = await self._execute(item, tries.attempt)
+        if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):  # pyright: ignore[reportUnknownArgumentType]  callers may be untyped
+            name = type(item.strategy).__name__
+            raise _NotAnAnswer(f"{name}.execute returned {answer!r:.200}; it must return a tuple of output and dict")
+        tries.calls += 1
+        tries.bill(answer[1])  # pyright: ignore[reportUnknownArgumentType]  as above
+        return answer[0]  # pyright: ignore[reportUnknownVariableType]  as above
+
+    async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
+        limit = self.config.timeout_per_item
+        deadline = asyncio.timeout(limit)
+        try:
+            async with deadline:
+                return await item.strategy.execute(item.prompt, attempt, limit)
+        except (Exception, asyncio.CancelledError) as error:
+            if _cancellation.is_requested():
+                raise asyncio.CancelledError from error
+            if deadline.expired():
+                late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
+                raise (CallFailed(late, error.token_usage) if isinstance(error, CallFailed) else late) from error
+            if isinstance(error, asyncio.CancelledError):
+                raise _unless_requested(error) from error
+            raise
+
+    def _note(self, item: AnyWorkItem, tries: _Tries, error: Exception) -> ErrorInfo:
+        """Bill a failed try, and find out and remember what it failed with."""
+        tries.calls += 1
+        if isinstance(error, CallFailed):
+            tries.bill(error.token_usage)
+            error = error.error
+        tries.error, tries.info = self._classify(error)
+        if self.config.enable_detailed_logging:
+            logger.debug("Item %s, attempt %s: %s", item.item_id, tries.attempt, _words(tries.error), exc_info=error)
+        return tries.info
+
+    def _classify(self, error: Exception) -> tuple[Exception, ErrorInfo]:
+        if isinstance(error, _NotAnAnswer):
+            return error, ErrorInfo(is_retryable=False, category="programming")
+        try:
+            info = self.classifier.classify(error)
+            if not isinstance(info, ErrorInfo):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+                raise TypeError(f"{type(self.classifier).__name__}.classify returned {info!r}; it must be an ErrorInfo")
+        except Exception as own:
+            logger.warning("%s raised", type(self.classifier).__name__, exc_info=True)
+            return own, ErrorInfo(is_retryable=False, category="programming")
+        return error, info
+
+
+class _NotAnAnswer(BatchLLMError, TypeError):
+    """A strategy returned something other than an output and its tokens: a bug in it, whatever the classifier says."""
+
+
+def _unless_requested(error: asyncio.CancelledError) -> BaseException:
+    if _cancellation.is_requested():
+        return error
+    return CallCancelled("the call was cancelled from within, not by the run")
+
+
+async def _rehearse(item: AnyWorkItem, tries: _Tries) -> Any:
+    """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
+    tries.bill({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
+    own = getattr(item.strategy, "dry_run", None)
+    if own is None:
+        return f"dry run of item {item.item_id}"
+    output = own(item.prompt)
+    return await output if inspect.isawaitable(output) else output
+
+
+_NO_OUTPUT = object()
+
+
+def _result(item: AnyWorkItem, tries: _Tries, output: Any = _NO_OUTPUT) -> AnyResult:
+    """The result of an item with an output, or else with its last error, or that was not attempted."""
+    result: AnyResult = WorkItemResult(
+        item.item_id, output is not _NO_OUTPUT, context=item.context, token_usage=tries.tokens, attempts=tries.calls
+    )
+    result.gemini_safety_ratings = tries.ratings
+    if result.success:
+        result.output = output
+    elif tries.error is not None:
+        result.error, result.error_info = _words(tries.error), tries.info
+    else:
+        result.error = "Not attempted: the run ended early"
+        result.error_info = ErrorInfo(is_retryable=True, category="not_attempted")
+    return result
+
+
+def _skipped(item: AnyWorkItem) -> AnyResult:
+    info = ErrorInfo(is_retryable=False, category="skipped")
+    return WorkItemResult(item.item_id, False, error="Skipped by middleware", context=item.context, error_info=info)
+
+
+def _words(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # an SDK's exception that cannot say what it is must not end the batch
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,199 @@
+"""Calls users' code (middleware, callbacks, observers) and contains what it raises: the item goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from . import _cancellation
+from .items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
+from .middleware import Middleware
+from .observers.base import ProcessingEvent, ProcessorObserver
+
+logger = logging.getLogger(__name__)
+
+OBSERVER_SECONDS = 5.0
+OBSERVER_BACKLOG = 100_000
+OBSERVERS_AT_THE_END_SECONDS = 60.0
+
+
+class Hooks:
+    """One run's hooks, from its start to `close`.
+
+    Attributes:
+        observed: Whether anybody listens; asked before an event's data are put together.
+    """
+
+    def __init__(
+        self,
+        middlewares: Sequence[Middleware],
+        observers: Sequence[ProcessorObserver],
+        post_processor: PostProcessorFunc[Any, Any] | None,
+        progress_callback: ProgressCallbackFunc | None,
+        max_workers: int,
+    ) -> None:
+        self._middlewares = middlewares
+        self._post_processor = post_processor
+        self._progress_callback = progress_callback
+        self._one_progress_at_a_time = asyncio.Lock()
+        self._max_workers = max_workers
+        self._threads: ThreadPoolExecutor | None = None
+        self._listeners = [_Listener(observer) for observer in observers]
+        self.observed = bool(observers)
+
+    def open(self) -> None:
+        """Let the observers begin to listen; what was emitted before is not lost."""
+        for listener in self._listeners:
+            listener.open()
+
+    def emit(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        """Tell every observer, each with a copy of its own; they hear it in their own time."""
+        for listener in self._listeners:
+            listener.tell(event, data)
+
+    def finished(self, result: AnyResult) -> None:
+        """Tell the observers how an item ended."""
+        data: dict[str, Any] = {
+            "item_id": result.item_id,
+            "duration": result.duration_seconds,
+            "attempts": result.attempts,
+            "tokens": result.token_usage,
+        }
+        if result.success:
+            self.emit(ProcessingEvent.ITEM_COMPLETED, data)
+        else:
+            category = result.error_info.category if result.error_info else "unknown"
+            self.emit(ProcessingEvent.ITEM_FAILED, data | {"error": result.error, "category": category})
+
+    async def before(self, item: AnyWorkItem) -> AnyWorkItem | None:
+        """Return the item that the middlewares make of `item`, or None to skip it."""
+        current = item
+        for middleware in self._middlewares:
+            with _contained("%s.before_process on item %s", type(middleware).__name__, item.item_id):
+                changed = await middleware.before_process(current)
+                if changed is None:
+                    return None
+                if not isinstance(changed, LLMWorkItem):  # pyright: ignore[reportUnnecessaryIsInstance]  may be untyped
+                    raise TypeError(f"before_process returned {changed!r}; it must return a work item or None")
+                current = changed if changed.item_id == item.item_id else replace(changed, item_id=item.item_id)
+        return current
+
+    async def failed(self, item: AnyWorkItem, error: Exception) -> None:
+        """Show the middlewares the error that `item` failed with, in reverse order."""
+        for middleware in reversed(self._middlewares):
+            with _contained("%s.on_error on item %s", type(middleware).__name__, item.item_id):
+                await middleware.on_error(item, error)
+
+    async def after(self, item: AnyWorkItem, result: AnyResult) -> AnyResult:
+        """Return the result that the middlewares make of `result`, in reverse order."""
+        for middleware in reversed(self._middlewares):
+            with _contained("%s.after_process on item %s", type(middleware).__name__, item.item_id):
+                changed = await middleware.after_process(item, result)
+                if not isinstance(changed, WorkItemResult):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
+                    raise TypeError(f"after_process returned {changed!r}; it must return a result")
+                result = changed if changed.item_id == item.item_id else replace(changed, item_id=item.item_id)
+        return result
+
+    async def post_process(self, result: AnyResult) -> None:
+        """Hand a finished item to the post-processor."""
+        if self._post_processor is not None:
+            with _contained("The post-processor on item %s", result.item_id):
+                await self._call(self._post_processor, result)
+
+    async def progress(self, completed: int, total: int, item_id: str) -> None:
+        """Report progress; the lock is fair, so reports come in the order in which the items finished."""
+        if self._progress_callback is not None:
+            async with self._one_progress_at_a_time:
+                with _contained("The progress callback on item %s", item_id):
+                    await self._call(self._progress_callback, completed, total, item_id)
+
+    async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
+        if _is_async(callback):
+            outcome = callback(*args)
+        else:
+            # asyncio's own pool has a handful of threads: it would cap the workers without a word.
+            self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
+            context = contextvars.copy_context()
+            loop = asyncio.get_running_loop()
+            outcome = await loop.run_in_executor(self._threads, lambda: context.run(callback, *args))
+        if inspect.isawaitable(outcome):
+            await outcome
+
+    async def close(self) -> None:
+        """Let the observers hear what is left for them, within a limit, and end the threads."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        endings = [listener.close() for listener in self._listeners]
+        if endings:
+            _, late = await asyncio.wait(endings, timeout=OBSERVERS_AT_THE_END_SECONDS)
+            for task in late:
+                logger.warning("An observer still had events to hear when the run ended; they are dropped")
+                task.cancel()
+            await asyncio.wait(endings)
+
+
+class _Listener:
+    """One observer, its queue, and the task that empties it: a slow observer delays nobody but itself."""
+
+    def __init__(self, observer: ProcessorObserver) -> None:
+        self._observer = observer
+        self._name = type(observer).__name__
+        self._events: asyncio.Queue[tuple[ProcessingEvent, dict[str, Any]] | None] = asyncio.Queue()
+        self._listening = True
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._listen(), name=f"batch-llm observer {self._name}")
+
+    def tell(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        if self._listening and self._events.qsize() >= OBSERVER_BACKLOG:
+            self._drop("is %s events behind", OBSERVER_BACKLOG)
+        if self._listening:
+            own = dict(data)
+            if "tokens" in own:
+                own["tokens"] = dict(own["tokens"])
+            self._events.put_nowait((event, own))
+
+    def close(self) -> asyncio.Task[None]:
+        self._events.put_nowait(None)
+        return self._task
+
+    async def _listen(self) -> None:
+        while self._listening and (entry := await self._events.get()) is not None:
+            with _contained("Observer %s on %s", self._name, entry[0].name):
+                await self._hear(*entry)
+
+    async def _hear(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        deadline = asyncio.timeout(OBSERVER_SECONDS)
+        try:
+            async with deadline:
+                await self._observer.on_event(event, data)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
+
+    def _drop(self, reason: str, *args: object) -> None:
+        self._listening = False
+        logger.warning(f"Observer %s {reason} and is dropped for the rest of the run", self._name, *args)
+
+
+@contextmanager
+def _contained(what: str, *args: object) -> Generator[None]:
+    """Log what users' code raises, its own `CancelledError` included; let the run's cancellation through."""
+    try:
+        yield
+    except (Exception, asyncio.CancelledError):
+        if _cancellation.is_requested():
+            raise
+        logger.warning(f"{what} raised; the item goes on", *args, exc_info=True)
+
+
+def _is_async(callback: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None))  # noqa: B004  asks for the method

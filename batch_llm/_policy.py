@@ -1,0 +1,69 @@
+"""What follows a failure: pure decisions, no clock and no wait."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .config import ProcessorConfig, RetryConfig
+from .errors import FATAL_CATEGORIES, ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try the item again after `wait` seconds."""
+
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """Pause the run; then try the item again, or, with `again` False, fail it at once."""
+
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Give the item up; with `fatal`, the whole run."""
+
+    fatal: bool
+
+
+Decision: TypeAlias = Retry | CoolDown | Fail
+
+
+def decide(info: ErrorInfo, *, attempt: int, limited: int, config: ProcessorConfig, draw: float) -> Decision:
+    """Decide what follows a failed try.
+
+    Args:
+        info: What the classifier made of the error.
+        attempt: The attempt that failed: 1, 2, 3, ...
+        limited: Tries of this item that ended in a rate limit before this one.
+        config: The run's settings.
+        draw: A random number in [0, 1), for the jitter.
+    """
+    if info.category in FATAL_CATEGORIES:
+        return Fail(fatal=True)
+    if info.is_rate_limit:
+        return CoolDown(again=info.is_retryable and limited < config.rate_limit.max_rate_limit_retries)
+    if not info.is_retryable or attempt >= config.retry.max_attempts:
+        return Fail(fatal=False)
+    # A model that answered badly is not overloaded: asking again at once is as good as later.
+    wait = 0.0 if info.category == "validation" else backoff(config.retry, attempt, draw)
+    return Retry(max(wait, seconds(info.suggested_wait)))
+
+
+def backoff(retry: RetryConfig, attempt: int, draw: float) -> float:
+    """Return the seconds to wait after `attempt`; `RetryConfig` has the formula."""
+    try:
+        wait = min(retry.max_wait, retry.initial_wait * math.pow(retry.exponential_base, attempt - 1))
+    except OverflowError:
+        wait = retry.max_wait
+    return wait * (0.5 + draw / 2) if retry.jitter else wait
+
+
+def seconds(value: float | None, default: float = 0.0) -> float:
+    """Return `value` where it is a length of time, else `default`: classifiers and strategies are users' code."""
+    return value if value is not None and math.isfinite(value) and value >= 0 else default

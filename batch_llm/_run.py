@@ -1,0 +1,299 @@
+"""One run: its workers, its totals, and its end.
+
+    filling ──start()──> working ──drain()──> draining ──the last item is done──> ending ──> ended
+                            │                    │
+                            └────── stop() ──────┤  no further call starts; what is left passes through, not attempted
+                            └────── cancel ──────┴─> ending: workers are cancelled
+
+Ending is the same whatever came before: workers are gone, prepared strategies are cleaned up, observers hear the rest.
+Work that is added while a run is draining belongs to it too: it ends when nothing waits and nothing is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from typing import Any
+
+from . import _cancellation
+from ._attempts import Attempts
+from ._backlog import Backlog
+from ._gate import Gate
+from ._hooks import Hooks
+from ._lifetimes import Lifetimes
+from .config import ProcessorConfig
+from .errors import ErrorClassifier, ErrorInfo
+from .items import AnyResult, AnyWorkItem, LLMWorkItem
+from .observers.base import ProcessingEvent
+from .rate_limit import RateLimitStrategy
+
+logger = logging.getLogger(__name__)
+
+Source = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
+
+ITEMS_IN_A_ROW = 32
+"""Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
+
+
+class Run:
+    """What `process_all` and `process_stream` have in common.
+
+    With a `source` it is a stream: an item keeps its place, of `max_workers + max_queue_size`, from being pulled until
+    its result is handed out. Without, it keeps one of `max_queue_size` until a worker takes it.
+
+    Attributes:
+        finished: Results that nobody has claimed yet, each with its item's position.
+        stopped_by: Why the run ended early, if it did.
+        task: The task that owns all others of the run, once it is started.
+    """
+
+    def __init__(
+        self,
+        config: ProcessorConfig,
+        classifier: ErrorClassifier,
+        rate_limits: RateLimitStrategy,
+        hooks: Hooks,
+        source: Source | None = None,
+    ) -> None:
+        self._config = config
+        self._hooks = hooks
+        self._gate = Gate(config.rate_limit)
+        self._lifetimes = Lifetimes()
+        self._attempts = Attempts(config, classifier, rate_limits, self._gate, self._lifetimes, hooks, self.stop)
+        self._source = source
+        self._source_error: Exception | None = None
+        places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
+        self._backlog = Backlog[tuple[int, AnyWorkItem]](places or math.inf)
+        self._group = asyncio.TaskGroup()
+        self._feeder: asyncio.Task[None] | None = None
+        self._workers: set[asyncio.Task[None]] = set()
+        self._busy = 0
+        self._coming = 0  # items that wait for room
+        self._working = False
+        self._draining = False
+        self._over = asyncio.Event()
+        self._total = self._succeeded = self._failed = self._input_tokens = self._output_tokens = 0
+        self.finished = Backlog[tuple[int, AnyResult]]()
+        self.stopped_by: ErrorInfo | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        return self._source is not None
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more work."""
+        return self._over.is_set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next item has to wait for room; the run's own workers never do, for only they make it."""
+        return self._backlog.is_full and asyncio.current_task() not in self._workers
+
+    async def add(self, item: AnyWorkItem) -> None:
+        """Add an item, once there is room; the run does not end before."""
+        self._coming += 1
+        try:
+            if self.is_full:
+                await self._backlog.room()
+            if self.is_over:
+                raise RuntimeError(f"the run was cancelled before there was room for item {item.item_id!r}")
+            self._submit(item)
+        finally:
+            self._coming -= 1
+            self._end_if_done()
+
+    def _submit(self, item: AnyWorkItem) -> None:
+        if not isinstance(item, LLMWorkItem):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+            raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
+        self._backlog.put((self._total, item))
+        self._total += 1
+        self._staff()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.task = asyncio.create_task(self._supervise(), name="batch-llm run")
+        self.task.add_done_callback(lambda _: self.finished.close())
+
+    def drain(self) -> None:
+        """End as soon as nothing waits and nothing is in flight."""
+        self._draining = True
+        self._end_if_done()
+
+    def stop(self, reason: ErrorInfo) -> None:
+        """End early: calls in flight end, waits end at once, and what is left passes through without a call."""
+        if self.stopped_by is None and not self._over.is_set():
+            self.stopped_by = reason
+            logger.warning("The run ends early (%s): no further call starts", reason.category)
+            self._gate.stop()
+            if self._feeder is not None:
+                self._feeder.cancel()
+                self.drain()
+
+    async def ended(self) -> None:
+        """Wait for the end; cancelling the waiter cancels the run and waits for its end all the same.
+
+        Raises:
+            Exception: What the source raised; its items before that are done.
+        """
+        if self.task is not None:
+            try:
+                await self.task
+            except asyncio.CancelledError as error:
+                if _cancellation.is_requested():
+                    raise
+                raise RuntimeError("the run was cancelled by cleanup(), or by the end of `async with`") from error
+        if self._source_error is not None:
+            raise self._source_error
+
+    async def cancel(self) -> None:
+        """End now, in whatever state; returns when nothing is left behind."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+            if not self.task.cancelled():
+                self.task.exception()  # whoever waits in `ended` gets to see it; here it must only not be reported
+
+    async def _supervise(self) -> None:
+        started = asyncio.get_running_loop().time()
+        self._hooks.open()
+        data: dict[str, Any] = {"total": self._total, "max_workers": self._config.max_workers}
+        self._hooks.emit(ProcessingEvent.PROCESSING_STARTED, data)
+        cancelled = True
+        try:
+            async with self._group:
+                await self._work_until_over()
+            cancelled = False
+        finally:
+            self._close(cancelled)
+            try:
+                await self._lifetimes.close()
+            finally:
+                duration = asyncio.get_running_loop().time() - started
+                self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, self._totals(duration, cancelled))
+                await self._hooks.close()
+
+    async def _work_until_over(self) -> None:
+        self._working = True
+        if self._source is not None and self.stopped_by is None:
+            self._feeder = self._group.create_task(self._feed(self._source), name="batch-llm source")
+        elif self._source is not None:
+            self._draining = True
+        self._staff()
+        self._end_if_done()
+        try:
+            await self._over.wait()
+        finally:
+            self._over.set()  # when cancelled: a worker whose strategy swallows that goes home after its item
+
+    def _close(self, cancelled: bool) -> None:
+        self._over.set()
+        self._backlog.close()
+        completed = self._succeeded + self._failed
+        how = "was cancelled" if cancelled else "ended"
+        logger.info("The run %s: %s of %s items done, %s failed", how, completed, self._total, self._failed)
+
+    def _totals(self, duration: float, cancelled: bool) -> dict[str, Any]:
+        return {
+            "total": self._total,
+            "succeeded": self._succeeded,
+            "failed": self._failed,
+            "input_tokens": self._input_tokens,
+            "output_tokens": self._output_tokens,
+            "duration": duration,
+            "stopped_by": self.stopped_by.category if self.stopped_by else None,
+            "cancelled": cancelled,
+        }
+
+    async def _feed(self, source: Source) -> None:
+        pulled = aiter(source) if isinstance(source, AsyncIterable) else _pull(source)
+        try:
+            await self._backlog.room()
+            async for item in pulled:
+                self._submit(item)
+                await self._backlog.room()  # before the next one is pulled
+        except Exception as error:
+            self._source_error = error
+        except asyncio.CancelledError as error:
+            if _cancellation.is_requested():
+                raise
+            self._source_error = RuntimeError("the source of the stream raised CancelledError by itself")
+            self._source_error.__cause__ = error
+        finally:
+            self.drain()
+            if (close := getattr(pulled, "aclose", None)) is not None:
+                await close()
+
+    def _staff(self) -> None:
+        """Have a worker for every item that waits, up to `max_workers`."""
+        free = len(self._workers) - self._busy
+        while self._working and free < len(self._backlog) and len(self._workers) < self._config.max_workers:
+            number = len(self._workers) + 1
+            self._workers.add(self._group.create_task(self._work(number), name=f"batch-llm worker {number}"))
+            free += 1
+
+    async def _work(self, number: int) -> None:
+        self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
+        done = 0
+        try:
+            while not self._over.is_set() and (entry := await self._backlog.take()) is not None:
+                if self._source is None:
+                    self._backlog.free()
+                self._busy += 1
+                await self._process(*entry)
+                self._busy -= 1
+                self._end_if_done()
+                done += 1
+                if done % ITEMS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
+        finally:
+            self._hooks.emit(ProcessingEvent.WORKER_STOPPED, {"worker": number})
+
+    async def _process(self, position: int, item: AnyWorkItem) -> None:
+        try:
+            result = await self._attempts.run(item)
+        except asyncio.CancelledError as error:
+            self._hooks.emit(ProcessingEvent.ITEM_FAILED, {"item_id": item.item_id, "category": "cancelled"})
+            if not _cancellation.is_requested():
+                raise RuntimeError(f"a cancellation that nobody asked for reached item {item.item_id}") from error
+            raise
+        completed = self._record(position, result)
+        await self._hooks.post_process(result)
+        await self._hooks.progress(completed, self._total, result.item_id)
+
+    def _record(self, position: int, result: AnyResult) -> int:
+        """Count and report a result; it is there to be had from here on, whatever happens next."""
+        self._succeeded += result.success
+        self._failed += not result.success
+        self._input_tokens += result.token_usage.get("input_tokens", 0)
+        self._output_tokens += result.token_usage.get("output_tokens", 0)
+        self.finished.put((position, result))
+        if self._hooks.observed:
+            self._hooks.finished(result)
+        completed = self._succeeded + self._failed
+        if completed % self._config.progress_interval == 0:
+            logger.info("%s of %s items done, %s failed", completed, self._total, self._failed)
+        return completed
+
+    def _end_if_done(self) -> None:
+        if self._draining and not (self._busy or self._coming or self._backlog):
+            self._over.set()
+            self._backlog.close()
+
+    async def results(self) -> AsyncGenerator[AnyResult]:
+        """Hand out each result as it finishes; its place is free for another item then."""
+        while (entry := await self.finished.take()) is not None:
+            self._backlog.free()
+            yield entry[1]
+
+
+async def _pull(source: Iterable[AnyWorkItem]) -> AsyncIterator[AnyWorkItem]:
+    for item in source:
+        yield item

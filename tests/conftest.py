@@ -1,0 +1,17 @@
+"""What every test must leave behind: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+async def no_task_is_left(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
+    """A test that leaves an asyncio task behind fails."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {task for task in [asyncio.current_task()] if task is not None}
+    assert not left, f"{request.node.name} left tasks behind: {left}"

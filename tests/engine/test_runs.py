@@ -1,0 +1,77 @@
+"""Runs: what is added is processed, once, in order, and nothing is left behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_llm import WorkItemResult
+
+from .script import Item, Scripted, config, failure, items, process, processor
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_results_come_in_the_order_of_adding() -> None:
+    slow, quick = Scripted([[10.0, "slow"]]), Scripted([["quick"]])
+    result = await process([Item("a", slow), Item("b", quick), Item("c", slow)])
+    assert [(each.item_id, each.output) for each in result.results] == [("a", "slow"), ("b", "quick"), ("c", "slow")]
+
+
+async def test_totals_are_sums_over_all_items() -> None:
+    result = await process([*items(3, Scripted()), Item("bad", Scripted([[failure(retryable=False)]]))])
+    assert (result.total_items, result.succeeded, result.failed) == (4, 3, 1)
+    assert (result.total_input_tokens, result.total_output_tokens) == (3, 6)
+
+
+async def test_no_more_than_max_workers_calls_at_once() -> None:
+    strategy = Scripted([[1.0]])
+    await process(items(10, strategy), config(3))
+    assert strategy.most == 3
+    assert strategy.starts == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+
+
+async def test_a_thousand_workers_are_a_thousand_calls_at_once() -> None:
+    strategy = Scripted([[1.0]])
+    await process(items(1000, strategy), config(1000))
+    assert strategy.most == 1000
+
+
+async def test_an_empty_run_ends() -> None:
+    result = await process([])
+    assert result.results == []
+
+
+async def test_a_second_run_processes_what_was_added_since() -> None:
+    engine, strategy = processor(), Scripted()
+    first_items, second_items = items(2, strategy), [Item("later", strategy)]
+    for item in first_items:
+        await engine.add_work(item)
+    first = await engine.process_all()
+    for item in second_items:
+        await engine.add_work(item)
+    second = await engine.process_all()
+    assert [each.item_id for each in first.results] == ["item-0", "item-1"]
+    assert [each.item_id for each in second.results] == ["later"]
+
+
+async def test_a_duplicate_id_is_refused_by_name() -> None:
+    engine = processor()
+    await engine.add_work(Item("twin", Scripted()))
+    with pytest.raises(ValueError, match="twin"):
+        await engine.add_work(Item("twin", Scripted()))
+    await engine.process_all()
+    await engine.add_work(Item("twin", Scripted()))  # another run
+    assert (await engine.process_all()).total_items == 1
+
+
+async def test_work_that_is_added_while_the_run_ends_belongs_to_it() -> None:
+    strategy = Scripted([[1.0]])
+
+    async def follow_up(result: WorkItemResult[str, None]) -> None:
+        if result.item_id.count("+") < 3:
+            await engine.add_work(Item(result.item_id + "+", strategy))
+
+    engine = processor(post_processor=follow_up)
+    await engine.add_work(Item("a", strategy))
+    result = await engine.process_all()
+    assert [each.item_id for each in result.results] == ["a", "a+", "a++", "a+++"]
