@@ -3,6 +3,7 @@
     BatchLLMError
     ├── JobError            a job, source, model or output that cannot work; also a ValueError
     ├── CallFailed          raised by a strategy: a failed call that was billed all the same
+    ├── ContentFiltered     raised by a strategy: the provider blocked the prompt or the answer
     ├── AttemptTimedOut     what a classifier sees of a call that took longer than `timeout_per_item`; a TimeoutError
     └── CallCancelled       what a classifier sees of a call that was cancelled from within, not by the run
 
@@ -52,6 +53,10 @@ class AttemptTimedOut(BatchLLMError, TimeoutError):
 
 class CallCancelled(BatchLLMError):
     """A strategy's call ended in a `CancelledError` although nobody cancelled the run."""
+
+
+class ContentFiltered(BatchLLMError):
+    """The provider blocked the prompt or the answer; asking again would be blocked again."""
 
 
 @dataclass

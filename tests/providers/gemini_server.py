@@ -174,7 +174,8 @@ def _healthy_part(call: Call) -> Json:
         return {"text": json.dumps(fit(schema, call.prompt))}
     if tools := call.body.get("tools"):
         function = tools[0]["functionDeclarations"][0]
-        schema: Json = function.get("parametersJsonSchema") or function.get("parameters") or {}
+        names = ("parametersJsonSchema", "parameters_json_schema", "parameters")  # all of them are seen on the wire
+        schema = next(function[name] for name in names if name in function)
         return {"functionCall": {"name": function["name"], "args": fit(schema, call.prompt)}}
     return {"text": call.prompt}
 

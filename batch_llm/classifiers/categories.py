@@ -1,0 +1,19 @@
+"""What each category means for the next attempt: the one place that says so."""
+
+from __future__ import annotations
+
+from batch_llm.errors import ErrorInfo
+
+RETRYABLE = frozenset({"rate_limit", "timeout", "connection", "server_error", "validation"})
+"""Categories in which another attempt can succeed. Unknown errors are not among them: each attempt may cost money."""
+
+
+def as_info(category: str, wait: float | None = None) -> ErrorInfo:
+    """Return the full answer for `category`; `wait` counts only where there is another attempt."""
+    retryable = category in RETRYABLE
+    return ErrorInfo(
+        is_retryable=retryable,
+        is_rate_limit=category == "rate_limit",
+        category=category,
+        suggested_wait=wait if retryable else None,
+    )

@@ -1,0 +1,90 @@
+"""What an HTTP status and its headers say, whoever's client met them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from batch_llm.errors import ErrorInfo
+
+from .categories import as_info
+
+_CATEGORIES = {401: "auth", 402: "quota_exhausted", 403: "auth", 408: "timeout", 429: "rate_limit"}
+_NAMES = ("status_code", "status")
+
+
+def category_of(status: int) -> str | None:
+    """Return what a 4xx or 5xx status means (RFC 9110, section 15), None for any other.
+
+    402 is a bill to be paid and 408 the server's own timeout; every other 4xx that has no category of its own is a
+    request that would be refused again.
+    """
+    if 500 <= status < 600:
+        return "server_error"
+    return _CATEGORIES.get(status, "invalid_request") if 400 <= status < 500 else None
+
+
+def classify_response(error: BaseException) -> ErrorInfo | None:
+    """Read the status that an exception, or the response that it carries, holds under one of the usual names."""
+    facts, response = _facts(error)
+    statuses = [*(facts.get(name) for name in _NAMES), *(getattr(response, name, None) for name in _NAMES)]
+    known = (category_of(status) for status in statuses if isinstance(status, int))
+    category = next(filter(None, known), None)
+    return as_info(category, asked_wait(error)) if category else None
+
+
+def asked_wait(error: BaseException) -> float | None:
+    """Return the seconds that the provider asked to wait: read by the client already, or from the headers."""
+    facts, response = _facts(error)
+    known = seconds(facts.get("retry_after"))
+    return known if known is not None else retry_after(facts.get("headers") or getattr(response, "headers", None))
+
+
+def _facts(error: BaseException) -> tuple[dict[str, Any], Any]:
+    """Return an exception's own attributes and its response; properties are left alone, for some warn or raise."""
+    facts = vars(error)
+    return facts, facts.get("response")
+
+
+def retry_after(headers: Mapping[str, str] | None) -> float | None:
+    """Return the seconds that `retry-after-ms` (OpenAI, Anthropic) or `Retry-After` (RFC 9110, 10.2.3) ask to wait.
+
+    `Retry-After` holds seconds or a date; a date is measured from the response's own `Date`, so that a wrong clock on
+    our side does not matter. What cannot be read says nothing.
+    """
+    found = {name.lower(): value for name, value in (headers or {}).items()}
+    milliseconds = seconds(found.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    raw = found.get("retry-after")
+    wait = seconds(raw)
+    return wait if wait is not None else _until(raw, found.get("date"))
+
+
+def seconds(raw: object) -> float | None:
+    """Read a number of seconds; None for what is no number, negative or endless."""
+    if not isinstance(raw, int | float | str) or isinstance(raw, bool):
+        return None
+    try:
+        value = float(raw)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def _until(raw: str | None, sent_at: str | None) -> float | None:
+    moment = _date(raw)
+    if moment is None:
+        return None
+    return max(0.0, (moment - (_date(sent_at) or datetime.now(UTC))).total_seconds())
+
+
+def _date(raw: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(raw or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,50 @@
+"""What became of one attempt: the answer or the classified error, with the tokens that it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from batch_llm.classifiers import DefaultErrorClassifier
+from batch_llm.errors import CallFailed, ErrorInfo
+from batch_llm.strategies.base import LLMCallStrategy, TokenUsage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One attempt as the engine sees it; `info` is None for a success."""
+
+    output: Any
+    tokens: dict[str, int]
+    info: ErrorInfo | None
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Input and output tokens."""
+        return self.tokens.get("input_tokens", 0), self.tokens.get("output_tokens", 0)
+
+    @property
+    def ratings(self) -> dict[str, str] | None:
+        """Gemini's safety ratings."""
+        return self.tokens.safety_ratings if isinstance(self.tokens, TokenUsage) else None
+
+
+async def attempt(strategy: LLMCallStrategy[Any], prompt: str = "one two three") -> Outcome:
+    """Make one attempt and say what became of it."""
+    try:
+        output, tokens = await strategy.execute(prompt, 1, 30.0)
+    except CallFailed as failed:
+        return Outcome(None, failed.token_usage, DefaultErrorClassifier().classify(failed.error))
+    except Exception as error:
+        return Outcome(None, {}, DefaultErrorClassifier().classify(error))
+    return Outcome(output, tokens, None)
+
+
+def retryable(category: str, wait: float | None = None) -> ErrorInfo:
+    """An error after which there is another attempt."""
+    return ErrorInfo(True, category == "rate_limit", category, wait)
+
+
+def final(category: str) -> ErrorInfo:
+    """An error that ends the item."""
+    return ErrorInfo(False, False, category)

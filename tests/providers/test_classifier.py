@@ -1,0 +1,314 @@
+"""Every error gets its category by type and status; messages count for bare exceptions only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import aiohttp
+import anthropic
+import httpx
+import httpx2
+import openai
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_ai import exceptions as pai
+
+from batch_llm.classifiers import DefaultErrorClassifier, GeminiErrorClassifier
+from batch_llm.classifiers.http_status import retry_after
+from batch_llm.errors import CallFailed, ContentFiltered, ErrorInfo
+
+from .outcome import final, retryable
+from .servers import CUT, HANG, HTML_502, RESET, LoopbackServer, OpenAIServer, Reply
+
+
+def classify(error: Exception) -> ErrorInfo:
+    return DefaultErrorClassifier().classify(error)
+
+
+def _validation_error() -> Exception:
+    try:
+        pydantic.TypeAdapter(int).validate_python("x")
+    except pydantic.ValidationError as error:
+        return error
+    raise AssertionError
+
+
+def _caused(outer: Exception, cause: Exception) -> Exception:
+    outer.__cause__ = cause
+    return outer
+
+
+class _StatusError(ValueError):
+    """What an SDK nobody knows might raise."""
+
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+        self.headers = {"Retry-After": "3"}
+
+
+@pytest.mark.parametrize(
+    ("error", "info"),
+    [
+        (TimeoutError(), retryable("timeout")),
+        (ConnectionResetError(), retryable("connection")),
+        (socket.gaierror(), retryable("connection")),
+        (ssl.SSLError(), retryable("connection")),
+        (asyncio.IncompleteReadError(b"", 1), retryable("connection")),
+        (ValueError("bad"), retryable("validation")),
+        (_validation_error(), retryable("validation")),
+        (json.JSONDecodeError("bad", "", 0), retryable("validation")),
+        (TypeError(), final("programming")),
+        (AttributeError(), final("programming")),
+        (NameError(), final("programming")),
+        (KeyError(), final("programming")),
+        (ImportError(), final("programming")),
+        (NotImplementedError(), final("programming")),
+        (AssertionError(), final("programming")),
+        (FileNotFoundError(), final("unknown")),
+        (ContentFiltered("no"), final("content_filter")),
+        (_StatusError(429), retryable("rate_limit", 3.0)),
+        (_StatusError(402), final("quota_exhausted")),
+        (_StatusError(403), final("auth")),
+        (_StatusError(408), retryable("timeout", 3.0)),
+        (_StatusError(409), final("invalid_request")),
+        (_StatusError(529), retryable("server_error", 3.0)),
+        (_StatusError(200), retryable("validation")),
+    ],
+)
+def test_types_and_statuses(error: Exception, info: ErrorInfo) -> None:
+    """The type decides, and an HTTP status where an exception of any library carries one."""
+    assert classify(error) == info
+
+
+@pytest.mark.parametrize(
+    ("error", "info"),
+    [
+        (pai.ContentFilterError("no"), final("content_filter")),
+        (pai.UnexpectedModelBehavior("no"), retryable("validation")),
+        (pai.OutputTokenLimitExceeded("no"), retryable("validation")),
+        (pai.ModelRateLimitError("m", "no", retry_after=2), retryable("rate_limit", 2.0)),
+        (pai.ModelQuotaExceededError("m", "no", retry_after=2), final("quota_exhausted")),
+        (pai.ModelOverloadedError("m", "no"), retryable("server_error")),
+        (pai.ModelTimeoutError("m", "no"), retryable("timeout")),
+        (pai.ModelRequestTimeout("m", 1), retryable("timeout")),
+        (pai.RunTimedOut("no"), retryable("timeout")),
+        (pai.ModelConnectionError("m", "no", phase="connect"), retryable("connection")),
+        (pai.ModelContextWindowExceededError("m", "no"), final("invalid_request")),
+        (pai.ModelAuthenticationError("m", "no"), final("auth")),
+        (pai.ModelHTTPError(409, "m"), final("invalid_request")),
+        (pai.ModelHTTPError(500, "m", headers={"Retry-After": "4"}), retryable("server_error", 4.0)),
+        (pai.UserError("no"), final("programming")),
+        (pai.FallbackExceptionGroup("all", [TypeError(), pai.ModelServerError("m", "no")]), retryable("server_error")),
+    ],
+)
+def test_pydantic_ai_tells_by_type(error: Exception, info: ErrorInfo) -> None:
+    """PydanticAI's categories map onto ours; a spent quota's `retry_after` is of no use."""
+    assert classify(error) == info
+
+
+@pytest.mark.parametrize(
+    ("error", "info"),
+    [
+        (Exception("429 Too Many Requests"), retryable("rate_limit")),
+        (RuntimeError("HTTP 503"), retryable("server_error")),
+        (Exception("status_code=401"), final("auth")),
+        (Exception("Error code: 404 - no such model"), final("invalid_request")),
+        (Exception("Rate limit exceeded"), retryable("rate_limit")),
+        (RuntimeError("the request timed out"), retryable("timeout")),
+        (Exception("Connection reset by peer"), retryable("connection")),
+        (Exception("The model is overloaded"), retryable("server_error")),
+        (Exception("Expected 4290 tokens"), final("unknown")),
+        (Exception("Expected 429 tokens"), final("unknown")),
+        (Exception("500 items are too many"), final("unknown")),
+        (Exception("item 429 is odd"), final("unknown")),
+        (ValueError("429 Too Many Requests"), retryable("validation")),
+        (KeyError("429 Too Many Requests"), final("programming")),
+    ],
+)
+def test_messages_count_for_bare_exceptions_only(error: Exception, info: ErrorInfo) -> None:
+    """A number in an ordinary sentence is no status, and a typed exception is what its type says."""
+    assert classify(error) == info
+
+
+@pytest.mark.parametrize(
+    ("error", "info"),
+    [
+        (_caused(Exception("failed"), httpx.ReadTimeout("x")), retryable("timeout")),
+        (_caused(RuntimeError("timed out"), _StatusError(401)), final("auth")),
+        (_caused(Exception(), _caused(Exception(), ConnectionError())), retryable("connection")),
+        (_caused(TypeError(), ConnectionError()), final("programming")),
+        (_caused(CallFailed(ConnectionError(), {}), ConnectionError()), retryable("connection")),
+    ],
+)
+def test_causes_are_read(error: Exception, info: ErrorInfo) -> None:
+    """The exception itself first, then what it was raised from; types before messages, all along the chain."""
+    assert classify(error) == info
+
+
+def test_a_circle_of_causes_ends() -> None:
+    """An exception that is its own cause is unknown, not endless."""
+    error = Exception()
+    assert classify(_caused(error, _caused(Exception(), error))) == final("unknown")
+
+
+OPENAI = [
+    (OpenAIServer.rate_limit(7), retryable("rate_limit", 7.0)),
+    (OpenAIServer.rate_limit(), retryable("rate_limit")),
+    (OpenAIServer.quota(), final("quota_exhausted")),
+    (OpenAIServer.overloaded(retry_after="2"), retryable("server_error", 2.0)),
+    (OpenAIServer.server_error(), retryable("server_error")),
+    (HTML_502, retryable("server_error")),
+    (OpenAIServer.bad_key(), final("auth")),
+    (OpenAIServer.no_such_model(), final("invalid_request")),
+    (OpenAIServer.too_long(), final("invalid_request")),
+    (OpenAIServer.error(400, "The prompt was filtered.", "content_filter"), final("content_filter")),
+    (HANG, retryable("timeout")),
+    (CUT, retryable("connection")),
+    (RESET, retryable("connection")),
+]
+
+
+@pytest.mark.parametrize(("reply", "info"), OPENAI)
+async def test_openai_sdk(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
+    """The OpenAI SDK's errors, over HTTP, with its own retries off: one request each."""
+    openai_server.script(reply)
+    async with openai.AsyncOpenAI(base_url=openai_server.base_url, api_key="k", max_retries=0, timeout=0.3) as client:
+        with pytest.raises(openai.OpenAIError) as caught:
+            await client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "hi"}])
+    assert classify(caught.value) == info
+    assert openai_server.requests == 1
+
+
+def _anthropic(status: int, kind: str, **headers: str) -> Reply:
+    return Reply(status, {"type": "error", "error": {"type": kind, "message": "no"}}, headers)
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (_anthropic(429, "rate_limit_error", **{"retry-after": "9"}), retryable("rate_limit", 9.0)),
+        (_anthropic(429, "rate_limit_error", **{"retry-after-ms": "1500"}), retryable("rate_limit", 1.5)),
+        (_anthropic(402, "billing_error"), final("quota_exhausted")),
+        (_anthropic(400, "billing_error"), final("quota_exhausted")),
+        (_anthropic(529, "overloaded_error"), retryable("server_error")),
+        (_anthropic(401, "authentication_error"), final("auth")),
+        (HANG, retryable("timeout")),
+        (RESET, retryable("connection")),
+    ],
+)
+async def test_anthropic_sdk(reply: Reply, info: ErrorInfo) -> None:
+    """Anthropic's errors, over HTTP."""
+    with LoopbackServer() as server:
+        server.script(reply)
+        async with anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0, timeout=0.3) as client:
+            with pytest.raises(anthropic.AnthropicError) as caught:
+                await client.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+    assert classify(caught.value) == info
+
+
+TRANSPORT = [
+    (Reply(429, {}, {"Retry-After": "5"}), retryable("rate_limit", 5.0)),
+    (Reply(503, {}), retryable("server_error")),
+    (HANG, retryable("timeout")),
+    (CUT, retryable("connection")),
+    (RESET, retryable("connection")),
+]
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize(("reply", "info"), TRANSPORT)
+async def test_httpx_and_httpx2(library: Any, reply: Reply, info: ErrorInfo) -> None:
+    """httpx and its fork share their names and their categories."""
+    with LoopbackServer() as server:
+        server.script(reply)
+        async with library.AsyncClient(timeout=0.2) as client:
+            with pytest.raises(library.HTTPError) as caught:
+                (await client.get(server.url)).raise_for_status()
+    assert classify(caught.value) == info
+
+
+@pytest.mark.parametrize(("reply", "info"), [*TRANSPORT, (Reply(200, "<html>"), retryable("server_error"))])
+async def test_aiohttp(reply: Reply, info: ErrorInfo) -> None:
+    """aiohttp's errors; a page where JSON was due is the fault of something between."""
+    limit = aiohttp.ClientTimeout(sock_read=0.2)
+    with LoopbackServer() as server:
+        server.script(reply)
+        async with aiohttp.ClientSession(raise_for_status=True, timeout=limit) as session:
+            with pytest.raises(aiohttp.ClientError) as caught:
+                await (await session.post(server.url)).json()
+    assert classify(caught.value) == info
+
+
+async def test_a_refused_connection() -> None:
+    """Nobody listens: every library's error is a `connection`."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    async with httpx.AsyncClient() as client, aiohttp.ClientSession() as session:
+        for ask in (client.get(url), session.get(url)):
+            with pytest.raises(Exception) as caught:  # noqa: PT011  any library's own
+                await ask
+            assert classify(caught.value) == retryable("connection")
+
+
+def test_retry_after_as_a_date() -> None:
+    """A date is measured from the response's own `Date`, whatever our clock says; a past one means no wait."""
+    sent = datetime(2020, 1, 1, tzinfo=UTC)
+    later, earlier = sent + timedelta(seconds=90), sent - timedelta(seconds=90)
+    stamps = [format_datetime(moment, usegmt=True) for moment in (sent, later, earlier)]
+    assert retry_after({"Retry-After": stamps[1], "Date": stamps[0]}) == 90
+    assert retry_after({"retry-after": stamps[2], "date": stamps[0]}) == 0
+    assert retry_after({"retry-after": stamps[1]}) == 0
+
+
+@given(st.text())
+def test_retry_after_is_a_sane_wait_or_nothing(raw: str) -> None:
+    """Whatever a server sends, the wait is None or a finite number of seconds, not negative."""
+    wait = retry_after({"retry-after": raw})
+    assert wait is None or 0 <= wait < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("message", "info"),
+    [
+        ("429 RESOURCE_EXHAUSTED. {'retryDelay': '22s'}", retryable("rate_limit", 22.0)),
+        (
+            "RESOURCE_EXHAUSTED {'quotaId': 'RequestsPerDay', 'retryDelay': '9s'}",
+            final("quota_exhausted"),
+        ),
+        ("got UNAVAILABLE from upstream", retryable("server_error")),
+        ("reason: API_KEY_INVALID, INVALID_ARGUMENT", final("auth")),
+        ("nothing of Google's", final("unknown")),
+    ],
+)
+def test_the_gemini_classifier_reads_googles_words(message: str, info: ErrorInfo) -> None:
+    """Where a wrapper left only text, Google's status names and retry delay are read out of it."""
+    assert GeminiErrorClassifier().classify(RuntimeError(message)) == info
+
+
+def test_the_gemini_classifier_knows_what_the_default_knows() -> None:
+    """Typed errors are classified alike."""
+    assert GeminiErrorClassifier().classify(ConnectionError("INTERNAL")) == retryable("connection")
+
+
+def test_no_library_is_imported() -> None:
+    """Classifying and the strategies' modules load no SDK and no HTTP library."""
+    code = """
+import sys
+import batch_llm.strategies
+from batch_llm.classifiers import DefaultErrorClassifier
+DefaultErrorClassifier().classify(Exception("429 Too Many Requests"))
+heavy = {"openai", "anthropic", "google", "pydantic_ai", "pydantic", "httpx", "httpx2", "aiohttp", "prefect"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
