@@ -1,0 +1,155 @@
+"""`PydanticAIStrategy` over HTTP: categories, waits, requests and tokens, for OpenAI and for Gemini."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.models.google import GoogleModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.google import GoogleProvider
+from pydantic_ai.providers.openai import OpenAIProvider
+
+from batch_llm.errors import ErrorInfo
+from batch_llm.strategies import PydanticAIStrategy
+
+from .outcome import Outcome, attempt, final, retryable
+from .servers import CUT, HANG, HTML_502, RESET, GeminiServer, OpenAIServer, Reply
+
+
+class Book(BaseModel):
+    """An answer."""
+
+    title: str
+    pages: int
+
+
+def on_openai(server: OpenAIServer, output_type: Any = str) -> PydanticAIStrategy[Any]:
+    model = OpenAIChatModel("gpt", provider=OpenAIProvider(base_url=server.base_url, api_key="k"))
+    settings: Any = {"max_retries": 0, "timeout": 0.3}
+    return PydanticAIStrategy(Agent(model, output_type=output_type, model_settings=settings))
+
+
+def on_gemini(server: GeminiServer, output_type: Any = str) -> PydanticAIStrategy[Any]:
+    model = GoogleModel("gemini-2.5-flash", provider=GoogleProvider(base_url=server.url, api_key="k"))
+    return PydanticAIStrategy(Agent(model, output_type=output_type, model_settings={"timeout": 0.3}))
+
+
+async def ask(strategy: PydanticAIStrategy[Any]) -> Outcome:
+    """Make one attempt, and close the agent's connections."""
+    async with strategy.agent:
+        return await attempt(strategy)
+
+
+@pytest.mark.parametrize("output_type", [Book, NativeOutput(Book)])
+async def test_structured_answers(openai_server: OpenAIServer, gemini_server: GeminiServer, output_type: Any) -> None:
+    """Structured output comes back as the model's class, with the tokens that the server served."""
+    for server, strategy in (
+        (openai_server, on_openai(openai_server, output_type)),
+        (gemini_server, on_gemini(gemini_server, output_type)),
+    ):
+        outcome = await ask(strategy)
+        assert outcome.output == Book(title="one two three", pages=0)
+        assert outcome.spent == (server.input_tokens, server.output_tokens)
+        assert outcome.tokens["total_tokens"] == sum(outcome.spent)
+
+
+async def test_cached_tokens(openai_server: OpenAIServer) -> None:
+    """Prompt tokens that OpenAI had cached are told."""
+    openai_server.script(OpenAIServer.text("fine", cached=2))
+    assert (await ask(on_openai(openai_server))).tokens == {
+        "input_tokens": 3,
+        "output_tokens": 1,
+        "total_tokens": 4,
+        "cached_input_tokens": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (OpenAIServer.rate_limit(7), retryable("rate_limit", 7.0)),
+        (OpenAIServer.rate_limit(), retryable("rate_limit")),
+        (OpenAIServer.quota(), final("quota_exhausted")),
+        (OpenAIServer.overloaded(), retryable("server_error")),
+        (OpenAIServer.server_error(), retryable("server_error")),
+        (HTML_502, retryable("server_error")),
+        (OpenAIServer.bad_key(), final("auth")),
+        (OpenAIServer.no_such_model(), final("invalid_request")),
+        (OpenAIServer.too_long(), final("invalid_request")),
+        (HANG, retryable("timeout")),
+        (CUT, retryable("connection")),
+        (RESET, retryable("connection")),
+    ],
+)
+async def test_openai_errors(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
+    """What OpenAI refuses costs one request and no tokens."""
+    openai_server.script(reply)
+    outcome = await ask(on_openai(openai_server))
+    assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (GeminiServer.rate_limit(22), retryable("rate_limit", 22.0)),
+        (GeminiServer.rate_limit(), retryable("rate_limit")),
+        (GeminiServer.quota(), final("quota_exhausted")),
+        (GeminiServer.overloaded(), retryable("server_error")),
+        (GeminiServer.server_error(), retryable("server_error")),
+        (HTML_502, retryable("server_error")),
+        (GeminiServer.bad_key(), final("auth")),
+        (GeminiServer.no_such_model(), final("invalid_request")),
+        (GeminiServer.too_long(), final("invalid_request")),
+        (HANG, retryable("timeout")),
+        (CUT, retryable("connection")),
+        (RESET, retryable("connection")),
+    ],
+)
+async def test_gemini_errors(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
+    """What Gemini refuses costs one request and no tokens."""
+    gemini_server.script(reply)
+    outcome = await ask(on_gemini(gemini_server))
+    assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("reply", "output_type", "info", "requests"),
+    [
+        (OpenAIServer.content_filter(), str, final("content_filter"), 1),
+        (OpenAIServer.content_filter(None), str, final("content_filter"), 1),
+        (OpenAIServer.content_filter(), NativeOutput(Book), final("content_filter"), 2),
+        (OpenAIServer.length(), NativeOutput(Book), retryable("validation"), 1),
+        (OpenAIServer.broken_json(), NativeOutput(Book), retryable("validation"), 2),
+        (OpenAIServer.text(None), str, retryable("validation"), 2),
+    ],
+)
+async def test_answers_that_are_none(
+    openai_server: OpenAIServer, reply: Reply, output_type: Any, info: ErrorInfo, requests: int
+) -> None:
+    """A blocked, cut, broken or empty answer fails, and every token of it is counted, the agent's re-ask included."""
+    openai_server.script(reply, reply)
+    outcome = await ask(on_openai(openai_server, output_type))
+    assert (outcome.info, openai_server.requests) == (info, requests)
+    assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
+    assert outcome.spent[0] > 0
+
+
+async def test_gemini_blocks(gemini_server: GeminiServer) -> None:
+    """A blocked prompt and an answer that was stopped for safety fail as `content_filter`, tokens counted."""
+    for reply in (gemini_server.blocked(), gemini_server.safety()):
+        gemini_server.script(reply)
+        outcome = await ask(on_gemini(gemini_server))
+        assert outcome.info == final("content_filter")
+        assert outcome.spent[0] == 3
+
+
+async def test_text_at_the_token_limit(openai_server: OpenAIServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Text that ends at the token limit is an answer; one warning says so, however many there are."""
+    strategy = on_openai(openai_server)
+    openai_server.script(OpenAIServer.length(), OpenAIServer.length())
+    outcomes = [await ask(strategy) for _ in range(2)]
+    assert [outcome.output for outcome in outcomes] == ["Half an ans"] * 2
+    assert [record.levelname for record in caplog.records if "token limit" in record.message] == ["WARNING"]
