@@ -1,0 +1,123 @@
+"""Calls to Gemini through google-genai, without an agent between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from batch_llm.errors import CallFailed, ContentFiltered
+
+from .base import LLMCallStrategy, TokenUsage, TOutput
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai.types import Content, GenerateContentConfig, GenerateContentResponse
+
+# https://ai.google.dev/api/generate-content#FinishReason
+_BLOCKED = frozenset(
+    {
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_RECITATION",
+    }
+)
+
+
+class GeminiStrategy(LLMCallStrategy[TOutput]):
+    """Asks a Gemini model once per attempt and hands the response to `response_parser`.
+
+    The parser sees the whole response, `finish_reason` included: an answer that ends at the token limit is the parser's
+    to accept or to refuse. A `ValueError` out of it (`pydantic.ValidationError` and `JSONDecodeError` are such) makes
+    the attempt a `validation` failure, which is tried again; an answer with nothing in it is one without asking it.
+    A blocked prompt or answer is a `content_filter` failure. Tokens are counted in every case.
+
+    google-genai sends a request again by itself after a broken connection, unless the client was made with
+    `http_options=HttpOptions(retry_options=HttpRetryOptions(attempts=1))`.
+
+    Args:
+        model: Model name, such as "gemini-2.5-flash".
+        client: A ready client; it stays open.
+        response_parser: Turns a `GenerateContentResponse` into the output.
+        config: Temperature, response schema, system instruction, ...
+    """
+
+    def __init__(
+        self,
+        model: str,
+        client: genai.Client,
+        response_parser: Callable[[Any], TOutput],
+        config: GenerateContentConfig | None = None,
+    ) -> None:
+        self.model = model
+        self.client = client
+        self.response_parser = response_parser
+        self.config = config
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
+        """Make one request. `attempt` and `timeout` are the engine's business."""
+        response = await generate(self.client, self.model, prompt, self.config)
+        return read_response(response, self.response_parser)
+
+
+async def generate(
+    client: genai.Client, model: str, contents: str | list[Content], config: GenerateContentConfig | None
+) -> GenerateContentResponse:
+    """Make one request."""
+    models = cast("Any", client.aio.models)  # its signature names types of Pillow, which need not be installed
+    return await models.generate_content(model=model, contents=contents, config=config)
+
+
+def read_response(response: GenerateContentResponse, parse: Callable[[Any], TOutput]) -> tuple[TOutput, dict[str, int]]:
+    """Return the parsed answer and what it cost.
+
+    Raises:
+        CallFailed: The prompt or the answer was blocked, there is no answer, or `parse` raised; with the tokens.
+    """
+    usage = _usage(response)
+    try:
+        _check(response)
+        return parse(response), usage
+    except Exception as error:
+        raise CallFailed(error, usage) from error
+
+
+def _check(response: GenerateContentResponse) -> None:
+    feedback = response.prompt_feedback
+    if feedback is not None and feedback.block_reason is not None:
+        raise ContentFiltered(f"Gemini blocked the prompt: {feedback.block_reason.name}")
+    candidate = response.candidates[0] if response.candidates else None
+    reason = candidate.finish_reason.name if candidate and candidate.finish_reason else "no finish reason"
+    if reason in _BLOCKED:
+        raise ContentFiltered(f"Gemini stopped the answer: {reason}")
+    if candidate is None or candidate.content is None or not candidate.content.parts:
+        raise ValueError(f"Gemini gave an empty answer ({reason})")
+
+
+def _usage(response: GenerateContentResponse) -> TokenUsage:
+    """Count as Gemini bills: thoughts are output, and the prompt includes what came from a cache.
+
+    Source: https://ai.google.dev/api/generate-content#UsageMetadata
+    """
+    metadata = response.usage_metadata
+    if metadata is None:
+        return TokenUsage({}, safety_ratings=_ratings(response))
+    spent_in = (metadata.prompt_token_count or 0) + (metadata.tool_use_prompt_token_count or 0)
+    spent_out = (metadata.candidates_token_count or 0) + (metadata.thoughts_token_count or 0)
+    counts = {"input_tokens": spent_in, "output_tokens": spent_out, "total_tokens": spent_in + spent_out}
+    if metadata.cached_content_token_count:
+        counts["cached_input_tokens"] = metadata.cached_content_token_count
+    return TokenUsage(counts, safety_ratings=_ratings(response))
+
+
+def _ratings(response: GenerateContentResponse) -> dict[str, str] | None:
+    """Return the answer's ratings, or the prompt's where there is no answer, by their names."""
+    rated = [*(response.candidates or [])[:1], response.prompt_feedback]
+    ratings = next((part.safety_ratings for part in rated if part is not None and part.safety_ratings), None)
+    if ratings is None:
+        return None
+    return {one.category.name: one.probability.name for one in ratings if one.category and one.probability}

@@ -1,0 +1,141 @@
+"""Calls to Gemini that share a long context, which is sent once and cached by Gemini."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .base import LLMCallStrategy, TOutput
+from .gemini import generate, read_response
+from .gemini_cache import ContextCache, is_gone
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai.types import Content, CreateCachedContentConfig, GenerateContentConfig, GenerateContentResponse
+
+# A call that names a cache may carry none of these; they go into the cache.
+_IN_THE_CACHE = ("system_instruction", "tools", "tool_config")
+
+
+class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
+    """Asks a Gemini model with `cached_content` before each prompt, at the price of cached tokens.
+
+    One cache serves every item that shares the instance: give the same instance to all of them. It is made before the
+    first call, prolonged when less than `cache_refresh_threshold` of its time is left, made again when the server no
+    longer knows it, and deleted when the run ends. Its age is told by the server's own times. A context that is too
+    small for a cache (the least size differs by model) is sent with every call instead, and a warning says so. What
+    makes and keeps the cache is billed by Gemini apart from the calls, and is not in any item's tokens.
+
+    Otherwise like `GeminiStrategy`.
+
+    Args:
+        model: Model name; a cache serves one model only.
+        client: A ready client; it stays open.
+        response_parser: Turns a `GenerateContentResponse` into the output.
+        cached_content: What every call starts with. Parts of `role="system"` become the system instruction, for the
+            service knows only the roles "user" and "model".
+        cache_ttl_seconds: How long the cache lives unless it is prolonged.
+        cache_refresh_threshold: Share of that time, from 0 up to 1.
+        config: Temperature, response schema, ...; its system instruction and tools go into the cache.
+
+    Raises:
+        ValueError: The time or the threshold breaks its rule.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        client: genai.Client,
+        response_parser: Callable[[Any], TOutput],
+        cached_content: list[Content],
+        cache_ttl_seconds: int = 3600,
+        cache_refresh_threshold: float = 0.1,
+        config: GenerateContentConfig | None = None,
+    ) -> None:
+        if not cache_ttl_seconds > 0:
+            raise ValueError(f"cache_ttl_seconds is {cache_ttl_seconds!r}; it must be greater than 0: raise it")
+        if not 0 <= cache_refresh_threshold < 1:
+            rule = "it must be from 0 up to, but not, 1: 0.1 refreshes in the last tenth of the cache's time"
+            raise ValueError(f"cache_refresh_threshold is {cache_refresh_threshold!r}; {rule}")
+        self.model = model
+        self.client = client
+        self.response_parser = response_parser
+        self.cached_content = cached_content
+        self.cache_ttl_seconds = cache_ttl_seconds
+        self.cache_refresh_threshold = cache_refresh_threshold
+        self.config = config
+        self._cache: ContextCache | None = None
+
+    async def prepare(self) -> None:
+        """Make the cache."""
+        cache = ContextCache(
+            self.client,
+            self.model,
+            self._cache_config(),
+            ttl_seconds=self.cache_ttl_seconds,
+            refresh_threshold=self.cache_refresh_threshold,
+        )
+        await cache.name()
+        self._cache = cache
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
+        """Make one request; a second one where the server no longer knew the cache."""
+        return read_response(await self._ask(prompt), self.response_parser)
+
+    async def cleanup(self) -> None:
+        """Delete the cache."""
+        cache, self._cache = self._cache, None
+        if cache is not None:
+            await cache.close()
+
+    async def _ask(self, prompt: str) -> GenerateContentResponse:
+        from google.genai.errors import APIError
+
+        if self._cache is None:
+            raise RuntimeError("GeminiCachedStrategy has no cache; call prepare() before execute()")
+        name = await self._cache.name()
+        try:
+            return await self._generate(prompt, name)
+        except APIError as error:
+            if name is None or not is_gone(error):
+                raise
+            return await self._generate(prompt, await self._cache.replace(name))
+
+    async def _generate(self, prompt: str, cache: str | None) -> GenerateContentResponse:
+        from google.genai.types import Content, GenerateContentConfig, Part
+
+        config = self.config or GenerateContentConfig()
+        question = Content(role="user", parts=[Part(text=prompt)])
+        if cache is None:
+            contents = [*self._turns(), question]
+            config = config.model_copy(update={"system_instruction": self._system_instruction()})
+        else:
+            contents = [question]
+            config = config.model_copy(update={**dict.fromkeys(_IN_THE_CACHE), "cached_content": cache})
+        return await generate(self.client, self.model, contents, config)
+
+    def _cache_config(self) -> CreateCachedContentConfig:
+        from google.genai.types import CreateCachedContentConfig
+
+        own: Any = self.config
+        return CreateCachedContentConfig(
+            contents=self._turns(),
+            system_instruction=self._system_instruction(),
+            tools=own and own.tools,
+            tool_config=own and own.tool_config,
+            ttl=f"{self.cache_ttl_seconds}s",
+            display_name="batch-llm",
+        )
+
+    def _turns(self) -> list[Any]:
+        return [content for content in self.cached_content if content.role != "system"]
+
+    def _system_instruction(self) -> list[Any] | None:
+        """Return the parts of `role="system"`, then those of the config's own instruction; None for no parts."""
+        config: Any = self.config
+        own: Any = config and config.system_instruction
+        own = getattr(own, "parts", own) or []
+        parts: list[Any] = [
+            part for content in self.cached_content if content.role == "system" for part in content.parts or []
+        ]
+        return [*parts, *(own if isinstance(own, list) else [own])] or None  # pyright: ignore[reportUnknownArgumentType]

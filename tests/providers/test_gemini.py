@@ -1,0 +1,113 @@
+"""`GeminiStrategy` over HTTP: categories, waits, requests, tokens and safety ratings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from google import genai
+from google.genai.types import GenerateContentConfig, HttpOptions, HttpRetryOptions
+from pydantic import BaseModel
+
+from batch_llm.errors import ErrorInfo
+from batch_llm.strategies import GeminiStrategy
+
+from .outcome import attempt, final, retryable
+from .servers import CUT, HANG, HTML_502, RESET, GeminiServer, Reply
+
+
+class Book(BaseModel):
+    """An answer."""
+
+    title: str
+    pages: int
+
+
+@pytest.fixture
+async def client(gemini_server: GeminiServer) -> AsyncIterator[genai.Client]:
+    """A client as users should make it: without retries of its own."""
+    options = HttpOptions(base_url=gemini_server.url, timeout=1000, retry_options=HttpRetryOptions(attempts=1))
+    made = genai.Client(api_key="k", http_options=options)
+    yield made
+    await made.aio.aclose()
+    made.close()
+
+
+def text(response: Any) -> str:
+    return response.text
+
+
+async def test_an_answer(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Output, tokens and ratings; thoughts are billed as output."""
+    gemini_server.thoughts = 5
+    outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
+    assert outcome.output == "one two three"
+    assert outcome.tokens == {"input_tokens": 3, "output_tokens": 8, "total_tokens": 11}
+    assert outcome.ratings == {"HARM_CATEGORY_HARASSMENT": "NEGLIGIBLE"}
+
+
+async def test_structured_output(client: genai.Client) -> None:
+    """The config goes along; the parser makes the output."""
+    config = GenerateContentConfig(response_mime_type="application/json", response_schema=Book, temperature=0)
+    strategy = GeminiStrategy("gemini-2.5-flash", client, lambda r: Book.model_validate_json(r.text), config)
+    assert (await attempt(strategy)).output == Book(title="one two three", pages=0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (GeminiServer.rate_limit(22), retryable("rate_limit", 22.0)),
+        (GeminiServer.rate_limit(0.5), retryable("rate_limit", 0.5)),
+        (GeminiServer.rate_limit(), retryable("rate_limit")),
+        (GeminiServer.quota(), final("quota_exhausted")),
+        (GeminiServer.error(400, "Please enable billing.", name="FAILED_PRECONDITION"), final("quota_exhausted")),
+        (GeminiServer.overloaded(), retryable("server_error")),
+        (GeminiServer.server_error(), retryable("server_error")),
+        (HTML_502, retryable("server_error")),
+        (GeminiServer.bad_key(), final("auth")),
+        (GeminiServer.error(403, "The caller does not have permission"), final("auth")),
+        (GeminiServer.no_such_model(), final("invalid_request")),
+        (GeminiServer.too_long(), final("invalid_request")),
+        (HANG, retryable("timeout")),
+        (CUT, retryable("connection")),
+        (RESET, retryable("connection")),
+    ],
+)
+async def test_errors(gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo) -> None:
+    """What fails costs one request and no tokens."""
+    gemini_server.script(reply)
+    outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
+    assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
+
+
+async def test_blocks(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """A blocked prompt and a stopped answer are `content_filter`, with their tokens and ratings."""
+    for reply, spent in ((gemini_server.blocked(), (3, 0)), (gemini_server.safety(), (3, 3))):
+        gemini_server.script(reply)
+        outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
+        assert (outcome.info, outcome.spent) == (final("content_filter"), spent)
+        assert outcome.ratings == {"HARM_CATEGORY_DANGEROUS_CONTENT": "HIGH"}
+
+
+async def test_answers_that_do_not_parse(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Broken JSON and an empty answer are `validation` failures, tokens counted; the parser never sees nothing."""
+    strategy = GeminiStrategy("gemini-2.5-flash", client, lambda response: json.loads(response.text))
+    for reply, spent in ((gemini_server.text("{"), (3, 1)), (gemini_server.text(None), (3, 0))):
+        gemini_server.script(reply)
+        outcome = await attempt(strategy)
+        assert (outcome.info, outcome.spent) == (retryable("validation"), spent)
+
+
+async def test_a_bug_in_the_parser(client: genai.Client) -> None:
+    """A `TypeError` out of a parser is a programming error: not tried again, yet paid for."""
+    outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, lambda response: response.text + 1))
+    assert (outcome.info, outcome.spent) == (final("programming"), (3, 3))
+
+
+async def test_the_token_limit_is_the_parsers_to_judge(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """An answer that ends at the token limit reaches the parser with its finish reason."""
+    gemini_server.script(gemini_server.max_tokens())
+    strategy = GeminiStrategy("gemini-2.5-flash", client, lambda r: r.candidates[0].finish_reason.name)
+    assert (await attempt(strategy)).output == "MAX_TOKENS"
