@@ -61,6 +61,10 @@ class CacheShelf:
         for cache in self.caches.values():
             cache.expires = self._now()
 
+    def living(self) -> list[str]:
+        """Name the caches that were neither deleted nor have expired."""
+        return [name for name in self.caches if self._alive(name)]
+
     def tokens(self, name: str | None) -> int:
         """Count the tokens that a call reads from this cache."""
         cache = self.caches.get(name or "")

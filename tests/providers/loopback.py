@@ -103,6 +103,8 @@ class LoopbackServer:
 
     # What a provider fills in.
 
+    main_kind = "call"
+
     def kind(self, method: str, path: str) -> str:
         """Name what a request asks for; scripts and counts go by it."""
         return "call"
@@ -131,7 +133,10 @@ class LoopbackServer:
         """Queue replies for the next requests of one kind (default: the provider's completion call)."""
         self._scripts[on or self.main_kind].extend(replies)
 
-    main_kind = "call"
+    async def saw(self, count: int, kind: str | None = None) -> None:
+        """Wait until the server has seen so many requests of one kind."""
+        while self.kinds[kind or self.main_kind] < count:  # noqa: ASYNC110  another thread counts
+            await asyncio.sleep(0.005)
 
     def stats(self) -> Json:
         """Return what the server saw, as JSON."""
