@@ -1,0 +1,122 @@
+"""Errors of the SDKs and HTTP libraries as they come over HTTP, with the SDKs' own retries off."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import aiohttp
+import anthropic
+import httpx
+import httpx2
+import openai
+import pytest
+
+from batch_llm.classifiers import DefaultErrorClassifier
+from batch_llm.errors import ErrorInfo
+
+from .outcome import final, retryable
+from .servers import CUT, HANG, HTML_502, RESET, LoopbackServer, OpenAIServer, Reply
+
+
+def classify(error: Exception) -> ErrorInfo:
+    return DefaultErrorClassifier().classify(error)
+
+
+OPENAI = [
+    (OpenAIServer.rate_limit(7), retryable("rate_limit", 7.0)),
+    (OpenAIServer.rate_limit(), retryable("rate_limit")),
+    (OpenAIServer.quota(), final("quota_exhausted")),
+    (OpenAIServer.overloaded(retry_after="2"), retryable("server_error", 2.0)),
+    (OpenAIServer.server_error(), retryable("server_error")),
+    (HTML_502, retryable("server_error")),
+    (OpenAIServer.bad_key(), final("auth")),
+    (OpenAIServer.no_such_model(), final("invalid_request")),
+    (OpenAIServer.too_long(), final("invalid_request")),
+    (OpenAIServer.error(400, "The prompt was filtered.", "content_filter"), final("content_filter")),
+    (HANG, retryable("timeout")),
+    (CUT, retryable("connection")),
+    (RESET, retryable("connection")),
+]
+
+
+@pytest.mark.parametrize(("reply", "info"), OPENAI)
+async def test_openai_sdk(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
+    """The OpenAI SDK's errors, over HTTP, with its own retries off: one request each."""
+    openai_server.script(reply)
+    async with openai.AsyncOpenAI(base_url=openai_server.base_url, api_key="k", max_retries=0, timeout=0.3) as client:
+        with pytest.raises(openai.OpenAIError) as caught:
+            await client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "hi"}])
+    assert classify(caught.value) == info
+    assert openai_server.requests == 1
+
+
+def _anthropic(status: int, kind: str, **headers: str) -> Reply:
+    return Reply(status, {"type": "error", "error": {"type": kind, "message": "no"}}, headers)
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (_anthropic(429, "rate_limit_error", **{"retry-after": "9"}), retryable("rate_limit", 9.0)),
+        (_anthropic(429, "rate_limit_error", **{"retry-after-ms": "1500"}), retryable("rate_limit", 1.5)),
+        (_anthropic(402, "billing_error"), final("quota_exhausted")),
+        (_anthropic(400, "billing_error"), final("quota_exhausted")),
+        (_anthropic(529, "overloaded_error"), retryable("server_error")),
+        (_anthropic(401, "authentication_error"), final("auth")),
+        (HANG, retryable("timeout")),
+        (RESET, retryable("connection")),
+    ],
+)
+async def test_anthropic_sdk(reply: Reply, info: ErrorInfo) -> None:
+    """Anthropic's errors, over HTTP."""
+    with LoopbackServer() as server:
+        server.script(reply)
+        async with anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0, timeout=0.3) as client:
+            with pytest.raises(anthropic.AnthropicError) as caught:
+                await client.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+    assert classify(caught.value) == info
+
+
+TRANSPORT = [
+    (Reply(429, {}, {"Retry-After": "5"}), retryable("rate_limit", 5.0)),
+    (Reply(503, {}), retryable("server_error")),
+    (HANG, retryable("timeout")),
+    (CUT, retryable("connection")),
+    (RESET, retryable("connection")),
+]
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize(("reply", "info"), TRANSPORT)
+async def test_httpx_and_httpx2(library: Any, reply: Reply, info: ErrorInfo) -> None:
+    """httpx and its fork share their names and their categories."""
+    with LoopbackServer() as server:
+        server.script(reply)
+        async with library.AsyncClient(timeout=0.2) as client:
+            with pytest.raises(library.HTTPError) as caught:
+                (await client.get(server.url)).raise_for_status()
+    assert classify(caught.value) == info
+
+
+@pytest.mark.parametrize(("reply", "info"), [*TRANSPORT, (Reply(200, "<html>"), retryable("server_error"))])
+async def test_aiohttp(reply: Reply, info: ErrorInfo) -> None:
+    """aiohttp's errors; a page where JSON was due is the fault of something between."""
+    limit = aiohttp.ClientTimeout(sock_read=0.2)
+    with LoopbackServer() as server:
+        server.script(reply)
+        async with aiohttp.ClientSession(raise_for_status=True, timeout=limit) as session:
+            with pytest.raises(aiohttp.ClientError) as caught:
+                await (await session.post(server.url)).json()
+    assert classify(caught.value) == info
+
+
+async def test_a_refused_connection() -> None:
+    """Nobody listens: every library's error is a `connection`."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    async with httpx.AsyncClient() as client, aiohttp.ClientSession() as session:
+        for ask in (client.get(url), session.get(url)):
+            with pytest.raises(Exception) as caught:  # noqa: PT011  any library's own
+                await ask
+            assert classify(caught.value) == retryable("connection")
