@@ -1,1 +1,31 @@
+"""A batch as data: a job, its plan, its shards, its ledger, its output. Knows neither Prefect nor a network."""
 
+# The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
+from .folder import RunFolder, ask_to_stop, run_folder
+from .job import BatchJob
+from .merge import Summary, merge, result_rows
+from .plan import Plan, ShardRef, check, plan
+from .progress import Progress, read_progress
+from .project import home, project_folder, resolve
+from .run_shard import ShardOutcome, run_shard
+
+__all__ = [
+    "BatchJob",
+    "Plan",
+    "Progress",
+    "RunFolder",
+    "ShardOutcome",
+    "ShardRef",
+    "Summary",
+    "ask_to_stop",
+    "check",
+    "home",
+    "merge",
+    "plan",
+    "project_folder",
+    "read_progress",
+    "resolve",
+    "result_rows",
+    "run_folder",
+    "run_shard",
+]

@@ -1,0 +1,168 @@
+"""BatchJob: a batch as data. What a deployment presets, what the UI's form shows, what the command sets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from batch_llm.config import ProcessorConfig, RateLimitConfig, RetryConfig
+from batch_llm.errors import JobError
+
+from .schemas import check_schema
+
+OUTPUT_FORMATS = (".jsonl", ".parquet", ".csv")
+
+
+def _long_waits() -> RetryConfig:
+    return RetryConfig(max_attempts=3, initial_wait=30, max_wait=600)
+
+
+class BatchJob(BaseModel):
+    """A source, a prompt for each of its rows, a model, the shape of the answers, and where they go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(
+        min_length=1,
+        title="Source",
+        description="What to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a DuckDB "
+        "query ('select ...'), or 'samples' for the documents that come with batch-llm.",
+    )
+    prompt: str = Field(
+        min_length=1,
+        title="Prompt",
+        description="Sent for each row. {column} is replaced by the row's value; write {{ and }} for braces.",
+    )
+    output: str = Field(
+        min_length=1, title="Output", description="The file to write; its ending decides: .jsonl, .parquet or .csv."
+    )
+    instructions: str = Field("", title="Instructions", description="System instructions, the same for each row.")
+    model: str = Field(
+        "local",
+        min_length=1,
+        title="Model",
+        description="'provider:model' as pydantic-ai names them, 'gemini-direct:<model>', or 'local'.",
+    )
+    output_schema: dict[str, Any] | None = Field(
+        None,
+        title="Shape of the answer",
+        description="A JSON Schema of type object; its properties become columns. Without one the answer is plain "
+        "text, in the column 'answer'.",
+    )
+    id_column: str | None = Field(
+        None,
+        min_length=1,
+        title="Id column",
+        description="The column that names a row. Without it: 'item_id', else 'id', else a name made from the row.",
+    )
+    name: str = Field(
+        "batch",
+        pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        max_length=80,
+        title="Name",
+        description="Names the ledger's folder: runs of the same name reuse each other's answers.",
+    )
+    shard_size: int = Field(
+        1000, ge=1, title="Shard size", description="Items in one shard: one Prefect task, retried as a whole."
+    )
+    limit: int | None = Field(None, ge=1, title="Limit", description="Only the first items of the source.")
+    config: ProcessorConfig = Field(
+        default_factory=ProcessorConfig, title="Engine", description="How each shard runs: workers, timeouts, retries."
+    )
+    shard_retry: RetryConfig = Field(
+        default_factory=_long_waits,
+        title="Retries of a shard",
+        description="How often and how patiently Prefect runs a shard again for the items that are missing.",
+    )
+    failure_threshold: float = Field(
+        0.1, ge=0, le=1, title="Failure threshold", description="The run fails when a larger share of items failed."
+    )
+    model_settings: dict[str, Any] = Field(
+        default_factory=dict,
+        title="Model settings",
+        description="pydantic-ai's model settings: temperature, max_tokens, ...",
+    )
+    cached_context: str | None = Field(
+        None,
+        title="Cached context",
+        description="Text, or @file, that is sent once and cached at the provider; for 'gemini-direct:' models.",
+    )
+    refresh: bool = Field(
+        False, title="Refresh", description="Call the model for all items, also where the ledger has the answer."
+    )
+    ledger: str = Field(".batch-llm", min_length=1, title="Ledger", description="The folder that remembers answers.")
+
+    @field_validator("output")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if PurePosixPath(value).suffix.lower() not in OUTPUT_FORMATS:
+            raise ValueError(f"its ending must be one of {', '.join(OUTPUT_FORMATS)}")
+        return value
+
+    @field_validator("output_schema")
+    @classmethod
+    def _usable_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            check_schema(value)
+        return value
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> BatchJob:
+        """Make a job of plain values.
+
+        Raises:
+            JobError: One line on the first value that cannot be.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise JobError(_one_line(error.errors()[0])) from error
+
+
+def _one_line(error: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return f"{place} is missing: set it"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return _unknown_setting(place)
+        case "greater_than_equal":
+            rule = f"must be {context['ge']:g} or more"
+        case "less_than_equal":
+            rule = f"must be {context['le']:g} or less"
+        case "value_error":
+            rule = str(context["error"])
+        case "string_too_short":
+            rule = "must not be empty"
+        case "string_pattern_mismatch":
+            rule = "must be lower-case letters, digits and '-', such as 'nightly-tickets'"
+        case _:
+            rule = error["msg"][:1].lower() + error["msg"][1:]
+    value: object = error["input"]
+    return f"{place}: {rule}" if isinstance(value, dict) else f"{place} is {_shown(value)}: {rule}"
+
+
+def _unknown_setting(place: str) -> str:
+    parent, _, name = place.rpartition(".")
+    known = _settings_of(parent)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return f"{place} is no setting: {hint}"
+
+
+def _settings_of(parent: str) -> list[str]:
+    kinds = {"config": ProcessorConfig, "config.rate_limit": RateLimitConfig}
+    kinds |= {"config.retry": RetryConfig, "shard_retry": RetryConfig}
+    return [setting.name for setting in fields(kinds[parent])] if parent in kinds else list(BatchJob.model_fields)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

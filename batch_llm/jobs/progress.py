@@ -1,0 +1,117 @@
+"""How far a run is, from the small files that its shards write."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .files import read_object, to_json, write_whole
+from .folder import RunFolder
+
+
+@dataclass
+class ShardProgress:
+    """What one shard tells of itself while it runs.
+
+    Attributes:
+        cost_usd: None where the model's price is not known.
+        paused_until: When the provider's pause ends, in seconds since the epoch.
+        updated_at: When this was written, in seconds since the epoch.
+    """
+
+    items: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    categories: dict[str, int] = field(default_factory=dict[str, int])
+    paused_until: float = 0.0
+    finished: bool = False
+    updated_at: float = 0.0
+
+    def write(self, folder: RunFolder, shard: int) -> None:
+        """Put it where `read_progress` finds it."""
+        self.updated_at = time.time()
+        write_whole(folder.progress / f"{shard:05d}.json", to_json(asdict(self)))
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        total: Items of the source, broken rows included.
+        done: Items that have an answer or have failed, reused ones included.
+        succeeded: Items answered in this run.
+        failed: Items that failed, broken rows included.
+        reused: Items that an earlier run had answered.
+        cost_usd: None where the model's price is not known.
+        categories: Failures by category.
+        seconds: Since the plan was made, until now or until the last shard ended.
+        paused_seconds: How much longer the provider's pause lasts.
+        shards_done: Shards that have ended.
+    """
+
+    total: int = 0
+    done: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    reused: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    categories: dict[str, int] = field(default_factory=dict[str, int])
+    seconds: float = 0.0
+    paused_seconds: float = 0.0
+    shards_done: int = 0
+    shards: int = 0
+
+
+def read_progress(folder: str | Path) -> Progress:
+    """Sum what the shards of a run have written so far; cheap enough for twice a second."""
+    run = RunFolder(Path(folder))
+    plan = read_object(run.plan)
+    shards = [ShardProgress(**read_object(path)) for path in sorted(run.progress.glob("[0-9]*.json"))]
+    broken, reused = int(plan.get("broken", 0)), int(plan.get("reused", 0))
+    succeeded = sum(shard.succeeded for shard in shards)
+    failed = sum(shard.failed for shard in shards) + broken
+    categories = sum((Counter(shard.categories) for shard in shards), Counter[str](_broken(broken)))
+    return Progress(
+        total=int(plan.get("total", 0)),
+        done=succeeded + failed + reused,
+        succeeded=succeeded,
+        failed=failed,
+        reused=reused,
+        input_tokens=sum(shard.input_tokens for shard in shards),
+        output_tokens=sum(shard.output_tokens for shard in shards),
+        cost_usd=total_cost(shard.cost_usd for shard in shards),
+        categories=dict(categories),
+        seconds=_seconds(plan, shards),
+        paused_seconds=max((shard.paused_until - time.time() for shard in shards if not shard.finished), default=0.0),
+        shards_done=sum(shard.finished for shard in shards),
+        shards=len(plan.get("shards", ())),
+    )
+
+
+def total_cost(costs: Iterable[float | None]) -> float | None:
+    """Return the sum; None as soon as one of them is not known, for a sum of the rest would look like the whole."""
+    known = list(costs)
+    return None if any(cost is None for cost in known) else sum(cost or 0.0 for cost in known)
+
+
+def _broken(count: int) -> dict[str, int]:
+    return {"invalid_input": count} if count else {}
+
+
+def _seconds(plan: dict[str, Any], shards: list[ShardProgress]) -> float:
+    started = float(plan.get("planned_at", 0.0))
+    if not started:
+        return 0.0
+    ended = len(shards) == len(plan.get("shards", ())) and all(shard.finished for shard in shards)
+    until = max((shard.updated_at for shard in shards), default=started) if ended else time.time()
+    return max(0.0, until - started)
