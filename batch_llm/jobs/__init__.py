@@ -1,10 +1,12 @@
 """A batch as data: a job, its plan, its shards, its ledger, its output. Knows neither Prefect nor a network."""
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
+from .check import check
 from .folder import RunFolder, ask_to_stop, run_folder
 from .job import BatchJob
-from .merge import Summary, merge, result_rows
-from .plan import Plan, ShardRef, check, plan
+from .merge import Summary, merge
+from .outcomes import result_rows
+from .plan import Plan, ShardRef, plan
 from .progress import Progress, read_progress
 from .project import home, project_folder, resolve
 from .run_shard import ShardOutcome, run_shard

@@ -28,6 +28,11 @@ class RunFolder:
         return self.path / "items.jsonl"
 
     @property
+    def reused(self) -> Path:
+        """The answers of earlier runs that stand, by position."""
+        return self.path / "reused.parquet"
+
+    @property
     def plan(self) -> Path:
         """The plan's counts."""
         return self.path / "plan.json"

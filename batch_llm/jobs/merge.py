@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
-from batch_llm.items import BatchResult
+import duckdb
 
+from batch_llm.errors import JobError
+
+from .files import read_object, to_json, write_whole
+from .folder import RunFolder
 from .job import BatchJob
+from .outcomes import outcomes
 from .plan import Plan
+from .rows import FAILURE_COLUMNS, input_columns
+from .sinks import OutputColumns, failures_path, output_columns, remove_file, write_table
+from .tables import Tables, column_types, name, one_line, open_tables, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +54,84 @@ class Summary:
 
 
 def merge(job: BatchJob, plan: Plan) -> Summary:
-    """Write the output, the failures file and summary.json, each whole or not at all."""
-    raise NotImplementedError
+    """Write the output, the failures file and summary.json, each whole or not at all.
+
+    The output has the input's columns, the answer's fields, and what became of the row. A reused row tells what its
+    answer cost when it was made; the run's totals hold only what this run paid for.
+
+    Raises:
+        JobError: The output cannot be written.
+    """
+    folder = RunFolder(Path(plan.folder))
+    try:
+        with open_tables() as tables:
+            # Only this: the outcomes of millions of items are joined and sorted once, on disk.
+            tables.execute(f"CREATE TEMP TABLE outcomes AS {outcomes(folder)}")
+            output, failures = _write_files(tables, job, folder)
+            summary = _sum_up(tables, folder, output, failures)
+    except duckdb.Error as error:
+        raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
+    write_whole(folder.summary, to_json(asdict(summary)))
+    return summary
 
 
-def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[object, dict[str, object]]:
-    """Return up to `limit` results of a run, failures first, for a table."""
-    raise NotImplementedError
+def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str, str | None]:
+    columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
+    added = output_columns(columns, job.output_schema)
+    joined = f"outcomes LEFT JOIN {text(folder.rows)} AS source ON source._position = outcomes.position"
+    own = [f"source.{name(column)}" for column in columns]
+    selected = ", ".join([*own, *_answers(job, added), *_bookkeeping(added)])
+    output = write_table(tables, f"SELECT {selected} FROM {joined} ORDER BY position", job.output)
+    failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
+    if failed is None:
+        remove_file(failures_path(job.output))
+        return output, None
+    why = [f"outcomes.{column}" if column != "item_id" else "outcomes.id AS item_id" for column in FAILURE_COLUMNS]
+    selected = ", ".join([*(column for column in own if column != 'source."item_id"'), *why])
+    query = f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY position"
+    return output, write_table(tables, query, failures_path(job.output))
+
+
+def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
+    """SQL for the answer's fields, in the types of the schema."""
+    if job.output_schema is None:
+        return [f"outcomes.output->>'$' AS {name(column)}" for column, _ in added.answer.values()]
+    found: list[str] = []
+    for key, (column, kind) in added.answer.items():
+        pointer = text("/" + key.replace("~", "~0").replace("/", "~1"))
+        value = f"outcomes.output->{pointer}" if kind == "JSON" else f"outcomes.output->>{pointer}"
+        found.append(f"{value if kind in ('JSON', 'VARCHAR') else f'TRY_CAST({value} AS {kind})'} AS {name(column)}")
+    return found
+
+
+def _bookkeeping(added: OutputColumns) -> list[str]:
+    source = {"item_id": "id"}
+    return [f"outcomes.{name(source.get(old, old))} AS {name(new)}" for old, new in added.bookkeeping.items()]
+
+
+def _sum_up(tables: Tables, folder: RunFolder, output: str, failures: str | None) -> Summary:
+    row = tables.execute("""
+        SELECT count(*), count(*) FILTER (status = 'succeeded'), count(*) FILTER (status = 'failed'),
+            count(*) FILTER (status = 'not_attempted'), count(*) FILTER (reused),
+            coalesce(sum(input_tokens) FILTER (NOT reused), 0), coalesce(sum(output_tokens) FILTER (NOT reused), 0),
+            count(*) FILTER (NOT reused AND cost_usd IS NULL AND attempts > 0),
+            coalesce(sum(cost_usd) FILTER (NOT reused), 0)
+        FROM outcomes""").fetchone()
+    total, succeeded, failed, left, reused, tokens_in, tokens_out, unpriced, cost = row or (0,) * 9
+    by_category = (
+        "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
+    )
+    return Summary(
+        total_items=total,
+        succeeded=succeeded,
+        failed=failed,
+        not_attempted=left,
+        reused=reused,
+        total_input_tokens=int(tokens_in),
+        total_output_tokens=int(tokens_out),
+        cost_usd=None if unpriced else float(cost),
+        seconds=round(time.time() - float(read_object(folder.plan).get("planned_at", time.time())), 3),
+        output=output,
+        failures=failures,
+        categories={str(category): int(count) for category, count in tables.execute(by_category).fetchall()},
+    )

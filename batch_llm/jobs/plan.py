@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
 
+import duckdb
+
+from batch_llm.errors import JobError
+
+from .check import check
+from .files import read_object, to_json, write_whole
+from .folder import RunFolder, job_folder, run_folder
 from .job import BatchJob
+from .ledger import INVALID_INPUT, LedgerWriter, Record, ledger_query, shard_part
+from .prompts import Prompt
+from .rows import Item, id_column, input_columns, items_query, make_items, number_repeats, repeated_ids
+from .sinks import output_columns
+from .sources import open_source
+from .tables import Tables, column_types, job_error, open_tables, rows_of, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +67,132 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def check(job: BatchJob, *, strategy: str = "") -> None:
-    """See that a job can run, before anything starts and before any call is paid for.
-
-    Args:
-        job: The job.
-        strategy: Name of a strategy that the caller brings; the job's model is then not looked at.
-
-    Raises:
-        JobError: One line: what is wrong, where, what to do.
-    """
-    raise NotImplementedError
-
-
 def plan(job: BatchJob, run_id: str, *, strategy: str = "") -> Plan:
     """Read the source once, in bounded memory, and write what is to be answered into shard files.
 
-    Items that any run of this job's name has answered, with the same id and key, are left out.
+    Items that any run of this job's name has answered, with the same id and key, are left out. A run that has a plan
+    keeps it: whoever asks again, after a crash or by a retry, gets the same shards.
 
     Args:
         job: The job.
-        run_id: Names the run's folder; planning the same run again starts it over but keeps what its ledger has.
+        run_id: Names the run's folder.
         strategy: Name of a strategy that the caller brings; it becomes part of every key.
 
     Raises:
         JobError: One line: what is wrong, where, what to do.
     """
-    raise NotImplementedError
+    folder = run_folder(job, run_id)
+    folder.stop.unlink(missing_ok=True)
+    made_for = [job.model_dump(mode="json"), strategy]
+    known = read_object(folder.plan)
+    if known.get("made_for") == json.loads(to_json(made_for)):
+        return _from_json(known)
+    check(job, strategy=strategy)
+    try:
+        with open_tables() as tables:
+            made = _make(tables, job, folder, strategy)
+    except duckdb.Error as error:
+        raise job_error(f"source {job.source!r}", error) from error
+    except OSError as error:
+        raise JobError(f"the plan cannot be written to {folder.path}: {error}") from error
+    write_whole(folder.plan, to_json({**asdict(made), "made_for": made_for, "planned_at": time.time()}))
+    return made
+
+
+def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> Plan:
+    _clear(folder)
+    broken_rows = open_source(tables, job.source).stage(folder.rows, job.limit)
+    columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
+    items = make_items(tables, job, folder.rows, broken_rows, strategy)
+    total, broken = _write_items(folder, islice(items, job.limit))
+    if not total:
+        raise JobError(f"source {job.source!r} has no rows")
+    _tell_apart(tables, folder.items, id_column(job, columns))
+    _write_reused(tables, job, folder)
+    shards = tuple(_write_shards(tables, folder, job.shard_size))
+    left = sum(shard.items for shard in shards)
+    notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
+    return Plan(str(folder.path), total, broken, total - broken - left, shards, notes)
+
+
+def _clear(folder: RunFolder) -> None:
+    """Make room for a plan; what the ledger knows of earlier tries stays."""
+    for old in (folder.shards, folder.progress):
+        shutil.rmtree(old, ignore_errors=True)
+        old.mkdir(parents=True)
+    folder.ledger.mkdir(exist_ok=True)
+    for path in folder.ledger.glob("plan-*.jsonl"):
+        path.unlink()
+
+
+def _write_items(folder: RunFolder, items: Iterable[Item]) -> tuple[int, int]:
+    total = broken = 0
+    with folder.items.open("w", encoding="utf-8") as file, LedgerWriter(folder, "plan") as ledger:
+        for item in items:
+            total += 1
+            file.write(to_json({slot: getattr(item, slot) for slot in Item.__slots__}) + "\n")
+            if item.error is not None:
+                broken += 1
+                ledger.append(Record(item.id, item.key, "failed", category=INVALID_INPUT, error=item.error))
+    return total, broken
+
+
+def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
+    if ids is None:
+        number_repeats(tables, items)
+    elif repeated := repeated_ids(tables, items):
+        named = ", ".join(f"{item_id!r} ({count} rows)" for item_id, count in repeated)
+        raise JobError(f"ids in column {ids!r} are not unique: {named}; give each row its own, or set id_column")
+
+
+def _write_reused(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
+    """Copy the answers that stand into the run's folder: the run then depends on no other."""
+    ledgers = () if job.refresh else job_folder(job).glob("*/ledger/*.jsonl")
+    tables.execute(
+        f"""COPY (
+            WITH wanted AS (SELECT position, id, key FROM ({items_query(folder.items)}) WHERE error IS NULL),
+            answers AS (
+                SELECT id, key, max_by(record, record.finished_at) AS record
+                FROM ({ledger_query(ledgers)}) AS record SEMI JOIN wanted USING (id, key)
+                WHERE status = 'succeeded' GROUP BY id, key)
+            SELECT position, record.* EXCLUDE (id, key) FROM wanted JOIN answers USING (id, key)
+        ) TO {text(folder.reused)} (FORMAT parquet)"""
+    )
+
+
+def _write_shards(tables: Tables, folder: RunFolder, size: int) -> Iterator[ShardRef]:
+    left = rows_of(
+        tables,
+        f"SELECT position, id, key, prompt FROM ({items_query(folder.items)}) "
+        f"ANTI JOIN (FROM {text(folder.reused)}) USING (position) WHERE error IS NULL ORDER BY position",
+    )
+    for index in count():
+        path = folder.shards / f"{shard_part(index)}.jsonl"
+        positions: list[int] = []
+        with path.open("w", encoding="utf-8") as file:
+            for position, item_id, key, prompt in islice(left, size):
+                positions.append(int(str(position)))
+                file.write(to_json({"id": item_id, "key": key, "prompt": prompt}) + "\n")
+        if not positions:
+            path.unlink()
+            return
+        yield ShardRef(index, positions[0], positions[-1], len(positions), str(path))
+
+
+def _notes(job: BatchJob, broken: int) -> Iterator[str]:
+    if not Prompt(job.prompt).columns:
+        yield "The prompt names no column, so it is the same for each row."
+    if broken:
+        yield f"Broken rows, which fail by themselves: {broken}."
+
+
+def _from_json(values: dict[str, Any]) -> Plan:
+    shards = tuple(ShardRef(**shard) for shard in values["shards"])
+    return Plan(
+        folder=values["folder"],
+        total=values["total"],
+        broken=values["broken"],
+        reused=values["reused"],
+        shards=shards,
+        notes=tuple(values["notes"]),
+    )

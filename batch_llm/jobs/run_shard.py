@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import ErrorInfo
+from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
+from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
+from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.strategies.base import LLMCallStrategy
 
+from .files import read_lines
+from .folder import RunFolder
 from .job import BatchJob
+from .ledger import LedgerWriter, Record, Status, read_records, shard_part
+from .models import LOCAL, make_strategy
 from .plan import ShardRef
+from .prices import CostOf, cost_of
+from .redact import redact
+from .tally import Tally
+
+_SECONDS_BETWEEN_WRITES = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +68,8 @@ async def run_shard(
     folder: str,
     shard: ShardRef,
     *,
-    observers: Sequence[Any] = (),
-    strategy: Callable[[], LLMCallStrategy[Any]] | None = None,
+    observers: Sequence[ProcessorObserver] = (),
+    strategy: StrategyFactory | None = None,
     retry_failed: bool = True,
 ) -> ShardOutcome:
     """Answer what is missing of one shard.
@@ -61,5 +81,128 @@ async def run_shard(
         observers: Told of the engine's events.
         strategy: Makes the strategy, here in this process; None for the job's model.
         retry_failed: Whether items that failed in an earlier try, for a reason that can pass, are called again.
+
+    Raises:
+        JobError: The job's model cannot be had here.
     """
-    raise NotImplementedError
+    run = RunFolder(Path(folder))
+    started = time.monotonic()
+    tally = Tally(shard.items)
+    for record in read_records(run, shard_part(shard.index)):
+        tally.add(record)
+    items = _missing(shard, tally, strategy or partial(make_strategy, job), retry_failed)
+    stopped_by: ErrorInfo | None = None
+    if not run.stop.exists():
+        with LedgerWriter(run, shard_part(shard.index)) as ledger:
+            # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
+            cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
+            stopped_by = await _answer(job, run, shard, items, tally, ledger, observers, cost)
+    tally.progress.finished = True
+    tally.progress.write(run, shard.index)
+    return _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
+
+
+def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory, retry_failed: bool) -> Iterator[AnyWorkItem]:
+    strategy: LLMCallStrategy[Any] | None = None
+    for line in read_lines(Path(shard.path)):
+        done = tally.last(line["id"], line["key"])
+        if done is None or not done.settled(retry_failed=retry_failed):
+            strategy = strategy or make()  # not before an item needs it: a local model takes seconds to load
+            yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
+
+
+async def _answer(
+    job: BatchJob,
+    run: RunFolder,
+    shard: ShardRef,
+    items: Iterator[AnyWorkItem],
+    tally: Tally,
+    ledger: LedgerWriter,
+    observers: Sequence[ProcessorObserver],
+    cost: CostOf,
+) -> ErrorInfo | None:
+    last_write = 0.0
+    pauses = _PauseObserver(run, shard.index, tally)
+    async with ParallelBatchProcessor[Any, Any, str](job.config, observers=[*observers, pauses]) as processor:
+        watch = asyncio.create_task(_stop_when_asked(run, processor))
+        try:
+            async with aclosing(processor.process_stream(items)) as results:
+                async for result in results:
+                    if (record := _record(result, cost)) is not None:
+                        ledger.append(record)
+                        tally.add(record)
+                    if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
+                        tally.progress.write(run, shard.index)
+                        last_write = time.monotonic()
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+        return processor.stopped_by
+
+
+async def _stop_when_asked(run: RunFolder, processor: ParallelBatchProcessor[Any, Any, str]) -> None:
+    while True:
+        if run.stop.exists():
+            processor.stop()
+            return
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+class _PauseObserver(BaseObserver):
+    """Shows a provider's pause in the shard's progress, where no result comes that would."""
+
+    def __init__(self, run: RunFolder, shard: int, tally: Tally) -> None:
+        self._run, self._shard, self._tally = run, shard, tally
+
+    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        if event is ProcessingEvent.RATE_LIMIT_HIT:
+            self._tally.progress.paused_until = time.time() + float(data["pause"])
+            self._tally.progress.write(self._run, self._shard)
+
+
+def _record(result: AnyResult, cost: CostOf) -> Record | None:
+    """Return what the ledger keeps of a result; nothing of an item that was not attempted."""
+    info = result.error_info
+    category = None if info is None else info.category
+    if category in ("not_attempted", "cancelled"):
+        return None
+    status: Status = "succeeded" if result.success else "skipped" if category == "skipped" else "failed"
+    usage = result.token_usage
+    return Record(
+        id=result.item_id,
+        key=str(result.context),
+        status=status,
+        output=result.output,
+        input_tokens=usage.get("input_tokens", 0),
+        output_tokens=usage.get("output_tokens", 0),
+        cached_input_tokens=usage.get("cached_input_tokens", 0),
+        cost_usd=cost(usage),
+        attempts=result.attempts,
+        seconds=round(result.duration_seconds, 3),
+        category=category,
+        error=None if result.error is None else redact(result.error),
+        retryable=info is not None and info.is_retryable,
+    )
+
+
+def _outcome(
+    shard: ShardRef, tally: Tally, seconds: float, stopped_by: ErrorInfo | None, *, stopped: bool
+) -> ShardOutcome:
+    unfinished, text = tally.unfinished(stopped_by)
+    progress = tally.progress
+    return ShardOutcome(
+        index=shard.index,
+        items=shard.items,
+        succeeded=progress.succeeded,
+        failed=progress.failed,
+        not_attempted=shard.items - progress.succeeded - progress.failed,
+        input_tokens=progress.input_tokens,
+        output_tokens=progress.output_tokens,
+        cost_usd=progress.cost_usd,
+        seconds=round(seconds, 3),
+        categories=progress.categories,
+        unfinished=unfinished,
+        unfinished_text=text,
+        stopped=stopped,
+    )

@@ -1,0 +1,39 @@
+"""What can be known before a run starts: whether source, prompt, model and output can work."""
+
+from __future__ import annotations
+
+from batch_llm.errors import JobError
+
+from .job import BatchJob
+from .models import check_model
+from .project import resolve
+from .prompts import Prompt
+from .rows import id_column, input_columns
+from .sinks import check_writable
+from .sources import open_source
+from .tables import open_tables
+
+
+def check(job: BatchJob, *, strategy: str = "") -> None:
+    """See that a job can run, before anything starts and before any call is paid for.
+
+    Args:
+        job: The job.
+        strategy: Name of a strategy that the caller brings; the job's model is then not looked at.
+
+    Raises:
+        JobError: One line: what is wrong, where, what to do.
+    """
+    prompt = Prompt(job.prompt)
+    with open_tables() as tables:
+        wanted = {*prompt.columns, *([job.id_column] if job.id_column else [])}
+        columns = open_source(tables, job.source).columns(wanted)
+    if "_position" in columns:
+        raise JobError("the source has a column '_position', a name that is ours: rename it")
+    known = input_columns(dict.fromkeys(columns, ""))
+    prompt.check(known)
+    id_column(job, known)
+    check_writable(job.output)
+    check_writable(str(resolve(job.ledger) / job.name / "check"), setting="ledger")
+    if not strategy:
+        check_model(job)

@@ -1,0 +1,133 @@
+"""The ledger: what is done, item by item. Append-only, one writer a file, read forgivingly."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from batch_llm.errors import FATAL_CATEGORIES
+
+from .files import read_lines, to_json
+from .folder import RunFolder
+from .tables import MAX_ROW_BYTES, text
+
+Status: TypeAlias = Literal["succeeded", "failed", "skipped"]
+INVALID_INPUT = "invalid_input"
+
+# How DuckDB reads a record; the names are those of `Record`.
+_COLUMNS = {
+    "id": "VARCHAR",
+    "key": "VARCHAR",
+    "status": "VARCHAR",
+    "output": "JSON",
+    "input_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
+    "cached_input_tokens": "BIGINT",
+    "cost_usd": "DOUBLE",
+    "attempts": "BIGINT",
+    "seconds": "DOUBLE",
+    "category": "VARCHAR",
+    "error": "VARCHAR",
+    "retryable": "BOOLEAN",
+    "finished_at": "VARCHAR",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of one item in one try of its shard.
+
+    Attributes:
+        cost_usd: None where the model's price is not known.
+        attempts: Calls made.
+        retryable: Whether the failure can pass.
+        finished_at: ISO 8601, UTC.
+    """
+
+    id: str
+    key: str
+    status: Status
+    output: Any = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cost_usd: float | None = 0.0
+    attempts: int = 0
+    seconds: float = 0.0
+    category: str | None = None
+    error: str | None = None
+    retryable: bool = False
+    finished_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+
+    def settled(self, *, retry_failed: bool) -> bool:
+        """Whether the item needs no further call.
+
+        A fatal failure (a bad key, an empty account) says nothing of the item, so it never settles one.
+        """
+        if self.status != "failed":
+            return True
+        return self.category not in FATAL_CATEGORIES and not (retry_failed and self.retryable)
+
+
+class LedgerWriter:
+    """Appends records to a file of its own; use it as a context manager.
+
+    Args:
+        folder: The run's folder.
+        part: What the records are of: a shard's number in five digits, or "plan".
+    """
+
+    def __init__(self, folder: RunFolder, part: str) -> None:
+        folder.ledger.mkdir(parents=True, exist_ok=True)
+        self.path = folder.ledger / f"{part}-{uuid.uuid4().hex}.jsonl"
+        self._file = self.path.open("x", encoding="utf-8", newline="\n")
+
+    def append(self, record: Record) -> None:
+        """Add a record; when this returns, the record outlives the process.
+
+        Raises:
+            OSError: The disk is full or the folder is gone.
+        """
+        # Field by field: asdict() would copy the output.
+        self._file.write(to_json({name: getattr(record, name) for name in _COLUMNS}) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def shard_part(index: int) -> str:
+    """Return the part of a shard in the names of its files."""
+    return f"{index:05d}"
+
+
+def read_records(folder: RunFolder, part: str) -> Iterator[Record]:
+    """Yield what a run's ledger has on one part, oldest file first; torn lines and garbage are left out."""
+    names = {entry.name for entry in fields(Record)}
+    for path in sorted(folder.ledger.glob(f"{part}-*.jsonl"), key=lambda path: path.stat().st_mtime):
+        for values in read_lines(path):
+            if names <= values.keys() and isinstance(values["id"], str):
+                yield Record(**{name: values[name] for name in names})
+
+
+def ledger_query(files: Iterable[Path]) -> str:
+    """Return SQL for the records in some files; torn lines and garbage are left out."""
+    columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _COLUMNS.items())
+    names = [text(file) for file in sorted(files)]
+    if not names:
+        nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _COLUMNS.items())
+        return f"SELECT {nothing} WHERE false"
+    return (
+        f"SELECT * FROM read_json([{', '.join(names)}], format='newline_delimited', ignore_errors=true, "
+        f"columns={{{columns}}}, maximum_object_size={MAX_ROW_BYTES}) WHERE id IS NOT NULL AND status IS NOT NULL"
+    )

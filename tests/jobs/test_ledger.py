@@ -1,0 +1,111 @@
+"""The ledger loses no finished line, whatever became of the file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_llm.jobs import RunFolder
+from batch_llm.jobs.ledger import LedgerWriter, Record, ledger_query, read_records
+from batch_llm.jobs.tables import open_tables
+
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text('aé"\\\n\0😀'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+_TORN = st.sampled_from(
+    [b"", b'{"id": "x", "ke', b"\0" * 4096, b"\xff\xfe", b"[1]\n", b"garbage\n", b'{"id": "x"}\n', b"\n\n"]
+)
+
+
+def _written(folder: RunFolder, outputs: list[Any]) -> Path:
+    with LedgerWriter(folder, "00000") as ledger:
+        for number, output in enumerate(outputs):
+            ledger.append(Record(str(number), f"key-{number}", "succeeded", output=output))
+        return ledger.path
+
+
+def _by_duckdb(path: Path) -> dict[str, Any]:
+    with open_tables() as tables:
+        rows = tables.execute(f"SELECT id, output FROM ({ledger_query([path])}) WHERE status = 'succeeded'").fetchall()
+    return {item_id: None if output is None else json.loads(output) for item_id, output in rows}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(_JSON, max_size=5), _TORN)
+def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes) -> None:
+    """A crash in the middle of a line, zeros of a lost disk, garbage: what was finished before is read, twice over."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = RunFolder(Path(name))
+        path = _written(folder, outputs)
+        with path.open("ab") as file:
+            file.write(torn)
+        wanted = {str(number): output for number, output in enumerate(outputs)}
+        assert {record.id: record.output for record in read_records(folder, "00000")} == wanted
+        assert _by_duckdb(path) == wanted
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.data())
+def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataObject) -> None:
+    """However many bytes of it are there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = RunFolder(Path(name))
+        path = _written(folder, outputs)
+        content = path.read_bytes()
+        cut = content[: data.draw(st.integers(0, len(content)))]
+        path.write_bytes(cut)
+        whole = cut.count(b"\n")
+        read = {record.id for record in read_records(folder, "00000")}
+        # The last line may be whole but for its line break.
+        assert len(read) in (whole, whole + 1)
+        assert read == {str(number) for number in range(len(read))}
+
+
+def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
+    """Half a surrogate pair and NaN come out of real models."""
+    folder = RunFolder(tmp_path)
+    path = _written(folder, [{"text": "broken \ud83d", "score": float("nan")}])
+    wanted = {"0": {"text": "broken ?", "score": None}}
+    assert {record.id: record.output for record in read_records(folder, "00000")} == wanted
+    assert _by_duckdb(path) == wanted
+
+
+def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
+    """It outlives the process, which may be killed at any moment."""
+    with LedgerWriter(RunFolder(tmp_path), "00000") as ledger:
+        ledger.append(Record("a", "k", "succeeded", output="x"))
+        assert [record.id for record in read_records(RunFolder(tmp_path), "00000")] == ["a"]
+
+
+def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
+    """A shard that runs twice by mistake tears nothing."""
+    folder = RunFolder(tmp_path)
+    with LedgerWriter(folder, "00000") as one, LedgerWriter(folder, "00000") as other:
+        one.append(Record("a", "k", "succeeded"))
+        other.append(Record("b", "k", "succeeded"))
+        assert one.path != other.path
+    assert {record.id for record in read_records(folder, "00000")} == {"a", "b"}
+
+
+def test_what_settles_an_item() -> None:
+    """A success does; a failure only when it cannot pass; a bad key says nothing of the item."""
+
+    def settled(**values: Any) -> tuple[bool, bool]:
+        record = Record("a", "k", **values)
+        return record.settled(retry_failed=True), record.settled(retry_failed=False)
+
+    assert settled(status="succeeded") == (True, True)
+    assert settled(status="failed", category="server_error", retryable=True) == (False, True)
+    assert settled(status="failed", category="invalid_request") == (True, True)
+    assert settled(status="failed", category="auth") == (False, False)
+    assert settled(status="skipped", category="skipped") == (True, True)

@@ -1,0 +1,250 @@
+"""Split, then merge: every row comes out once, with its answer or with the reason why it has none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, Plan, RunFolder, merge, plan, result_rows
+from batch_llm.jobs.ledger import LedgerWriter, Record
+from batch_llm.jobs.tables import column_types
+
+from .making import job, prompts, read_lines, write_lines
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "score": {"type": "number"},
+        "count": {"type": ["integer", "null"]},
+        "good": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_ANSWER = {"title": "T", "score": 0.5, "count": 3, "good": True, "tags": ["a", "b"]}
+
+
+def _answer_all(made: Plan, answer: Any = "fine", *, fail: tuple[str, ...] = (), cost: float | None = 0.5) -> None:
+    """Write into the ledger what running the shards would."""
+    for shard in made.shards:
+        with LedgerWriter(RunFolder(Path(made.folder)), f"{shard.index:05d}") as ledger:
+            for item in read_lines(shard.path):
+                common: dict[str, Any] = {"id": item["id"], "key": item["key"], "input_tokens": 10, "attempts": 1}
+                common |= {"output_tokens": 2, "cost_usd": cost}
+                if item["id"] in fail:
+                    common |= {"category": "server_error", "error": "down", "retryable": True}
+                    ledger.append(Record(**common, status="failed"))
+                else:
+                    ledger.append(Record(**common, status="succeeded", output=answer))
+
+
+def _run(made_for: BatchJob, run_id: str = "r", **how: Any) -> Plan:
+    made = plan(made_for, run_id)
+    _answer_all(made, **how)
+    return made
+
+
+_ROWS = st.lists(
+    st.fixed_dictionaries({"text": st.text(min_size=1), "n": st.integers(-100, 100) | st.none()}),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(_ROWS, st.integers(1, 5), st.sampled_from(["jsonl", "parquet"]))
+def test_split_then_merge_is_identity(rows: list[dict[str, Any]], shard_size: int, ending: str) -> None:
+    """Whatever the rows and the shard size: the output has the input's rows, in their order, unchanged."""
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        numbered = [{"id": str(number), **row, "text": f"x{row['text']}"} for number, row in enumerate(rows)]
+        write_lines(home / "docs.jsonl", *numbered)
+        made_for = job(source=f"{home}/docs.jsonl", output=f"{home}/out.{ending}", ledger=name, shard_size=shard_size)
+        made = _run(made_for)
+        summary = merge(made_for, made)
+        assert sum(shard.items for shard in made.shards) == len(rows)
+        assert max(shard.items for shard in made.shards) <= shard_size
+        found = duckdb.execute(f"SELECT id, text, n::BIGINT FROM '{summary.output}'").fetchall()
+        assert found == [(row["id"], row["text"], row["n"]) for row in numbered]
+        assert (summary.total_items, summary.succeeded, summary.failed) == (len(rows), len(rows), 0)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".csv"])
+def test_the_output_has_the_answers_fields_in_their_types(home: Path, ending: str) -> None:
+    """The input's columns, then the answer's, then what became of the row."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x", "meta": {"k": [1]}})
+    made_for = job(output=f"out{ending}", output_schema=_SCHEMA)
+    output = merge(made_for, _run(made_for, answer=_ANSWER)).output
+    if ending == ".csv":
+        row: dict[str, Any] = next(csv.DictReader(Path(output).read_text(encoding="utf-8").splitlines()))
+        assert (row["meta"], row["tags"], row["score"]) == ('{"k":[1]}', '["a","b"]', "0.5")
+        return
+    with duckdb.connect() as tables:
+        types = column_types(tables, f"SELECT * FROM '{output}'")
+    names = ["id", "text", "meta", *_ANSWER, "item_id", "status", "input_tokens", "output_tokens", "cost_usd"]
+    assert list(types) == [*names, "attempts", "seconds", "error_category", "error"]
+    if ending == ".parquet":
+        assert {name: types[name] for name in _ANSWER} == dict(
+            zip(_ANSWER, ["VARCHAR", "DOUBLE", "BIGINT", "BOOLEAN", "JSON"], strict=True)
+        )
+    else:
+        row = read_lines(output)[0]
+        assert {name: row[name] for name in _ANSWER} == _ANSWER
+        assert row["meta"] == {"k": [1]}
+        assert (row["status"], row["input_tokens"], row["cost_usd"], row["error"]) == ("succeeded", 10, 0.5, None)
+
+
+def test_columns_of_the_input_keep_their_names(home: Path) -> None:
+    """An answer's field, or a column of ours, that has the same name gives way, and the plan says so."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x", "Title": "mine", "status": "open"})
+    schema = {"type": "object", "properties": {"title": {"type": "string"}, "error": {"type": "string"}}}
+    made_for = job(output_schema=schema)
+    made = _run(made_for, answer={"title": "theirs", "error": "none"})
+    row = read_lines(merge(made_for, made).output)[0]
+    assert (row["Title"], row["answer_title"], row["answer_error"]) == ("mine", "theirs", "none")
+    assert (row["status"], row["answer_status"]) == ("open", "succeeded")
+    assert "The column 'title' of the answer is called 'answer_title'." in made.notes
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
+    """Running it asks again for what failed, under the same ids; rows that were broken stay so and cost nothing."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"}, {"id": "b", "text": "y"}, "nonsense")
+    made_for = job(output=f"out{ending}")
+    summary = merge(made_for, _run(made_for, fail=("b",)))
+    assert (summary.succeeded, summary.failed) == (1, 2)
+    assert summary.categories == {"invalid_input": 1, "server_error": 1}
+    assert summary.failures == str(home / f"out.failures{ending}")
+    again = plan(job(source=summary.failures, output=f"again{ending}"), "r2")
+    assert prompts(again) == {"b": "y"}
+    assert (again.total, again.broken, again.reused) == (2, 1, 0)
+    output = merge(job(source=summary.failures, output="again.jsonl"), again).output
+    assert [row["item_id"] for row in read_lines(output)] == ["b", "line 3"]
+    assert not {"answer_error", "answer_attempts"} & set(read_lines(output)[0])
+
+
+def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:
+    """A file of yesterday's failures would mislead."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
+    failing = merge(job(), _run(job(), fail=("a",)))
+    assert failing.failures is not None
+    assert read_lines(failing.failures) == [
+        {"id": "a", "text": "x", "item_id": "a", "error_category": "server_error", "error": "down", "attempts": 1}
+    ]
+    assert merge(job(), _run(job(), "r2")).failures is None
+    assert not Path(failing.failures).exists()
+
+
+def test_a_second_night_asks_for_what_is_new_or_changed_alone(home: Path) -> None:
+    """The output holds all current rows; the totals hold what this run paid for."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"}, {"id": "c", "text": "3"})
+    first = merge(job(), _run(job(), "night-1", answer="old", fail=("c",)))
+    assert (first.cost_usd, first.total_input_tokens) == (1.5, 30)
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "changed"}, {"id": "c", "text": "3"})
+    made = plan(job(), "night-2")
+    assert prompts(made) == {"b": "changed", "c": "3"}
+    assert (made.total, made.reused) == (3, 1)
+    _answer_all(made, "new")
+    second = merge(job(), made)
+    assert (second.succeeded, second.reused, second.cost_usd, second.total_input_tokens) == (3, 1, 1.0, 20)
+    assert [row["answer"] for row in read_lines(second.output)] == ["old", "new", "new"]
+    assert plan(job(), "night-3").shards == ()
+    assert len(prompts(plan(job(refresh=True), "night-4"))) == 3
+    assert len(prompts(plan(job(name="other"), "night-5"))) == 3
+    assert len(prompts(plan(job(instructions="be brief"), "night-6"))) == 3
+
+
+def test_a_run_keeps_its_plan(home: Path) -> None:
+    """A retry of a run gets the same shards, so that its ledger fits them, even when the source has changed."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"})
+    made = plan(job(shard_size=1), "r")
+    write_lines(home / "docs.jsonl", {"id": "b", "text": "2"})
+    assert plan(job(shard_size=1), "r") == made
+    assert plan(job(shard_size=2), "r") != made
+
+
+def test_several_tries_of_an_item_add_up(home: Path) -> None:
+    """What a failed try cost is in the sums; a success stands against a later failure."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made = plan(job(), "r")
+    _answer_all(made, fail=("a",))
+    _answer_all(made, "good")
+    _answer_all(made, fail=("a",))
+    summary = merge(job(), made)
+    row = read_lines(summary.output)[0]
+    assert (row["status"], row["answer"], row["attempts"], row["input_tokens"]) == ("succeeded", "good", 3, 30)
+    assert (summary.succeeded, summary.total_input_tokens, summary.cost_usd) == (1, 30, 1.5)
+
+
+def test_an_unknown_price_is_never_a_sum_of_the_rest(home: Path) -> None:
+    """None, not 0."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, "broken")
+    summary = merge(job(), _run(job(), cost=None))
+    assert summary.cost_usd is None
+    assert read_lines(summary.output)[0]["cost_usd"] is None
+
+
+def test_a_run_that_ended_early_says_what_is_left(home: Path) -> None:
+    """Items without a record are in the output, as not attempted, and in no failures file."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    summary = merge(job(), plan(job(), "r"))
+    assert (summary.not_attempted, summary.failed, summary.failures, summary.cost_usd) == (1, 0, None, 0.0)
+    assert read_lines(summary.output)[0]["status"] == "not_attempted"
+
+
+def test_the_summary_is_a_file(home: Path) -> None:
+    """What the command reports comes from there."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made = _run(job())
+    summary = merge(job(), made)
+    stored = json.loads((Path(made.folder) / "summary.json").read_text())
+    assert (stored["total_items"], stored["output"]) == (1, summary.output)
+
+
+def test_a_table_shows_failures_first(home: Path) -> None:
+    """Then the rest in the order of the source, up to the limit."""
+    write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x"} for number in range(5)))
+    made = _run(job(output_schema=_SCHEMA), answer=_ANSWER, fail=("3",))
+    rows = result_rows(job(), made.folder, 3).results
+    assert [row.item_id for row in rows] == ["3", "0", "1"]
+    assert rows[0].error_info is not None
+    assert (rows[0].error, rows[0].error_info.category) == ("down", "server_error")
+    assert rows[1].output == _ANSWER
+    assert rows[1].token_usage["input_tokens"] == 10
+
+
+def test_an_output_elsewhere_is_written_through_fsspec(home: Path) -> None:
+    """Whole, like a local one."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made_for = job(output="memory://results/out.jsonl")
+    assert merge(made_for, _run(made_for)).output == "memory://results/out.jsonl"
+    assert plan(job(source="memory://results/out.jsonl"), "r2").total == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told_first(home: Path) -> None:
+    """Before anything is paid for."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    (home / "locked").mkdir(mode=0o500)
+    with pytest.raises(JobError, match="cannot be written: Permission denied"):
+        plan(job(output="locked/out.jsonl"), "r")
+
+
+def test_an_output_that_cannot_be_is_told_first(home: Path) -> None:
+    """A folder of that name, or a file where a folder must be."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    (home / "taken.jsonl").mkdir()
+    with pytest.raises(JobError, match=r"taken\.jsonl is a folder: name a file in it"):
+        plan(job(output="taken.jsonl"), "r")
+    with pytest.raises(JobError, match=r"docs\.jsonl/out\.jsonl cannot be written: "):
+        plan(job(output="docs.jsonl/out.jsonl"), "r")

@@ -1,0 +1,35 @@
+"""What an item costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_llm.jobs.prices import cost_of
+
+_USAGE = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+
+
+@pytest.mark.parametrize("model", ["openai-chat:gpt-4.1-mini", "openai:gpt-4.1-mini"])
+def test_a_known_model_has_its_price(model: str) -> None:
+    """By pydantic-ai's name of it; cached tokens are cheaper."""
+    cost = cost_of(model)
+    full, cached = cost(_USAGE), cost({**_USAGE, "cached_input_tokens": 1_000_000})
+    assert full is not None
+    assert cached is not None
+    assert 0 < cached < full
+
+
+def test_gemini_direct_costs_what_google_asks() -> None:
+    """Two ways to one provider."""
+    assert cost_of("gemini-direct:gemini-2.5-flash")(_USAGE) == cost_of("google:gemini-2.5-flash")(_USAGE)
+
+
+@pytest.mark.parametrize("model", ["openai-chat:my-own-model", "nobody:gpt-4.1", ""])
+def test_an_unknown_price_is_none(model: str) -> None:
+    """Never 0."""
+    assert cost_of(model)(_USAGE) is None
+
+
+def test_the_local_model_is_free() -> None:
+    """It runs here."""
+    assert cost_of("local")(_USAGE) == 0.0

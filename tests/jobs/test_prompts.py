@@ -1,0 +1,81 @@
+"""Templates and keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.prompts import Keys, Prompt
+
+from .making import job
+
+_TEXT = st.text("{}[]ab :é\n")
+_PARTS = st.lists(st.tuples(_TEXT, st.text("abé _", min_size=1)), max_size=5)
+
+
+@given(_PARTS, _TEXT, st.data())
+def test_literal_text_and_values_come_out_as_they_went_in(
+    parts: list[tuple[str, str]], end: str, data: st.DataObject
+) -> None:
+    """Whatever braces the text and the values have."""
+    row = {name: data.draw(_TEXT) for _, name in parts}
+    escaped = [text.replace("{", "{{").replace("}", "}}") for text, _ in parts]
+    template = "".join(f"{text}{{{name}}}" for text, (_, name) in zip(escaped, parts, strict=True))
+    template += end.replace("{", "{{").replace("}", "}}")
+    assert Prompt(template).render(row) == "".join(text + row[name] for text, name in parts) + end
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, ""), (1, "1"), (1.5, "1.5"), (True, "true"), ({"a": ["ü"]}, '{"a":["ü"]}'), ([], "[]"), ("{x}", "{x}")],
+)
+def test_values_read_well(value: Any, shown: str) -> None:
+    """Null is empty, nested values are JSON, braces in a value mean nothing."""
+    assert Prompt("{x}").render({"x": value}) == shown
+
+
+@pytest.mark.parametrize("template", ["{", "}", "{}", "{x!r}", "{x:>3}", "{x", "{x}}"])
+def test_what_is_no_template_is_refused(template: str) -> None:
+    """One line that says how to write braces."""
+    with pytest.raises(JobError, match="the prompt is no template") as error:
+        Prompt(template)
+    assert "{{ and }}" in str(error.value)
+
+
+def test_an_unknown_column_is_named_with_those_that_exist() -> None:
+    """The person who mistyped sees both."""
+    with pytest.raises(JobError, match="names the column 'txt', which the source lacks: it has id, text"):
+        Prompt("{txt}").check(["id", "text"])
+
+
+def test_everything_that_shapes_an_answer_is_in_its_key(home: Path) -> None:
+    """A change of any of it asks again; a change of anything else does not."""
+    (home / "context.txt").write_text("one")
+    base: dict[str, Any] = {"model": "gemini-direct:m", "cached_context": "@context.txt"}
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    changed = [
+        {"instructions": "be brief"},
+        {"model": "gemini-direct:n"},
+        {"model_settings": {"temperature": 0}},
+        {"output_schema": schema},
+        {"cached_context": "two"},
+    ]
+    keys = {Keys(job(**{**base, **change})).key("prompt") for change in changed}
+    key = Keys(job(**base)).key("prompt")
+    keys |= {key, Keys(job(**base)).key("another"), Keys(job(**base), "Mine").key("prompt")}
+    assert len(keys) == len(changed) + 3
+    same = job(**base, source="b.csv", output="b.csv", shard_size=3, limit=1, config={"max_workers": 2})
+    assert Keys(same).key("prompt") == key
+    (home / "context.txt").write_text("three")
+    assert Keys(job(**base)).key("prompt") != key
+
+
+def test_the_order_of_settings_does_not_matter() -> None:
+    """A database may give them back in another one."""
+    one = Keys(job(model_settings={"temperature": 0, "max_tokens": 5}))
+    assert one.key("p") == Keys(job(model_settings={"max_tokens": 5, "temperature": 0})).key("p")

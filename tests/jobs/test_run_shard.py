@@ -1,0 +1,186 @@
+"""A shard: what it answers, what it leaves, what it remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_ai.exceptions import ModelHTTPError
+
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ask_to_stop, merge, plan, read_progress, run_shard
+from batch_llm.strategies.base import LLMCallStrategy
+
+from .making import job, read_lines, write_lines
+
+_FAST = {"max_workers": 2, "retry": {"max_attempts": 1, "initial_wait": 0.01}}
+
+
+class _Scripted(LLMCallStrategy[str]):
+    """Answers with the prompt in capitals, and fails as told: by prompt, the error of each call in turn."""
+
+    def __init__(self, errors: dict[str, list[Exception | None]] | None = None) -> None:
+        self.errors = errors or {}
+        self.calls = Counter[str]()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+        self.calls[prompt] += 1
+        planned = self.errors.get(prompt, [])
+        error = planned.pop(0) if planned else None
+        if error is not None:
+            raise error
+        return prompt.upper(), {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+
+
+def _planned(home: Path, *texts: str, **settings: Any) -> tuple[BatchJob, Plan]:
+    write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
+    made_for = job(**{"config": _FAST, **settings})
+    return made_for, plan(made_for, "r", strategy="Scripted")
+
+
+async def _run(made_for: BatchJob, made: Plan, strategy: LLMCallStrategy[Any], **how: Any) -> ShardOutcome:
+    return await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy, **how)
+
+
+async def test_every_item_is_answered_and_remembered(home: Path) -> None:
+    """The outcome counts, the ledger has the answers, the output shows them."""
+    made_for, made = _planned(home, "a", "b", "c")
+    outcome = await _run(made_for, made, _Scripted())
+    assert (outcome.items, outcome.succeeded, outcome.failed, outcome.not_attempted) == (3, 3, 0, 0)
+    assert (outcome.input_tokens, outcome.output_tokens, outcome.unfinished) == (9, 6, None)
+    assert [row["answer"] for row in read_lines(merge(made_for, made).output)] == ["A", "B", "C"]
+
+
+async def test_a_second_try_runs_only_what_is_missing(home: Path) -> None:
+    """What was answered is not paid for again, and the counts are over both tries."""
+    made_for, made = _planned(home, "a", "b", "c")
+    strategy = _Scripted({"b": [ConnectionError("down")]})
+    first = await _run(made_for, made, strategy)
+    assert (first.succeeded, first.failed) == (2, 1)
+    assert first.unfinished is not None
+    assert (first.unfinished.is_retryable, first.unfinished.category) == (True, "connection")
+    assert first.unfinished_text == "1 of 3 items are left, 1 by connection: ConnectionError: down"
+    second = await _run(made_for, made, strategy)
+    assert strategy.calls == {"a": 1, "b": 2, "c": 1}
+    assert (second.succeeded, second.failed, second.categories, second.unfinished) == (3, 0, {}, None)
+
+
+async def test_failures_stand_where_they_are_not_to_be_retried(home: Path) -> None:
+    """After the last try the shard gives what it has."""
+    made_for, made = _planned(home, "a", "b")
+    strategy = _Scripted({"b": [ConnectionError("down")]})
+    await _run(made_for, made, strategy)
+    outcome = await _run(made_for, made, strategy, retry_failed=False)
+    assert strategy.calls == {"a": 1, "b": 1}
+    assert (outcome.succeeded, outcome.failed, outcome.categories) == (1, 1, {"connection": 1})
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), json.JSONDecodeError("no JSON", "x", 0)])
+async def test_what_cannot_pass_leaves_nothing_unfinished(home: Path, error: Exception) -> None:
+    """A programming error, or an answer in the wrong shape: another try of the shard is no help."""
+    made_for, made = _planned(home, "a", "b")
+    outcome = await _run(made_for, made, _Scripted({"a": [error]}))
+    assert (outcome.succeeded, outcome.failed, outcome.unfinished) == (1, 1, None)
+
+
+async def test_a_fatal_error_ends_the_shard_and_settles_nothing(home: Path) -> None:
+    """What had not started is not attempted; with a good key everything that is left runs."""
+    texts = [f"t{number}" for number in range(20)]
+    made_for, made = _planned(home, *texts, config={**_FAST, "max_workers": 1})
+    strategy = _Scripted({"t1": [ModelHTTPError(401, "some-model", "bad key")]})
+    outcome = await _run(made_for, made, strategy)
+    assert outcome.unfinished is not None
+    assert (outcome.unfinished.category, outcome.unfinished.is_retryable) == ("auth", False)
+    assert outcome.unfinished_text.startswith("stopped by auth: ModelHTTPError: status_code: 401")
+    assert (outcome.succeeded, outcome.failed, outcome.not_attempted) == (1, 1, 18)
+    again = await _run(made_for, made, strategy, retry_failed=False)
+    assert again.succeeded == 20
+
+
+async def test_a_request_to_stop_ends_it_gracefully(home: Path) -> None:
+    """The call in flight ends and counts; no other starts; planning the run again clears the request."""
+    made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "max_workers": 1})
+    release = asyncio.Event()
+
+    class Waiting(_Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            ask_to_stop(made.folder, "Ctrl-C")
+            await release.wait()
+            return await super().execute(prompt, attempt, timeout)
+
+    strategy = Waiting()
+    running = asyncio.create_task(_run(made_for, made, strategy))
+    await asyncio.sleep(0.8)  # the stop file is looked for twice a second
+    release.set()
+    outcome = await running
+    assert (outcome.succeeded, outcome.not_attempted, outcome.stopped, outcome.unfinished) == (1, 2, True, None)
+    assert (await _run(made_for, made, strategy)).succeeded == 1
+    plan(made_for, "r", strategy="Scripted")
+    assert (await _run(made_for, made, _Scripted())).succeeded == 3
+
+
+async def test_a_crash_loses_nothing_that_was_answered(home: Path) -> None:
+    """A shard that is torn away in the middle goes on where it was."""
+    made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "max_workers": 1})
+
+    class Hanging(_Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            if prompt == "c":
+                await asyncio.sleep(3600)
+            return await super().execute(prompt, attempt, timeout)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(_run(made_for, made, Hanging()), 0.5)
+    strategy = _Scripted()
+    outcome = await _run(made_for, made, strategy)
+    assert strategy.calls == {"c": 1}
+    assert outcome.succeeded == 3
+
+
+async def test_secrets_are_kept_out_of_errors(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that quotes the key must not put it into our files."""
+    monkeypatch.setenv("SOME_API_KEY", "s3cr3t-value-1")
+    made_for, made = _planned(home, "a")
+    await _run(made_for, made, _Scripted({"a": [TypeError("key s3cr3t-value-1 and Bearer abcdefgh1234")]}))
+    row = read_lines(merge(made_for, made).output)[0]
+    assert row["error"] == "TypeError: key *** and Bearer ***"
+
+
+async def test_progress_is_told_while_it_runs(home: Path) -> None:
+    """The terminal and the flow read it from the run's folder."""
+    made_for, made = _planned(home, "a", "b", "c", shard_size=2)
+    assert read_progress(made.folder).total == 3
+    await _run(made_for, made, _Scripted({"b": [TypeError("bug")]}))
+    progress = read_progress(made.folder)
+    assert (progress.done, progress.succeeded, progress.failed, progress.shards_done, progress.shards) == (
+        2,
+        1,
+        1,
+        1,
+        2,
+    )
+    assert (progress.categories, progress.input_tokens, progress.cost_usd) == ({"programming": 1}, 3, None)
+
+
+async def test_a_pause_of_the_provider_is_shown(home: Path) -> None:
+    """How much longer it lasts, before any result comes."""
+    limits = {"cooldown_seconds": 2, "slow_start_items": 0}
+    made_for, made = _planned(home, "a", config={**_FAST, "rate_limit": limits})
+    running = asyncio.create_task(_run(made_for, made, _Scripted({"a": [ModelHTTPError(429, "some-model")]})))
+    await _until(lambda: read_progress(made.folder).paused_seconds > 0)
+    assert 0 < read_progress(made.folder).paused_seconds <= 2
+    ask_to_stop(made.folder, "enough")
+    outcome = await running
+    assert (outcome.stopped, outcome.succeeded) == (True, 0)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.05)

@@ -1,0 +1,219 @@
+"""What can be read, and how a bad row or file is told."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import plan
+
+from .making import broken, items, job, prompts, write_lines
+
+
+def test_csv_text_stays_as_it_is_in_the_file(home: Path) -> None:
+    """No number, date or leading zero is made of it."""
+    (home / "docs.csv").write_text("id,text\n007,1.10\n008,2024-01-02\n", encoding="utf-8")
+    assert prompts(plan(job(source="docs.csv"), "r")) == {"007": "1.10", "008": "2024-01-02"}
+
+
+def test_broken_csv_rows_fail_alone_with_their_line(home: Path) -> None:
+    """Lines are counted as an editor does, also behind quoted line breaks and blank lines."""
+    rows = [
+        b"id,text",
+        b'1,"two\nlines"',
+        b"2,too,many",
+        b"3",
+        b"",
+        b"4,\xff\xfe",
+        b'5,"open "x" y"',
+        b'6,"a ""quote"""',
+    ]
+    (home / "docs.csv").write_bytes(b"\n".join(rows) + b"\n")
+    made = plan(job(source="docs.csv"), "r")
+    assert prompts(made) == {"1": "two\nlines", "6": 'a "quote"'}
+    assert broken(made) == {
+        "line 4": "line 4: it has more columns than the header",
+        "line 5": "line 5: it has fewer columns than the header",
+        "line 7": "line 7: it is not UTF-8",
+        "line 8": "line 8: a quote is not closed",
+    }
+    assert (made.total, made.broken) == (6, 4)
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_csv_dialects_are_seen(home: Path, delimiter: str, line_break: str, encoding: str) -> None:
+    """The header tells the delimiter; a byte order mark tells the encoding."""
+    rows = [delimiter.join(cells) for cells in (("id", "text"), ("1", "é, ü; x"))]
+    content = line_break.join(rows).replace("é, ü; x", '"é, ü; x"') + line_break
+    (home / "docs.csv").write_bytes(content.encode(encoding))
+    assert prompts(plan(job(source="docs.csv"), "r")) == {"1": "é, ü; x"}
+
+
+def test_packed_files_are_read(home: Path) -> None:
+    """.gz of csv and jsonl."""
+    (home / "docs.csv.gz").write_bytes(gzip.compress(b"id,text\n1,a\n"))
+    (home / "docs.jsonl.gz").write_bytes(gzip.compress(b'{"id": 2, "text": "b"}\n'))
+    assert prompts(plan(job(source="docs.csv.gz"), "r1")) == {"1": "a"}
+    assert prompts(plan(job(source="docs.jsonl.gz"), "r2")) == {"2": "b"}
+
+
+def test_a_glob_reads_many_files_in_order(home: Path) -> None:
+    """Broken rows then name their file too."""
+    write_lines(home / "a.jsonl", {"id": 1, "text": "a"}, "nonsense")
+    write_lines(home / "b.jsonl", {"id": 2, "text": "b"})
+    made = plan(job(source="*.jsonl"), "r")
+    assert prompts(made) == {"1": "a", "2": "b"}
+    assert list(broken(made)) == ["a.jsonl line 2"]
+
+
+def test_csv_files_of_a_glob_must_agree(home: Path) -> None:
+    """Values would end up in the wrong columns."""
+    (home / "a.csv").write_text("id,text\n1,a\n")
+    (home / "b.csv").write_text("text,id\nb,2\n")
+    with pytest.raises(JobError, match=r"b\.csv has another header than"):
+        plan(job(source="*.csv"), "r")
+
+
+def test_broken_json_lines_fail_alone_with_their_line(home: Path) -> None:
+    """Blank lines count, and need no answer."""
+    good = [b'{"id": 1, "text": "a"}', b"", b'{"id": 5, "text": "b"}']
+    content = b"\n".join([b"\xef\xbb\xbf" + good[0], good[1], b'{"id": 3,', b"\xff", good[2], b"[1]", b'{"id": 7'])
+    (home / "docs.jsonl").write_bytes(content)
+    made = plan(job(), "r")
+    assert prompts(made) == {"1": "a", "5": "b"}
+    assert list(broken(made)) == ["line 3", "line 4", "line 6", "line 7"]
+    assert broken(made)["line 4"] == "line 4 is not UTF-8, at byte 1"
+    assert broken(made)["line 6"] == "line 6 is no JSON object: write one as {...}"
+
+
+def test_json_values_keep_their_type(home: Path) -> None:
+    """Text that looks like a date or a number stays text; nested values are JSON; null is empty."""
+    write_lines(
+        home / "docs.jsonl",
+        {"id": 1, "when": "2024-01-01T00:00:00Z", "zip": "007", "tags": {"a": [1, "x"]}, "mixed": 1},
+        {"id": 2, "when": None, "zip": "8", "tags": [], "mixed": "one"},
+        {"id": 3, "mixed": 2.0, "late": True},
+    )
+    made = plan(job(prompt="{when}|{zip}|{tags}|{mixed}|{late}"), "r")
+    assert prompts(made) == {
+        "1": '2024-01-01T00:00:00Z|007|{"a":[1,"x"]}|1|',
+        "2": "|8|[]|one|",
+        "3": "|||2.0|true",
+    }
+
+
+def test_parquet_and_queries_keep_their_types(home: Path) -> None:
+    """Dates, decimals, lists and structs read well in a prompt."""
+    duckdb.sql(
+        "COPY (SELECT 1 AS id, DATE '2024-01-02' AS day, 1.10::DECIMAL(5, 2) AS price, [1, 2] AS list, "
+        f"{{'a': 'x'}} AS struct) TO '{home / 'docs.parquet'}'"
+    )
+    prompt = "{day} {price} {list} {struct}"
+    wanted = {"1": '2024-01-02 1.10 [1,2] {"a":"x"}'}
+    assert prompts(plan(job(source="docs.parquet", prompt=prompt), "r1")) == wanted
+    query = "SELECT * FROM 'docs.parquet' -- a comment\n;"
+    assert prompts(plan(job(source=query, prompt=prompt), "r2")) == wanted
+
+
+def test_a_folder_of_texts_gives_a_row_a_file(home: Path) -> None:
+    """Ids are paths within the folder; a byte order mark tells the encoding; other files are left alone."""
+    folder = home / "texts"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_bytes("grün".encode("utf-8-sig"))
+    (folder / "sub" / "b.md").write_bytes("blau".encode("utf-16"))
+    (folder / "c.txt").write_bytes("rösa".encode("latin-1"))
+    (folder / "d.png").write_bytes(b"\x89PNG")
+    (folder / ".hidden.txt").write_text("no")
+    made = plan(job(source="texts"), "r")
+    assert prompts(made) == {"a.txt": "grün", "sub/b.md": "blau"}
+    assert broken(made) == {"c.txt": "c.txt is not UTF-8, at byte 2"}
+    assert prompts(plan(job(source="texts/**/*.md"), "r2")) == {"sub/b.md": "blau"}
+    assert prompts(plan(job(source="texts/a.txt"), "r3")) == {"a.txt": "grün"}
+
+
+def test_a_url_is_read_through_fsspec(home: Path) -> None:
+    """Any file system that fsspec knows."""
+    import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+
+    memory = fsspec.filesystem("memory")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    memory.pipe("/in/docs.jsonl", b'{"id": 1, "text": "a"}\n')  # pyright: ignore[reportUnknownMemberType]
+    memory.pipe("/in/docs.csv", b"id,text\n1,a\n")  # pyright: ignore[reportUnknownMemberType]
+    assert prompts(plan(job(source="memory://in/docs.jsonl"), "r1")) == {"1": "a"}
+    assert prompts(plan(job(source="memory://in/docs.csv"), "r2")) == {"1": "a"}
+    with pytest.raises(JobError, match=r"memory://in/nope\.csv does not exist"):
+        plan(job(source="memory://in/nope.csv"), "r3")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("nope.jsonl", "nope.jsonl does not exist: check source"),
+        ("nope", "nope does not exist: check source"),
+        ("nope*.csv", "no file matches nope*.csv"),
+        ("empty.jsonl", "empty.jsonl is empty: check source"),
+        ("empty.csv", "empty.csv is empty: check source"),
+        ("header.csv", "source 'header.csv' has no rows"),
+        ("folder", "folder has no text files"),
+        ("picture.png", "source 'picture.png' is not of a known kind"),
+        ("bad.parquet", "bad.parquet cannot be read:"),
+        ("select 1 frm x", "the query in source cannot be read:"),
+        ("select 'x' as text where false", "has no rows"),
+        ("from sqlite_scan('a.db', 'b')", "the query in source needs DuckDB's extension sqlite_scanner"),
+        ("select text, 1 as id from 'docs.jsonl'", "ids in column 'id' are not unique: '1' (2 rows)"),
+    ],
+)
+def test_a_bad_source_is_told_in_one_line(home: Path, source: str, line: str) -> None:
+    """What, where, and what to do."""
+    write_lines(home / "docs.jsonl", {"text": "a"}, {"text": "b"})
+    write_lines(home / "empty.jsonl")
+    (home / "empty.csv").touch()
+    (home / "header.csv").write_text("id,text\n")
+    (home / "folder").mkdir()
+    (home / "picture.png").touch()
+    (home / "bad.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(JobError) as error:
+        plan(job(source=source), "r")
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_rows_without_an_id_fail_alone(home: Path) -> None:
+    """Null and blank ids, and a prompt without content."""
+    write_lines(
+        home / "docs.jsonl",
+        {"id": None, "text": "a"},
+        {"id": " ", "text": "b"},
+        {"id": "c", "text": ""},
+        {"id": 4, "text": "d"},
+    )
+    made = plan(job(), "r")
+    assert prompts(made) == {"4": "d"}
+    assert broken(made) == {
+        "row 1": "row 1 has no value in the id column 'id'",
+        "row 2": "row 2 has no value in the id column 'id'",
+        "c": "the prompt of c is empty",
+    }
+
+
+def test_without_an_id_column_the_content_names_the_row(home: Path) -> None:
+    """The same row has the same name every night; repeated rows are told apart."""
+    write_lines(home / "docs.jsonl", {"text": "a"}, {"text": "b"}, {"text": "a"}, {"text": "a"})
+    ids = [item["id"] for item in items(plan(job(), "r1"))]
+    assert ids[2:] == [f"{ids[0]}-2", f"{ids[0]}-3"]
+    assert len(ids[0]) == 12
+    write_lines(home / "docs.jsonl", {"text": "b"})
+    assert [item["id"] for item in items(plan(job(), "r2"))] == [ids[1]]
+
+
+def test_the_limit_takes_the_first_items(home: Path) -> None:
+    """Broken rows come last."""
+    write_lines(home / "docs.jsonl", {"id": 1, "text": "a"}, "broken", {"id": 2, "text": "b"}, {"id": 3, "text": "c"})
+    made = plan(job(limit=2), "r")
+    assert prompts(made) == {"1": "a", "2": "b"}
+    assert (made.total, made.broken) == (2, 0)
