@@ -1,11 +1,13 @@
 """batch-llm: LLM calls over thousands to millions of documents."""
 
+from .classifiers import DefaultErrorClassifier, GeminiErrorClassifier
 from .config import ProcessorConfig, RateLimitConfig, RetryConfig
 from .errors import (
     AttemptTimedOut,
     BatchLLMError,
     CallCancelled,
     CallFailed,
+    ContentFiltered,
     ErrorClassifier,
     ErrorInfo,
     JobError,
@@ -15,7 +17,7 @@ from .middleware import BaseMiddleware, Middleware
 from .observers import BaseObserver, MetricsObserver, ProcessingEvent, ProcessorObserver
 from .processor import BatchProcessor, ParallelBatchProcessor
 from .rate_limit import ExponentialBackoffStrategy, FixedDelayStrategy, RateLimitStrategy
-from .strategies.base import LLMCallStrategy, TokenUsage
+from .strategies import GeminiCachedStrategy, GeminiStrategy, LLMCallStrategy, PydanticAIStrategy, TokenUsage
 
 __all__ = [
     "AttemptTimedOut",
@@ -26,10 +28,15 @@ __all__ = [
     "BatchResult",
     "CallCancelled",
     "CallFailed",
+    "ContentFiltered",
+    "DefaultErrorClassifier",
     "ErrorClassifier",
     "ErrorInfo",
     "ExponentialBackoffStrategy",
     "FixedDelayStrategy",
+    "GeminiCachedStrategy",
+    "GeminiErrorClassifier",
+    "GeminiStrategy",
     "JobError",
     "LLMCallStrategy",
     "LLMWorkItem",
@@ -41,6 +48,7 @@ __all__ = [
     "ProcessorConfig",
     "ProcessorObserver",
     "ProgressCallbackFunc",
+    "PydanticAIStrategy",
     "RateLimitConfig",
     "RateLimitStrategy",
     "RetryConfig",

@@ -47,16 +47,16 @@ class CallFailed(BatchLLMError):
         return str(self.error)
 
 
+class ContentFiltered(BatchLLMError):
+    """The provider blocked the prompt or the answer; asking again would be blocked again."""
+
+
 class AttemptTimedOut(BatchLLMError, TimeoutError):
     """A call did not end within `ProcessorConfig.timeout_per_item`; a provider's own timeout is another type."""
 
 
 class CallCancelled(BatchLLMError):
     """A strategy's call ended in a `CancelledError` although nobody cancelled the run."""
-
-
-class ContentFiltered(BatchLLMError):
-    """The provider blocked the prompt or the answer; asking again would be blocked again."""
 
 
 @dataclass

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+pytest_plugins = ["tests.prefect_server"]
+
 
 @pytest.fixture(autouse=True)
 async def no_task_is_left(request: pytest.FixtureRequest) -> AsyncGenerator[None]:

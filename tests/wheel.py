@@ -1,4 +1,4 @@
-"""Drives an installed wheel from an unrelated folder: run as `python wheel.py VENV` by `.ci/wheel`, with that Python."""
+"""Drives an installed wheel from an unrelated folder: `.ci/wheel` runs it as `python wheel.py VENV`."""
 
 from __future__ import annotations
 

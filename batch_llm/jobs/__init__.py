@@ -10,12 +10,14 @@ from .plan import Plan, ShardRef, plan
 from .progress import Progress, read_progress
 from .project import home, project_folder, resolve
 from .run_shard import ShardOutcome, run_shard
+from .stats import RunStats, run_stats
 
 __all__ = [
     "BatchJob",
     "Plan",
     "Progress",
     "RunFolder",
+    "RunStats",
     "ShardOutcome",
     "ShardRef",
     "Summary",
@@ -30,4 +32,5 @@ __all__ = [
     "result_rows",
     "run_folder",
     "run_shard",
+    "run_stats",
 ]

@@ -12,6 +12,7 @@ from pydantic_ai.settings import ModelSettings
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.pydantic_ai import PydanticAIStrategy
 
+from .clients import OwningStrategy
 from .job import BatchJob
 from .schemas import reason_against
 
@@ -22,7 +23,8 @@ def agent_strategy(job: BatchJob, model: Model, settings: Mapping[str, Any]) -> 
     bound = cast("ModelSettings", {**settings, "max_retries": 0})
     instructions = job.instructions or None
     if job.output_schema is None:
-        return PydanticAIStrategy(Agent(model, output_type=str, instructions=instructions, model_settings=bound))
+        plain = Agent(model, output_type=str, instructions=instructions, model_settings=bound)
+        return OwningStrategy(PydanticAIStrategy(plain), model)
     schema = job.output_schema
     shape = StructuredDict(schema, name=str(schema.get("title") or "answer"), description=schema.get("description"))
     native = bool(model.profile.get("supports_json_schema_output"))
@@ -35,4 +37,4 @@ def agent_strategy(job: BatchJob, model: Model, settings: Mapping[str, Any]) -> 
             raise ModelRetry(f"The answer does not fit the schema: {reason}")
         return answer
 
-    return PydanticAIStrategy(agent)
+    return OwningStrategy(PydanticAIStrategy(agent), model)

@@ -12,6 +12,7 @@ from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.gemini import GeminiStrategy
 from batch_llm.strategies.gemini_cached import GeminiCachedStrategy
 
+from .clients import OwningStrategy
 from .job import BatchJob
 from .prompts import cached_context
 from .schemas import reason_against
@@ -34,16 +35,18 @@ def gemini_strategy(job: BatchJob, key: str, model: str) -> LLMCallStrategy[Any]
 
     if context is None:
         config = types.GenerateContentConfig(system_instruction=job.instructions or None, **settings)
-        return GeminiStrategy(model=model, client=client, response_parser=parse, config=config)
+        plain = GeminiStrategy(model=model, client=client, response_parser=parse, config=config)
+        return OwningStrategy(plain, client.aio)
     # A call with a cache must carry no instructions of its own: they are cached with the context.
     instructions = [types.Content(role="system", parts=[types.Part(text=job.instructions)])] if job.instructions else []
-    return GeminiCachedStrategy(
+    cached = GeminiCachedStrategy(
         model=model,
         client=client,
         response_parser=parse,
         cached_content=[*instructions, types.Content(role="user", parts=[types.Part(text=context)])],
         config=types.GenerateContentConfig(**settings),
     )
+    return OwningStrategy(cached, client.aio)
 
 
 def _parsed(response: Any, schema: dict[str, Any] | None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -37,6 +37,7 @@ class Summary:
         output: Path of the output.
         failures: Path of the failures file; None when nothing failed.
         categories: Failures by category.
+        stopped: Why the run ended early; empty when it did not.
     """
 
     total_items: int
@@ -51,13 +52,19 @@ class Summary:
     output: str
     failures: str | None
     categories: dict[str, int] = field(default_factory=dict[str, int])
+    stopped: str = ""
 
 
-def merge(job: BatchJob, plan: Plan) -> Summary:
+def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
     """Write the output, the failures file and summary.json, each whole or not at all.
 
     The output has the input's columns, the answer's fields, and what became of the row. A reused row tells what its
     answer cost when it was made; the run's totals hold only what this run paid for.
+
+    Args:
+        job: The job.
+        plan: What the run set out to do.
+        stopped: Why the run ended early, if it did.
 
     Raises:
         JobError: The output cannot be written.
@@ -68,7 +75,7 @@ def merge(job: BatchJob, plan: Plan) -> Summary:
             # Only this: the outcomes of millions of items are joined and sorted once, on disk.
             tables.execute(f"CREATE TEMP TABLE outcomes AS {outcomes(folder)}")
             output, failures = _write_files(tables, job, folder)
-            summary = _sum_up(tables, folder, output, failures)
+            summary = replace(_sum_up(tables, folder, output, failures), stopped=stopped)
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
     write_whole(folder.summary, to_json(asdict(summary)))

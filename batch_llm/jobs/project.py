@@ -15,16 +15,11 @@ def project_folder() -> Path:
 
 
 def home() -> Path:
-    """Return the folder that relative paths of a job start from.
+    """Return the folder that relative paths of a job start from: `BATCH_LLM_HOME`, else the working directory.
 
-    It is where the command, `serve` or the worker was started. Prefect changes the working directory of a run, and the
-    variable `PWD` keeps the place; `BATCH_LLM_HOME` overrides both.
+    Prefect changes the working directory of a run; whoever starts one sets the variable to where the user stood.
     """
-    for name in ("BATCH_LLM_HOME", "PWD"):
-        value = os.environ.get(name)
-        if value and Path(value).is_dir():
-            return Path(value)
-    return Path.cwd()
+    return Path(os.environ.get("BATCH_LLM_HOME") or Path.cwd())
 
 
 def resolve(path: str) -> Path:

@@ -51,7 +51,7 @@ def run_stats(folder: str) -> RunStats:
     """Return the figures of a run from what its ledger has so far."""
     with open_tables() as tables:
         # A table, not a view: the files are parsed once.
-        records = ledger_query(RunFolder(Path(folder)).ledger / "*.jsonl")
+        records = ledger_query(RunFolder(Path(folder)).ledger.glob("*.jsonl"))
         wanted = "id, status, attempts, seconds, category, left(error, 500) AS error, finished_at"
         tables.execute(f"CREATE TEMP TABLE records AS SELECT {wanted} FROM ({records})")
         tables.execute("CREATE TEMP VIEW calls AS SELECT * FROM records WHERE attempts > 0")

@@ -1,4 +1,4 @@
-"""A run as artifacts: the results as a table, the run as a page of markdown. Rows and text are made by pure functions."""
+"""A run as artifacts: its results as a table, its story as markdown. Rows and text come from pure functions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from batch_llm.items import AnyResult, BatchResult
 from batch_llm.jobs import BatchJob, RunStats, Summary, result_rows, run_stats
+
 from .sentences import duration, money, run_sentence
 
 MOST_ROWS = 500
@@ -70,9 +71,10 @@ def _row(item: AnyResult) -> Row:
 
 
 def _answer(item: AnyResult) -> Mapping[str, Any]:
-    if isinstance(item.output, dict):
-        return cast("Mapping[str, Any]", item.output)
-    return {} if item.output is None else {"answer": item.output}
+    output: object = item.output
+    if isinstance(output, dict):
+        return cast("Mapping[str, Any]", output)
+    return {} if output is None else {"answer": output}
 
 
 def _cell(value: Any) -> Any:

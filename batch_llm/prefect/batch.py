@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
@@ -17,6 +18,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from batch_llm.errors import BatchLLMError, JobError
 from batch_llm.jobs import BatchJob, Plan, RunFolder, ShardOutcome, Summary, read_progress, run_folder
+
 from . import tasks
 from .events import RunEvents
 from .retries import ShardUnfinished, retry_options
@@ -98,16 +100,14 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None) ->
     return planned
 
 
-def _run_shards(
-    job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None
-) -> str:
+def _run_shards(job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> str:
     """Run one shard after another; return why the run stopped early, or nothing."""
     run_shard = tasks.run_shard.with_options(**retry_options(job.shard_retry))
     with_progress = _Progress(job, planned)
     for shard in planned.shards:
         if RunFolder(Path(planned.folder)).stop.exists():
             break
-        future = run_shard.submit(job, planned.folder, shard, events, strategy)
+        future: PrefectFuture[Any] = run_shard.submit(job, planned.folder, shard, events, strategy)  # pyright: ignore[reportUnknownMemberType]  Prefect's overloads
         with_progress.until(future)
         reason = _reason_to_stop(future.result(raise_on_failure=False))
         if reason:
@@ -129,7 +129,7 @@ def _reason_to_stop(result: Any) -> str:
 
 def _asked_to_stop(planned: Plan) -> str:
     try:
-        return str(json.loads(RunFolder(Path(planned.folder)).stop.read_text())["reason"])
+        return f"stopped by {json.loads(RunFolder(Path(planned.folder)).stop.read_text())['reason']}"
     except FileNotFoundError:
         return ""
 
@@ -140,8 +140,12 @@ class _Progress:
     def __init__(self, job: BatchJob, planned: Plan) -> None:
         self._folder = planned.folder
         self._shown = self._percent()
-        self._artifact = create_progress_artifact(
-            self._shown, key=f"batch-llm-{job.name}-progress", description=f"Items of {job.name} that are done"
+        # Prefect's functions are typed for both worlds; in a plain flow they are synchronous.
+        self._artifact = cast(
+            "UUID",
+            create_progress_artifact(
+                self._shown, key=f"batch-llm-{job.name}-progress", description=f"Items of {job.name} that are done"
+            ),
         )
 
     def until(self, future: PrefectFuture[Any]) -> None:

@@ -1,10 +1,10 @@
-"""Prefect events of one run: their names, whom they are about, and how large they may be.
+"""Prefect events of one run: their names, whom they are about, and how large they may be; secrets are taken out.
 
-    batch-llm.run.started          source, model, total, reused, shards
-    batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, left_out
-    batch-llm.item.failed          item_id, category, error, attempts, left_out
-    batch-llm.rate-limit.hit       shard, pause_seconds
-    batch-llm.run.completed        the run's totals; also as batch-llm.run.failed and batch-llm.run.stopped
+batch-llm.run.started          source, model, total, reused, shards
+batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, left_out
+batch-llm.item.failed          item_id, category, error, attempts, left_out
+batch-llm.rate-limit.hit       shard, pause_seconds
+batch-llm.run.completed        the run's totals; also as batch-llm.run.failed and batch-llm.run.stopped
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect.events import emit_event
+
+from batch_llm.jobs.redact import redact
 
 MOST_TEXT = 500
 """Characters of a text in a payload: Prefect drops oversized events without a word."""
@@ -38,9 +40,12 @@ class RunEvents:
             related=[
                 {"prefect.resource.id": f"prefect.flow-run.{self.flow_run_id}", "prefect.resource.role": "flow-run"}
             ],
-            payload={key: _cut(value) for key, value in payload.items()},
+            payload={key: _fit(value) for key, value in payload.items()},
         )
 
 
-def _cut(value: Any) -> Any:
-    return f"{value[:MOST_TEXT]}…" if isinstance(value, str) and len(value) > MOST_TEXT else value
+def _fit(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = redact(value)
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"

@@ -8,6 +8,7 @@ from typing import Any
 
 from batch_llm.jobs import ShardRef
 from batch_llm.observers.base import BaseObserver, ProcessingEvent
+
 from .events import RunEvents
 
 BURST = 5

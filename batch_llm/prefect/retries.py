@@ -44,7 +44,7 @@ class RetryOptions(TypedDict):
 
     retries: int
     retry_delay_seconds: list[float]
-    retry_jitter_factor: float | None
+    retry_jitter_factor: float
     retry_condition_fn: Any
 
 
@@ -60,16 +60,17 @@ def retry_options(retry: RetryConfig, classifier: ErrorClassifier | None = None)
         match state.data:
             case ShardUnfinished(outcome=ShardOutcome(unfinished=info)):
                 return info is not None and info.is_retryable
+            case BatchLLMError():
+                return False
             case Exception() as error:
                 return classify(error).is_retryable
             case _:
                 return False
 
-    steady = RetryConfig(retry.max_attempts, retry.initial_wait, retry.max_wait, retry.exponential_base, jitter=False)
     retries = retry.max_attempts - 1
     return RetryOptions(
         retries=retries,
-        retry_delay_seconds=[backoff(steady, attempt) for attempt in range(1, min(retries, MOST_DELAYS) + 1)] or [0.0],
-        retry_jitter_factor=0.5 if retry.jitter else None,
+        retry_delay_seconds=[backoff(retry, attempt, draw=1.0) for attempt in range(1, min(retries, MOST_DELAYS) + 1)],
+        retry_jitter_factor=0.5 if retry.jitter else 0.0,
         retry_condition_fn=can_pass,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from batch_llm.jobs import ShardOutcome, Summary
 
 
@@ -9,7 +11,10 @@ def money(cost_usd: float | None) -> str:
     """Return a cost as people write it; a price that is not known is never shown as zero."""
     if cost_usd is None:
         return "unpriced"
-    return f"${cost_usd:,.2f}" if cost_usd == 0 or cost_usd >= 0.01 else f"${cost_usd:.2g}"
+    if cost_usd == 0 or cost_usd >= 0.01:
+        return f"${cost_usd:,.2f}"
+    decimals = 1 - math.floor(math.log10(cost_usd))  # two figures, and no "9.1e-05"
+    return f"${cost_usd:.{decimals}f}"
 
 
 def duration(seconds: float) -> str:
@@ -47,4 +52,4 @@ def run_sentence(summary: Summary) -> str:
         parts.append(f"{summary.not_attempted:,} not attempted")
     parts += [money(summary.cost_usd), duration(summary.seconds)]
     sentence = ", ".join(parts)
-    return f"{sentence}. Stopped: {summary.stopped}" if summary.stopped else sentence
+    return f"{sentence}; {summary.stopped}" if summary.stopped else sentence

@@ -16,6 +16,7 @@ from batch_llm import jobs
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Summary
 from batch_llm.strategies.base import LLMCallStrategy
+
 from .artifacts import publish_report, publish_results
 from .events import RunEvents
 from .observer import PrefectObserver

@@ -7,7 +7,15 @@ from batch_llm.jobs import BatchJob, RunStats, Summary
 from batch_llm.prefect.artifacts import MOST_TEXT, report, results_table
 from batch_llm.prefect.sentences import duration, money, run_sentence
 
-JOB = BatchJob(name="tickets", source="a|b.csv", prompt="{text}", output="out.jsonl", model="openai-chat:gpt-4.1-mini")
+JOB = BatchJob.parse(
+    {
+        "name": "tickets",
+        "source": "a|b.csv",
+        "prompt": "{text}",
+        "output": "out.jsonl",
+        "model": "openai-chat:gpt-4.1-mini",
+    }
+)
 SUMMARY = Summary(
     total_items=10_000,
     succeeded=9_963,
@@ -34,6 +42,7 @@ def test_a_price_that_is_not_known_is_never_zero() -> None:
     assert money(None) == "unpriced"
     assert money(0.0) == "$0.00"
     assert money(0.00042) == "$0.00042"
+    assert money(0.000091) == "$0.000091"
     assert money(1234.5) == "$1,234.50"
 
 

@@ -40,14 +40,14 @@ def test_delays_are_the_waits_of_the_config_without_jitter() -> None:
     options = retry_options(RetryConfig(max_attempts=5, initial_wait=30, max_wait=100, exponential_base=2))
     assert options["retries"] == 4
     assert options["retry_delay_seconds"] == [30, 60, 100, 100]
-    assert options["retry_jitter_factor"] is not None
+    assert options["retry_jitter_factor"] > 0
 
 
 def test_more_tries_than_prefect_takes_delays_repeat_the_last_one() -> None:
     options = retry_options(RetryConfig(max_attempts=80, initial_wait=1, max_wait=5, jitter=False))
     assert options["retries"] == 79
     assert len(options["retry_delay_seconds"]) == 50
-    assert options["retry_jitter_factor"] is None
+    assert options["retry_jitter_factor"] == 0
 
 
 def test_one_attempt_means_no_retry() -> None:
