@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import random
 from typing import Any
 
@@ -25,35 +25,15 @@ from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
 from ._policy import CoolDown, Fail, Retry, decide, seconds
+from ._tries import Tries, cancelled, in_words, skipped
 from .config import ProcessorConfig
 from .errors import AttemptTimedOut, BatchLLMError, CallCancelled, CallFailed, ErrorClassifier, ErrorInfo
-from .items import AnyResult, AnyWorkItem, WorkItemResult
+from .items import AnyResult, AnyWorkItem
 from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
-from .strategies.base import LLMCallStrategy, TokenUsage
+from .strategies.base import LLMCallStrategy
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Tries:
-    """What one item has been through so far."""
-
-    attempt: int = 1
-    calls: int = 0
-    limited: int = 0
-    tokens: dict[str, int] = field(default_factory=dict[str, int])
-    ratings: dict[str, str] | None = None
-    error: Exception | None = None
-    info: ErrorInfo | None = None
-
-    def bill(self, usage: dict[str, int]) -> None:
-        """Add what a call cost; counts that are no whole numbers are left out, as a sum must not break on them."""
-        for key, count in usage.items():
-            if type(count) is int:
-                self.tokens[key] = self.tokens.get(key, 0) + count
-        if isinstance(usage, TokenUsage) and usage.safety_ratings is not None:
-            self.ratings = usage.safety_ratings
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +55,22 @@ class Attempts:
     async def run(self, item: AnyWorkItem) -> AnyResult:
         """Return the item's result; what its strategy or its hooks raise ends the item, never the run."""
         if self.gate.stopped:
-            return _result(item, _Tries())
+            return Tries().result(item)
         started = asyncio.get_running_loop().time()
         if self.hooks.observed:
             self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.item_id})
-        changed = await self.hooks.before(item)
-        result = _skipped(item) if changed is None else await self._attempt(changed)
-        result = await self.hooks.after(changed or item, result)
+        try:
+            changed = await self.hooks.before(item)
+            result = skipped(item) if changed is None else await self._attempt(changed)
+            result = await self.hooks.after(changed or item, result)
+        except asyncio.CancelledError:
+            self.hooks.finished(cancelled(item, asyncio.get_running_loop().time() - started))
+            raise
         result.duration_seconds = asyncio.get_running_loop().time() - started
         return result
 
     async def _attempt(self, item: AnyWorkItem) -> AnyResult:
-        tries = _Tries()
+        tries = Tries()
         while (started := await self.gate.enter()) is not None:
             try:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
@@ -98,12 +82,12 @@ class Attempts:
                     break
             else:
                 self.gate.succeeded(started)
-                return _result(item, tries, output)
+                return tries.result(item, output)
         if tries.error is not None:
             await self.hooks.failed(item, tries.error)
-        return _result(item, tries)
+        return tries.result(item)
 
-    async def _try_again(self, item: AnyWorkItem, tries: _Tries, error: Exception, started: float) -> bool:
+    async def _try_again(self, item: AnyWorkItem, tries: Tries, error: Exception, started: float) -> bool:
         """Do what the policy says of a failed try, waits included; False to give the item up."""
         info = self._note(item, tries, error)
         match decide(info, attempt=tries.attempt, limited=tries.limited, config=self.config, draw=random()):
@@ -143,7 +127,7 @@ class Attempts:
         except asyncio.CancelledError as error:
             raise _unless_requested(error) from error
 
-    async def _call(self, item: AnyWorkItem, tries: _Tries) -> Any:
+    async def _call(self, item: AnyWorkItem, tries: Tries) -> Any:
         """Make one call, bill it and return its output."""
         if self.config.dry_run:
             return await _rehearse(item, tries)
@@ -171,7 +155,7 @@ class Attempts:
                 raise _unless_requested(error) from error
             raise
 
-    def _note(self, item: AnyWorkItem, tries: _Tries, error: Exception) -> ErrorInfo:
+    def _note(self, item: AnyWorkItem, tries: Tries, error: Exception) -> ErrorInfo:
         """Bill a failed try, and find out and remember what it failed with."""
         tries.calls += 1
         if isinstance(error, CallFailed):
@@ -179,7 +163,7 @@ class Attempts:
             error = error.error
         tries.error, tries.info = self._classify(error)
         if self.config.enable_detailed_logging:
-            logger.debug("Item %s, attempt %s: %s", item.item_id, tries.attempt, _words(tries.error), exc_info=error)
+            logger.debug("Item %s, attempt %s: %s", item.item_id, tries.attempt, in_words(tries.error), exc_info=error)
         return tries.info
 
     def _classify(self, error: Exception) -> tuple[Exception, ErrorInfo]:
@@ -205,7 +189,7 @@ def _unless_requested(error: asyncio.CancelledError) -> BaseException:
     return CallCancelled("the call was cancelled from within, not by the run")
 
 
-async def _rehearse(item: AnyWorkItem, tries: _Tries) -> Any:
+async def _rehearse(item: AnyWorkItem, tries: Tries) -> Any:
     """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
     tries.bill({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
     own = getattr(item.strategy, "dry_run", None)
@@ -213,36 +197,3 @@ async def _rehearse(item: AnyWorkItem, tries: _Tries) -> Any:
         return f"dry run of item {item.item_id}"
     output = own(item.prompt)
     return await output if inspect.isawaitable(output) else output
-
-
-_NO_OUTPUT = object()
-
-
-def _result(item: AnyWorkItem, tries: _Tries, output: Any = _NO_OUTPUT) -> AnyResult:
-    """The result of an item with an output, or else with its last error, or that was not attempted."""
-    result: AnyResult = WorkItemResult(
-        item.item_id, output is not _NO_OUTPUT, context=item.context, token_usage=tries.tokens, attempts=tries.calls
-    )
-    result.gemini_safety_ratings = tries.ratings
-    if result.success:
-        result.output = output
-    elif tries.error is not None:
-        result.error, result.error_info = _words(tries.error), tries.info
-    else:
-        result.error = "Not attempted: the run ended early"
-        result.error_info = ErrorInfo(is_retryable=True, category="not_attempted")
-    return result
-
-
-def _skipped(item: AnyWorkItem) -> AnyResult:
-    info = ErrorInfo(is_retryable=False, category="skipped")
-    return WorkItemResult(item.item_id, False, error="Skipped by middleware", context=item.context, error_info=info)
-
-
-def _words(error: Exception) -> str:
-    try:
-        text = str(error)
-    except Exception:  # an SDK's exception that cannot say what it is must not end the batch
-        text = ""
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name

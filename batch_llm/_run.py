@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from . import _cancellation
@@ -23,6 +25,8 @@ from ._backlog import Backlog
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
+from ._source import Source, pull
+from ._totals import Totals
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
 from .items import AnyResult, AnyWorkItem, LLMWorkItem
@@ -30,8 +34,6 @@ from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
 
 logger = logging.getLogger(__name__)
-
-Source = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
 
 ITEMS_IN_A_ROW = 32
 """Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
@@ -74,7 +76,7 @@ class Run:
         self._working = False
         self._draining = False
         self._over = asyncio.Event()
-        self._total = self._succeeded = self._failed = self._input_tokens = self._output_tokens = 0
+        self._totals = Totals()
         self.finished = Backlog[tuple[int, AnyResult]]()
         self.stopped_by: ErrorInfo | None = None
         self.task: asyncio.Task[None] | None = None
@@ -113,8 +115,8 @@ class Run:
     def _submit(self, item: AnyWorkItem) -> None:
         if not isinstance(item, LLMWorkItem):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
             raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
-        self._backlog.put((self._total, item))
-        self._total += 1
+        self._backlog.put((self._totals.total, item))
+        self._totals.total += 1
         self._staff()
 
     def start(self) -> None:
@@ -164,7 +166,7 @@ class Run:
     async def _supervise(self) -> None:
         started = asyncio.get_running_loop().time()
         self._hooks.open()
-        data: dict[str, Any] = {"total": self._total, "max_workers": self._config.max_workers}
+        data: dict[str, Any] = {"total": self._totals.total, "max_workers": self._config.max_workers}
         self._hooks.emit(ProcessingEvent.PROCESSING_STARTED, data)
         cancelled = True
         try:
@@ -172,12 +174,11 @@ class Run:
                 await self._work_until_over()
             cancelled = False
         finally:
-            self._close(cancelled)
             try:
                 await self._lifetimes.close()
             finally:
-                duration = asyncio.get_running_loop().time() - started
-                self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, self._totals(duration, cancelled))
+                self._totals.log_end(cancelled)
+                self._tell_end(asyncio.get_running_loop().time() - started, cancelled)
                 await self._hooks.close()
 
     async def _work_until_over(self) -> None:
@@ -191,45 +192,26 @@ class Run:
         try:
             await self._over.wait()
         finally:
-            self._over.set()  # when cancelled: a worker whose strategy swallows that goes home after its item
+            self._end()  # when cancelled: a worker whose strategy swallows that goes home after its item
 
-    def _close(self, cancelled: bool) -> None:
-        self._over.set()
-        self._backlog.close()
-        completed = self._succeeded + self._failed
-        how = "was cancelled" if cancelled else "ended"
-        logger.info("The run %s: %s of %s items done, %s failed", how, completed, self._total, self._failed)
-
-    def _totals(self, duration: float, cancelled: bool) -> dict[str, Any]:
-        return {
-            "total": self._total,
-            "succeeded": self._succeeded,
-            "failed": self._failed,
-            "input_tokens": self._input_tokens,
-            "output_tokens": self._output_tokens,
-            "duration": duration,
-            "stopped_by": self.stopped_by.category if self.stopped_by else None,
-            "cancelled": cancelled,
-        }
+    def _tell_end(self, duration: float, cancelled: bool) -> None:
+        reason = self.stopped_by.category if self.stopped_by else None
+        data = asdict(self._totals) | {"duration": duration, "stopped_by": reason, "cancelled": cancelled}
+        self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
     async def _feed(self, source: Source) -> None:
-        pulled = aiter(source) if isinstance(source, AsyncIterable) else _pull(source)
         try:
-            await self._backlog.room()
-            async for item in pulled:
-                self._submit(item)
-                await self._backlog.room()  # before the next one is pulled
+            async with aclosing(pull(source)) as items:
+                await self._backlog.room()
+                async for item in items:
+                    self._submit(item)
+                    await self._backlog.room()  # before the next one is pulled
+                    if self.stopped_by is not None:
+                        break
         except Exception as error:
             self._source_error = error
-        except asyncio.CancelledError as error:
-            if _cancellation.is_requested():
-                raise
-            self._source_error = RuntimeError("the source of the stream raised CancelledError by itself")
-            self._source_error.__cause__ = error
         finally:
             self.drain()
-            if (close := getattr(pulled, "aclose", None)) is not None:
-                await close()
 
     def _staff(self) -> None:
         """Have a worker for every item that waits, up to `max_workers`."""
@@ -260,40 +242,31 @@ class Run:
         try:
             result = await self._attempts.run(item)
         except asyncio.CancelledError as error:
-            self._hooks.emit(ProcessingEvent.ITEM_FAILED, {"item_id": item.item_id, "category": "cancelled"})
             if not _cancellation.is_requested():
                 raise RuntimeError(f"a cancellation that nobody asked for reached item {item.item_id}") from error
             raise
-        completed = self._record(position, result)
+        self._record(position, result)
+        completed = self._totals.completed
         await self._hooks.post_process(result)
-        await self._hooks.progress(completed, self._total, result.item_id)
+        await self._hooks.progress(completed, self._totals.total, result.item_id)
 
-    def _record(self, position: int, result: AnyResult) -> int:
+    def _record(self, position: int, result: AnyResult) -> None:
         """Count and report a result; it is there to be had from here on, whatever happens next."""
-        self._succeeded += result.success
-        self._failed += not result.success
-        self._input_tokens += result.token_usage.get("input_tokens", 0)
-        self._output_tokens += result.token_usage.get("output_tokens", 0)
+        self._totals.count(result, self._config.progress_interval)
         self.finished.put((position, result))
         if self._hooks.observed:
             self._hooks.finished(result)
-        completed = self._succeeded + self._failed
-        if completed % self._config.progress_interval == 0:
-            logger.info("%s of %s items done, %s failed", completed, self._total, self._failed)
-        return completed
 
     def _end_if_done(self) -> None:
         if self._draining and not (self._busy or self._coming or self._backlog):
-            self._over.set()
-            self._backlog.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._over.set()
+        self._backlog.close()
 
     async def results(self) -> AsyncGenerator[AnyResult]:
         """Hand out each result as it finishes; its place is free for another item then."""
         while (entry := await self.finished.take()) is not None:
             self._backlog.free()
             yield entry[1]
-
-
-async def _pull(source: Iterable[AnyWorkItem]) -> AsyncIterator[AnyWorkItem]:
-    for item in source:
-        yield item

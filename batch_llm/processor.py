@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Generic, Self
 
 from ._hooks import Hooks
-from ._run import Run, Source
+from ._run import Run
+from ._source import Source
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
 from .items import (

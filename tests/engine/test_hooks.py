@@ -1,0 +1,244 @@
+"""Users' code around the items: what it is given, and that it cannot break a run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from batch_llm import BaseMiddleware, ProcessingEvent, WorkItemResult
+from batch_llm import middleware as public
+
+from .script import Item, Notes, Scripted, config, failure, items, process
+
+pytestmark = pytest.mark.looptime
+
+Result = WorkItemResult[str, Any]
+
+
+class Diary(BaseMiddleware):
+    """Writes down which of its hooks was called."""
+
+    def __init__(self, name: str, diary: list[str]) -> None:
+        self.name, self.diary = name, diary
+
+    async def before_process(self, work_item: Item) -> Item | None:
+        self.diary.append(f"before {self.name}")
+        return work_item
+
+    async def after_process(self, work_item: Item, result: Result) -> Result:
+        self.diary.append(f"after {self.name}")
+        return result
+
+    async def on_error(self, work_item: Item, error: Exception) -> None:
+        self.diary.append(f"error {self.name}")
+
+
+def test_the_middleware_module_is_public() -> None:
+    assert public.BaseMiddleware is BaseMiddleware
+
+
+async def test_before_in_order_and_after_in_reverse_once_an_item() -> None:
+    diary: list[str] = []
+    await process([Item("a", Scripted([[failure()], ["ok"]]))], middlewares=[Diary("1", diary), Diary("2", diary)])
+    assert diary == ["before 1", "before 2", "after 2", "after 1"]
+
+
+async def test_after_a_failure_too_with_the_error_first() -> None:
+    diary: list[str] = []
+    work = [Item("a", Scripted([[failure(retryable=False)]]))]
+    await process(work, middlewares=[Diary("1", diary), Diary("2", diary)])
+    assert diary == ["before 1", "before 2", "error 2", "error 1", "after 2", "after 1"]
+
+
+async def test_none_skips_the_item_without_a_call() -> None:
+    class Skip(BaseMiddleware):
+        async def before_process(self, work_item: Item) -> Item | None:
+            return None if work_item.item_id == "item-1" else work_item
+
+    strategy, notes = Scripted(), Notes()
+    batch = await process(items(3, strategy), middlewares=[Skip()], observers=[notes])
+    skipped = batch.results[1]
+    assert (skipped.success, skipped.error) == (False, "Skipped by middleware")
+    assert skipped.error_info is not None
+    assert skipped.error_info.category == "skipped"
+    assert len(strategy.calls) == 2
+    assert [data["item_id"] for data in notes.of(ProcessingEvent.ITEM_FAILED)] == ["item-1"]
+
+
+async def test_a_replacement_keeps_the_id_and_has_its_way_otherwise() -> None:
+    other = Scripted([["from the other"]])
+
+    class Replace(BaseMiddleware):
+        async def before_process(self, work_item: Item) -> Item | None:
+            return Item("renamed", other, "changed", context="changed")
+
+    (result,) = (await process([Item("a", Scripted())], middlewares=[Replace()])).results
+    assert (result.item_id, result.output, result.context) == ("a", "from the other", "changed")
+    assert other.calls[0][1] == "changed"
+
+
+async def test_after_process_may_change_the_result() -> None:
+    class Shout(BaseMiddleware):
+        async def after_process(self, work_item: Item, result: Result) -> Result:
+            return Result(work_item.item_id, True, output=str(result.output).upper(), token_usage={"input_tokens": 7})
+
+    batch = await process([Item("a", Scripted())], middlewares=[Shout()])
+    assert batch.results[0].output == "OK"
+    assert batch.total_input_tokens == 7
+
+
+@pytest.mark.parametrize("broken", [RuntimeError("hook"), asyncio.CancelledError(), "nonsense"])
+async def test_a_hook_that_raises_is_logged_and_the_item_goes_on(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(BaseMiddleware):
+        async def before_process(self, work_item: Item) -> Item | None:
+            return self.fail()
+
+        async def after_process(self, work_item: Item, result: Result) -> Result:
+            return self.fail()
+
+        async def on_error(self, work_item: Item, error: Exception) -> None:
+            self.fail()
+
+        def fail(self) -> Any:
+            if isinstance(broken, BaseException):
+                raise broken
+            return broken
+
+    diary: list[str] = []
+    work = [Item("good", Scripted()), Item("bad", Scripted([[failure(retryable=False)]]))]
+    batch = await process(work, config(1), middlewares=[Broken(), Diary("1", diary)])
+    assert [each.success for each in batch.results] == [True, False]
+    assert diary == ["before 1", "after 1", "before 1", "error 1", "after 1"]
+    assert "Broken.before_process on item good raised; the item goes on" in caplog.text
+
+
+async def test_the_post_processor_sees_every_item_and_its_exception_changes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    async def post(result: Result) -> None:
+        seen.append((result.item_id, result.success))
+        raise OSError("disk full")
+
+    batch = await process(
+        [Item("a", Scripted()), Item("b", Scripted([[failure(retryable=False)]]))], post_processor=post
+    )
+    assert seen == [("a", True), ("b", False)]
+    assert batch.succeeded == 1
+    assert "disk full" in caplog.text
+
+
+async def test_a_plain_post_processor_runs_in_a_thread_as_many_at_once_as_workers() -> None:
+    together = threading.Barrier(40, timeout=10)
+    threads: set[int] = set()
+
+    def post(result: Result) -> None:
+        threads.add(threading.get_ident())
+        together.wait()  # passes only when 40 of them are here
+
+    batch = await process(items(40, Scripted()), config(40), post_processor=post)
+    assert batch.succeeded == 40
+    assert threading.get_ident() not in threads
+
+
+async def test_a_plain_callback_does_not_block_the_loop() -> None:
+    inside, turns = False, 0
+
+    def post(result: Result) -> None:
+        nonlocal inside
+        inside = True
+        time.sleep(0.1)
+        inside = False
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            turns += inside
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await process(items(1, Scripted()), post_processor=post)
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert turns
+
+
+async def test_a_callable_that_returns_an_awaitable_is_awaited() -> None:
+    seen: list[str] = []
+
+    async def save(result: Result) -> None:
+        seen.append(result.item_id)
+
+    def post(result: Result) -> Awaitable[None]:
+        return save(result)
+
+    await process([Item("a", Scripted())], post_processor=post)
+    assert seen == ["a"]
+
+
+async def test_progress_comes_in_order_and_to_its_end() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def report(completed: int, total: int, item_id: str) -> None:
+        time.sleep(0.001 if completed % 2 else 0)
+        seen.append((completed, total))
+
+    await process(items(30, Scripted([[1.0]])), config(10), progress_callback=report)
+    assert seen == [(number, 30) for number in range(1, 31)]
+
+
+async def test_progress_that_raises_changes_nothing() -> None:
+    async def report(completed: int, total: int, item_id: str) -> None:
+        raise ValueError
+
+    assert (await process(items(3, Scripted()), progress_callback=report)).succeeded == 3
+
+
+async def test_progress_is_logged_at_its_interval(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="batch_llm")
+    settings = config()
+    settings.progress_interval = 4
+    await process(items(10, Scripted()), settings)
+    assert [record.getMessage() for record in caplog.records] == [
+        "4 of 10 items done, 0 failed",
+        "8 of 10 items done, 0 failed",
+        "The run ended: 10 of 10 items done, 0 failed",
+    ]
+
+
+async def test_detailed_logging_tells_of_every_failed_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="batch_llm")
+    settings = config()
+    settings.enable_detailed_logging = True
+    await process([Item("a", Scripted([[failure()], ["ok"]]))], settings)
+    assert "Item a, attempt 1: Failure: boom" in caplog.text
+
+
+class Rehearsed(Scripted):
+    def dry_run(self, prompt: str) -> str:
+        return f"would send {prompt}"
+
+
+async def test_a_dry_run_makes_no_call_and_tells_the_same() -> None:
+    notes, diary, strategy, plain = Notes(), list[str](), Rehearsed(), Scripted()
+    work = [Item("a", strategy, "text"), Item("b", plain)]
+    batch = await process(work, config(dry_run=True), observers=[notes], middlewares=[Diary("1", diary)])
+    assert [each.output for each in batch.results] == ["would send text", "dry run of item b"]
+    assert batch.results[0].token_usage == {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    assert strategy.calls == strategy.prepared == strategy.cleaned == plain.calls == []
+    assert len(notes.of(ProcessingEvent.ITEM_COMPLETED)) == len(notes.of(ProcessingEvent.ITEM_STARTED)) == 2
+    assert diary.count("before 1") == diary.count("after 1") == 2
+
+
+async def test_a_dry_run_that_raises_is_an_item_failure() -> None:
+    class Broken(Scripted):
+        def dry_run(self, prompt: str) -> str:
+            raise failure(retryable=False)
+
+    assert (await process([Item("a", Broken())], config(dry_run=True))).failed == 1

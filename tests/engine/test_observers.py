@@ -1,0 +1,190 @@
+"""What observers hear, and that they are never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from batch_llm import BaseObserver, MetricsObserver, ProcessingEvent
+
+from .script import Item, Notes, Scripted, config, failure, items, now, process, rate_limit
+
+pytestmark = pytest.mark.looptime
+
+EVENT = ProcessingEvent
+
+
+async def test_a_run_tells_its_story_in_order() -> None:
+    notes = Notes()
+    await process([Item("a", Scripted([[1.0]]))], observers=[notes])
+    assert notes.events == [
+        (EVENT.PROCESSING_STARTED, {"total": 1, "max_workers": 5}),
+        (EVENT.WORKER_STARTED, {"worker": 1}),
+        (EVENT.ITEM_STARTED, {"item_id": "a"}),
+        (
+            EVENT.ITEM_COMPLETED,
+            {
+                "item_id": "a",
+                "duration": 1,
+                "attempts": 1,
+                "tokens": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+            },
+        ),
+        (EVENT.WORKER_STOPPED, {"worker": 1}),
+        (
+            EVENT.PROCESSING_COMPLETED,
+            {
+                "total": 1,
+                "succeeded": 1,
+                "failed": 0,
+                "input_tokens": 1,
+                "output_tokens": 2,
+                "duration": 1,
+                "stopped_by": None,
+                "cancelled": False,
+            },
+        ),
+    ]
+
+
+async def test_a_failed_item_is_told_with_error_and_category() -> None:
+    notes = Notes()
+    await process([Item("a", Scripted([[failure("invalid_request", retryable=False)]]))], observers=[notes])
+    (data,) = notes.of(EVENT.ITEM_FAILED)
+    assert (data["error"], data["category"], data["attempts"]) == ("Failure: boom", "invalid_request", 1)
+
+
+async def test_every_observer_has_data_of_its_own() -> None:
+    class Vandal(BaseObserver):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            data.get("tokens", {}).clear()
+            data.clear()
+
+    notes = Notes()
+    batch = await process([Item("a", Scripted())], observers=[Vandal(), notes])
+    assert notes.of(EVENT.ITEM_COMPLETED)[0]["tokens"]["input_tokens"] == 1
+    assert batch.total_input_tokens == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("observer"), asyncio.CancelledError(), TimeoutError()])
+async def test_one_that_raises_is_logged_and_hears_on(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Notes):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await super().on_event(event, data)
+            raise error
+
+    broken = Broken()
+    assert (await process(items(2, Scripted()), observers=[broken])).succeeded == 2
+    assert broken.kinds[-1] == EVENT.PROCESSING_COMPLETED
+    assert "Observer Broken on ITEM_STARTED raised" in caplog.text
+
+
+async def test_one_that_hangs_is_dropped_after_five_seconds_and_slows_no_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Hanging(BaseObserver):
+        calls = 0
+
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            self.calls += 1
+            await asyncio.Event().wait()
+
+    hanging, notes, strategy = Hanging(), Notes(), Scripted([[1.0]])
+    await process(items(10, strategy), config(1), observers=[hanging, notes])
+    assert strategy.starts == list(range(10))
+    assert now() == 10
+    assert hanging.calls == 1
+    assert len(notes.of(EVENT.ITEM_COMPLETED)) == 10
+    assert "Hanging took more than 5.0 seconds" in caplog.text
+
+
+async def test_a_slow_one_hears_everything_before_the_run_returns() -> None:
+    class Slow(Notes):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await asyncio.sleep(2)
+            await super().on_event(event, data)
+
+    slow = Slow()
+    await process(items(3, Scripted()), observers=[slow])
+    assert slow.kinds[-1] == EVENT.PROCESSING_COMPLETED
+    assert len(slow.of(EVENT.ITEM_COMPLETED)) == 3
+
+
+async def observed() -> MetricsObserver:
+    metrics = MetricsObserver()
+    work = [
+        *items(98, Scripted([[2.0]])),
+        Item("retried", Scripted([[failure()], [rate_limit(5)], [1.0]])),
+        Item("bad", Scripted([[20.0, failure('odd "category"\n', retryable=False)]])),
+    ]
+    await process(work, config(100), observers=[metrics])
+    return metrics
+
+
+async def test_metrics_are_what_happened() -> None:
+    metrics = await (await observed()).get_metrics()
+    times = [metrics.pop(f"p{share}_processing_time") for share in (50, 95, 99)]
+    assert times == [pytest.approx(2, rel=0.19), pytest.approx(2, rel=0.19), pytest.approx(7, rel=0.19)]
+    assert metrics.pop("avg_processing_time") == pytest.approx((98 * 2 + 7 + 20) / 100)
+    assert metrics == {
+        "items_processed": 100,
+        "items_succeeded": 99,
+        "items_failed": 1,
+        "success_rate": 0.99,
+        "retries": 1,
+        "rate_limits": 1,
+        "rate_limit_seconds": 5,
+        "total_input_tokens": 99,
+        "total_output_tokens": 198,
+        "errors": {'odd "category"\n': 1},
+    }
+
+
+async def test_metrics_as_json_and_dict() -> None:
+    metrics = await observed()
+    assert json.loads(await metrics.export_json()) == await metrics.export_dict() == await metrics.get_metrics()
+
+
+async def test_metrics_in_a_format_that_prometheus_reads() -> None:
+    families = {
+        each.name: each for each in text_string_to_metric_families(await (await observed()).export_prometheus())
+    }
+    samples = {
+        (each.name, *each.labels.values()): each.value for family in families.values() for each in family.samples
+    }
+    assert samples["batch_llm_items_total", "succeeded"] == 99
+    assert samples["batch_llm_errors_total", 'odd "category"\n'] == 1
+    assert samples["batch_llm_tokens_total", "output"] == 198
+    assert samples["batch_llm_item_seconds_count",] == samples["batch_llm_item_seconds_bucket", "+Inf"] == 100
+    assert families["batch_llm_item_seconds"].type == "histogram"
+    buckets = [value for key, value in samples.items() if key[0] == "batch_llm_item_seconds_bucket"]
+    assert buckets == sorted(buckets)
+
+
+async def test_metrics_of_nothing() -> None:
+    metrics = MetricsObserver()
+    empty = await metrics.get_metrics()
+    assert (empty["success_rate"], empty["avg_processing_time"], empty["p99_processing_time"]) == (0, 0, 0)
+    assert list(text_string_to_metric_families(await metrics.export_prometheus()))
+
+
+async def test_a_cancelled_item_is_counted() -> None:
+    metrics, notes = MetricsObserver(), Notes()
+    run = asyncio.create_task(process(items(2, Scripted([[10.0]])), observers=[metrics, notes]))
+    await asyncio.sleep(3)
+    run.cancel()
+    await asyncio.wait([run])
+    assert (await metrics.get_metrics())["errors"] == {"cancelled": 2}
+    failed = sorted(notes.of(EVENT.ITEM_FAILED), key=lambda data: data["item_id"])
+    assert failed[0] == {
+        "item_id": "item-0",
+        "duration": 3,
+        "attempts": 0,
+        "tokens": {},
+        "error": "The run was cancelled",
+        "category": "cancelled",
+    }

@@ -1,0 +1,113 @@
+"""A bounded queue: no deadlock, whatever its size."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from batch_llm import ProcessingEvent, WorkItemResult
+
+from .script import Item, Notes, Scripted, config, items, now, processor
+
+pytestmark = pytest.mark.looptime
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+async def test_a_full_queue_starts_the_workers_inside_async_with(size: int) -> None:
+    strategy = Scripted([[1.0]])
+    async with processor(config(2, queue=size)) as engine:
+        for item in items(20, strategy):
+            await engine.add_work(item)
+        assert now() > 0  # it waited for room
+        result = await engine.process_all()
+    assert [each.item_id for each in result.results] == [f"item-{number}" for number in range(20)]
+    assert strategy.most == 2
+    assert now() == 10
+
+
+async def test_a_full_queue_outside_async_with_is_a_clear_error() -> None:
+    engine = processor(config(queue=2))
+    first, second, third = items(3, Scripted())
+    await engine.add_work(first)
+    await engine.add_work(second)
+    with pytest.raises(RuntimeError, match="async with"):
+        await engine.add_work(third)
+    assert (await engine.process_all()).total_items == 2
+
+
+async def test_a_queue_smaller_than_max_workers_does_not_cap_them() -> None:
+    strategy = Scripted([[1.0]])
+    async with processor(config(10, queue=1)) as engine:
+        for item in items(30, strategy):
+            await engine.add_work(item)
+        await engine.process_all()
+    assert strategy.most == 10
+
+
+async def test_a_hook_may_add_work_to_a_full_queue() -> None:
+    """The hook's own worker may be the only one to make room, so it does not wait."""
+    strategy = Scripted([[1.0]])
+
+    async def follow_up(result: WorkItemResult[str, None]) -> None:
+        if "+" not in result.item_id:
+            await engine.add_work(Item(result.item_id + "+", strategy))
+            await engine.add_work(Item(result.item_id + "++", strategy))
+
+    async with processor(config(1, queue=1), post_processor=follow_up) as engine:
+        for item in items(4, strategy):
+            await engine.add_work(item)
+        result = await engine.process_all()
+    assert result.total_items == 12
+
+
+async def test_work_that_waits_for_room_keeps_the_run_open() -> None:
+    strategy = Scripted([[1.0]])
+    async with processor(config(1, queue=1)) as engine:
+
+        async def produce() -> None:
+            for item in items(5, strategy):
+                await engine.add_work(item)
+
+        producer = asyncio.create_task(produce())
+        await asyncio.sleep(0.5)  # one in flight, one in the queue, one waiting for room
+        result = await engine.process_all()
+        await producer
+    assert result.total_items == 5
+
+
+async def test_leaving_without_process_all_cancels_and_drops() -> None:
+    notes, strategy = Notes(), Scripted([[1.0]])
+    async with processor(config(1, queue=1), observers=[notes]) as engine:
+        for item in items(4, strategy):
+            await engine.add_work(item)
+    assert len(strategy.starts) < 4
+    assert strategy.cleaned
+    started = [data["item_id"] for data in notes.of(ProcessingEvent.ITEM_STARTED)]
+    ended = [data["item_id"] for data in notes.of(ProcessingEvent.ITEM_COMPLETED, ProcessingEvent.ITEM_FAILED)]
+    assert started == ended
+
+
+async def test_process_all_that_is_cleaned_up_by_somebody_else_says_so() -> None:
+    engine = processor()
+    await engine.add_work(Item("a", Scripted([[100.0]])))
+    run = asyncio.create_task(engine.process_all())
+    await asyncio.sleep(1)
+    await engine.cleanup()
+    with pytest.raises(RuntimeError, match="cleanup"):
+        await run
+
+
+async def test_two_runs_at_once_are_refused() -> None:
+    engine = processor()
+    await engine.add_work(Item("a", Scripted([[10.0]])))
+    run = asyncio.create_task(engine.process_all())
+    await asyncio.sleep(1)
+    with pytest.raises(RuntimeError, match="under way"):
+        await engine.process_all()
+    assert (await run).succeeded == 1
+
+
+async def test_what_is_no_work_item_is_refused() -> None:
+    with pytest.raises((ValueError, AttributeError)):
+        await processor().add_work("text")  # pyright: ignore[reportArgumentType]  what an untyped caller may do

@@ -1,0 +1,159 @@
+"""`process_stream`: results as they finish, in bounded memory, over any source."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+
+import pytest
+
+from batch_llm import LLMCallStrategy
+
+from .script import Item, Scripted, config, failure, items, now, processor
+
+pytestmark = pytest.mark.looptime
+
+
+class Source:
+    """Counts what is pulled from it."""
+
+    def __init__(self, count: int, strategy: LLMCallStrategy[str]) -> None:
+        self.pulled = 0
+        self.closed = False
+        self._items = items(count, strategy)
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            self.pulled += 1
+            yield item
+
+    async def slowly(self, seconds: float) -> AsyncGenerator[Item]:
+        try:
+            for item in self:
+                await asyncio.sleep(seconds)
+                yield item
+        finally:
+            self.closed = True
+
+
+async def test_results_come_as_they_finish() -> None:
+    slow, quick = Scripted([[10.0, "slow"]]), Scripted([["quick"]])
+    engine = processor()
+    seen = [(each.item_id, now()) async for each in engine.process_stream([Item("a", slow), Item("b", quick)])]
+    assert seen == [("b", 0), ("a", 10)]
+
+
+async def test_an_asynchronous_source_is_pulled_while_calls_run() -> None:
+    strategy = Scripted([[10.0]])
+    source = Source(3, strategy)
+    results = [each async for each in processor().process_stream(source.slowly(1.0))]
+    assert len(results) == 3
+    assert strategy.starts == [1, 2, 3]
+    assert source.closed
+
+
+@pytest.mark.parametrize(("workers", "queue"), [(1, 0), (3, 0), (2, 5)])
+async def test_no_more_is_pulled_than_workers_and_queue_hold(workers: int, queue: int) -> None:
+    source, yielded, most = Source(50, Scripted([[1.0]])), 0, 0
+    async for _ in processor(config(workers, queue=queue)).process_stream(source):
+        yielded += 1
+        most = max(most, source.pulled - yielded)
+        await asyncio.sleep(3)  # a slow consumer
+        most = max(most, source.pulled - yielded)
+    assert yielded == 50
+    assert most <= workers + queue
+
+
+async def test_all_workers_are_used() -> None:
+    strategy = Scripted([[1.0]])
+    async for _ in processor(config(7)).process_stream(items(70, strategy)):
+        pass
+    assert strategy.most == 7
+    assert now() == 10
+
+
+async def test_ids_are_not_compared() -> None:
+    twins = [Item("twin", Scripted()), Item("twin", Scripted())]
+    assert len([each async for each in processor().process_stream(twins)]) == 2
+
+
+async def test_leaving_early_cancels_and_cleans_up() -> None:
+    strategy = Scripted([[1.0]])
+    async with aclosing(processor(config(3)).process_stream(items(100, strategy))) as results:
+        async for _ in results:
+            break
+    assert strategy.running == 0
+    assert strategy.cleaned == [1]
+
+
+async def test_what_a_source_raises_comes_after_the_results_before_it() -> None:
+    def broken() -> Iterator[Item]:
+        yield from items(2, Scripted([[1.0]]))
+        raise OSError("the file is gone")
+
+    results = processor().process_stream(broken())
+    assert [(await anext(results)).item_id, (await anext(results)).item_id] == ["item-0", "item-1"]
+    with pytest.raises(OSError, match="the file is gone"):
+        await anext(results)
+
+
+async def test_a_source_that_cancels_itself_does_not_look_like_its_end() -> None:
+    async def broken() -> AsyncGenerator[Item]:
+        yield Item("a", Scripted())
+        raise asyncio.CancelledError
+
+    results = processor().process_stream(broken())
+    assert (await anext(results)).success
+    with pytest.raises(RuntimeError, match="source"):
+        await anext(results)
+
+
+async def test_a_fatal_error_ends_the_pulling_and_is_told() -> None:
+    source = Source(100, Scripted([[1.0, failure("auth", retryable=False)]]))
+    engine = processor(config(2, queue=3))
+    results = [each async for each in engine.process_stream(source)]
+    assert engine.stopped_by is not None
+    assert engine.stopped_by.category == "auth"
+    assert len(results) == source.pulled == 5
+    categories = sorted(each.error_info.category for each in results if each.error_info)
+    assert categories == ["auth"] * 2 + ["not_attempted"] * 3
+
+
+async def test_a_fatal_error_does_not_wait_for_a_slow_source() -> None:
+    source = Source(100, Scripted([[1.0, failure("quota_exhausted", retryable=False)]]))
+    results = [each async for each in processor().process_stream(source.slowly(1000.0))]
+    assert len(results) == 1
+    assert now() == 1001
+    assert source.closed
+
+
+async def test_a_stream_does_not_mix_with_added_work() -> None:
+    engine = processor()
+    await engine.add_work(Item("a", Scripted()))
+    with pytest.raises(RuntimeError, match="process_all"):
+        await anext(engine.process_stream([]))
+    await engine.process_all()
+    async with aclosing(engine.process_stream(items(10, Scripted([[1.0]])))) as results:
+        await anext(results)
+        with pytest.raises(RuntimeError, match="process_stream"):
+            await engine.add_work(Item("b", Scripted()))
+
+
+async def test_memory_is_flat_over_a_long_stream() -> None:
+    class AtOnce(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            return prompt, {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+
+    strategy, peaks, seen = AtOnce(), list[int](), 0
+    source = (Item(str(number), strategy, "x" * 1000) for number in range(20_000))
+    tracemalloc.start()
+    try:
+        async for _ in processor(config(10)).process_stream(source):
+            seen += 1
+            if seen % 2_000 == 0:
+                peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert peaks[-1] - peaks[0] < 100_000  # bytes; the items alone are 20 MB
