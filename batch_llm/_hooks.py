@@ -165,18 +165,25 @@ class _Listener:
         return self._task
 
     async def _listen(self) -> None:
-        while self._listening and (entry := await self._events.get()) is not None:
-            with _contained("Observer %s on %s", self._name, entry[0].name):
-                await self._hear(*entry)
+        while self._listening:
+            batch = [await self._events.get()]
+            while not self._events.empty():
+                batch.append(self._events.get_nowait())
+            await self._hear(batch)
+            if batch[-1] is None:
+                return
+            await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
 
-    async def _hear(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        deadline = asyncio.timeout(OBSERVER_SECONDS)
+    async def _hear(self, batch: list[tuple[ProcessingEvent, dict[str, Any]] | None]) -> None:
+        deadline = asyncio.timeout(None)
         try:
             async with deadline:
-                await self._observer.on_event(event, data)
+                for entry in batch:
+                    if entry is not None:
+                        _extend(deadline)
+                        with _contained("Observer %s on %s", self._name, entry[0].name):
+                            await self._observer.on_event(*entry)
         except TimeoutError:
-            if not deadline.expired():
-                raise
             self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
 
     def _drop(self, reason: str, *args: object) -> None:
@@ -193,6 +200,13 @@ def _contained(what: str, *args: object) -> Generator[None]:
         if _cancellation.is_requested():
             raise
         logger.warning(f"{what} raised; the item goes on", *args, exc_info=True)
+
+
+def _extend(deadline: asyncio.Timeout) -> None:
+    """Leave at least `OBSERVER_SECONDS`, and half a second more, so that few of many quick calls set a new timer."""
+    now, when = asyncio.get_running_loop().time(), deadline.when()
+    if when is None or when - now < OBSERVER_SECONDS:
+        deadline.reschedule(now + OBSERVER_SECONDS + 0.5)
 
 
 def _is_async(callback: Callable[..., object]) -> bool:

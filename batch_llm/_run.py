@@ -35,7 +35,7 @@ from .rate_limit import RateLimitStrategy
 
 logger = logging.getLogger(__name__)
 
-ITEMS_IN_A_ROW = 32
+ITEMS_IN_A_ROW = 8
 """Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch_llm import BaseObserver, MetricsObserver, ProcessingEvent
+from batch_llm import BaseObserver, LLMCallStrategy, MetricsObserver, ProcessingEvent
 
 from .script import Item, Notes, Scripted, config, failure, items, now, process, rate_limit
 
@@ -100,6 +100,17 @@ async def test_one_that_hangs_is_dropped_after_five_seconds_and_slows_no_call(
     assert hanging.calls == 1
     assert len(notes.of(EVENT.ITEM_COMPLETED)) == 10
     assert "Hanging took more than 5.0 seconds" in caplog.text
+
+
+async def test_one_keeps_up_with_strategies_that_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AtOnce(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            return "ok", {}
+
+    monkeypatch.setattr("batch_llm._hooks.OBSERVER_BACKLOG", 1_000)  # else it takes 100,000 events to fall behind
+    metrics = MetricsObserver()
+    await process(items(5_000, AtOnce()), config(50), observers=[metrics])
+    assert (await metrics.get_metrics())["items_succeeded"] == 5_000
 
 
 async def test_a_slow_one_hears_everything_before_the_run_returns() -> None:

@@ -76,6 +76,43 @@ async def test_work_that_waits_for_room_keeps_the_run_open() -> None:
     assert result.total_items == 5
 
 
+async def test_the_run_does_not_end_between_room_and_the_work_that_waited_for_it() -> None:
+    slow, quick = Scripted([[1.0]]), Scripted()
+    async with processor(config(1, queue=1)) as engine:
+
+        async def produce() -> None:
+            for item in [Item("first", slow), *items(3, quick)]:
+                await engine.add_work(item)
+
+        producer = asyncio.create_task(produce())
+        await asyncio.sleep(0.5)
+        result = await engine.process_all()
+        await producer
+        rest = await engine.process_all()
+    assert [each.item_id for each in (*result.results, *rest.results)] == ["first", "item-0", "item-1", "item-2"]
+    assert len(result.results) >= 3  # what waited for room when process_all was called belongs to it
+
+
+async def test_a_wake_up_that_meets_a_cancelled_waiter_goes_to_the_next() -> None:
+    waiters: list[asyncio.Task[None]] = []
+
+    class CancelsTheFirst(Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            waiters[0].cancel()  # it was woken a moment ago, for this item has just made room
+            return "ok", {}
+
+    async with processor(config(1, queue=1)) as engine:
+        for item in [Item("first", Scripted([[1.0]])), Item("second", CancelsTheFirst())]:
+            await engine.add_work(item)
+        for name in ("third", "fourth"):
+            waiters.append(asyncio.create_task(engine.add_work(Item(name, Scripted()))))
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            result = await engine.process_all()
+    assert [each.item_id for each in result.results] == ["first", "second", "fourth"]
+    assert waiters[0].cancelled()
+
+
 async def test_leaving_without_process_all_cancels_and_drops() -> None:
     notes, strategy = Notes(), Scripted([[1.0]])
     async with processor(config(1, queue=1), observers=[notes]) as engine:

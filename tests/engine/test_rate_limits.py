@@ -190,6 +190,16 @@ async def test_prepare_waits_for_the_gate_too() -> None:
     assert other.prepared == [30]
 
 
+async def test_a_gate_that_closes_during_prepare_holds_the_call() -> None:
+    class Slow(Scripted):
+        async def prepare(self) -> None:
+            await asyncio.sleep(10)
+
+    hit, slow = Scripted([[5.0, rate_limit(100)], ["ok"]]), Slow()
+    await process([Item("hit", hit), Item("slow", slow)], config(2, rate_limit=limits()))
+    assert slow.starts == [105]
+
+
 async def test_built_in_strategies() -> None:
     info, asked = ErrorInfo(True, True, "rate_limit"), ErrorInfo(True, True, "rate_limit", 10)
     growing = ExponentialBackoffStrategy(cooldown_seconds=100, backoff_multiplier=2, max_cooldown_seconds=350)
