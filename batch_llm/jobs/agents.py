@@ -12,19 +12,23 @@ from pydantic_ai.settings import ModelSettings
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.pydantic_ai import PydanticAIStrategy
 
-from .clients import OwningStrategy
 from .job import BatchJob
+from .owned import OwnedClient
 from .schemas import reason_against
 
 
 def agent_strategy(job: BatchJob, model: Model, settings: Mapping[str, Any]) -> LLMCallStrategy[Any]:
     """Return a strategy that asks `model`, and asks again within the attempt when the answer has another shape."""
+    agent = _agent(job, model, settings)
+    return OwnedClient(PydanticAIStrategy(agent), agent)
+
+
+def _agent(job: BatchJob, model: Model, settings: Mapping[str, Any]) -> Agent[None, Any]:
     # The engine retries: a client that does so too would hide rate limits from it and multiply the calls.
     bound = cast("ModelSettings", {**settings, "max_retries": 0})
     instructions = job.instructions or None
     if job.output_schema is None:
-        plain = Agent(model, output_type=str, instructions=instructions, model_settings=bound)
-        return OwningStrategy(PydanticAIStrategy(plain), model)
+        return Agent(model, output_type=str, instructions=instructions, model_settings=bound)
     schema = job.output_schema
     shape = StructuredDict(schema, name=str(schema.get("title") or "answer"), description=schema.get("description"))
     native = bool(model.profile.get("supports_json_schema_output"))
@@ -37,4 +41,4 @@ def agent_strategy(job: BatchJob, model: Model, settings: Mapping[str, Any]) -> 
             raise ModelRetry(f"The answer does not fit the schema: {reason}")
         return answer
 
-    return OwningStrategy(PydanticAIStrategy(agent), model)
+    return agent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from google import genai
@@ -12,8 +13,8 @@ from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.gemini import GeminiStrategy
 from batch_llm.strategies.gemini_cached import GeminiCachedStrategy
 
-from .clients import OwningStrategy
 from .job import BatchJob
+from .owned import OwnedClient
 from .prompts import cached_context
 from .schemas import reason_against
 
@@ -26,27 +27,32 @@ def gemini_strategy(job: BatchJob, key: str, model: str) -> LLMCallStrategy[Any]
     once = types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
     client = genai.Client(api_key=key, http_options=once)
     context = cached_context(job)
-    settings: dict[str, Any] = {_SETTINGS.get(name, name): value for name, value in job.model_settings.items()}
-    if job.output_schema is not None:
-        settings |= {"response_mime_type": "application/json", "response_json_schema": job.output_schema}
+    calls = _plain(job, client, model) if context is None else _cached(job, client, model, context)
+    return OwnedClient(calls, client.aio)
 
-    def parse(response: Any) -> Any:
-        return _parsed(response, job.output_schema)
 
-    if context is None:
-        config = types.GenerateContentConfig(system_instruction=job.instructions or None, **settings)
-        plain = GeminiStrategy(model=model, client=client, response_parser=parse, config=config)
-        return OwningStrategy(plain, client.aio)
+def _plain(job: BatchJob, client: genai.Client, model: str) -> LLMCallStrategy[Any]:
+    config = types.GenerateContentConfig(system_instruction=job.instructions or None, **_settings(job))
+    return GeminiStrategy(model, client, partial(_parsed, schema=job.output_schema), config)
+
+
+def _cached(job: BatchJob, client: genai.Client, model: str, context: str) -> LLMCallStrategy[Any]:
     # A call with a cache must carry no instructions of its own: they are cached with the context.
     instructions = [types.Content(role="system", parts=[types.Part(text=job.instructions)])] if job.instructions else []
-    cached = GeminiCachedStrategy(
-        model=model,
-        client=client,
-        response_parser=parse,
+    return GeminiCachedStrategy(
+        model,
+        client,
+        partial(_parsed, schema=job.output_schema),
         cached_content=[*instructions, types.Content(role="user", parts=[types.Part(text=context)])],
-        config=types.GenerateContentConfig(**settings),
+        config=types.GenerateContentConfig(**_settings(job)),
     )
-    return OwningStrategy(cached, client.aio)
+
+
+def _settings(job: BatchJob) -> dict[str, Any]:
+    settings = {_SETTINGS.get(name, name): value for name, value in job.model_settings.items()}
+    if job.output_schema is not None:
+        settings |= {"response_mime_type": "application/json", "response_json_schema": job.output_schema}
+    return settings
 
 
 def _parsed(response: Any, schema: dict[str, Any] | None) -> Any:

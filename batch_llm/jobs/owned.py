@@ -1,0 +1,35 @@
+"""Clients that we build for a job are ours to close, which the strategies leave to whoever built them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+from batch_llm.strategies.base import LLMCallStrategy
+
+
+class OwnedClient(LLMCallStrategy[Any]):
+    """Makes its calls through another strategy, and opens and closes that one's client with the run.
+
+    Args:
+        calls: What makes the calls.
+        client: What they go through: entered before the first call, left after the last one.
+    """
+
+    def __init__(self, calls: LLMCallStrategy[Any], client: AbstractAsyncContextManager[Any]) -> None:
+        self._calls = calls
+        self._client = client
+        self._open = AsyncExitStack()
+
+    async def prepare(self) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._client)
+            await self._calls.prepare()
+            stack.push_async_callback(self._calls.cleanup)
+            self._open = stack.pop_all()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Any, dict[str, int]]:
+        return await self._calls.execute(prompt, attempt, timeout)
+
+    async def cleanup(self) -> None:
+        await self._open.aclose()
