@@ -1,0 +1,209 @@
+"""The Prefect server: the one that is configured, else a local one that outlives the command that started it.
+
+What we know of the local server lies in Prefect's home folder: a record with its address and process, and its log. The
+server holds a lock on its log for as long as it lives, so that a stale record is never believed, a process id that
+another program got meanwhile is never killed, and two commands never start two servers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.deployments.runner import DeploymentApplyError
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import get_current_settings
+
+from batch_llm.errors import BatchLLMError
+
+FIRST_PORT = 4200
+START_SECONDS = 180.0
+STOP_SECONDS = 15.0
+API_SECONDS = 30.0
+
+
+class ServerUnavailable(BatchLLMError):
+    """There is no Prefect server to talk to: one line that says which and why."""
+
+
+@dataclass(slots=True)
+class LocalServer:
+    """A Prefect server on this machine that one of our commands started.
+
+    Attributes:
+        url: The address of its API.
+        pid: Its process, which leads a group of its own.
+        process: The same, where this command started it.
+    """
+
+    url: str
+    pid: int
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
+
+
+def configured_url() -> str | None:
+    """Return the API that `PREFECT_API_URL` or Prefect's active profile names."""
+    return get_current_settings().api.url
+
+
+@contextmanager
+def api() -> Generator[SyncPrefectClient]:
+    """A client of the server's API; what goes wrong on the way is one line.
+
+    Raises:
+        ServerUnavailable: The server does not answer, or refuses.
+    """
+    try:
+        with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
+            yield client
+    except PrefectHTTPStatusError as error:
+        raise ServerUnavailable(f"the Prefect server refuses: {one_line(error.response.text)}") from error
+    except (httpx.HTTPError, DeploymentApplyError) as error:
+        raise ServerUnavailable(f"the Prefect server at {configured_url()} fails: {one_line(error)}") from error
+
+
+def one_line(error: object) -> str:
+    """Return what an error says, in one line that is not empty."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_configured(url: str) -> None:
+    """See that the configured API answers.
+
+    Raises:
+        ServerUnavailable: It does not.
+    """
+    with api() as client:
+        problem = client.api_healthcheck()
+    if problem is not None:
+        raise ServerUnavailable(
+            f"no Prefect server answers at {url} ({one_line(problem)}): start it, or unset PREFECT_API_URL for a local one"
+        )
+
+
+def running() -> LocalServer | None:
+    """Return the local server that a command of ours started, if it lives."""
+    try:
+        known = json.loads(_record().read_text())
+        with _log().open("a") as log:
+            if _locked(log, fcntl.LOCK_SH):
+                return None
+        return LocalServer(str(known["url"]), int(known["pid"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def launch() -> LocalServer | None:
+    """Start a local server, without waiting for it; None when another command is just about to."""
+    _log().parent.mkdir(parents=True, exist_ok=True)
+    with _log().open("a") as log:
+        if not _locked(log, fcntl.LOCK_EX):
+            return None
+        log.truncate(0)
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}/api"
+        _record().unlink(missing_ok=True)
+        process = _spawn(port, url, log)
+        _record().write_text(json.dumps({"url": url, "pid": process.pid}))
+    return LocalServer(url, process.pid, process)
+
+
+def wait_until_healthy(server: LocalServer) -> None:
+    """Wait until the server answers.
+
+    Raises:
+        ServerUnavailable: It ended, or did not answer in time.
+    """
+    end = time.monotonic() + START_SECONDS
+    while not healthy(server.url):
+        if running() is None:
+            raise ServerUnavailable(f"the Prefect server ended while it started: see {_log()}")
+        if time.monotonic() > end:
+            raise ServerUnavailable(f"the Prefect server did not answer within {START_SECONDS:.0f} s: see {_log()}")
+        time.sleep(0.3)
+
+
+def healthy(url: str) -> bool:
+    """Whether a Prefect API answers here."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def stop(server: LocalServer, *, patience: float = STOP_SECONDS) -> None:
+    """End the server and wait until it is gone; after `patience` seconds it is killed."""
+    for send, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, STOP_SECONDS)):
+        if running() is None:
+            break
+        os.killpg(server.pid, send)
+        _wait_until_gone(seconds)
+    if server.process is not None:
+        server.process.wait(STOP_SECONDS)
+    _record().unlink(missing_ok=True)
+
+
+def _wait_until_gone(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while running() is not None and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def _record() -> Path:
+    return get_current_settings().home / "batch-llm-server.json"
+
+
+def _log() -> Path:
+    return get_current_settings().home / "batch-llm-server.log"
+
+
+def _locked(file: IO[str], kind: int) -> bool:
+    """Take the lock if nobody holds it; it goes with the last process that has this file open."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+    raise ServerUnavailable(f"ports {FIRST_PORT} to {FIRST_PORT + 99} are all taken: set PREFECT_API_URL")
+
+
+def _spawn(port: int, url: str, log: IO[str]) -> subprocess.Popen[bytes]:
+    own = {
+        # On another port than 4200 the UI asks there all the same, unless it is told.
+        "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        env={**os.environ, **own},
+        cwd=_log().parent,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # the terminal's Ctrl-C is not meant for it
+    )
