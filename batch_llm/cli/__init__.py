@@ -1,1 +1,44 @@
+"""The command `batch-llm`."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 completed, 1 failed, 2 bad input, 130 cut short.
+
+    Whatever a user can cause is one line on standard error.
+    """
+    from cyclopts import CycloptsError
+
+    from batch_llm.errors import BatchLLMError
+
+    from .app import app
+
+    try:
+        code = app(
+            sys.argv[1:] if arguments is None else arguments,
+            print_error=False,
+            exit_on_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        return _complain(f"{error} (batch-llm --help)")
+    except BatchLLMError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output is gone, as in `batch-llm presets | head -1`
+        return 0
+    return code or 0
+
+
+def _complain(text: str) -> int:
+    print(f"batch-llm: {' '.join(text.split())}", file=sys.stderr)
+    return BAD_INPUT

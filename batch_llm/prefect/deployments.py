@@ -17,6 +17,7 @@ from prefect.utilities.urls import url_for
 from prefect.workers.process import ProcessWorker
 
 from batch_llm.jobs import project_folder
+
 from .server import api
 
 Block = Mapping[str, Any]

@@ -91,7 +91,8 @@ def check_configured(url: str) -> None:
         problem = client.api_healthcheck()
     if problem is not None:
         raise ServerUnavailable(
-            f"no Prefect server answers at {url} ({one_line(problem)}): start it, or unset PREFECT_API_URL for a local one"
+            f"no Prefect server answers at {url} ({one_line(problem)}): "
+            "start it, or unset PREFECT_API_URL for a local one"
         )
 
 

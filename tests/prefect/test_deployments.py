@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def run(*command: str, env: dict[str, str], cwd: Path, timeout: float = 180) -> 
 
 
 @contextmanager
-def background(*command: str, env: dict[str, str], cwd: Path) -> Iterator[Path]:
+def background(*command: str, env: dict[str, str], cwd: Path) -> Generator[Path]:
     """Run a command until the block ends; yields its log."""
     log = cwd / f"{command[0]}.log"
     with log.open("w") as output:

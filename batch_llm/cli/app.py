@@ -1,0 +1,210 @@
+"""The commands and their help. What takes long to import is imported where it is needed: help must be instant."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+HELP = """LLM batches over your documents, as Prefect flows.
+
+Try it, without a key or a network:
+
+  batch-llm demo
+"""
+
+app = App(
+    name="batch-llm",
+    help=HELP,
+    help_format="plaintext",  # lines stay as they stand here; markdown would take longer to import than all the rest
+    suppress_keyboard_interrupt=False,
+    version_flags=["--version"],
+)
+server = App(name="server", help="The local Prefect server: start it, end it, see whether it runs.")
+app.command(server)
+
+Json = Annotated[bool, Parameter(negative=())]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("batch-llm")
+
+
+app.version = _version
+
+
+@app.command
+def demo() -> int:
+    """Summarize the sample documents with a small model on this machine: no key, no network.
+
+    It starts a local Prefect server if there is none, runs the preset
+    summarize as it is, and shows the answers and the address of the run's page.
+    """
+    return _run(
+        "summarize",
+        next_step="batch-llm run summarize --source docs.jsonl --output out.jsonl --model google:gemini-2.5-flash",
+    )
+
+
+@app.command
+def run(
+    preset: str,
+    /,
+    *,
+    source: str | None = None,
+    output: str | None = None,
+    model: str | None = None,
+    prompt: str | None = None,
+    instructions: str | None = None,
+    id_column: str | None = None,
+    limit: int | None = None,
+    param: Annotated[
+        list[str] | None, Parameter(name=["-p", "--param"], negative=(), allow_leading_hyphen=True)
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Run a preset over your documents, and wait for the results.
+
+    What was answered before, under this preset's name and from this folder, is
+    not asked again: the same command goes on where it was cut short.
+
+    Examples:
+
+      batch-llm run summarize --source docs.jsonl --output out.jsonl \\
+          --model google:gemini-2.5-flash
+      batch-llm run classify --source 'letters/*.txt' --output out.csv \\
+          --model openai-chat:gpt-4.1-mini --limit 20
+      batch-llm run extract --source docs.csv \\
+          -p 'config={"max_workers": 50}' -p failure_threshold=0.2
+
+    It ends with 0 when the run completed, with 1 when it failed, with 2 for a
+    job that cannot run, with 130 after Ctrl-C.
+
+    Parameters
+    ----------
+    preset
+        One of those that `batch-llm presets` lists.
+    source
+        What to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a query ("select ..."),
+        or samples.
+    output
+        The file to write: .jsonl, .parquet or .csv.
+    model
+        provider:model as pydantic-ai names them, gemini-direct:model, or local.
+    prompt
+        What is asked about each row; {column} is replaced by the row's value.
+    instructions
+        System instructions, the same for each row.
+    id_column
+        The column that names a row.
+    limit
+        Only the first rows.
+    param
+        Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into the
+        preset's.
+    json
+        Print the totals as one JSON object, the last line on standard output.
+    """
+    named = {
+        "source": source,
+        "output": output,
+        "model": model,
+        "prompt": prompt,
+        "instructions": instructions,
+        "id_column": id_column,
+        "limit": limit,
+    }
+    return _run(preset, named, param or [], for_program=json)
+
+
+def _run(
+    name: str,
+    named: dict[str, Any] | None = None,
+    assignments: list[str] | None = None,
+    *,
+    for_program: bool = False,
+    next_step: str = "",
+) -> int:
+    from batch_llm.jobs import BatchJob, check
+
+    from .overrides import parse_assignments, with_absolute_paths, with_overrides
+    from .presets import find_preset
+
+    preset = find_preset(name)
+    given = {setting: value for setting, value in (named or {}).items() if value is not None}
+    parameters = with_absolute_paths(with_overrides(preset.parameters, parse_assignments(assignments or []), given))
+    check(BatchJob.parse(parameters))
+
+    from .run import Order, run
+
+    return run(Order(preset, parameters, for_program, next_step))
+
+
+@app.command
+def presets() -> None:
+    """List the presets: model, source, output, schedule."""
+    from .presets import print_presets
+
+    print_presets()
+
+
+@app.command
+def serve() -> int:
+    """Serve all presets from this process: scheduled runs, and runs started from the UI.
+
+    Also those of `prefect deployment run batch-llm/PRESET`. Nothing else is
+    needed: a local Prefect server is started if there is none, and then ends
+    with this command. Relative paths start from the folder where you are.
+    """
+    from .serving import serve
+
+    return serve()
+
+
+@app.command
+def deploy(*names: str, pool: str | None = None) -> int:
+    """Deploy presets to a work pool, whose workers run them.
+
+    This is `prefect deploy` with deployments/prefect.yaml.
+
+    Examples:
+
+      batch-llm deploy
+      batch-llm deploy summarize-nightly --pool nightly
+
+    Parameters
+    ----------
+    names
+        Presets; all of them if none is named.
+    pool
+        The work pool, instead of the one that the preset names; a process pool is created if there is none.
+    """
+    from .deploying import deploy
+
+    return deploy(names, pool)
+
+
+@server.command
+def start() -> int:
+    """Start the local Prefect server, and leave it running."""
+    from .local_server import start
+
+    return start()
+
+
+@server.command
+def stop() -> int:
+    """End the local Prefect server; what it knows of runs stays on disk."""
+    from .local_server import stop
+
+    return stop()
+
+
+@server.command
+def status() -> int:
+    """Say which Prefect server commands talk to; the exit code is 0 if it answers."""
+    from .local_server import status
+
+    return status()

@@ -1,0 +1,104 @@
+"""A flow run that this command carries: created, started in a process of its own, watched, and cut short cleanly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Crashed
+
+from batch_llm.errors import BatchLLMError
+from batch_llm.jobs import BatchJob, RunFolder, ask_to_stop, read_progress, run_folder
+from batch_llm.prefect import deployments
+
+from .flow_process import FlowProcess
+from .interrupts import Interrupts
+from .live import View
+from .presets import Preset
+from .screen import Screen
+
+POLL_SECONDS = 0.5
+
+GRACE_SECONDS = 15.0
+"""For calls in flight to end and results to be written, after the run was asked to stop."""
+
+
+class CarriedRun:
+    """One flow run from its creation to its last state.
+
+    Attributes:
+        job: What it does, as the server knows it.
+        folder: Where it writes.
+        url: The address of its page.
+    """
+
+    job: BatchJob
+    folder: RunFolder
+    url: str
+
+    def __init__(self, interrupts: Interrupts, screen: Screen) -> None:
+        self._interrupts = interrupts
+        self._screen = screen
+        self._run_id: UUID | None = None
+        self._process: FlowProcess | None = None
+
+    @property
+    def log(self) -> Path:
+        """The file with all that the run's process writes."""
+        return self.folder.path / "flow.log"
+
+    def start(self, deployment_id: UUID, preset: Preset, parameters: Mapping[str, Any]) -> None:
+        """Create the flow run and start its process."""
+        try:
+            with self._interrupts.held():
+                created = deployments.create_run(deployment_id, parameters)
+                self._run_id = created.id
+                self.url = deployments.run_url(created.id)
+                self.job = BatchJob.parse(created.parameters)
+                self.folder = run_folder(self.job, str(created.id))
+                entrypoint = deployments.flow_entrypoint(preset.block)
+                self._process = FlowProcess(str(created.id), entrypoint, self.log)
+        except BaseException:
+            self._cut_short()
+            raise
+        self._screen.say(f"Run: {self.url}")
+
+    def watch(self) -> State[Any]:
+        """Show how far the run is until it ends; return its last state."""
+        with View(self._screen, self.job.name) as view:
+            try:
+                self._show_until_end(view)
+            except KeyboardInterrupt:
+                view.stopping = True
+                self._cut_short(view)
+                raise
+        code = self._process.exit_code if self._process else None
+        return self._settle(Crashed(message=f"the process of the run ended with exit code {code}"))
+
+    def _show_until_end(self, view: View, *, seconds: float = float("inf")) -> None:
+        end = time.monotonic() + seconds
+        while self._process and not self._process.wait(POLL_SECONDS) and time.monotonic() < end:
+            view.show(read_progress(self.folder.path))
+
+    def _cut_short(self, view: View | None = None) -> None:
+        process = self._process
+        if process:
+            self._interrupts.end(lambda: self._stop(process, view), process.kill)
+        if self._run_id:
+            with suppress(BatchLLMError):  # its server may have gone first
+                self._settle(Cancelled(message="Stopped by Ctrl-C"))
+
+    def _stop(self, process: FlowProcess, view: View | None) -> None:
+        ask_to_stop(self.folder.path, "Ctrl-C")
+        if view:
+            self._show_until_end(view, seconds=GRACE_SECONDS)
+        process.end()
+
+    def _settle(self, state: State[Any]) -> State[Any]:
+        assert self._run_id is not None
+        return deployments.settle(self._run_id, state)

@@ -1,0 +1,63 @@
+"""`batch-llm deploy`: `prefect deploy` with our file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batch_llm.jobs import project_folder
+from batch_llm.prefect import deployments
+
+from .connection import connected
+from .interrupts import Interrupts
+from .presets import find_preset, presets_file, read_presets
+from .screen import Screen, shell
+
+
+def deploy(names: Sequence[str], pool: str | None) -> int:
+    """Deploy presets to a work pool; return the exit code of `prefect deploy`."""
+    screen = Screen()
+    chosen = [find_preset(name) for name in names] or list(read_presets().values())
+    pools = {pool} if pool else {str(preset.block["work_pool"]["name"]) for preset in chosen}
+    with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+        connection.wait()
+        for name in sorted(pools):
+            if deployments.ensure_work_pool(name):
+                screen.say(f"Created the process work pool {name}")
+        with _file_for(pool) as file:
+            code = _prefect_deploy(file, [preset.name for preset in chosen])
+    if code == 0:
+        screen.say("Next, on each machine that shall run them:")
+        screen.say(f"  export PREFECT_API_URL={connection.url}")
+        for name in sorted(pools):
+            screen.say(f"  {shell('prefect worker start')} --pool {name}")
+    return code
+
+
+@contextmanager
+def _file_for(pool: str | None) -> Generator[Path]:
+    """Give our file, or a copy that names another pool: of several deployments `prefect deploy --pool` changes none."""
+    if pool is None:
+        yield presets_file()
+        return
+    content: dict[str, Any] = yaml.safe_load(presets_file().read_text(encoding="utf-8"))
+    for block in content["deployments"]:
+        block["work_pool"] = {**block.get("work_pool", {}), "name": pool}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        yield file
+
+
+def _prefect_deploy(file: Path, names: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file)]
+    for name in names:
+        command += ["--name", name]
+    return subprocess.run(command, cwd=project_folder(), check=False).returncode

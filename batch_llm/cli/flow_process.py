@@ -1,0 +1,69 @@
+"""The process that carries a flow run, in a session of its own so that the terminal's Ctrl-C is not meant for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from batch_llm.jobs import home
+
+TERM_SECONDS = 5.0
+"""Between SIGTERM and SIGKILL."""
+
+
+class FlowProcess:
+    """A flow run in a process."""
+
+    def __init__(self, run_id: str, entrypoint: str, log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            self._process = _spawn(run_id, entrypoint, file)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end at most so long; tell whether it came."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self) -> None:
+        """End it, kindly at first."""
+        self._send(signal.SIGTERM)
+        self.wait(TERM_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, and all that it started, at once."""
+        self._send(signal.SIGKILL)
+        self._process.wait()
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):  # the whole group is gone
+            os.killpg(self._process.pid, number)
+
+
+def _spawn(run_id: str, entrypoint: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    own = {
+        "PREFECT__FLOW_RUN_ID": run_id,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "BATCH_LLM_HOME": str(home()),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "prefect.flow_engine", entrypoint],
+        env={**os.environ, **own},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )

@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM as one exception: the first asks to end, the second ends at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupts:
+    """Turns signals into `KeyboardInterrupt`.
+
+    Attributes:
+        count: Signals so far.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._held = False
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Delay signals: a process that is started must also be known to whoever ends it."""
+        before, self._held = self.count, True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self.count > before:
+            raise KeyboardInterrupt
+
+    def end(self, gently: Callable[[], object], at_once: Callable[[], object]) -> None:
+        """End something gently, unless or until there is a second signal."""
+        try:
+            if self.count < 2:
+                gently()
+                return
+        except KeyboardInterrupt:
+            pass
+        self._held = True  # for good: nothing comes after this but the end
+        at_once()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.count += 1
+        if not self._held:
+            raise KeyboardInterrupt
+
+    @classmethod
+    @contextmanager
+    def caught(cls) -> Generator[Interrupts]:
+        """Catch signals while this context is open."""
+        self = cls()
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` wants the command to go on
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,100 @@
+"""What came out of a run: a table of results, totals, files, and the next sensible command; or one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from rich.markup import escape
+from rich.table import Table
+
+from batch_llm.items import AnyResult
+from batch_llm.jobs import Summary
+from batch_llm.prefect.sentences import run_sentence
+
+from .screen import Screen
+
+MOST_ROWS = 20
+MOST_FIELDS = 3
+MOST_TEXT = 120
+"""Characters of one cell: the output file has all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished run has to tell.
+
+    Attributes:
+        summary: The run's totals.
+        results: Its first rows, failures first.
+        run_url: The address of its page.
+    """
+
+    summary: Summary
+    results: Sequence[AnyResult]
+    run_url: str
+
+
+def as_json(outcome: Outcome) -> str:
+    """Return the outcome as one JSON object in one line."""
+    summary = outcome.summary
+    names = ("total_items", "succeeded", "failed", "reused", "total_input_tokens", "total_output_tokens", "cost_usd")
+    totals = {name: getattr(summary, name) for name in (*names, "seconds", "output", "failures")}
+    return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
+
+
+def print_outcome(screen: Screen, outcome: Outcome) -> None:
+    """Write the outcome for a person."""
+    summary = outcome.summary
+    if outcome.results:
+        screen.out.print(results_table(outcome.results))
+        if summary.total_items > len(outcome.results):
+            screen.say(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
+    screen.say()
+    screen.say(f"{run_sentence(summary)}.")
+    places = {"output": summary.output, "failures": summary.failures, "page": outcome.run_url}
+    for name, place in places.items():
+        if place:
+            screen.say(f"{name:>9}  {place}")
+
+
+def results_table(results: Sequence[AnyResult]) -> Table:
+    """Return one row an item; the answer's last shown field takes what width is left."""
+    fields = list(dict.fromkeys(field for result in results for field in _answer(result)))[:MOST_FIELDS]
+    table = Table(header_style="bold", expand=True, pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column("item", max_width=26, overflow="fold")
+    for name in fields or ["answer"]:
+        table.add_column(escape(name), ratio=2 if name in fields[1:] else 1, overflow="fold")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(*_cells(result, fields))
+    return table
+
+
+def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
+    answer = _answer(result)
+    if result.success:
+        told = [_text(answer.get(field)) for field in fields]
+    else:
+        category = result.error_info.category if result.error_info else "failed"
+        told = [f"[red]{escape(category)}[/]", *[""] * max(0, len(fields) - 2), _text(result.error)]
+        told = told if len(fields) > 1 else [" ".join(told)]
+    tokens = sum(result.token_usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
+    return [_text(result.item_id), *told, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
+
+
+def _answer(result: AnyResult) -> Mapping[str, Any]:
+    if isinstance(result.output, dict):
+        return cast("Mapping[str, Any]", result.output)
+    return {} if result.output is None else {"answer": result.output}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    line = " ".join(text.split())
+    return escape(line if len(line) <= MOST_TEXT else f"{line[: MOST_TEXT - 1]}…")

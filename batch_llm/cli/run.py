@@ -1,0 +1,111 @@
+"""`batch-llm run`: a preset with what the user set, as a flow run of its deployment, watched to its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.client.schemas.objects import State
+
+from batch_llm.jobs import Summary, result_rows
+from batch_llm.prefect import deployments
+from batch_llm.prefect.sentences import run_sentence
+
+from .carried import CarriedRun
+from .connection import Connection, connected
+from .interrupts import Interrupts
+from .presets import Preset
+from .report import MOST_ROWS, Outcome, as_json, print_outcome
+from .screen import Screen, shell
+
+COMPLETED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user asked for.
+
+    Attributes:
+        preset: Names the deployment.
+        parameters: All that the preset and the user set, with absolute paths.
+        for_program: One JSON object on standard output instead of a report.
+        next_step: A command to suggest after a success.
+    """
+
+    preset: Preset
+    parameters: Mapping[str, Any]
+    for_program: bool = False
+    next_step: str = ""
+
+
+def run(order: Order) -> int:
+    """Carry a flow run from its start to the report; return the command's exit code."""
+    screen = Screen(for_program=order.for_program)
+    with Interrupts.caught() as interrupts:
+        try:
+            with connected(interrupts, screen) as connection:
+                return _run(order, screen, interrupts, connection)
+        except KeyboardInterrupt:
+            screen.say("Ended. To go on, give the same command again: what was answered is not paid again.")
+            return INTERRUPTED
+
+
+def _run(order: Order, screen: Screen, interrupts: Interrupts, connection: Connection) -> int:
+    connection.wait()
+    with screen.phase("Registering the deployment"):
+        deployment_id = deployments.ensure_deployment(order.preset.block)
+    carried = CarriedRun(interrupts, screen)
+    carried.start(deployment_id, order.preset, order.parameters)
+    state = carried.watch()
+    summary = read_summary(carried)
+    if summary is None:
+        return _nothing_came_of_it(screen, state, carried)
+    _report(order, screen, carried, summary)
+    if not state.is_completed():
+        screen.error.print(f"batch-llm: {state.message}", markup=False, soft_wrap=True)
+        screen.say(f"      log  {carried.log}")
+    _next_steps(order, screen, connection, summary)
+    return COMPLETED if state.is_completed() else FAILED
+
+
+def read_summary(carried: CarriedRun) -> Summary | None:
+    """Return the totals that the run left, if it came so far."""
+    try:
+        known: dict[str, Any] = json.loads(carried.folder.summary.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return Summary(**{name: value for name, value in known.items() if name in Summary.__dataclass_fields__})
+
+
+def _report(order: Order, screen: Screen, carried: CarriedRun, summary: Summary) -> None:
+    rows = result_rows(carried.job, str(carried.folder.path), MOST_ROWS).results
+    outcome = Outcome(summary, rows, carried.url)
+    if order.for_program:
+        screen.say(f"{run_sentence(summary)}.")
+        print(as_json(outcome), flush=True)
+    else:
+        print_outcome(screen, outcome)
+
+
+def _nothing_came_of_it(screen: Screen, state: State[Any], carried: CarriedRun) -> int:
+    """Tell why a run ended without results: it could not begin, or its process came to grief."""
+    could_not_begin = state.is_failed() and not carried.folder.plan.exists()
+    message = " ".join((state.message or state.name or "the run ended").split())
+    screen.error.print(f"batch-llm: {message}", markup=False, soft_wrap=True)
+    if could_not_begin and not message.startswith("Flow run encountered an exception"):
+        return BAD_INPUT
+    screen.error.print(f"batch-llm: the run's log is {carried.log}", markup=False, soft_wrap=True)
+    return FAILED
+
+
+def _next_steps(order: Order, screen: Screen, connection: Connection, summary: Summary) -> None:
+    screen.say()
+    if summary.failed or summary.not_attempted:
+        screen.say("The same command again tries what failed, and pays for nothing that was answered.")
+    elif order.next_step:
+        screen.say(f"Next: {shell(order.next_step)}")
+    if not connection.named:
+        screen.say(f"The Prefect server keeps running; `{shell('batch-llm server stop')}` ends it.")
+        screen.say(f"For the `prefect` command: export PREFECT_API_URL={connection.url}")

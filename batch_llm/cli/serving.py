@@ -1,0 +1,36 @@
+"""`batch-llm serve`: one process that serves all presets."""
+
+from __future__ import annotations
+
+import os
+
+import prefect
+
+from batch_llm.jobs import home
+from batch_llm.prefect import deployments
+
+from .connection import connected
+from .interrupts import Interrupts
+from .presets import read_presets
+from .screen import Screen, shell
+
+
+def serve() -> int:
+    """Serve all presets until Ctrl-C."""
+    screen = Screen()
+    blocks = [preset.block for preset in read_presets().values()]
+    os.environ.setdefault("BATCH_LLM_HOME", str(home()))  # Prefect may run flows in another folder
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+        connection.wait()
+        with screen.phase("Registering the deployments"):
+            served = [deployments.deployment_to_serve(block) for block in blocks]
+        screen.say(f"Serving {', '.join(deployment.name for deployment in served)}. Ctrl-C ends it.")
+        screen.say(f"Prefect UI: {connection.url.removesuffix('/api')}")
+        screen.say("Start a run there, or from another terminal:")
+        screen.say(f"  export PREFECT_API_URL={connection.url}")
+        screen.say(f"  {shell('prefect deployment run')} {deployments.FLOW}/{served[0].name} --watch")
+        # A restart must not switch a schedule off that somebody switched on.
+        prefect.serve(*served, pause_on_shutdown=False, print_starting_message=False)
+        connection.end()
+    return 0
