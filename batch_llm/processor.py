@@ -11,6 +11,7 @@ from typing import Any, Generic, Self
 from ._hooks import Hooks
 from ._run import Run
 from ._source import Source
+from .classifiers.default import DefaultErrorClassifier
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
 from .items import (
@@ -83,7 +84,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self._config = config
         self._post_processor = post_processor
         self._progress_callback = progress_callback
-        self._classifier = error_classifier if error_classifier is not None else _default_classifier()
+        self._classifier = error_classifier if error_classifier is not None else DefaultErrorClassifier()
         self._rate_limits = rate_limit_strategy if rate_limit_strategy is not None else _default_rate_limits(config)
         self._middlewares: Sequence[Middleware] = tuple(middlewares or ())
         self._observers: Sequence[ProcessorObserver] = tuple(observers or ())
@@ -231,12 +232,6 @@ def _in_order(run: Run) -> BatchResult[Any, Any]:
 
 
 _STOPPED = ErrorInfo(is_retryable=True, category="stopped")
-
-
-def _default_classifier() -> ErrorClassifier:
-    from .classifiers.default import DefaultErrorClassifier
-
-    return DefaultErrorClassifier()
 
 
 def _default_rate_limits(config: ProcessorConfig) -> RateLimitStrategy:
