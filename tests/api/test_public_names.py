@@ -44,6 +44,7 @@ ADDED = {
     "BatchLLMError",
     "CallCancelled",
     "CallFailed",
+    "ContentFiltered",
     "JobError",
     "TokenUsage",
 }
