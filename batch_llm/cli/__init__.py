@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BatchLLMError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
+        print("batch-llm: ended before anything began", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output is gone, as in `batch-llm presets | head -1`

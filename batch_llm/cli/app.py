@@ -127,19 +127,22 @@ def _run(
     for_program: bool = False,
     next_step: str = "",
 ) -> int:
-    from batch_llm.jobs import BatchJob, check
+    from .screen import Screen
 
-    from .overrides import parse_assignments, with_absolute_paths, with_overrides
-    from .presets import find_preset
+    screen = Screen(for_program=for_program)
+    with screen.phase("Checking the job"):
+        from batch_llm.jobs import BatchJob, check
 
-    preset = find_preset(name)
-    given = {setting: value for setting, value in (named or {}).items() if value is not None}
-    parameters = with_absolute_paths(with_overrides(preset.parameters, parse_assignments(assignments or []), given))
-    check(BatchJob.parse(parameters))
+        from .overrides import parse_assignments, with_absolute_paths, with_overrides
+        from .presets import find_preset
 
-    from .run import Order, run
-
-    return run(Order(preset, parameters, for_program, next_step))
+        preset = find_preset(name)
+        given = {setting: value for setting, value in (named or {}).items() if value is not None}
+        parameters = with_absolute_paths(with_overrides(preset.parameters, parse_assignments(assignments or []), given))
+        check(BatchJob.parse(parameters))
+    with screen.phase("Loading Prefect"):
+        from .run import Order, run
+    return run(Order(preset, parameters, screen, next_step))
 
 
 @app.command

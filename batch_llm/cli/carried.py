@@ -75,7 +75,8 @@ class CarriedRun:
                 self._show_until_end(view)
             except KeyboardInterrupt:
                 view.stopping = True
-                self._cut_short(view)
+                state = self._cut_short(view)
+                self._screen.say(f"{state.message}." if state else "")
                 raise
         code = self._process.exit_code if self._process else None
         return self._settle(Crashed(message=f"the process of the run ended with exit code {code}"))
@@ -85,17 +86,18 @@ class CarriedRun:
         while self._process and not self._process.wait(POLL_SECONDS) and time.monotonic() < end:
             view.show(read_progress(self.folder.path))
 
-    def _cut_short(self, view: View | None = None) -> None:
+    def _cut_short(self, view: View | None = None) -> State[Any] | None:
         process = self._process
         if process:
             self._interrupts.end(lambda: self._stop(process, view), process.kill)
         if self._run_id:
             with suppress(BatchLLMError):  # its server may have gone first
-                self._settle(Cancelled(message="Stopped by Ctrl-C"))
+                return self._settle(Cancelled(message="Stopped by Ctrl-C"))
+        return None
 
     def _stop(self, process: FlowProcess, view: View | None) -> None:
-        ask_to_stop(self.folder.path, "Ctrl-C")
-        if view:
+        if view and self.folder.plan.exists():  # before there is a plan, no call can be in flight
+            ask_to_stop(self.folder.path, "Ctrl-C")
             self._show_until_end(view, seconds=GRACE_SECONDS)
         process.end()
 

@@ -60,4 +60,5 @@ class Interrupts:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # After the first signal the command only ends: another one would change nothing but its exit code.
+                signal.signal(number, signal.SIG_IGN if self.count else handler)

@@ -98,7 +98,7 @@ class View:
         self._rate = Rate()
         self._spinner = Spinner("dots")
         self._said_at = float("-inf")
-        self._said = ""
+        self._said: str = ""
         self._live = Live(console=screen.out, transient=True) if screen.out.is_terminal else None
 
     def __enter__(self) -> View:

@@ -50,7 +50,7 @@ def with_overrides(preset: Mapping[str, Any], *overrides: Mapping[str, Any]) -> 
 def _merged(old: Any, new: Any) -> Any:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
-    result = cast("dict[str, Any]", dict(cast("dict[str, Any]", old)))
+    result = dict(cast("dict[str, Any]", old))
     for name, value in cast("dict[str, Any]", new).items():
         result[name] = _merged(result.get(name), value)
     return result

@@ -87,9 +87,10 @@ def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
 
 
 def _answer(result: AnyResult) -> Mapping[str, Any]:
-    if isinstance(result.output, dict):
-        return cast("Mapping[str, Any]", result.output)
-    return {} if result.output is None else {"answer": result.output}
+    output: object = result.output
+    if isinstance(output, dict):
+        return cast("Mapping[str, Any]", output)
+    return {} if output is None else {"answer": output}
 
 
 def _text(value: Any) -> str:

@@ -30,19 +30,19 @@ class Order:
     Attributes:
         preset: Names the deployment.
         parameters: All that the preset and the user set, with absolute paths.
-        for_program: One JSON object on standard output instead of a report.
+        screen: For a program it has one JSON object on standard output, and no report.
         next_step: A command to suggest after a success.
     """
 
     preset: Preset
     parameters: Mapping[str, Any]
-    for_program: bool = False
+    screen: Screen
     next_step: str = ""
 
 
 def run(order: Order) -> int:
     """Carry a flow run from its start to the report; return the command's exit code."""
-    screen = Screen(for_program=order.for_program)
+    screen = order.screen
     with Interrupts.caught() as interrupts:
         try:
             with connected(interrupts, screen) as connection:
@@ -82,7 +82,7 @@ def read_summary(carried: CarriedRun) -> Summary | None:
 def _report(order: Order, screen: Screen, carried: CarriedRun, summary: Summary) -> None:
     rows = result_rows(carried.job, str(carried.folder.path), MOST_ROWS).results
     outcome = Outcome(summary, rows, carried.url)
-    if order.for_program:
+    if screen.for_program:
         screen.say(f"{run_sentence(summary)}.")
         print(as_json(outcome), flush=True)
     else:

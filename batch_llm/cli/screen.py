@@ -23,11 +23,13 @@ class Screen:
     """The command's output.
 
     Attributes:
+        for_program: Standard output is for a program.
         out: What a person reads; standard error when standard output is for a program.
         error: Standard error.
     """
 
     def __init__(self, *, for_program: bool = False) -> None:
+        self.for_program = for_program
         self.error = _console(stderr=True)
         self.out = self.error if for_program else _console(stderr=False)
 

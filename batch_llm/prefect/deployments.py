@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
@@ -65,7 +65,8 @@ def ensure_deployment(block: Block) -> UUID:
     if known is not None and known.work_pool_name:
         return known.id
     with api():
-        return deployment_to_serve(block).apply()
+        # Where a loop runs, `apply` would give a coroutine instead.
+        return cast("UUID", deployment_to_serve(block).apply())
 
 
 def _find(name: str) -> DeploymentResponse | None:
