@@ -138,11 +138,11 @@ def _run(
 
         preset = find_preset(name)
         given = {setting: value for setting, value in (named or {}).items() if value is not None}
-        parameters = with_absolute_paths(with_overrides(preset.parameters, parse_assignments(assignments or []), given))
+        parameters = with_overrides(preset.parameters, parse_assignments(assignments or []), given)
         check(BatchJob.parse(parameters))
     with screen.phase("Loading Prefect"):
         from .run import Order, run
-    return run(Order(preset, parameters, screen, next_step))
+    return run(Order(preset, with_absolute_paths(parameters), screen, next_step))
 
 
 @app.command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from batch_llm.errors import BatchLLMError
 from batch_llm.jobs import project_folder
 from batch_llm.prefect import deployments
 
@@ -21,24 +23,29 @@ from .presets import find_preset, presets_file, read_presets
 from .screen import Screen, shell
 
 
-def deploy(names: Sequence[str], pool: str | None) -> int:
-    """Deploy presets to a work pool; return the exit code of `prefect deploy`."""
+def deploy(presets: Sequence[str], pool: str | None) -> int:
+    """Deploy presets to a work pool.
+
+    Raises:
+        BatchLLMError: `prefect deploy` failed.
+    """
     screen = Screen()
-    chosen = [find_preset(name) for name in names] or list(read_presets().values())
+    chosen = [find_preset(name) for name in presets] or list(read_presets().values())
     pools = {pool} if pool else {str(preset.block["work_pool"]["name"]) for preset in chosen}
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
         for name in sorted(pools):
             if deployments.ensure_work_pool(name):
                 screen.say(f"Created the process work pool {name}")
-        with _file_for(pool) as file:
-            code = _prefect_deploy(file, [preset.name for preset in chosen])
-    if code == 0:
-        screen.say("Next, on each machine that shall run them:")
-        screen.say(f"  export PREFECT_API_URL={connection.url}")
-        for name in sorted(pools):
-            screen.say(f"  {shell('prefect worker start')} --pool {name}")
-    return code
+        names = [preset.name for preset in chosen]
+        with screen.phase(f"Deploying {', '.join(names)}"), _file_for(pool) as file:
+            _prefect_deploy(file, names)
+    screen.say(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
+    screen.say("Next, on each machine that shall run them:")
+    screen.say(f"  export PREFECT_API_URL={connection.url}")
+    for name in sorted(pools):
+        screen.say(f"  {shell('prefect worker start')} --pool {name}")
+    return 0
 
 
 @contextmanager
@@ -56,8 +63,11 @@ def _file_for(pool: str | None) -> Generator[Path]:
         yield file
 
 
-def _prefect_deploy(file: Path, names: Sequence[str]) -> int:
+def _prefect_deploy(file: Path, names: Sequence[str]) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file)]
     for name in names:
         command += ["--name", name]
-    return subprocess.run(command, cwd=project_folder(), check=False).returncode
+    done = subprocess.run(command, cwd=project_folder(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        raise BatchLLMError(f"`prefect deploy` failed: {' '.join(last)}. To see all of it: {shlex.join(command[1:])}")

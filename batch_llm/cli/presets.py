@@ -88,10 +88,11 @@ def print_presets() -> None:
     from .screen import Screen
 
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("preset", "model", "source", "output", "schedule", ""):
-        table.add_column(title)
+    for title in ("preset", "model", "source", "schedule"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("")
     for preset in read_presets().values():
-        shown = [str(preset.parameters.get(name, "")) for name in ("model", "source", "output")]
+        shown = [str(preset.parameters.get(name, "")) for name in ("model", "source")]
         table.add_row(preset.name, *shown, preset.schedule, str(preset.block.get("description", "")))
     screen = Screen()
     screen.out.print(table)

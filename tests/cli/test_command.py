@@ -1,0 +1,68 @@
+"""Help, and one line for whatever cannot be. No server is needed for these."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import batch_llm
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["demo", "run", "serve", "deploy", "server", "presets"]),
+        (["run", "--help"], ["PRESET", "--source", "--json", "--param", "batch-llm run summarize"]),
+        (["server", "--help"], ["start", "stop", "status"]),
+        (["presets"], ["summarize-nightly", "Europe/Berlin", "local"]),
+        (["--version"], ["3."]),
+    ],
+)
+def test_help_is_told_on_standard_output(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    done = batch_llm(*arguments, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(word in done.stdout for word in words), done.stdout
+
+
+def test_help_loads_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
+    code = "import sys; from batch_llm.cli import main; main(['--help']); print({'prefect', 'duckdb'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], ["PRESET"]),
+        (["runn"], ["runn", "run"]),
+        (["run", "nothing"], ["'nothing'", "summarize, summarize-nightly, classify, extract"]),
+        (["run", "summarize", "--source", "none.csv"], ["none.csv", "does not exist"]),
+        (["run", "summarize", "--limit", "few"], ["few"]),
+        (["run", "summarize", "--sauce", "a.csv"], ["--sauce"]),
+        (["run", "summarize", "-p", "limit"], ["-p name=value"]),
+        (["run", "summarize", "-p", "shard_size=0"], ["shard_size", "1 or more"]),
+        (["run", "summarize", "-p", "shardsize=5"], ["shardsize", "shard_size"]),
+        (["run", "summarize", "--model", "nobody:gpt"], ["nobody:gpt"]),
+        (["run", "summarize", "--output", "out.xlsx"], ["out.xlsx", ".parquet"]),
+        (["run", "summarize", "--prompt", "{body}"], ["body"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    done = batch_llm(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batch-llm: ")
+    assert all(word in line for word in words), line
+
+
+def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    done = batch_llm("run", "summarize", folder=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "http://127.0.0.1:9/api" in line
+    assert "PREFECT_API_URL" in line

@@ -1,0 +1,99 @@
+"""What is shown of a run while it runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_llm.cli.live import Rate, View, facts, phase, speed
+from batch_llm.cli.screen import Screen
+from batch_llm.jobs import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def rate_after(steps: list[tuple[float, int]]) -> float:
+    clock = Clock()
+    rate = Rate(clock)
+    for at, done in steps:
+        clock.now = at
+        rate.update(done)
+    return rate.per_second
+
+
+def test_the_rate_forgets_a_slow_start() -> None:
+    steps = [(float(at), 0) for at in range(60)] + [(60.0 + at, 10 * at) for at in range(60)]
+    assert rate_after(steps) == pytest.approx(10, rel=0.05)
+
+
+def test_a_slow_model_has_a_rate_too() -> None:
+    """One item in 20 seconds: half a minute holds too few of them to tell."""
+    assert rate_after([(float(at), at // 20) for at in range(200)]) == pytest.approx(1 / 20, rel=0.2)
+
+
+def test_reused_answers_are_no_speed() -> None:
+    assert rate_after([(0.0, 900), (10.0, 910)]) == 1
+
+
+def test_nothing_is_said_of_a_rate_before_there_is_one() -> None:
+    assert rate_after([]) == rate_after([(1.0, 5)]) == 0
+    assert "items/" not in facts(Progress(total=10), 0)
+
+
+def test_a_rate_is_told_in_a_unit_in_which_it_is_no_fraction() -> None:
+    assert [speed(value) for value in (0.05, 2.34, 1234.4)] == ["3.0 items/min", "2.3 items/s", "1,234 items/s"]
+
+
+def test_the_numbers_of_a_run_are_one_line() -> None:
+    progress = Progress(
+        total=1000,
+        done=400,
+        succeeded=300,
+        reused=97,
+        failed=3,
+        input_tokens=123456,
+        output_tokens=789,
+        cost_usd=1.5,
+        categories={"timeout": 1, "server_error": 2},
+        paused_seconds=42,
+    )
+    assert facts(progress, 10) == (
+        "10.0 items/s · ETA 60 s · tokens 123,456 in, 789 out · $1.50 · 97 reused · "
+        "3 failed (2 server_error, 1 timeout) · the provider asked for a pause of 42 s more"
+    )
+
+
+def test_a_price_that_is_not_known_is_no_zero() -> None:
+    assert "unpriced" in facts(Progress(total=1, cost_usd=None), 0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "stopping", "what"),
+    [
+        (Progress(), False, "Starting and planning"),
+        (Progress(total=5, done=1, shards=1), False, ""),
+        (Progress(total=5, done=5, shards=1), False, "Writing results"),
+        (Progress(total=5, done=3, shards=2, shards_done=2), False, "Writing results"),
+        (Progress(total=5, done=1), True, "Stopping: calls in flight may end (Ctrl-C again: kill)"),
+    ],
+)
+def test_a_phase_is_named(progress: Progress, stopping: bool, what: str) -> None:
+    assert phase(progress, stopping=stopping) == what
+
+
+def test_without_a_terminal_a_run_is_a_few_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A phase is said once, progress every ten seconds, and no line has a control character."""
+    with View(Screen(), "nightly") as view:
+        for _ in range(3):
+            view.show(Progress())
+        for done in range(1, 10):
+            view.show(Progress(total=10, done=done))
+        view.show(Progress(total=10, done=10))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" · ")[0] for line in lines] == ["Starting and planning", "nightly 1/10", "nightly 10/10"]
+    assert "\x1b" not in "".join(lines)

@@ -1,0 +1,38 @@
+"""Presets as they stand in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batch_llm.cli.presets import find_preset, read_presets
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob
+
+
+def test_every_shipped_preset_is_a_job() -> None:
+    presets = read_presets()
+    assert list(presets) == ["summarize", "summarize-nightly", "classify", "extract"]
+    for preset in presets.values():
+        BatchJob.parse(preset.parameters)
+
+
+def test_the_nightly_preset_has_a_schedule_that_is_off() -> None:
+    assert find_preset("summarize-nightly").schedule == "0 2 * * * Europe/Berlin (off)"
+    assert find_preset("summarize").schedule == ""
+
+
+def test_an_unknown_preset_says_which_exist() -> None:
+    with pytest.raises(JobError, match=r"did you mean 'summarize'.*classify, extract"):
+        find_preset("sumarize")
+
+
+@pytest.mark.parametrize("text", ["", "deployments: 5", "deployments: [{parameters: {}}]", "a: [", "- 1"])
+def test_a_file_that_holds_no_presets_is_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(text)
+    with pytest.raises(JobError) as caught:
+        read_presets(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)

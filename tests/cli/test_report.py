@@ -1,0 +1,85 @@
+"""What is told of a run at its end, for a person and for a program."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from batch_llm.cli.report import Outcome, as_json, print_outcome
+from batch_llm.cli.screen import Screen
+from batch_llm.errors import ErrorInfo
+from batch_llm.items import WorkItemResult
+from batch_llm.jobs import Summary
+
+URL = "http://127.0.0.1:4200/runs/flow-run/abc"
+SUMMARY = Summary(
+    total_items=30,
+    succeeded=29,
+    failed=1,
+    not_attempted=0,
+    reused=4,
+    total_input_tokens=1000,
+    total_output_tokens=50,
+    cost_usd=0.5,
+    seconds=12.5,
+    output="/data/out.jsonl",
+    failures="/data/out.failures.jsonl",
+    categories={"timeout": 1},
+)
+FAILED: WorkItemResult[Any, Any] = WorkItemResult(
+    item_id="doc-7", success=False, error="no answer [in time]", error_info=ErrorInfo(True, category="timeout")
+)
+
+
+def answered(item: str, output: Any) -> WorkItemResult[Any, Any]:
+    usage = {"input_tokens": 1200, "output_tokens": 34}
+    return WorkItemResult(item_id=item, success=True, output=output, token_usage=usage, duration_seconds=1.26)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *results: WorkItemResult[Any, Any]) -> list[str]:
+    print_outcome(Screen(), Outcome(SUMMARY, results, URL))
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_program_gets_one_object_with_the_documented_names() -> None:
+    assert json.loads(as_json(Outcome(SUMMARY, [], URL))) == {
+        "total_items": 30,
+        "succeeded": 29,
+        "failed": 1,
+        "reused": 4,
+        "total_input_tokens": 1000,
+        "total_output_tokens": 50,
+        "cost_usd": 0.5,
+        "seconds": 12.5,
+        "output": "/data/out.jsonl",
+        "failures": "/data/out.failures.jsonl",
+        "flow_run_url": URL,
+    }
+
+
+def test_a_person_sees_rows_totals_files_and_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, FAILED, answered("doc-1", {"title": "A ferry", "summary": "It [red]runs[/red] daily."}))
+    assert lines[0] == "item title summary tokens seconds"
+    assert lines[1] == "doc-7 timeout no answer [in time] 0 0.0"
+    assert lines[2] == "doc-1 A ferry It [red]runs[/red] daily. 1,234 1.3"
+    assert "... and 28 more items in the output" in lines
+    assert any(line.startswith("29 of 30 answered, 4 of them reused, 1 failed (1 timeout), $0.50") for line in lines)
+    assert lines[-3:] == ["output /data/out.jsonl", "failures /data/out.failures.jsonl", f"page {URL}"]
+
+
+def test_plain_text_answers_have_a_column_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, answered("a", "yes,\nindeed"))
+    assert lines[:2] == ["item answer tokens seconds", "a yes, indeed 1,234 1.3"]
+
+
+def test_long_answers_and_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(printed(capsys, answered("a", {"people": ["Ann", "Bo"], "story": "word " * 200})))
+    assert '["Ann", "Bo"]' in text
+    assert "…" in text
+    assert text.count("word") < 30
+
+
+def test_a_table_of_failures_alone_is_one_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "doc-7 timeout no answer [in time] 0 0.0" in printed(capsys, FAILED)

@@ -1,0 +1,107 @@
+"""`batch-llm run` the whole way: a real Prefect server, a real process for the flow, a provider on loopback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import COMMAND, batch_llm, environment
+from tests.prefect_server import eventually, rows
+from tests.providers.servers import OpenAIServer
+
+pytestmark = pytest.mark.prefect
+
+RUN = ["run", "summarize", "--source", "docs.jsonl", "--output", "out.jsonl", "--model", "openai-chat:gpt-4.1-mini"]
+
+
+@pytest.fixture
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        yield server
+
+
+@pytest.fixture
+def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path) -> dict[str, str]:
+    docs = [{"id": f"d{number}", "text": f"document {number}"} for number in range(1, 13)]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
+    return {"PREFECT_API_URL": prefect_api, "OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "no-secret"}
+
+
+def state_of(run_url: str) -> Any:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_url.rsplit("/", 1)[1]).state  # pyright: ignore[reportArgumentType]
+
+
+def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
+    """The last line on standard output is the object; the same command again reuses every answer."""
+    first = batch_llm(*RUN, "--json", folder=tmp_path, **env)
+    assert first.returncode == 0, first.stderr
+    (line,) = first.stdout.splitlines()
+    told = json.loads(line)
+    assert (told["total_items"], told["succeeded"], told["failed"], told["reused"]) == (12, 12, 0, 0)
+    assert (told["output"], told["failures"]) == (str(tmp_path / "out.jsonl"), None)
+    assert told["total_input_tokens"] == provider.input_tokens
+    assert len(rows(tmp_path / "out.jsonl")) == 12
+    assert state_of(told["flow_run_url"]).is_completed()
+
+    second = batch_llm(*RUN, folder=tmp_path, **env)
+    assert second.returncode == 0, second.stderr
+    assert provider.requests == 12
+    assert "12 of 12 answered, 12 of them reused" in second.stdout
+    assert str(tmp_path / "out.jsonl") in second.stdout
+    assert "/runs/flow-run/" in second.stdout
+
+
+def test_a_failed_run_says_why_and_where_to_look(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
+    provider.rule = lambda call: OpenAIServer.too_long() if call.prompt.endswith(("7", "8")) else None
+    done = batch_llm(*RUN, folder=tmp_path, **env)
+    assert done.returncode == 1
+    assert "failure_threshold=0.1" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert str(tmp_path / "out.failures.jsonl") in done.stdout
+
+
+def test_what_only_the_plan_can_see_is_one_line_too(
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
+) -> None:
+    (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "a", "text": "two"}\n')
+    done = batch_llm(*RUN, folder=tmp_path, **env)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "not unique: 'a'" in line
+    assert provider.requests == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Calls in flight end and are kept; the run is Cancelled, its process gone; the next run pays for the rest."""
+    provider.latency = 1.0
+    command = [*COMMAND, *RUN, "-p", 'config={"max_workers": 2}']
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path, **env), stdout=subprocess.PIPE, text=True
+    ) as process:
+        eventually(lambda: provider.requests >= 2, seconds=120)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "give the same command again" in said
+    (url,) = [line.removeprefix("Run: ") for line in said.splitlines() if line.startswith("Run: ")]
+    assert state_of(url).is_cancelled()
+    asked = provider.requests
+    assert asked <= 6
+    left = subprocess.run(["pgrep", "-f", "prefect.flow_engine"], capture_output=True, text=True, check=False).stdout
+    assert all(str(tmp_path) not in Path(f"/proc/{pid}/environ").read_text() for pid in left.split())
+
+    provider.latency = 0.0
+    assert batch_llm(*RUN, folder=tmp_path, **env).returncode == 0
+    assert provider.requests == 12

@@ -1,0 +1,48 @@
+"""The local Prefect server: started once, found again, ended whole; and gone when its start is cut short."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import COMMAND, batch_llm, environment
+from tests.prefect_server import eventually, healthy
+
+pytestmark = pytest.mark.prefect
+
+
+def record(folder: Path) -> Path:
+    return folder / "prefect" / "batch-llm-server.json"
+
+
+def test_a_server_is_started_once_found_again_and_ended(tmp_path: Path) -> None:
+    assert batch_llm("server", "status", folder=tmp_path).returncode == 1
+    try:
+        started = batch_llm("server", "start", folder=tmp_path)
+        assert started.returncode == 0, started.stderr
+        url = json.loads(record(tmp_path).read_text())["url"]
+        assert f"export PREFECT_API_URL={url}" in started.stdout
+        assert healthy(url)
+        assert url.removesuffix("/api") in batch_llm("server", "start", folder=tmp_path).stdout
+        assert batch_llm("server", "status", folder=tmp_path).returncode == 0
+    finally:
+        ended = batch_llm("server", "stop", folder=tmp_path)
+    assert ended.returncode == 0
+    assert not healthy(url)
+    assert "No local Prefect server" in batch_llm("server", "stop", folder=tmp_path).stdout
+
+
+def test_ctrl_c_while_the_server_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    command = [*COMMAND, "demo"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE) as process:
+        known = json.loads(eventually(lambda: record(tmp_path).exists() and record(tmp_path).read_text(), seconds=120))
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"give the same command again" in said
+    assert not Path(f"/proc/{known['pid']}").exists()
+    assert not healthy(known["url"])
