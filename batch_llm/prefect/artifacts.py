@@ -37,7 +37,7 @@ def publish_results(job: BatchJob, folder: str, summary: Summary) -> None:
 def publish_report(job: BatchJob, folder: str, summary: Summary) -> None:
     """Persist the run's metrics as a markdown artifact."""
     text = report(job, summary, run_stats(folder))
-    create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=run_sentence(summary))
+    create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=f"**{run_sentence(summary)}**")
 
 
 def results_table(result: BatchResult[Any, Any]) -> list[Row]:
@@ -92,7 +92,7 @@ def _cell(value: Any) -> Any:
 
 def report(job: BatchJob, summary: Summary, stats: RunStats) -> str:
     """Return the run's page: what came out, what it cost, how fast it was, what failed."""
-    parts = [f"# {job.name}", run_sentence(summary), _facts(job, summary), _speed(stats)]
+    parts = [_facts(job, summary), _speed(stats)]
     if summary.failed:
         parts.append(_failures(summary, stats))
     if stats.slowest:
@@ -107,9 +107,8 @@ def report(job: BatchJob, summary: Summary, stats: RunStats) -> str:
 def _facts(job: BatchJob, summary: Summary) -> str:
     return _table(
         "Outcome",
-        ("", ""),
+        ("model", job.model),
         [
-            ("model", job.model),
             ("source", _code(job.source)),
             ("items", f"{summary.total_items:,}"),
             ("answered", f"{summary.succeeded:,}"),
@@ -127,9 +126,8 @@ def _facts(job: BatchJob, summary: Summary) -> str:
 def _speed(stats: RunStats) -> str:
     return _table(
         "Speed",
-        ("", ""),
+        ("items a second", f"{stats.items_per_second:.2f}"),
         [
-            ("items a second", f"{stats.items_per_second:.2f}"),
             ("seconds an item, median", f"{stats.p50_seconds:.2f}"),
             ("95 % of items within", f"{stats.p95_seconds:.2f}"),
             ("99 % of items within", f"{stats.p99_seconds:.2f}"),

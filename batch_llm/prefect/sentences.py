@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from batch_llm.jobs import ShardOutcome, Summary
+from batch_llm.jobs import Plan, ShardOutcome, Summary
 
 
 def money(cost_usd: float | None) -> str:
@@ -29,6 +29,17 @@ def duration(seconds: float) -> str:
 def failures(categories: dict[str, int]) -> str:
     """Return failures by category, most frequent first."""
     return ", ".join(f"{count:,} {name}" for name, count in sorted(categories.items(), key=lambda pair: -pair[1]))
+
+
+def plan_sentence(planned: Plan) -> str:
+    """Return what a run will do."""
+    missing = sum(shard.items for shard in planned.shards)
+    parts = [f"{planned.total:,} items: {missing:,} to answer in {len(planned.shards):,} shard(s)"]
+    if planned.reused:
+        parts.append(f"{planned.reused:,} reused from earlier runs")
+    if planned.broken:
+        parts.append(f"{planned.broken:,} that cannot be read")
+    return ", ".join(parts)
 
 
 def shard_sentence(outcome: ShardOutcome) -> str:

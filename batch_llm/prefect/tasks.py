@@ -21,7 +21,7 @@ from .artifacts import publish_report, publish_results
 from .events import RunEvents
 from .observer import PrefectObserver
 from .retries import ShardUnfinished
-from .sentences import shard_sentence
+from .sentences import plan_sentence, shard_sentence
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
@@ -38,7 +38,7 @@ def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None) ->
         planned = jobs.plan(job, run_id, strategy=strategy_name(strategy))
     except JobError as error:
         return Failed(message=str(error), data=error)
-    return Completed(message=f"{planned.total:,} items, {len(planned.shards):,} shards", data=planned)
+    return Completed(message=plan_sentence(planned), data=planned)
 
 
 @task(name="shard", task_run_name="items {shard.first:,}-{shard.last:,}", cache_policy=NO_CACHE)
