@@ -39,7 +39,9 @@ def test_a_server_is_started_once_found_again_and_ended(tmp_path: Path) -> None:
 def test_ctrl_c_while_the_server_starts_leaves_nothing_running(tmp_path: Path) -> None:
     command = [*COMMAND, "demo"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE) as process:
-        known = json.loads(eventually(lambda: record(tmp_path).exists() and record(tmp_path).read_text(), seconds=120))
+        known = json.loads(
+            eventually(lambda: record(tmp_path).read_text() if record(tmp_path).exists() else "", seconds=120)
+        )
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
