@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -23,6 +24,9 @@ app = App(
 server = App(name="server", help="The local Prefect server: start it, end it, see whether it runs.")
 app.command(server)
 
+LOADING = "Loading Prefect"
+"""What takes some seconds before anything else can be said."""
+
 Json = Annotated[bool, Parameter(negative=())]
 
 
@@ -33,6 +37,12 @@ def _version() -> str:
 
 
 app.version = _version
+
+
+def _loading() -> AbstractContextManager[None]:
+    from .screen import Screen
+
+    return Screen(for_program=True).phase(LOADING)
 
 
 @app.command
@@ -140,7 +150,7 @@ def _run(
         given = {setting: value for setting, value in (named or {}).items() if value is not None}
         parameters = with_overrides(preset.parameters, parse_assignments(assignments or []), given)
         check(BatchJob.parse(parameters))
-    with screen.phase("Loading Prefect"):
+    with screen.phase(LOADING):
         from .run import Order, run
     return run(Order(preset, with_absolute_paths(parameters), screen, next_step))
 
@@ -161,7 +171,8 @@ def serve() -> int:
     needed: a local Prefect server is started if there is none, and then ends
     with this command. Relative paths start from the folder where you are.
     """
-    from .serving import serve
+    with _loading():
+        from .serving import serve
 
     return serve()
 
@@ -184,7 +195,8 @@ def deploy(*names: str, pool: str | None = None) -> int:
     pool
         The work pool, instead of the one that the preset names; a process pool is created if there is none.
     """
-    from .deploying import deploy
+    with _loading():
+        from .deploying import deploy
 
     return deploy(names, pool)
 
@@ -192,7 +204,8 @@ def deploy(*names: str, pool: str | None = None) -> int:
 @server.command
 def start() -> int:
     """Start the local Prefect server, and leave it running."""
-    from .local_server import start
+    with _loading():
+        from .local_server import start
 
     return start()
 
@@ -200,7 +213,8 @@ def start() -> int:
 @server.command
 def stop() -> int:
     """End the local Prefect server; what it knows of runs stays on disk."""
-    from .local_server import stop
+    with _loading():
+        from .local_server import stop
 
     return stop()
 
@@ -208,6 +222,7 @@ def stop() -> int:
 @server.command
 def status() -> int:
     """Say which Prefect server commands talk to; the exit code is 0 if it answers."""
-    from .local_server import status
+    with _loading():
+        from .local_server import status
 
     return status()

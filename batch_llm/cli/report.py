@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from batch_llm.items import AnyResult
 from batch_llm.jobs import Summary
@@ -18,8 +19,10 @@ from .screen import Screen
 
 MOST_ROWS = 20
 MOST_FIELDS = 3
-MOST_TEXT = 120
-"""Characters of one cell: the output file has all of it."""
+MOST_LINES = 2
+"""Lines of one row, roughly: the output file has all of the text."""
+
+ITEM_WIDTH, NUMBERS_WIDTH = 28, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def print_outcome(screen: Screen, outcome: Outcome) -> None:
     """Write the outcome for a person."""
     summary = outcome.summary
     if outcome.results:
-        screen.out.print(results_table(outcome.results))
+        screen.out.print(results_table(outcome.results, screen.out.width))
         if summary.total_items > len(outcome.results):
             screen.say(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
     screen.say()
@@ -60,17 +63,21 @@ def print_outcome(screen: Screen, outcome: Outcome) -> None:
             screen.say(f"{name:>9}  {place}")
 
 
-def results_table(results: Sequence[AnyResult]) -> Table:
-    """Return one row an item; the answer's last shown field takes what width is left."""
+def results_table(results: Sequence[AnyResult], width: int) -> Table:
+    """Return one row an item; the answer's first field names it, the others get twice its width."""
     fields = list(dict.fromkeys(field for result in results for field in _answer(result)))[:MOST_FIELDS]
     table = Table(header_style="bold", expand=True, pad_edge=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column("item", max_width=26, overflow="fold")
+    table.add_column("item", max_width=ITEM_WIDTH, overflow="fold")
     for name in fields or ["answer"]:
         table.add_column(escape(name), ratio=2 if name in fields[1:] else 1, overflow="fold")
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
+    share = max(0, width - ITEM_WIDTH - NUMBERS_WIDTH) // max(1, 2 * len(fields) - 1)
     for result in results:
-        table.add_row(*_cells(result, fields))
+        item, *told, tokens, seconds = _cells(result, fields)
+        cut = [_cut(text, MOST_LINES * share * (2 if index else 1) - 8) for index, text in enumerate(told)]
+        colour = "" if result.success else "red"
+        table.add_row(item, *(Text(text, style=colour) for text in cut), tokens, seconds)
     return table
 
 
@@ -80,10 +87,10 @@ def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
         told = [_text(answer.get(field)) for field in fields]
     else:
         category = result.error_info.category if result.error_info else "failed"
-        told = [f"[red]{escape(category)}[/]", *[""] * max(0, len(fields) - 2), _text(result.error)]
+        told = [category, *[""] * max(0, len(fields) - 2), _text(result.error)]
         told = told if len(fields) > 1 else [" ".join(told)]
     tokens = sum(result.token_usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
-    return [_text(result.item_id), *told, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
+    return [escape(_text(result.item_id)), *told, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
 
 
 def _answer(result: AnyResult) -> Mapping[str, Any]:
@@ -97,5 +104,9 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    line = " ".join(text.split())
-    return escape(line if len(line) <= MOST_TEXT else f"{line[: MOST_TEXT - 1]}…")
+    return " ".join(text.split())
+
+
+def _cut(text: str, most: int) -> str:
+    most = max(most, 24)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
