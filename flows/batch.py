@@ -6,10 +6,11 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
-from batch_llm.prefect import bad_input, final_state, parameters_of, run_batch, run_name
+from batch_llm.prefect import final_state, parameters_of, run_batch, run_name
 
 
 # Parameters are checked by the job itself: its errors are one line that says what to do.
@@ -21,4 +22,4 @@ def batch(**parameters: Any) -> State[Any]:
         job = BatchJob.parse(parameters)
         return final_state(job, run_batch(job))
     except JobError as error:
-        return bad_input(error)
+        return Failed(message=str(error))

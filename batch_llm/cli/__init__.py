@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Whatever a user can cause is one line on standard error.
     """
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect would send usage data from a demo that promises no network
     from cyclopts import CycloptsError
 
     from batch_llm.errors import BatchLLMError

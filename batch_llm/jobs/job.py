@@ -47,7 +47,7 @@ class BatchJob(BaseModel):
         "local",
         min_length=1,
         title="Model",
-        description="'provider:model' as pydantic-ai names them, 'gemini-direct:<model>', or 'local'.",
+        description="'provider:model' as pydantic-ai names them, 'gemini-direct:' and a Gemini model, or 'local'.",
     )
     output_schema: dict[str, Any] | None = Field(
         None,

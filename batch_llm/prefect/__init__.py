@@ -1,6 +1,6 @@
 """Batches as Prefect flows: the only place that imports Prefect."""
 
-from .batch import bad_input, final_state, run_batch, run_name
+from .batch import final_state, run_batch, run_name
 from .observer import PrefectObserver
 from .parameters import parameters_of
 from .retries import ShardUnfinished, retry_options
@@ -9,7 +9,6 @@ from .tasks import plan, publish, run_shard
 __all__ = [
     "PrefectObserver",
     "ShardUnfinished",
-    "bad_input",
     "final_state",
     "parameters_of",
     "plan",

@@ -67,7 +67,8 @@ def run_batch(
     job = _with_items(job, settings, items, run_id)
     planned = _plan(job, run_id, strategy)
     events = RunEvents(run_id, job.name)
-    events.emit("run.started", {"source": job.source, "model": job.model, "total": planned.total})
+    about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
+    events.emit("run.started", {"source": job.source, "model": job.model, **about})
     stopped = _run_shards(job, planned, events, strategy)
     summary = tasks.publish(job, planned, stopped)
     _tell(job, summary, events)
@@ -194,11 +195,6 @@ def final_state(job: BatchJob, summary: Summary) -> State[Any]:
     if _too_many_failed(job, summary):
         return Failed(message=f"{message}: more than failure_threshold={job.failure_threshold:g} allows")
     return Completed(message=message)
-
-
-def bad_input(error: JobError) -> State[Any]:
-    """Return the state of a flow run that could not begin."""
-    return Failed(message=str(error))
 
 
 def _too_many_failed(job: BatchJob, summary: Summary) -> bool:
