@@ -106,7 +106,9 @@ def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
 
 def _query(rows: Path, staged: Mapping[str, str], needed: Iterable[str]) -> str:
     known_broken = staged.keys() >= set(FAILURE_COLUMNS)
-    error = f"CASE WHEN error_category = {text(INVALID_INPUT)} THEN error END" if known_broken else "NULL"
+    # A column of nothing but nulls is of type JSON in a staged JSON lines file.
+    category, why = "CAST(error_category AS VARCHAR)", "CAST(error AS VARCHAR)"
+    error = f"CASE WHEN {category} = {text(INVALID_INPUT)} THEN {why} END" if known_broken else "NULL"
     values = [f"{plain(column, staged[column])} AS {name(column)}" for column in needed]
     return f"SELECT _position, {', '.join([error, *values])} FROM {text(rows)} ORDER BY _position"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from batch_llm.prefect.server import healthy
 from tests.cli.command import COMMAND, batch_llm, environment
-from tests.prefect_server import eventually, healthy
+from tests.prefect_server import eventually
 
 pytestmark = pytest.mark.prefect
 
