@@ -23,6 +23,8 @@ from .presets import Preset
 from .screen import Screen
 
 POLL_SECONDS = 0.5
+LOOK_SECONDS = 3.0
+"""Between two looks at the server, whether the run is to be cancelled."""
 
 GRACE_SECONDS = 15.0
 """For calls in flight to end and results to be written, after the run was asked to stop."""
@@ -83,8 +85,18 @@ class CarriedRun:
 
     def _show_until_end(self, view: View, *, seconds: float = float("inf")) -> None:
         end = time.monotonic() + seconds
+        look = time.monotonic() + LOOK_SECONDS
         while self._process and not self._process.wait(POLL_SECONDS) and time.monotonic() < end:
             view.show(read_progress(self.folder.path))
+            if time.monotonic() > look:
+                self._heed_cancellation()
+                look = time.monotonic() + LOOK_SECONDS
+
+    def _heed_cancellation(self) -> None:
+        """Stop gracefully when somebody pressed Cancel in the UI: no worker does it for a run that we carry."""
+        with suppress(BatchLLMError):  # a server that is away cancels nothing
+            if self._run_id and self.folder.plan.exists() and deployments.is_cancelling(self._run_id):
+                ask_to_stop(self.folder.path, "cancellation in the UI")
 
     def _cut_short(self, view: View | None = None) -> State[Any] | None:
         process = self._process

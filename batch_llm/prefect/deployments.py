@@ -83,6 +83,13 @@ def create_run(deployment_id: UUID, parameters: Mapping[str, Any]) -> FlowRun:
         return client.create_flow_run_from_deployment(deployment_id, parameters=dict(parameters), state=Pending())
 
 
+def is_cancelling(run_id: UUID) -> bool:
+    """Whether somebody asked Prefect to cancel a flow run."""
+    with api() as client:
+        state = client.read_flow_run(run_id).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
 def settle(run_id: UUID, wanted: State[Any]) -> State[Any]:
     """Give a flow run a last state, unless it has one of its own; return the one that it has then.
 

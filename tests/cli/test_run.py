@@ -37,7 +37,15 @@ def state_of(run_url: str) -> Any:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        return client.read_flow_run(run_url.rsplit("/", 1)[1]).state  # pyright: ignore[reportArgumentType]
+        return client.read_flow_run(run_url.rsplit("/", 1)[-1]).state  # pyright: ignore[reportArgumentType]
+
+
+def cancel(run_id: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling
+
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Cancelling())  # pyright: ignore[reportArgumentType]  text will do
 
 
 def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
@@ -105,3 +113,28 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
     provider.latency = 0.0
     assert batch_llm(*RUN, folder=tmp_path, **env).returncode == 0
     assert provider.requests == 12
+
+
+def test_cancel_in_the_ui_stops_a_run_that_the_command_carries(
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
+) -> None:
+    """What the Cancel button does; no further call starts, and the command says what is left."""
+    provider.latency = 1.0
+    command = [*COMMAND, *RUN, "-p", 'config={"max_workers": 1}']
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(tmp_path, **env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        eventually(lambda: provider.requests >= 2, seconds=120)
+        (folder,) = (tmp_path / ".batch-llm" / "summarize").iterdir()
+        cancel(folder.name)
+        said, complained = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "not attempted" in said + complained
+    assert state_of(folder.name).is_cancelled()
+    assert provider.requests < 12
+    assert len(rows(tmp_path / "out.jsonl")) == 12, "the output has what was answered, and names the rest"
