@@ -6,21 +6,19 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from . import _cancellation
+from ._contained import contained
+from ._listeners import Listener
 from .items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from .middleware import Middleware
 from .observers.base import ProcessingEvent, ProcessorObserver
 
 logger = logging.getLogger(__name__)
 
-OBSERVER_SECONDS = 5.0
-OBSERVER_BACKLOG = 100_000
 OBSERVERS_AT_THE_END_SECONDS = 60.0
 
 
@@ -45,7 +43,7 @@ class Hooks:
         self._one_progress_at_a_time = asyncio.Lock()
         self._max_workers = max_workers
         self._threads: ThreadPoolExecutor | None = None
-        self._listeners = [_Listener(observer) for observer in observers]
+        self._listeners = [Listener(observer) for observer in observers]
         self.observed = bool(observers)
 
     def open(self) -> None:
@@ -64,7 +62,7 @@ class Hooks:
             "item_id": result.item_id,
             "duration": result.duration_seconds,
             "attempts": result.attempts,
-            "tokens": result.token_usage,
+            "tokens": result.token_usage.copy(),
         }
         if result.success:
             self.emit(ProcessingEvent.ITEM_COMPLETED, data)
@@ -76,7 +74,7 @@ class Hooks:
         """Return the item that the middlewares make of `item`, or None to skip it."""
         current = item
         for middleware in self._middlewares:
-            with _contained("%s.before_process on item %s", type(middleware).__name__, item.item_id):
+            with contained("%s.before_process on item %s", type(middleware).__name__, item.item_id):
                 changed = await middleware.before_process(current)
                 if changed is None:
                     return None
@@ -88,13 +86,13 @@ class Hooks:
     async def failed(self, item: AnyWorkItem, error: Exception) -> None:
         """Show the middlewares the error that `item` failed with, in reverse order."""
         for middleware in reversed(self._middlewares):
-            with _contained("%s.on_error on item %s", type(middleware).__name__, item.item_id):
+            with contained("%s.on_error on item %s", type(middleware).__name__, item.item_id):
                 await middleware.on_error(item, error)
 
     async def after(self, item: AnyWorkItem, result: AnyResult) -> AnyResult:
         """Return the result that the middlewares make of `result`, in reverse order."""
         for middleware in reversed(self._middlewares):
-            with _contained("%s.after_process on item %s", type(middleware).__name__, item.item_id):
+            with contained("%s.after_process on item %s", type(middleware).__name__, item.item_id):
                 changed = await middleware.after_process(item, result)
                 if not isinstance(changed, WorkItemResult):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
                     raise TypeError(f"after_process returned {changed!r}; it must return a result")
@@ -104,14 +102,14 @@ class Hooks:
     async def post_process(self, result: AnyResult) -> None:
         """Hand a finished item to the post-processor."""
         if self._post_processor is not None:
-            with _contained("The post-processor on item %s", result.item_id):
+            with contained("The post-processor on item %s", result.item_id):
                 await self._call(self._post_processor, result)
 
     async def progress(self, completed: int, total: int, item_id: str) -> None:
         """Report progress; the lock is fair, so reports come in the order in which the items finished."""
         if self._progress_callback is not None:
             async with self._one_progress_at_a_time:
-                with _contained("The progress callback on item %s", item_id):
+                with contained("The progress callback on item %s", item_id):
                     await self._call(self._progress_callback, completed, total, item_id)
 
     async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
@@ -137,76 +135,6 @@ class Hooks:
                 logger.warning("An observer still had events to hear when the run ended; they are dropped")
                 task.cancel()
             await asyncio.wait(endings)
-
-
-class _Listener:
-    """One observer, its queue, and the task that empties it: a slow observer delays nobody but itself."""
-
-    def __init__(self, observer: ProcessorObserver) -> None:
-        self._observer = observer
-        self._name = type(observer).__name__
-        self._events: asyncio.Queue[tuple[ProcessingEvent, dict[str, Any]] | None] = asyncio.Queue()
-        self._listening = True
-
-    def open(self) -> None:
-        self._task = asyncio.create_task(self._listen(), name=f"batch-llm observer {self._name}")
-
-    def tell(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        if self._listening and self._events.qsize() >= OBSERVER_BACKLOG:
-            self._drop("is %s events behind", OBSERVER_BACKLOG)
-        if self._listening:
-            own = dict(data)
-            if "tokens" in own:
-                own["tokens"] = dict(own["tokens"])
-            self._events.put_nowait((event, own))
-
-    def close(self) -> asyncio.Task[None]:
-        self._events.put_nowait(None)
-        return self._task
-
-    async def _listen(self) -> None:
-        while self._listening:
-            batch = [await self._events.get()]
-            while not self._events.empty():
-                batch.append(self._events.get_nowait())
-            await self._hear(batch)
-            if batch[-1] is None:
-                return
-            await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
-
-    async def _hear(self, batch: list[tuple[ProcessingEvent, dict[str, Any]] | None]) -> None:
-        deadline = asyncio.timeout(None)
-        try:
-            async with deadline:
-                for entry in batch:
-                    if entry is not None:
-                        _extend(deadline)
-                        with _contained("Observer %s on %s", self._name, entry[0].name):
-                            await self._observer.on_event(*entry)
-        except TimeoutError:
-            self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
-
-    def _drop(self, reason: str, *args: object) -> None:
-        self._listening = False
-        logger.warning(f"Observer %s {reason} and is dropped for the rest of the run", self._name, *args)
-
-
-@contextmanager
-def _contained(what: str, *args: object) -> Generator[None]:
-    """Log what users' code raises, its own `CancelledError` included; let the run's cancellation through."""
-    try:
-        yield
-    except (Exception, asyncio.CancelledError):
-        if _cancellation.is_requested():
-            raise
-        logger.warning(f"{what} raised; the item goes on", *args, exc_info=True)
-
-
-def _extend(deadline: asyncio.Timeout) -> None:
-    """Leave at least `OBSERVER_SECONDS`, and half a second more, so that few of many quick calls set a new timer."""
-    now, when = asyncio.get_running_loop().time(), deadline.when()
-    if when is None or when - now < OBSERVER_SECONDS:
-        deadline.reschedule(now + OBSERVER_SECONDS + 0.5)
 
 
 def _is_async(callback: Callable[..., object]) -> bool:

@@ -107,7 +107,7 @@ async def test_one_keeps_up_with_strategies_that_never_wait(monkeypatch: pytest.
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             return "ok", {}
 
-    monkeypatch.setattr("batch_llm._hooks.OBSERVER_BACKLOG", 1_000)  # else it takes 100,000 events to fall behind
+    monkeypatch.setattr("batch_llm._listeners.OBSERVER_BACKLOG", 1_000)  # else it takes 100,000 events to fall behind
     metrics = MetricsObserver()
     await process(items(5_000, AtOnce()), config(50), observers=[metrics])
     assert (await metrics.get_metrics())["items_succeeded"] == 5_000

@@ -1,0 +1,98 @@
+"""Tells an observer what happens, in its own time: a slow one delays nobody but itself.
+
+listening ──an event takes too long, or too many wait──> dropped for the rest of the run
+    └──────close()──> hears what is left ──> ended
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, TypeAlias
+
+from ._contained import contained
+from .observers.base import ProcessingEvent, ProcessorObserver
+
+logger = logging.getLogger(__name__)
+
+OBSERVER_SECONDS = 5.0
+OBSERVER_BACKLOG = 100_000
+
+Entry: TypeAlias = tuple[ProcessingEvent, dict[str, Any]]
+
+
+class Listener:
+    """One observer, the events that wait for it, and the task that tells it of them."""
+
+    def __init__(self, observer: ProcessorObserver) -> None:
+        self._observer = observer
+        self._name = type(observer).__name__
+        self._events: deque[Entry] = deque()
+        self._news = asyncio.Event()
+        self._closing = False
+        self._listening = True
+
+    def open(self) -> None:
+        self._task = asyncio.create_task(self._listen(), name=f"batch-llm observer {self._name}")
+
+    def tell(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        """Have the observer hear of `event`, with a copy of `data`, which nobody changes."""
+        if not self._listening:
+            return
+        if len(self._events) >= OBSERVER_BACKLOG:
+            self._drop("is %s events behind", OBSERVER_BACKLOG)
+            return
+        if not self._events:
+            self._news.set()
+        self._events.append((event, data))
+
+    def close(self) -> asyncio.Task[None]:
+        """Return the task, which ends as soon as the observer has heard everything."""
+        self._closing = True
+        self._news.set()
+        return self._task
+
+    async def _listen(self) -> None:
+        while self._listening:
+            await self._news.wait()
+            await self._hear_what_waits()
+            if not self._events:
+                if self._closing:
+                    return
+                self._news.clear()
+            await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
+
+    async def _hear_what_waits(self) -> None:
+        """Tell the observer of what waits by now, under one deadline that moves on with every event."""
+        clock, hear = asyncio.get_running_loop().time, self._observer.on_event
+        deadline = asyncio.timeout(None)
+        try:
+            async with deadline:
+                for _ in range(len(self._events)):
+                    event, data = self._events.popleft()
+                    _extend(deadline, clock())
+                    with contained("Observer %s on %s", self._name, event.name):
+                        await hear(event, _own(data))
+        except TimeoutError:
+            self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
+
+    def _drop(self, reason: str, *args: object) -> None:
+        self._listening = False
+        self._events.clear()
+        self._news.set()
+        logger.warning(f"Observer %s {reason} and is dropped for the rest of the run", self._name, *args)
+
+
+def _own(data: dict[str, Any]) -> dict[str, Any]:
+    own = data.copy()
+    if "tokens" in own:
+        own["tokens"] = own["tokens"].copy()
+    return own
+
+
+def _extend(deadline: asyncio.Timeout, now: float) -> None:
+    """Leave at least `OBSERVER_SECONDS`, and half a second more, so that few of many quick calls set a new timer."""
+    when = deadline.when()
+    if when is None or when - now < OBSERVER_SECONDS:
+        deadline.reschedule(now + OBSERVER_SECONDS + 0.5)
