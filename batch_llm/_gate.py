@@ -6,7 +6,8 @@
 
     stop(), from anywhere ──> stopped: everybody who waits goes home, and nobody enters any more
 
-Nobody owns a pause: it is the number `_reopens_at`, so cancelling any caller changes nothing for the others.
+Nobody owns a pause: it is the number `_reopens_at`, so cancelling any caller changes nothing for the others. Behind the
+gate stands the turnstile: what may start at once still starts no faster than the event loop can take it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from ._turnstile import Turnstile
 from .config import RateLimitConfig
 
 
@@ -33,6 +35,7 @@ class Gate:
         self._version = 0
         self._at_gate: dict[asyncio.Future[None], None] = {}  # in order of arrival
         self._resting: dict[asyncio.Future[None], None] = {}
+        self._turnstile = Turnstile()
         self.episodes = 0
         self.stopped = False
 
@@ -42,12 +45,15 @@ class Gate:
         while not self.stopped:
             now, version = clock(), self._version
             start = self._reserve(now)
-            if start <= now:
-                return start
-            await _sleep(start, self._at_gate)
+            if start > now:
+                await _sleep(start, self._at_gate)
+                now = clock()
+            if not self._turnstile.is_free(now):
+                await self._turnstile.turn()
+                now = clock()
             # The numbers changed meanwhile: the turn is void, and everybody lines up again, in order.
             if version == self._version and not self.stopped:
-                return start
+                return max(start, now)  # a timer may ring a moment early
         return None
 
     def _reserve(self, now: float) -> float:
@@ -72,6 +78,7 @@ class Gate:
             return False
         self.episodes += 1
         self._reopens_at = math.inf
+        self._version += 1
         return True
 
     def pause(self, until: float) -> None:
@@ -97,6 +104,7 @@ class Gate:
         self.stopped = True
         _wake(self._at_gate)
         _wake(self._resting)
+        self._turnstile.open()
 
 
 async def _sleep(until: float, sleepers: dict[asyncio.Future[None], None]) -> None:

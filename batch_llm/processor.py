@@ -58,6 +58,9 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     A run begins with `process_all`, with the `add_work` that finds a bounded queue full, or with `process_stream`. At
     its end, however it ends, its prepared strategies are cleaned up and no task is left. Another run may follow.
 
+    Calls start no faster than the event loop can take them: between two rounds of it, starts get 10 ms. A run whose
+    calls wait for that most of the time says so once, in a warning that tells what to do.
+
     Args:
         config: How it runs.
         post_processor: Called with the result of every item, success or not; a plain function runs in a thread. What

@@ -1,0 +1,83 @@
+"""Calls start as the event loop can take them; what is too much for it is said once. In real time, without a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from batch_llm import LLMCallStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
+
+CALLS = 100
+SECONDS_A_START = 0.005
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+class Heavy(LLMCallStrategy[str]):
+    """A call whose start keeps the loop for a while, as an SDK's does; `rounds` are the loop's, counted beside."""
+
+    def __init__(self, keep: Callable[[float], None]) -> None:
+        self._keep = keep
+        self._rounds = 0
+        self.starts: Counter[int] = Counter()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+        self.starts[self._rounds] += 1
+        self._keep(SECONDS_A_START)
+        await asyncio.sleep(0.001)
+        return "ok", {}
+
+    async def count_rounds(self) -> None:
+        while True:
+            self._rounds += 1
+            await asyncio.sleep(0)
+
+
+async def run(strategy: Heavy) -> None:
+    counting = asyncio.create_task(strategy.count_rounds())
+    processor = ParallelBatchProcessor[None, str, None](ProcessorConfig(max_workers=CALLS))
+    for number in range(CALLS):
+        await processor.add_work(LLMWorkItem(str(number), strategy))
+    result = await processor.process_all()
+    counting.cancel()
+    with suppress(asyncio.CancelledError):
+        await counting
+    assert result.succeeded == CALLS
+
+
+async def test_a_hundred_heavy_calls_do_not_start_in_one_round_of_the_loop() -> None:
+    strategy = Heavy(burn)
+    await run(strategy)
+    assert sum(strategy.starts.values()) == CALLS
+    assert max(strategy.starts.values()) <= 5  # 10 ms of 5 ms each, and those that were let in
+
+
+async def test_calls_that_start_quickly_all_start_at_once() -> None:
+    strategy = Heavy(lambda _: None)
+    await run(strategy)
+    assert len(strategy.starts) < CALLS / 4
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"), [(burn, "CPU-bound at"), (time.sleep, "which something blocks")], ids=["busy", "blocked"]
+)
+async def test_a_loop_that_is_the_bottleneck_is_said_once_with_what_to_do(
+    keep: Callable[[float], None],
+    words: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("batch_llm._turnstile.WINDOW_SECONDS", 0.1)  # else it takes five seconds to say it
+    await run(Heavy(keep))
+    lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm._turnstile"]
+    assert len(lines) == 1
+    assert words in lines[0]
