@@ -22,6 +22,7 @@ from typing import Any
 from . import _cancellation
 from ._attempts import Attempts
 from ._backlog import Backlog
+from ._crew import Crew
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
@@ -34,9 +35,6 @@ from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
 
 logger = logging.getLogger(__name__)
-
-ITEMS_IN_A_ROW = 8
-"""Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
 
 
 class Run:
@@ -69,11 +67,9 @@ class Run:
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
         self._backlog = Backlog[tuple[int, AnyWorkItem]](places or math.inf)
         self._group = asyncio.TaskGroup()
+        self._crew = Crew(self._group, config.max_workers, self._backlog, self._process, self._end_if_done, hooks)
         self._feeder: asyncio.Task[None] | None = None
-        self._workers: set[asyncio.Task[None]] = set()
-        self._busy = 0
         self._coming = 0  # items that wait for room
-        self._working = False
         self._draining = False
         self._over = asyncio.Event()
         self._totals = Totals()
@@ -97,7 +93,7 @@ class Run:
     @property
     def is_full(self) -> bool:
         """Whether the next item has to wait for room; the run's own workers never do, for only they make it."""
-        return self._backlog.is_full and asyncio.current_task() not in self._workers
+        return self._backlog.is_full and asyncio.current_task() not in self._crew
 
     async def add(self, item: AnyWorkItem) -> None:
         """Add an item, once there is room; the run does not end before."""
@@ -117,7 +113,7 @@ class Run:
             raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
         self._backlog.put((self._totals.total, item))
         self._totals.total += 1
-        self._staff()
+        self._crew.hire()
 
     def start(self) -> None:
         """Begin to work."""
@@ -182,17 +178,16 @@ class Run:
                 await self._hooks.close()
 
     async def _work_until_over(self) -> None:
-        self._working = True
         if self._source is not None and self.stopped_by is None:
             self._feeder = self._group.create_task(self._feed(self._source), name="batch-llm source")
         elif self._source is not None:
             self._draining = True
-        self._staff()
+        self._crew.start()
         self._end_if_done()
         try:
             await self._over.wait()
         finally:
-            self._end()  # when cancelled: a worker whose strategy swallows that goes home after its item
+            self._end()
 
     def _tell_end(self, duration: float, cancelled: bool) -> None:
         reason = self.stopped_by.category if self.stopped_by else None
@@ -213,32 +208,10 @@ class Run:
         finally:
             self.drain()
 
-    def _staff(self) -> None:
-        """Have a worker for every item that waits, up to `max_workers`."""
-        free = len(self._workers) - self._busy
-        while self._working and free < len(self._backlog) and len(self._workers) < self._config.max_workers:
-            number = len(self._workers) + 1
-            self._workers.add(self._group.create_task(self._work(number), name=f"batch-llm worker {number}"))
-            free += 1
-
-    async def _work(self, number: int) -> None:
-        self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
-        done = 0
-        try:
-            while not self._over.is_set() and (entry := await self._backlog.take()) is not None:
-                if self._source is None:
-                    self._backlog.free()
-                self._busy += 1
-                await self._process(*entry)
-                self._busy -= 1
-                self._end_if_done()
-                done += 1
-                if done % ITEMS_IN_A_ROW == 0:
-                    await asyncio.sleep(0)
-        finally:
-            self._hooks.emit(ProcessingEvent.WORKER_STOPPED, {"worker": number})
-
-    async def _process(self, position: int, item: AnyWorkItem) -> None:
+    async def _process(self, entry: tuple[int, AnyWorkItem]) -> None:
+        position, item = entry
+        if self._source is None:
+            self._backlog.free()
         try:
             result = await self._attempts.run(item)
         except asyncio.CancelledError as error:
@@ -258,12 +231,12 @@ class Run:
             self._hooks.finished(result)
 
     def _end_if_done(self) -> None:
-        if self._draining and not (self._busy or self._coming or self._backlog):
+        if self._draining and not (self._crew.busy or self._coming or self._backlog):
             self._end()
 
     def _end(self) -> None:
         self._over.set()
-        self._backlog.close()
+        self._crew.dismiss()
 
     async def results(self) -> AsyncGenerator[AnyResult]:
         """Hand out each result as it finishes; its place is free for another item then."""

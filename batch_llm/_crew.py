@@ -1,0 +1,84 @@
+"""The workers of a run.
+
+    nobody ──start()──> hiring: as many as there are items waiting, up to `most` ──dismiss()──> going home, item by item
+
+A worker is hired when an item has nobody to take it, and stays until the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from ._backlog import Backlog
+from ._hooks import Hooks
+from .observers.base import ProcessingEvent
+
+T = TypeVar("T")
+
+ITEMS_IN_A_ROW = 8
+"""Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
+
+
+class Crew(Generic[T]):
+    """Up to `most` tasks of `group` that take what waits in `backlog` and `process` it, one at a time each.
+
+    Attributes:
+        busy: Workers that have an item in their hands.
+    """
+
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        most: int,
+        backlog: Backlog[T],
+        process: Callable[[T], Awaitable[None]],
+        done: Callable[[], None],
+        hooks: Hooks,
+    ) -> None:
+        self._group = group
+        self._most = most
+        self._backlog = backlog
+        self._process = process
+        self._done = done
+        self._hooks = hooks
+        self._workers: set[asyncio.Task[None]] = set()
+        self._hiring = False
+        self._dismissed = False
+        self.busy = 0
+
+    def __contains__(self, task: asyncio.Task[None] | None) -> bool:
+        return task in self._workers
+
+    def start(self) -> None:
+        self._hiring = True
+        self.hire()
+
+    def hire(self) -> None:
+        """Have a worker for every item that waits, as far as there may be one more."""
+        free = len(self._workers) - self.busy
+        while self._hiring and free < len(self._backlog) and len(self._workers) < self._most:
+            number = len(self._workers) + 1
+            self._workers.add(self._group.create_task(self._work(number), name=f"batch-llm worker {number}"))
+            free += 1
+
+    def dismiss(self) -> None:
+        """Let nobody take another item; also one who waits, or whose strategy swallows a cancellation."""
+        self._dismissed = True
+        self._backlog.close()
+
+    async def _work(self, number: int) -> None:
+        self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
+        done = 0
+        try:
+            while not self._dismissed and (item := await self._backlog.take()) is not None:
+                self.busy += 1
+                await self._process(item)
+                self.busy -= 1
+                self._done()
+                done += 1
+                if done % ITEMS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
+        finally:
+            self._hooks.emit(ProcessingEvent.WORKER_STOPPED, {"worker": number})
