@@ -1,0 +1,46 @@
+"""A provider's loopback server in a process of its own, so that what it costs is not counted as the client's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urljoin
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that listens; `url` is what a client takes as its base URL."""
+
+    url: str
+
+    def stats(self) -> dict[str, Any]:
+        """Ask what it saw: `requests`, `max_in_flight`, `input_tokens`, `output_tokens`, `kinds`."""
+        with urllib.request.urlopen(urljoin(self.url, "/stats"), timeout=10) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def served(provider: Literal["openai", "gemini"], *, latency: float = 0.0) -> Generator[Served]:
+    """Serve a provider's API until the block ends; every answer takes `latency` seconds.
+
+    Raises:
+        RuntimeError: The server did not come up; its own words stand on standard error.
+    """
+    command = [sys.executable, "-m", "tests.providers.servers", provider, "--latency", str(latency)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip() if process.stdout else ""
+            if not url:
+                raise RuntimeError(f"the {provider} server did not start: exit code {process.wait(10)}")
+            yield Served(url)
+        finally:
+            process.terminate()
