@@ -9,11 +9,10 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin
 
-CHECKOUT = Path(__file__).parents[2]
+from .fresh import CHECKOUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,79 @@
-"""The benchmarks run, at sizes that say nothing about speed: what they count is right."""
+"""The benchmarks run, at sizes that say nothing about speed: every row is there, and every item got its result."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import urllib.request
 
+import pytest
+
+from .contenders import CONTENDERS
+from .engine import bounds, sections
+from .fresh import CHECKOUT, fresh
+from .measure import Measurement, clocked
+from .report import Bound, judge
 from .serving import served
+from .stream import STREAMS
+
+
+def printed(benchmark: str, *options: str) -> str:
+    """Run a benchmark as a user does."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{benchmark}", "--no-bounds", *options]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=240).stdout
+
+
+def test_the_engine_stands_beside_bare_asyncio_and_another_engine() -> None:
+    table = printed("engine", "--items", "300", "--rounds", "1", "--workers", "10")
+    for contender in CONTENDERS:
+        assert contender in table
+    for section in ("at once, 10 workers", "50 ms, 1,000 workers"):
+        assert table.count(section) == 5
+    assert "holds" not in table
+    assert "missed" not in table
+
+
+def test_a_stream_shows_its_memory_at_every_tenth() -> None:
+    table = printed("stream", "--items", "500")
+    for stream in STREAMS:
+        row = next(line for line in table.splitlines() if line.startswith(f"│ {stream} "))
+        assert row.count("│") == 14
+
+
+async def test_a_run_that_loses_an_item_is_no_measurement() -> None:
+    async def run() -> int:
+        return 4
+
+    with pytest.raises(RuntimeError, match="4 of 5 items succeeded"):
+        await clocked(run, 5, trace=False)
+
+
+def test_a_part_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match="max_workers is 0"):
+        fresh("tests.benchmarks.measure", "process_all", "--items", 5, "--workers", 0)
+
+
+def test_a_missed_bound_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    held, missed = Bound("cheap", "2x", holds=True), Bound("quick", "9 s", holds=False)
+    assert judge([held]) == 0
+    assert judge([held, missed]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "missed  quick: 9 s"
+
+
+def test_the_engine_is_judged_within_each_round() -> None:
+    """Twice the CPU of the limit in every round is 2x, however loaded the machine was in one of them."""
+    (at_once, waiting) = sections(100, [10])
+    for load in (1.0, 1.0, 50.0):
+        for section, cost in ((at_once, 2.0), (waiting, 1.0)):
+            costs = {section.limit: 1.0, "process_all": cost, "process_stream": cost, "process_all, hooks": 3.0 * cost}
+            section.rounds.append({name: Measurement(100, each * load, each * load) for name, each in costs.items()})
+    assert [(bound.figure, bound.holds) for bound in bounds([at_once, waiting])] == [
+        ("2.00x", True),
+        ("2.00x", True),
+        ("3.00x", False),
+        ("100.0%", True),
+        ("100.0%", True),
+    ]
 
 
 def test_a_server_in_a_process_of_its_own_counts_what_it_saw() -> None:

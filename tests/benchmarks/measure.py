@@ -1,0 +1,96 @@
+"""One measurement in a fresh process, which has nothing behind it.
+
+    python -m tests.benchmarks.measure "process_all" --items 100000 --workers 100 --wait-seconds 0.05 --trace
+
+prints it as JSON. The items are made before the clock starts, and a small run of the same kind goes before it, for
+what is imported or compiled at the first call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+import tracemalloc
+from dataclasses import asdict, dataclass, replace
+
+from .contenders import CONTENDERS, Load, Timed
+from .fresh import fresh
+
+_WARM_UP_ITEMS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a run cost.
+
+    Attributes:
+        items: Items, all of which succeeded.
+        cpu_seconds: CPU of the process.
+        seconds: By the clock.
+        peak_bytes: Most memory at a time beyond the items themselves, where it was traced; tracing slows the rest.
+    """
+
+    items: int
+    cpu_seconds: float
+    seconds: float
+    peak_bytes: int | None = None
+
+    @property
+    def cpu_micros_an_item(self) -> float:
+        return self.cpu_seconds / self.items * 1e6
+
+    @property
+    def items_a_second(self) -> float:
+        return self.items / self.seconds
+
+
+def measured(contender: str, load: Load, *, trace: bool = False) -> Measurement:
+    """Measure in a process of its own.
+
+    Raises:
+        RuntimeError: It failed, or an item did not succeed; the message has the process's own words.
+    """
+    size = ("--items", load.items, "--workers", load.workers, "--wait-seconds", load.wait_seconds)
+    return Measurement(**fresh("tests.benchmarks.measure", contender, *size, *(["--trace"] if trace else [])))
+
+
+def here(contender: str, load: Load, *, trace: bool) -> Measurement:
+    """Measure in this process."""
+    small = replace(load, items=min(load.items, _WARM_UP_ITEMS))
+    asyncio.run(clocked(CONTENDERS[contender](small), small.items, trace=False))
+    return asyncio.run(clocked(CONTENDERS[contender](load), load.items, trace=trace))
+
+
+async def clocked(timed: Timed, items: int, *, trace: bool) -> Measurement:
+    """Run it between two looks at the clocks.
+
+    Raises:
+        RuntimeError: An item did not succeed: what was measured is not the work.
+    """
+    if trace:
+        tracemalloc.start()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    succeeded = await timed()
+    cpu_seconds, seconds = time.process_time() - cpu_began, time.perf_counter() - began
+    if succeeded != items:
+        raise RuntimeError(f"{succeeded} of {items} items succeeded")
+    return Measurement(items, cpu_seconds, seconds, tracemalloc.get_traced_memory()[1] if trace else None)
+
+
+def main() -> None:
+    """Measure once and print it."""
+    parser = argparse.ArgumentParser(description="Measure one contender once.")
+    parser.add_argument("contender", choices=list(CONTENDERS))
+    parser.add_argument("--items", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--wait-seconds", type=float, default=0.0)
+    parser.add_argument("--trace", action="store_true", help="trace memory, which slows everything")
+    options = parser.parse_args()
+    load = Load(options.items, options.workers, options.wait_seconds)
+    print(json.dumps(asdict(here(options.contender, load, trace=options.trace))))
+
+
+if __name__ == "__main__":
+    main()
