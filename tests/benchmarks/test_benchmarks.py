@@ -5,15 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
+from inspect import currentframe
+from typing import Annotated
 
 import pytest
+from pydantic import BeforeValidator, TypeAdapter
+
+from batch_llm import LLMCallStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
 
 from .contenders import CONTENDERS
 from .engine import bounds, sections
 from .fresh import CHECKOUT, fresh
 from .measure import Measurement, clocked
 from .report import Bound, judge
+from .sampling import Owner, owner
 from .serving import served
+from .strategies import AGENTS, GEMINI
 from .stream import STREAMS
 
 
@@ -38,6 +45,29 @@ def test_a_stream_shows_its_memory_at_every_tenth() -> None:
     for stream in STREAMS:
         row = next(line for line in table.splitlines() if line.startswith(f"│ {stream} "))
         assert row.count("│") == 14
+
+
+def test_the_strategies_show_whose_cpu_it_is() -> None:
+    table = printed("strategies", "--calls", "10")
+    for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "40") for name in GEMINI)):
+        row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
+        assert row.split("│")[2].strip() == calls
+
+
+class Spy(LLMCallStrategy[Owner]):
+    """Tells for whom a sample would count that is taken in the code that its caller runs."""
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Owner, dict[str, int]]:
+        return owner(currentframe()), {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+
+
+async def test_a_sample_counts_for_the_innermost_package_on_the_stack() -> None:
+    """Other code works for whoever called it: here pydantic, and the engine."""
+    found = TypeAdapter(Annotated[object, BeforeValidator(lambda _: owner(currentframe()))]).validate_python(None)
+    processor = ParallelBatchProcessor[None, Owner, None](ProcessorConfig())
+    await processor.add_work(LLMWorkItem("a", Spy()))
+    (result,) = (await processor.process_all()).results
+    assert (found, result.output, owner(None)) == (Owner.SDK, Owner.OURS, Owner.LOOP)
 
 
 async def test_a_run_that_loses_an_item_is_no_measurement() -> None:
