@@ -37,15 +37,14 @@ class Section:
     load: Load
     contenders: tuple[str, ...]
     rounds: list[dict[str, Measurement]] = field(default_factory=list[dict[str, Measurement]])
-    traced: dict[str, Measurement] = field(default_factory=dict[str, Measurement])
 
     @property
     def limit(self) -> str:
         return self.contenders[0]
 
-    def play(self, *, trace: bool = False) -> dict[str, Measurement]:
+    def play(self) -> dict[str, Measurement]:
         """Measure each contender that is installed, one after another."""
-        return {name: measured(name, self._load(name), trace=trace) for name in self.contenders if is_installed(name)}
+        return {name: measured(name, self._load(name)) for name in self.contenders if is_installed(name)}
 
     def cpu_ratio(self, name: str, to: str) -> float:
         """CPU an item, as a multiple of another contender's."""
@@ -59,13 +58,13 @@ class Section:
         """The contender's row of the table."""
         if not is_installed(name):
             return [f"{self.title}: {name}", "not installed", *[""] * 5]
-        traced, rounds = self.traced[name], [each[name] for each in self.rounds]
+        rounds = [each[name] for each in self.rounds]
         return [
             f"{self.title}: {name}",
-            f"{traced.items:,}",
+            f"{rounds[0].items:,}",
             f"{median(each.cpu_micros_an_item for each in rounds):,.1f}",
             f"{median(each.items_a_second for each in rounds):,.0f}",
-            f"{(traced.peak_bytes or 0) / traced.items:,.0f}",
+            f"{median(each.peak_bytes_an_item for each in rounds):,.0f}",
             f"{self.cpu_ratio(name, self.limit):.2f}x",
             f"{self.speed_ratio(name, self.limit):.1%}",
         ]
@@ -119,8 +118,6 @@ def main() -> int:
             for number in range(options.rounds):
                 status.update(f"{section.title}: round {number + 1} of {options.rounds}")
                 section.rounds.append(section.play())
-            status.update(f"{section.title}: memory")
-            section.traced = section.play(trace=True)
     _print(played, options.rounds)
     return 0 if options.no_bounds else judge(bounds(played))
 
@@ -128,8 +125,8 @@ def main() -> int:
 def _print(played: list[Section], rounds: int) -> None:
     columns = ("calls", "items", "CPU µs an item", "items/s", "peak bytes an item", "CPU, to bare", "items/s, to bare")
     caption = (
-        f"Rounds: {rounds}; medians. Peak memory: a round of its own under tracemalloc, beyond the items themselves; "
-        "results that are kept count."
+        f"Rounds: {rounds}; medians. Peak bytes: growth of the resident set beyond the items themselves; results "
+        "that are kept count."
     )
     show("The engine", columns, [[section.row(name) for name in section.contenders] for section in played], caption)
 

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.stream
 
 takes a minute or two, `--items 20000 --no-bounds` a few seconds. Each stream has a process of its own. Memory is the
-resident set, read from Linux's `/proc/self/status` (proc(5)): tracing a million items would take too long.
+resident set, on Linux: tracing a million items would take too long.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rich.console import Console
 
@@ -21,9 +19,11 @@ from batch_llm import ProcessorConfig
 
 from .contenders import Load, Processor, echoes, hooked
 from .fresh import fresh
+from .memory import peak_bytes, resident_bytes
 from .report import Bound, judge, show
 
 WORKERS = 100
+MEGABYTE = 1_000_000
 MOST_GROWTH_MB = 50.0
 MOST_GROWTH_AFTER_A_TENTH_MB = 2.0
 """What counts as flat: a resident set also moves by what the allocator keeps."""
@@ -52,13 +52,6 @@ class Memory:
         return [name, *(f"{reading:.1f}" for reading in (self.start, *self.tenths, self.peak))]
 
 
-def resident_megabytes(field: str) -> float:
-    """Read `VmRSS` (now) or `VmHWM` (the peak of this process)."""
-    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found, f"/proc/self/status has no {field}"
-    return int(found[1]) * 1024 / 1e6
-
-
 async def watch(processor: Processor, items: int) -> Memory:
     """Stream `items` through `processor`.
 
@@ -66,15 +59,15 @@ async def watch(processor: Processor, items: int) -> Memory:
         RuntimeError: An item did not succeed.
     """
     seen = succeeded = 0
-    start, tenths = resident_megabytes("VmRSS"), list[float]()
+    start, tenths = resident_bytes() / MEGABYTE, list[float]()
     async for result in processor.process_stream(echoes(Load(items, WORKERS, 0.0))):
         seen += 1
         succeeded += result.success
         if seen * 10 // items > len(tenths):
-            tenths.append(resident_megabytes("VmRSS"))
+            tenths.append(resident_bytes() / MEGABYTE)
     if succeeded != items:
         raise RuntimeError(f"{succeeded} of {items} items succeeded")
-    return Memory(start, tenths, resident_megabytes("VmHWM"))
+    return Memory(start, tenths, peak_bytes() / MEGABYTE)
 
 
 def bounds(streams: dict[str, Memory]) -> list[Bound]:

@@ -75,7 +75,7 @@ async def test_a_run_that_loses_an_item_is_no_measurement() -> None:
         return 4
 
     with pytest.raises(RuntimeError, match="4 of 5 items succeeded"):
-        await clocked(run, 5, trace=False)
+        await clocked(run, 5)
 
 
 def test_a_part_that_fails_says_why() -> None:
@@ -96,7 +96,7 @@ def test_the_engine_is_judged_within_each_round() -> None:
     for load in (1.0, 1.0, 50.0):
         for section, cost in ((at_once, 2.0), (waiting, 1.0)):
             costs = {section.limit: 1.0, "process_all": cost, "process_stream": cost, "process_all, hooks": 3.0 * cost}
-            section.rounds.append({name: Measurement(100, each * load, each * load) for name, each in costs.items()})
+            section.rounds.append({name: Measurement(100, each * load, each * load, 0) for name, each in costs.items()})
     assert [(bound.figure, bound.holds) for bound in bounds([at_once, waiting])] == [
         ("2.00x", True),
         ("2.00x", True),
