@@ -53,12 +53,14 @@ class Backlog(Generic[T]):
         self._places += 1
         _wake_one(self._putters)
 
-    async def take(self) -> T | None:
-        """Return the next item, or None once the backlog is closed and empty."""
-        while not self._items:
-            if self.closed:
-                return None
+    async def filled(self) -> bool:
+        """Wait for an item to `take`; False once the backlog is closed and empty."""
+        while not self._items and not self.closed:
             await _wait(self._takers, lambda: bool(self._items))
+        return bool(self._items)
+
+    def take(self) -> T:
+        """Return the next item of those that are there."""
         return self._items.popleft()
 
     def close(self) -> None:

@@ -72,9 +72,9 @@ class Crew(Generic[T]):
         self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
         done = 0
         try:
-            while not self._dismissed and (item := await self._backlog.take()) is not None:
+            while not self._dismissed and (self._backlog or await self._backlog.filled()):
                 self.busy += 1
-                await self._process(item)
+                await self._process(self._backlog.take())
                 self.busy -= 1
                 self._done()
                 done += 1

@@ -26,7 +26,9 @@ class Hooks:
     """One run's hooks, from its start to `close`.
 
     Attributes:
-        observed: Whether anybody listens; asked before an event's data are put together.
+        observed: Whether there are observers; asked before an event's data are put together.
+        wrapped: Whether there are middlewares.
+        called_back: Whether there is a post-processor or a progress callback.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Hooks:
         self._threads: ThreadPoolExecutor | None = None
         self._listeners = [Listener(observer) for observer in observers]
         self.observed = bool(observers)
+        self.wrapped = bool(middlewares)
+        self.called_back = post_processor is not None or progress_callback is not None
 
     def open(self) -> None:
         """Let the observers begin to listen; what was emitted before is not lost."""

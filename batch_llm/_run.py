@@ -220,8 +220,9 @@ class Run:
             raise
         self._record(position, result)
         completed = self._totals.completed
-        await self._hooks.post_process(result)
-        await self._hooks.progress(completed, self._totals.total, result.item_id)
+        if self._hooks.called_back:
+            await self._hooks.post_process(result)
+            await self._hooks.progress(completed, self._totals.total, result.item_id)
 
     def _record(self, position: int, result: AnyResult) -> None:
         """Count and report a result; it is there to be had from here on, whatever happens next."""
@@ -240,6 +241,7 @@ class Run:
 
     async def results(self) -> AsyncGenerator[AnyResult]:
         """Hand out each result as it finishes; its place is free for another item then."""
-        while (entry := await self.finished.take()) is not None:
+        while self.finished or await self.finished.filled():
+            _, result = self.finished.take()
             self._backlog.free()
-            yield entry[1]
+            yield result
