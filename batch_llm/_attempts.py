@@ -42,6 +42,7 @@ class Attempts:
 
     Attributes:
         stop: Ends the run early, for the reason given.
+        is_ending: Whether the run takes its workers down; a cancellation at any other time is a call's own doing.
     """
 
     config: ProcessorConfig
@@ -51,6 +52,7 @@ class Attempts:
     lifetimes: Lifetimes
     hooks: Hooks
     stop: Callable[[ErrorInfo], None]
+    is_ending: Callable[[], bool]
 
     async def run(self, item: AnyWorkItem) -> AnyResult:
         """Return the item's result; what its strategy or its hooks raise ends the item, never the run."""
@@ -125,12 +127,14 @@ class Attempts:
         try:
             await self.lifetimes.prepare(strategy)
         except asyncio.CancelledError as error:
-            raise _unless_requested(error) from error
+            if self._is_cancelled():
+                raise
+            raise _from_within() from error
 
     async def _call(self, item: AnyWorkItem, tries: Tries) -> Any:
         """Make one call, bill it and return its output."""
         if self.config.dry_run:
-            return await _rehearse(item, tries)
+            return await self._rehearse(item, tries)
         answer: object = await self._execute(item, tries.attempt)
         if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):  # pyright: ignore[reportUnknownArgumentType]  callers may be untyped
             name = type(item.strategy).__name__
@@ -146,14 +150,34 @@ class Attempts:
             async with deadline:
                 return await item.strategy.execute(item.prompt, attempt, limit)
         except (Exception, asyncio.CancelledError) as error:
-            if _cancellation.is_requested():
+            if self._is_cancelled():
                 raise asyncio.CancelledError from error
             if deadline.expired():
                 late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
                 raise (CallFailed(late, error.token_usage) if isinstance(error, CallFailed) else late) from error
             if isinstance(error, asyncio.CancelledError):
-                raise _unless_requested(error) from error
+                raise _from_within() from error
             raise
+
+    async def _rehearse(self, item: AnyWorkItem, tries: Tries) -> Any:
+        """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
+        tries.bill({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
+        own = getattr(item.strategy, "dry_run", None)
+        if own is None:
+            return f"dry run of item {item.item_id}"
+        try:
+            output = own(item.prompt)
+            return await output if inspect.isawaitable(output) else output
+        except asyncio.CancelledError as error:
+            if self._is_cancelled():
+                raise
+            raise _from_within() from error
+
+    def _is_cancelled(self) -> bool:
+        """Whether the run takes this worker down; what a call asked of its own task is taken back."""
+        if _cancellation.is_requested() and not self.is_ending():
+            _cancellation.forgive()
+        return _cancellation.is_requested()
 
     def _note(self, item: AnyWorkItem, tries: Tries, error: Exception) -> ErrorInfo:
         """Bill a failed try, and find out and remember what it failed with."""
@@ -183,17 +207,5 @@ class _NotAnAnswer(BatchLLMError, TypeError):
     """A strategy returned something other than an output and its tokens: a bug in it, whatever the classifier says."""
 
 
-def _unless_requested(error: asyncio.CancelledError) -> BaseException:
-    if _cancellation.is_requested():
-        return error
+def _from_within() -> CallCancelled:
     return CallCancelled("the call was cancelled from within, not by the run")
-
-
-async def _rehearse(item: AnyWorkItem, tries: Tries) -> Any:
-    """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
-    tries.bill({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
-    own = getattr(item.strategy, "dry_run", None)
-    if own is None:
-        return f"dry run of item {item.item_id}"
-    output = own(item.prompt)
-    return await output if inspect.isawaitable(output) else output

@@ -35,6 +35,7 @@ class Crew(Generic[T]):
         backlog: Backlog[T],
         process: Callable[[T], Awaitable[None]],
         done: Callable[[], None],
+        is_ending: Callable[[], bool],
         hooks: Hooks,
     ) -> None:
         self._group = group
@@ -42,6 +43,7 @@ class Crew(Generic[T]):
         self._backlog = backlog
         self._process = process
         self._done = done
+        self._is_ending = is_ending
         self._hooks = hooks
         self._workers: set[asyncio.Task[None]] = set()
         self._hiring = False
@@ -80,5 +82,9 @@ class Crew(Generic[T]):
                 done += 1
                 if done % ITEMS_IN_A_ROW == 0:
                     await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            if self._is_ending():
+                raise
+            raise RuntimeError(f"a cancellation that nobody asked for reached worker {number}") from error
         finally:
             self._hooks.emit(ProcessingEvent.WORKER_STOPPED, {"worker": number})

@@ -61,13 +61,17 @@ class Run:
         self._hooks = hooks
         self._gate = Gate(config.rate_limit)
         self._lifetimes = Lifetimes()
-        self._attempts = Attempts(config, classifier, rate_limits, self._gate, self._lifetimes, hooks, self.stop)
+        self._attempts = Attempts(
+            config, classifier, rate_limits, self._gate, self._lifetimes, hooks, self.stop, self._is_ending
+        )
         self._source = source
         self._source_error: Exception | None = None
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
         self._backlog = Backlog[tuple[int, AnyWorkItem]](places or math.inf)
         self._group = asyncio.TaskGroup()
-        self._crew = Crew(self._group, config.max_workers, self._backlog, self._process, self._end_if_done, hooks)
+        self._crew = Crew(
+            self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self._is_ending, hooks
+        )
         self._feeder: asyncio.Task[None] | None = None
         self._coming = 0  # items that wait for room
         self._draining = False
@@ -134,6 +138,10 @@ class Run:
             if self._feeder is not None:
                 self._feeder.cancel()
                 self.drain()
+
+    def _is_ending(self) -> bool:
+        """Whether workers are being taken down: the run was cancelled, or a bug in one of them ends all."""
+        return self._over.is_set() or (self.task is not None and self.task.cancelling() > 0)
 
     async def ended(self) -> None:
         """Wait for the end; cancelling the waiter cancels the run and waits for its end all the same.
@@ -212,12 +220,7 @@ class Run:
         position, item = entry
         if self._source is None:
             self._backlog.free()
-        try:
-            result = await self._attempts.run(item)
-        except asyncio.CancelledError as error:
-            if not _cancellation.is_requested():
-                raise RuntimeError(f"a cancellation that nobody asked for reached item {item.item_id}") from error
-            raise
+        result = await self._attempts.run(item)
         self._record(position, result)
         completed = self._totals.completed
         if self._hooks.called_back:

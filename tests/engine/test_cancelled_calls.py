@@ -1,0 +1,100 @@
+"""Cancellations that nobody asked the run for: an item's failure, and never a worker less."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from batch_llm import BaseMiddleware, CallCancelled, WorkItemResult
+
+from .script import ByItself, Item, Scripted, config, failure, items, process
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_a_strategy_that_raises_cancelled_error_is_an_item_failure() -> None:
+    classifier = ByItself()
+    work = [Item("bad", Scripted([[1.0, asyncio.CancelledError()]])), *items(3, Scripted([[2.0]]))]
+    batch = await process(work, error_classifier=classifier)
+    assert [each.success for each in batch.results] == [False, True, True, True]
+    assert [type(error) for error in classifier.seen] == [CallCancelled]
+
+
+def cancel_this_task() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+@pytest.mark.parametrize("where", ["prepare", "execute", "execute, in other words", "dry run"])
+async def test_a_call_that_cancels_its_own_task_is_an_item_failure(where: str) -> None:
+    """Its worker goes on with the next item, and a hook that raises is still contained."""
+
+    class CancelsItself(Scripted):
+        async def prepare(self) -> None:
+            if where == "prepare":
+                await self.cancel()
+
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            try:
+                return await self.cancel()
+            except asyncio.CancelledError as error:
+                if where == "execute":
+                    raise
+                raise failure(retryable=False) from error
+
+        async def dry_run(self, prompt: str) -> str:
+            return await self.cancel()
+
+        async def cancel(self) -> Any:
+            cancel_this_task()
+            await asyncio.sleep(1)
+
+    async def post(result: WorkItemResult[str, Any]) -> None:
+        raise OSError("disk full")
+
+    work = [Item("bad", CancelsItself()), *items(2, Scripted([[2.0]]))]
+    settings = config(1, dry_run=where == "dry run")
+    async with asyncio.timeout(100):
+        batch = await process(work, settings, post_processor=post)
+    assert [each.success for each in batch.results] == [False, True, True]
+    expected = "server_error" if "words" in where else "CallCancelled"
+    assert batch.results[0].error_info is not None
+    assert batch.results[0].error_info.category == expected
+
+
+@pytest.mark.parametrize("raised", ["prepare", "dry_run"])
+async def test_cancelled_error_out_of_other_methods_is_an_item_failure_too(raised: str) -> None:
+    class Odd(Scripted):
+        async def prepare(self) -> None:
+            raise asyncio.CancelledError
+
+        def dry_run(self, prompt: str) -> str:
+            raise asyncio.CancelledError
+
+    batch = await process([Item("bad", Odd()), *items(2, Scripted())], config(dry_run=raised == "dry_run"))
+    assert [each.success for each in batch.results] == [False, True, True]
+    assert str(batch.results[0].error).startswith("CallCancelled")
+
+
+@pytest.mark.parametrize("hook", ["middleware", "post_processor"])
+async def test_a_hook_that_cancels_its_own_task_ends_the_run_loudly(hook: str) -> None:
+    """Not with a worker less, and so without an end."""
+
+    class CancelsItself(BaseMiddleware):
+        async def before_process(self, work_item: Item) -> Item | None:
+            return await self.cancel()
+
+        async def cancel(self, *_: object) -> Any:
+            cancel_this_task()
+            await asyncio.sleep(1)
+
+    used: dict[str, Any] = (
+        {"middlewares": [CancelsItself()]} if hook == "middleware" else {"post_processor": CancelsItself().cancel}
+    )
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with asyncio.timeout(100):
+            await process(items(3, Scripted()), config(1), **used)
+    assert "nobody asked for" in str(caught.value.exceptions[0])
