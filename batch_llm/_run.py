@@ -75,6 +75,7 @@ class Run:
         self._feeder: asyncio.Task[None] | None = None
         self._coming = 0  # items that wait for room
         self._draining = False
+        self._reported = 0  # not those with a result: post-processors overtake each other
         self._over = asyncio.Event()
         self._totals = Totals()
         self.finished = Backlog[tuple[int, AnyResult]]()
@@ -222,10 +223,10 @@ class Run:
             self._backlog.free()
         result = await self._attempts.run(item)
         self._record(position, result)
-        completed = self._totals.completed
         if self._hooks.called_back:
             await self._hooks.post_process(result)
-            await self._hooks.progress(completed, self._totals.total, result.item_id)
+            self._reported += 1
+            await self._hooks.progress(self._reported, self._totals.total, result.item_id)
 
     def _record(self, position: int, result: AnyResult) -> None:
         """Count and report a result; it is there to be had from here on, whatever happens next."""

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from .script import Item, Notes, Scripted, config, failure, items, process
 pytestmark = pytest.mark.looptime
 
 Result = WorkItemResult[str, Any]
+request: ContextVar[str] = ContextVar("request")
 
 
 class Diary(BaseMiddleware):
@@ -92,6 +94,32 @@ async def test_after_process_may_change_the_result() -> None:
     assert batch.total_input_tokens == 7
 
 
+async def test_a_changed_result_keeps_its_items_id() -> None:
+    class Rename(BaseMiddleware):
+        async def after_process(self, work_item: Item, result: Result) -> Result:
+            return Result("renamed", True, output="ok")
+
+    notes = Notes()
+    (result,) = (await process([Item("a", Scripted())], middlewares=[Rename()], observers=[notes])).results
+    assert result.item_id == "a"
+    assert notes.of(ProcessingEvent.ITEM_COMPLETED)[0]["item_id"] == "a"
+
+
+async def test_after_process_sees_skipped_items_and_the_item_as_it_was_processed() -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    class Change(BaseMiddleware):
+        async def before_process(self, work_item: Item) -> Item | None:
+            return None if work_item.item_id == "item-0" else Item("b", work_item.strategy, "changed")
+
+        async def after_process(self, work_item: Item, result: Result) -> Result:
+            seen.append((work_item.prompt, result.error))
+            return result
+
+    await process(items(2, Scripted()), config(1), middlewares=[Change()])
+    assert seen == [("prompt 0", "Skipped by middleware"), ("changed", None)]
+
+
 @pytest.mark.parametrize("broken", [RuntimeError("hook"), asyncio.CancelledError(), "nonsense"])
 async def test_a_hook_that_raises_is_logged_and_the_item_goes_on(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(BaseMiddleware):
@@ -144,7 +172,20 @@ async def test_a_plain_post_processor_runs_in_a_thread_as_many_at_once_as_worker
 
     batch = await process(items(40, Scripted()), config(40), post_processor=post)
     assert batch.succeeded == 40
+    assert not together.broken
+    assert len(threads) == 40
     assert threading.get_ident() not in threads
+
+
+async def test_a_plain_callback_sees_the_context_of_its_caller() -> None:
+    seen: list[str] = []
+
+    def post(result: Result) -> None:
+        seen.append(request.get())
+
+    request.set("batch 7")
+    await process(items(1, Scripted()), post_processor=post)
+    assert seen == ["batch 7"]
 
 
 async def test_a_plain_callback_does_not_block_the_loop() -> None:
@@ -183,14 +224,28 @@ async def test_a_callable_that_returns_an_awaitable_is_awaited() -> None:
 
 
 async def test_progress_comes_in_order_and_to_its_end() -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, str]] = []
 
     def report(completed: int, total: int, item_id: str) -> None:
         time.sleep(0.001 if completed % 2 else 0)
-        seen.append((completed, total))
+        seen.append((completed, total, item_id))
 
     await process(items(30, Scripted([[1.0]])), config(10), progress_callback=report)
-    assert seen == [(number, 30) for number in range(1, 31)]
+    assert [counts for *counts, _ in seen] == [[number, 30] for number in range(1, 31)]
+    assert {item_id for *_, item_id in seen} == {f"item-{number}" for number in range(30)}
+
+
+async def test_progress_keeps_its_order_though_post_processors_overtake_each_other() -> None:
+    seen: list[tuple[int, str]] = []
+
+    async def post(result: Result) -> None:
+        await asyncio.sleep(10 if result.item_id == "item-0" else 1)
+
+    async def report(completed: int, total: int, item_id: str) -> None:
+        seen.append((completed, item_id))
+
+    await process(items(3, Scripted()), post_processor=post, progress_callback=report)
+    assert seen == [(1, "item-1"), (2, "item-2"), (3, "item-0")]
 
 
 async def test_progress_that_raises_changes_nothing() -> None:
