@@ -123,8 +123,13 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             raise ValueError(f"item_id {work_item.item_id!r} was added already: give every item of a run its own")
         if run.is_full and run.task is None:
             self._start_early(run)
-        self._ids.add(work_item.item_id)
-        await run.add(work_item)
+        ids = self._ids
+        ids.add(work_item.item_id)
+        try:
+            await run.add(work_item)
+        except BaseException:  # a cancelled wait for room, for one: the item may be added again
+            ids.discard(work_item.item_id)
+            raise
 
     async def process_all(self) -> BatchResult[TOutput, TContext]:
         """Process what was added, and what is added meanwhile; return the results in the order of adding.
@@ -227,7 +232,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     def _forget(self, run: Run) -> None:
         if self._run is run:
             self._run = None
-            self._ids.clear()
+            self._ids = set()
 
 
 def _in_order(run: Run) -> BatchResult[Any, Any]:

@@ -113,6 +113,18 @@ async def test_a_wake_up_that_meets_a_cancelled_waiter_goes_to_the_next() -> Non
     assert waiters[0].cancelled()
 
 
+async def test_an_item_whose_adding_was_cancelled_may_be_added_again() -> None:
+    async with processor(config(1, queue=1)) as engine:
+        await engine.add_work(Item("first", Scripted([[10.0]])))
+        await engine.add_work(Item("second", Scripted()))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await engine.add_work(Item("third", Scripted()))
+        await engine.add_work(Item("third", Scripted()))
+        result = await engine.process_all()
+    assert [each.item_id for each in result.results] == ["first", "second", "third"]
+
+
 async def test_leaving_without_process_all_cancels_and_drops() -> None:
     notes, strategy = Notes(), Scripted([[1.0]])
     async with processor(config(1, queue=1), observers=[notes]) as engine:
