@@ -25,7 +25,8 @@ class RateLimitStrategy(ABC):
 class ExponentialBackoffStrategy(RateLimitStrategy):
     """`min(max_cooldown_seconds, base * backoff_multiplier ** (attempt - 1))` seconds.
 
-    The base is the provider's `suggested_wait` where it gave one, else `cooldown_seconds`.
+    The base is the provider's `suggested_wait` where it gave one, else `cooldown_seconds`. Where the provider
+    said 0 and refuses again, it is a second, or `cooldown_seconds` if that is shorter.
 
     Args:
         cooldown_seconds: The base where the provider names none.
@@ -46,8 +47,7 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
         )
 
     async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
-        suggested = error_info.suggested_wait
-        base = self._limits.cooldown_seconds if suggested is None else max(0.0, suggested)
+        base = self._base(error_info.suggested_wait, attempt)
         if base == 0.0:
             return 0.0
         try:
@@ -55,6 +55,13 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
         except OverflowError:
             wait = math.inf
         return min(wait, self._limits.max_cooldown_seconds)
+
+    def _base(self, suggested: float | None, attempt: int) -> float:
+        cooldown = self._limits.cooldown_seconds
+        if suggested is None or not math.isfinite(suggested) or suggested < 0:  # classifiers are users' code
+            return cooldown
+        # "At once", said again and again, would burn an item's tries in no time.
+        return suggested if suggested > 0 or attempt == 1 else min(1.0, cooldown)
 
 
 class FixedDelayStrategy(RateLimitStrategy):

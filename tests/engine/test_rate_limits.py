@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,7 +104,8 @@ async def test_a_success_between_starts_over() -> None:
 
 async def test_an_answer_from_before_the_pause_is_no_success_between() -> None:
     strategy, slow = Scripted([[rate_limit()], [rate_limit()], ["ok"]]), Scripted([[50.0]])
-    await process([Item("a", strategy), Item("slow", slow)], config(rate_limit=limits(100, backoff_multiplier=2)))
+    await process([Item("slow", slow), Item("a", strategy)], config(rate_limit=limits(100, backoff_multiplier=2)))
+    assert slow.ended == [50]
     assert strategy.starts == [0, 100, 300]
 
 
@@ -112,6 +114,26 @@ async def test_slow_start_spaces_the_calls_after_a_cooldown() -> None:
     rate = RateLimitConfig(slow_start_items=3, slow_start_initial_delay=2.0, slow_start_final_delay=1.0)
     await process(items(6, strategy), config(6, rate_limit=rate))
     assert strategy.starts[6:] == [10, 12, 13.5, 14.5, 14.5, 14.5]
+
+
+async def test_what_happens_by_default() -> None:
+    """A pause of 300 s, then 50 calls whose distance shrinks evenly from 2 s to 0.1 s, then full speed."""
+    strategy = Scripted([[1.0, rate_limit()], ["ok"]])
+    await process(items(60, strategy), config(60, rate_limit=RateLimitConfig()))
+    after = strategy.starts[60:]
+    distances = [later - earlier for earlier, later in pairwise(after)]
+    assert after[0] == 301
+    assert distances[:50] == pytest.approx([2.0 - 1.9 * index / 49 for index in range(50)], abs=1e-5)
+    assert distances[50:] == [0] * 9
+
+
+async def test_a_limit_in_slow_start_forgets_the_distance_that_was_due() -> None:
+    strategy = Scripted([[rate_limit(10)], [rate_limit(10)], ["ok"]])
+    rate = RateLimitConfig(
+        slow_start_items=5, slow_start_initial_delay=100, slow_start_final_delay=100, backoff_multiplier=1
+    )
+    await process([Item("a", strategy)], config(rate_limit=rate))
+    assert strategy.starts == [0, 10, 20]
 
 
 async def test_a_fresh_run_starts_at_full_speed() -> None:
@@ -200,12 +222,32 @@ async def test_a_gate_that_closes_during_prepare_holds_the_call() -> None:
     assert slow.starts == [105]
 
 
+@pytest.mark.parametrize("nonsense", [float("nan"), float("inf"), -5.0])
+async def test_a_suggestion_that_is_no_time_leaves_the_configured_pause(nonsense: float) -> None:
+    strategy = Scripted([[rate_limit(nonsense)], ["ok"]])
+    await process([Item("a", strategy)], config(rate_limit=limits()))
+    assert strategy.starts == [0, 300]
+
+
+async def test_a_provider_that_says_at_once_again_and_again_is_given_time() -> None:
+    """A storm of such refusals is weathered: the item's tries last for more than a minute."""
+    strategy = Scripted([[rate_limit(0)]] * 12 + [["ok"]])
+    (result,) = (await process([Item("a", strategy)], config(rate_limit=limits()))).results
+    assert result.success
+    assert strategy.starts[:4] == [0, 0, 1.5, 3.75]
+    assert strategy.starts[-1] > 60
+
+
 async def test_built_in_strategies() -> None:
     info, asked = ErrorInfo(True, True, "rate_limit"), ErrorInfo(True, True, "rate_limit", 10)
     growing = ExponentialBackoffStrategy(cooldown_seconds=100, backoff_multiplier=2, max_cooldown_seconds=350)
     assert [await growing.handle_rate_limit(info, episode) for episode in (1, 2, 3, 5000)] == [100, 200, 350, 350]
     assert [await growing.handle_rate_limit(asked, episode) for episode in (1, 2)] == [10, 20]
     assert await ExponentialBackoffStrategy().handle_rate_limit(info, 1) == 300
+    assert await ExponentialBackoffStrategy().handle_rate_limit(ErrorInfo(True, True, "rate_limit", 900), 1) == 600
+    at_once = ErrorInfo(True, True, "rate_limit", 0)
+    assert [await growing.handle_rate_limit(at_once, episode) for episode in (1, 2, 3)] == [0, 2, 4]
+    assert await ExponentialBackoffStrategy(cooldown_seconds=0).handle_rate_limit(at_once, 2) == 0
     assert await FixedDelayStrategy(3).handle_rate_limit(asked, 9) == 3
     with pytest.raises(ValueError, match="backoff_multiplier"):
         ExponentialBackoffStrategy(backoff_multiplier=0.5)
