@@ -71,6 +71,14 @@ async def test_stop_ends_a_backoff_at_once() -> None:
     assert now() == 1
 
 
+async def test_a_failure_after_the_stop_is_not_waited_for() -> None:
+    late = Scripted([[2.0, failure(wait=1000)]])
+    batch = await process([Item("late", late), Item("fatal", Scripted([[1.0, failure("auth", retryable=False)]]))])
+    assert categories(batch) == ["server_error", "auth"]
+    assert len(late.calls) == 1
+    assert now() == 2
+
+
 async def test_stop_ends_a_cooldown_at_once() -> None:
     engine, other = processor(config(2)), Scripted([[1.0]])
     run = await started([Item("hit", Scripted([[rate_limit()]])), *items(3, other)], engine)

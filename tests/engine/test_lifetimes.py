@@ -117,16 +117,66 @@ async def test_strategies_without_hooks_are_not_kept() -> None:
         assert len(alive) < 20
 
 
-async def test_a_failing_cleanup_is_logged_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Scripted):
-        async def cleanup(self) -> None:
-            raise OSError("still there")
+class Broken(Scripted):
+    error: BaseException = OSError("still there")
 
-    good = Scripted()
-    batch = await process([Item("good", good), Item("broken", Broken())])
-    assert batch.succeeded == 2
-    assert len(good.cleaned) == 1
+    async def cleanup(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("still there"), asyncio.CancelledError()])
+async def test_a_failing_cleanup_is_logged_and_the_others_go_on(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, broken = [Scripted(), Scripted()], Broken()
+    broken.error = error
+    batch = await process([Item("first", good[0]), Item("broken", broken), Item("last", good[1])])
+    assert batch.succeeded == 3
+    assert [len(each.cleaned) for each in good] == [1, 1]
     assert "Cleaning up Broken failed" in caplog.text
+
+
+async def test_cancellation_cleans_up_every_strategy_whatever_one_of_them_raises() -> None:
+    engine, good = processor(), [Scripted([[100.0]]), Scripted([[100.0]])]
+    for name, strategy in (("first", good[0]), ("broken", Broken([[100.0]])), ("last", good[1])):
+        await engine.add_work(Item(name, strategy))
+    run = asyncio.create_task(engine.process_all())
+    await asyncio.sleep(1)
+    run.cancel()
+    await asyncio.wait([run])
+    assert [each.cleaned for each in good] == [[1], [1]]
+
+
+async def test_strategies_that_only_clean_up_or_only_prepare_have_a_life_too() -> None:
+    done: list[str] = []
+
+    class Answers(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            return "ok", {}
+
+    class Cleans(Answers):
+        async def cleanup(self) -> None:
+            done.append("cleaned up")
+
+    class Prepares(Answers):
+        async def prepare(self) -> None:
+            done.append("prepared")
+
+    cleans, prepares = Cleans(), Prepares()
+    await process([Item("a", cleans), Item("b", cleans), Item("c", prepares), Item("d", prepares)])
+    assert done == ["prepared", "cleaned up"]
+
+
+async def test_many_strategies_are_cleaned_up_side_by_side() -> None:
+    class Slow(Scripted):
+        async def cleanup(self) -> None:
+            await asyncio.sleep(1)
+            await super().cleanup()
+
+    slow = [Slow() for _ in range(30)]
+    await process([Item(str(number), strategy) for number, strategy in enumerate(slow)])
+    assert [len(each.cleaned) for each in slow] == [1] * 30
+    assert now() == 3
 
 
 async def test_a_hanging_cleanup_does_not_hold_the_result_for_ever() -> None:
