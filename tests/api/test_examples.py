@@ -1,8 +1,9 @@
-"""The reference's examples that need no provider, as they stand there."""
+"""The reference's examples that need no provider, as they stand there; `test_provider_examples.py` has the others."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -23,20 +24,56 @@ from batch_llm.middleware import BaseMiddleware
 pytestmark = pytest.mark.looptime
 
 
-class MyCustomStrategy(LLMCallStrategy[str]):
-    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+@dataclass
+class Response:
+    text: str
+    input_tokens: int = 2
+    output_tokens: int = 3
+    total_tokens: int = 5
+
+
+class MyLLMAPI:
+    """A provider that answers after a second, and fails as its prompt says."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    async def generate(self, prompt: str) -> Response:
+        self.starts.append(asyncio.get_running_loop().time())
         await asyncio.sleep(1)
-        if prompt == "Task 13":
-            raise RuntimeError("Rate Limit" if attempt == 1 else "unlucky")
-        return prompt.upper(), {"input_tokens": 2, "output_tokens": 3, "total_tokens": 5}
+        if prompt.startswith("raise "):
+            raise RuntimeError(prompt.removeprefix("raise "))
+        return Response(prompt.upper())
+
+
+class MyCustomStrategy(LLMCallStrategy[str]):
+    def __init__(self) -> None:
+        self.api = MyLLMAPI()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+        # Your custom LLM API call
+        response = await self.api.generate(prompt)
+        tokens = {
+            "input_tokens": response.input_tokens,
+            "output_tokens": response.output_tokens,
+            "total_tokens": response.total_tokens,
+        }
+        return response.text, tokens
 
 
 class MyErrorClassifier(ErrorClassifier):
     def classify(self, exception: Exception) -> ErrorInfo:
         error_str = str(exception).lower()
-        if "timeout" in error_str:
+        if "rate limit" in error_str:
+            return ErrorInfo(
+                is_retryable=True,
+                is_rate_limit=True,
+                category="rate_limit",
+            )
+        elif "timeout" in error_str:  # noqa: RET505  as it stands in the reference
             return ErrorInfo(is_retryable=True, category="timeout")
-        return ErrorInfo(is_retryable=False, category="unknown")
+        else:
+            return ErrorInfo(is_retryable=False, category="unknown")
 
 
 class LoggingMiddleware(BaseMiddleware):
@@ -51,50 +88,108 @@ class LoggingMiddleware(BaseMiddleware):
         return result
 
 
-async def test_the_complete_example(capsys: pytest.CaptureFixture[str]) -> None:
-    saved: dict[str, Any] = {}
-    progress: list[tuple[int, int, str]] = []
+Item = LLMWorkItem[None, str, None]
+Processor = ParallelBatchProcessor[None, str, None]
 
-    async def save_result(result: WorkItemResult[str, dict[str, int]]) -> None:
-        if result.success:
-            saved[result.item_id] = result.output
 
-    async def on_progress(completed: int, total: int, current_item: str) -> None:
-        progress.append((completed, total, current_item))
+async def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the examples of `ParallelBatchProcessor`, `BatchResult` and `WorkItemResult` have it."""
+    config, my_strategy = ProcessorConfig(max_workers=5, timeout_per_item=60.0), MyCustomStrategy()
+    async with Processor(config=config) as processor:
+        for i in range(100):
+            work_item = Item(item_id=f"item_{i}", strategy=my_strategy, prompt=f"Task {i}" if i else "raise nothing")
+            await processor.add_work(work_item)
+        result = await processor.process_all()
+        print(f"Completed: {result.succeeded}/{result.total_items}")
+    print(f"Processed {result.total_items} items")
+    print(f"Success: {result.succeeded}, Failed: {result.failed}")
+    print(f"Total tokens: {result.total_input_tokens + result.total_output_tokens}")
+    for item_result in result.results:
+        if item_result.success:
+            print(f"✓ {item_result.item_id}: {item_result.output}")
+            print(f"  Tokens: {item_result.token_usage}")
+        else:
+            print(f"✗ {item_result.item_id}: {item_result.error}")
+    assert capsys.readouterr().out.splitlines()[:7] == [
+        "Completed: 99/100",
+        "Processed 100 items",
+        "Success: 99, Failed: 1",
+        "Total tokens: 495",
+        "✗ item_0: RuntimeError: nothing",
+        "✓ item_1: TASK 1",
+        "  Tokens: {'input_tokens': 2, 'output_tokens': 3, 'total_tokens': 5}",
+    ]
 
+
+async def test_the_configurations() -> None:
+    retry_config = RetryConfig(max_attempts=5, initial_wait=2.0, max_wait=120.0, exponential_base=2.0, jitter=True)
     config = ProcessorConfig(
         max_workers=10,
         timeout_per_item=60.0,
         retry=RetryConfig(max_attempts=5, initial_wait=2.0),
         progress_interval=20,
-        max_queue_size=20,
+        max_queue_size=1000,
     )
-    metrics = MetricsObserver()
-    strategy = MyCustomStrategy()
-    async with ParallelBatchProcessor[None, str, dict[str, int]](
-        config=config,
-        post_processor=save_result,
-        progress_callback=on_progress,
-        error_classifier=MyErrorClassifier(),
-        middlewares=[LoggingMiddleware()],
-        observers=[metrics],
-    ) as processor:
-        for i in range(100):
-            work_item = LLMWorkItem[None, str, dict[str, int]](
-                item_id=f"item_{i}", strategy=strategy, prompt=f"Task {i}", context={"user_id": i}
-            )
-            await processor.add_work(work_item)
-        result = await processor.process_all()
+    assert (retry_config.max_wait, config.retry.max_wait, config.rate_limit.cooldown_seconds) == (120.0, 60.0, 300.0)
 
-    assert (result.total_items, result.succeeded, result.failed) == (100, 99, 1)
-    assert result.total_input_tokens + result.total_output_tokens == 99 * 5
-    assert [each.context["user_id"] for each in result.results if each.context] == list(range(100))
-    assert saved["item_7"] == "TASK 7"
-    assert progress[-1][:2] == (100, 100)
+
+async def test_the_error_classifier() -> None:
+    strategy = MyCustomStrategy()
+    config = ProcessorConfig(retry=RetryConfig(max_attempts=2, jitter=False))
+    config.rate_limit.max_rate_limit_retries = 1
+    processor = Processor(config=config, error_classifier=MyErrorClassifier())
+    attempts: list[int] = []
+    for text in ("raise Timeout of the line", "raise what?", "raise Rate Limit"):
+        await processor.add_work(Item(text, strategy, text))
+        attempts += [each.attempts for each in (await processor.process_all()).results]
+    assert attempts == [2, 1, 2]
+    assert strategy.api.starts == [0, 2, 3, 4, 305]
+
+
+async def test_the_middleware(capsys: pytest.CaptureFixture[str]) -> None:
+    processor = Processor(ProcessorConfig(), middlewares=[LoggingMiddleware()])
+    await processor.add_work(Item("a", MyCustomStrategy(), "text"))
+    await processor.process_all()
+    assert capsys.readouterr().out == "Processing a\nCompleted a: True\n"
+
+
+async def test_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    config, metrics, strategy = ProcessorConfig(), MetricsObserver(), MyCustomStrategy()
+    processor = Processor(config=config, observers=[metrics])
+    for i in range(3):
+        await processor.add_work(Item(f"item_{i}", strategy, f"Task {i}" if i else "raise nothing"))
+    await processor.process_all()
+    # Get metrics
     metrics_data = await metrics.get_metrics()
-    assert metrics_data["items_processed"] == 100
-    assert f"{metrics_data['success_rate']:.1%}" == "99.0%"
-    assert f"{metrics_data['avg_processing_time']:.2f}s" == "1.00s"
-    printed = capsys.readouterr().out
-    assert "Processing item_99" in printed
-    assert "Completed item_13: False" in printed
+    print(f"Items processed: {metrics_data['items_processed']}")
+    print(f"Success rate: {metrics_data['success_rate']:.1%}")
+    # Export for monitoring
+    prometheus_text = await metrics.export_prometheus()
+    assert capsys.readouterr().out == "Items processed: 3\nSuccess rate: 66.7%\n"
+    assert 'batch_llm_items_total{status="succeeded"} 2' in prometheus_text
+
+
+class Database:
+    def __init__(self) -> None:
+        self.saved: dict[str, str | None] = {}
+
+    async def save(self, item_id: str, output: str | None) -> None:
+        self.saved[item_id] = output
+
+
+async def test_the_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
+    config, database, strategy = ProcessorConfig(), Database(), MyCustomStrategy()
+
+    async def save_result(result: WorkItemResult[str, None]) -> None:
+        if result.success:
+            await database.save(result.item_id, result.output)
+
+    async def on_progress(completed: int, total: int, current_item: str) -> None:
+        print(f"Progress: {completed}/{total} - {current_item}")
+
+    processor = Processor(config=config, post_processor=save_result, progress_callback=on_progress)
+    await processor.add_work(Item("a", strategy, "text"))
+    await processor.add_work(Item("b", strategy, "raise nothing"))
+    await processor.process_all()
+    assert database.saved == {"a": "TEXT"}
+    assert capsys.readouterr().out == "Progress: 1/2 - a\nProgress: 2/2 - b\n"

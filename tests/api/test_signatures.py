@@ -10,10 +10,18 @@ import pytest
 
 import batch_llm
 from batch_llm import (
+    BaseMiddleware,
+    BaseObserver,
     BatchProcessor,
     BatchResult,
+    DefaultErrorClassifier,
     ErrorClassifier,
     ErrorInfo,
+    ExponentialBackoffStrategy,
+    FixedDelayStrategy,
+    GeminiCachedStrategy,
+    GeminiErrorClassifier,
+    GeminiStrategy,
     LLMCallStrategy,
     LLMWorkItem,
     MetricsObserver,
@@ -22,6 +30,7 @@ from batch_llm import (
     ProcessingEvent,
     ProcessorConfig,
     ProcessorObserver,
+    PydanticAIStrategy,
     RateLimitConfig,
     RateLimitStrategy,
     RetryConfig,
@@ -118,9 +127,9 @@ def test_methods(function: Any, parameters: str) -> None:
     assert inspect.iscoroutinefunction(function) is (function is not ErrorClassifier.classify)
 
 
-def test_the_processor_takes_what_the_reference_says() -> None:
-    found = {name: each.default for name, each in inspect.signature(ParallelBatchProcessor).parameters.items()}
-    assert found == {
+GEMINI: dict[str, Any] = {"model": REQUIRED, "client": REQUIRED, "response_parser": REQUIRED}
+CONSTRUCTORS: dict[type, dict[str, Any]] = {
+    ParallelBatchProcessor: {
         "config": REQUIRED,
         "post_processor": None,
         "progress_callback": None,
@@ -128,7 +137,49 @@ def test_the_processor_takes_what_the_reference_says() -> None:
         "rate_limit_strategy": None,
         "middlewares": None,
         "observers": None,
-    }
+    },
+    PydanticAIStrategy: {"agent": REQUIRED},
+    GeminiStrategy: {**GEMINI, "config": None},
+    GeminiCachedStrategy: {
+        **GEMINI,
+        "cached_content": REQUIRED,
+        "cache_ttl_seconds": 3600,
+        "cache_refresh_threshold": 0.1,
+        "config": None,
+    },
+    DefaultErrorClassifier: {},
+    GeminiErrorClassifier: {},
+    MetricsObserver: {},
+}
+
+
+@pytest.mark.parametrize("kind", CONSTRUCTORS, ids=lambda kind: kind.__name__)
+def test_constructors(kind: type) -> None:
+    found = inspect.signature(kind).parameters
+    documented = CONSTRUCTORS[kind]
+    assert {name: each.default for name, each in list(found.items())[: len(documented)]} == documented
+    assert list(found)[: len(documented)] == list(documented)
+    assert all(each.kind is each.KEYWORD_ONLY for each in list(found.values())[len(documented) :])
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        (ParallelBatchProcessor, BatchProcessor),
+        (PydanticAIStrategy, LLMCallStrategy),
+        (GeminiStrategy, LLMCallStrategy),
+        (GeminiCachedStrategy, LLMCallStrategy),
+        (DefaultErrorClassifier, ErrorClassifier),
+        (GeminiErrorClassifier, ErrorClassifier),
+        (ExponentialBackoffStrategy, RateLimitStrategy),
+        (FixedDelayStrategy, RateLimitStrategy),
+        (BaseMiddleware, Middleware),
+        (BaseObserver, ProcessorObserver),
+        (MetricsObserver, BaseObserver),
+    ],
+)
+def test_what_implements_what(kind: type, base: type) -> None:
+    assert issubclass(kind, base)
 
 
 def test_the_events() -> None:

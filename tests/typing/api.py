@@ -7,22 +7,37 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, assert_type
 
+from google import genai
+from google.genai.types import Content, GenerateContentConfig
+from pydantic_ai import Agent
+
 from batch_llm import (
     BaseMiddleware,
     BaseObserver,
     BatchResult,
+    CallFailed,
+    ContentFiltered,
+    DefaultErrorClassifier,
     ErrorClassifier,
     ErrorInfo,
     ExponentialBackoffStrategy,
     FixedDelayStrategy,
+    GeminiCachedStrategy,
+    GeminiErrorClassifier,
+    GeminiStrategy,
     LLMCallStrategy,
     LLMWorkItem,
     MetricsObserver,
     ParallelBatchProcessor,
+    PostProcessorFunc,
     ProcessingEvent,
     ProcessorConfig,
     ProgressCallbackFunc,
+    PydanticAIStrategy,
+    RateLimitConfig,
     RateLimitStrategy,
+    RetryConfig,
+    TokenUsage,
     WorkItemResult,
 )
 
@@ -71,6 +86,7 @@ def report(completed: int, total: int, item_id: str) -> None: ...
 
 
 callback: ProgressCallbackFunc = report
+post_processor: PostProcessorFunc[Summary, int] = save
 
 
 async def batch() -> None:
@@ -78,7 +94,7 @@ async def batch() -> None:
     assert_type(item.strategy, LLMCallStrategy[Summary])
     async with ParallelBatchProcessor[None, Summary, int](
         ProcessorConfig(max_workers=3),
-        post_processor=save,
+        post_processor=post_processor,
         progress_callback=callback,
         error_classifier=Classifier(),
         rate_limit_strategy=Pause(),
@@ -103,6 +119,82 @@ async def stream(source: Iterator[LLMWorkItem[None, Summary, int]]) -> None:
 
 async def asynchronous() -> AsyncIterator[LLMWorkItem[None, Summary, int]]:
     yield LLMWorkItem("a", Summarize())
+
+
+def providers(agent: Agent[None, Summary], client: genai.Client, document: Content) -> None:
+    assert_type(PydanticAIStrategy(agent=agent), PydanticAIStrategy[Summary])
+    strategy = GeminiStrategy(model="gemini", client=client, response_parser=parse)
+    assert_type(strategy, GeminiStrategy[Summary])
+    cached = GeminiCachedStrategy(
+        model="gemini",
+        client=client,
+        response_parser=parse,
+        cached_content=[document],
+        cache_ttl_seconds=600,
+        cache_refresh_threshold=0.2,
+        config=GenerateContentConfig(temperature=0),
+    )
+    assert_type(LLMWorkItem[None, Summary, None]("a", cached).strategy, LLMCallStrategy[Summary])
+
+
+def parse(response: Any) -> Summary:
+    return Summary(response.text)
+
+
+def configurations() -> None:
+    config = ProcessorConfig(
+        max_workers=10,
+        timeout_per_item=60.0,
+        retry=RetryConfig(max_attempts=5, initial_wait=2, max_wait=30, exponential_base=3, jitter=False),
+        rate_limit=RateLimitConfig(
+            cooldown_seconds=60,
+            slow_start_items=10,
+            slow_start_initial_delay=1,
+            slow_start_final_delay=0,
+            backoff_multiplier=2,
+            max_rate_limit_retries=5,
+            max_cooldown_seconds=120,
+        ),
+        progress_interval=20,
+        enable_detailed_logging=True,
+        max_queue_size=1000,
+        dry_run=True,
+    )
+    assert_type(config.retry.max_wait, float)
+    ParallelBatchProcessor[None, Summary, int](config, error_classifier=DefaultErrorClassifier())
+    ParallelBatchProcessor[None, Summary, int](config, error_classifier=GeminiErrorClassifier())
+
+
+class Billed(LLMCallStrategy[Summary]):
+    async def prepare(self) -> None: ...
+
+    async def cleanup(self) -> None: ...
+
+    def dry_run(self, prompt: str) -> Summary:
+        return Summary(prompt)
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Summary, dict[str, int]]:
+        usage = TokenUsage({"input_tokens": 1}, safety_ratings={"HARM_CATEGORY_HARASSMENT": "LOW"})
+        if not prompt:
+            raise CallFailed(ContentFiltered("no"), usage)
+        return Summary(prompt), usage
+
+
+async def metrics(observer: MetricsObserver) -> None:
+    assert_type(await observer.get_metrics(), dict[str, Any])
+    assert_type(await observer.export_dict(), dict[str, Any])
+    assert_type(await observer.export_json(), str)
+    assert_type(await observer.export_prometheus(), str)
+
+
+def report_on(batch: BatchResult[Summary, int]) -> None:
+    for each in batch.results:
+        assert_type(each.output, Summary | None)
+        assert_type(each.error, str | None)
+        assert_type(each.token_usage, dict[str, int])
+        assert_type(each.gemini_safety_ratings, dict[str, str] | None)
+        assert_type(each.error_info, ErrorInfo | None)
+    assert_type(batch.total_input_tokens, int)
 
 
 def inferred() -> None:
