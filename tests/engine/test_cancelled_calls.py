@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from batch_llm import BaseMiddleware, CallCancelled, WorkItemResult
+from batch_llm import BaseMiddleware, CallCancelled, ProcessingEvent, WorkItemResult
 
-from .script import ByItself, Item, Scripted, config, failure, items, process
+from .script import ByItself, Item, Notes, Scripted, config, failure, items, process
 
 pytestmark = pytest.mark.looptime
 
@@ -98,3 +98,24 @@ async def test_a_hook_that_cancels_its_own_task_ends_the_run_loudly(hook: str) -
         async with asyncio.timeout(100):
             await process(items(3, Scripted()), config(1), **used)
     assert "nobody asked for" in str(caught.value.exceptions[0])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_workers_that_a_bug_takes_down_did_not_cancel_themselves(nested: bool) -> None:
+    """Whether the call waits by itself or for a task, which takes the cancellation longer to come through."""
+
+    class Buggy(Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            await asyncio.sleep(1)
+            raise GeneratorExit
+
+    class Nested(Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            return await asyncio.ensure_future(super().execute(prompt, attempt, timeout))
+
+    notes, busy = Notes(), Nested([[10.0]]) if nested else Scripted([[10.0]])
+    with pytest.raises(BaseExceptionGroup):
+        await process([Item("busy", busy), Item("bug", Buggy())], observers=[notes])
+    assert [(data["item_id"], data["category"]) for data in notes.of(ProcessingEvent.ITEM_FAILED)] == [
+        ("busy", "cancelled")
+    ]

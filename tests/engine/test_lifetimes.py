@@ -147,6 +147,24 @@ async def test_cancellation_cleans_up_every_strategy_whatever_one_of_them_raises
     assert [each.cleaned for each in good] == [[1], [1]]
 
 
+async def test_a_second_cancellation_ends_the_cleaning_up() -> None:
+    """Whoever insists does not wait for strategies that hang, however many there are."""
+
+    class Hanging(Scripted):
+        async def cleanup(self) -> None:
+            await asyncio.sleep(50)
+
+    engine = processor(config(30))
+    for number in range(30):
+        await engine.add_work(Item(str(number), Hanging([[100.0]])))
+    run = asyncio.create_task(engine.process_all())
+    for _ in range(2):
+        await asyncio.sleep(1)
+        run.cancel()
+    await asyncio.wait([run])
+    assert now() == 2
+
+
 async def test_strategies_that_only_clean_up_or_only_prepare_have_a_life_too() -> None:
     done: list[str] = []
 

@@ -9,6 +9,8 @@ from batch_llm.classifiers import DefaultErrorClassifier
 from batch_llm.errors import CallFailed, ErrorInfo
 from batch_llm.strategies.base import LLMCallStrategy, TokenUsage
 
+from .servers import HANG, Reply
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,3 +50,8 @@ def retryable(category: str, wait: float | None = None) -> ErrorInfo:
 def final(category: str) -> ErrorInfo:
     """An error that ends the item."""
     return ErrorInfo(False, False, category)
+
+
+def patience(reply: Reply) -> float:
+    """Seconds to wait for an answer: few where there is none, else enough for a machine that is busy."""
+    return 0.2 if reply is HANG else 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import anthropic
@@ -11,11 +11,20 @@ import httpx
 import httpx2
 import openai
 import pytest
+from google import genai
+from google.genai.types import HttpOptions, HttpRetryOptions
+from pydantic_ai import Agent
+from pydantic_ai.models import Model
+from pydantic_ai.models.google import GoogleModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.google import GoogleProvider
+from pydantic_ai.providers.openai import OpenAIProvider
 
+from batch_llm import GeminiStrategy
 from batch_llm.classifiers import DefaultErrorClassifier
 from batch_llm.errors import ErrorInfo
 
-from .outcome import final, retryable
+from .outcome import final, patience, retryable
 from .servers import CUT, HANG, HTML_502, RESET, LoopbackServer, OpenAIServer, Reply
 
 
@@ -44,7 +53,8 @@ OPENAI = [
 async def test_openai_sdk(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
     """The OpenAI SDK's errors, over HTTP, with its own retries off: one request each."""
     openai_server.script(reply)
-    async with openai.AsyncOpenAI(base_url=openai_server.base_url, api_key="k", max_retries=0, timeout=0.3) as client:
+    limit = patience(reply)
+    async with openai.AsyncOpenAI(base_url=openai_server.base_url, api_key="k", max_retries=0, timeout=limit) as client:
         with pytest.raises(openai.OpenAIError) as caught:
             await client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "hi"}])
     assert classify(caught.value) == info
@@ -72,7 +82,8 @@ async def test_anthropic_sdk(reply: Reply, info: ErrorInfo) -> None:
     """Anthropic's errors, over HTTP."""
     with LoopbackServer() as server:
         server.script(reply)
-        async with anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0, timeout=0.3) as client:
+        limit = patience(reply)
+        async with anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0, timeout=limit) as client:
             with pytest.raises(anthropic.AnthropicError) as caught:
                 await client.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
     assert classify(caught.value) == info
@@ -93,7 +104,7 @@ async def test_httpx_and_httpx2(library: Any, reply: Reply, info: ErrorInfo) -> 
     """httpx and its fork share their names and their categories."""
     with LoopbackServer() as server:
         server.script(reply)
-        async with library.AsyncClient(timeout=0.2) as client:
+        async with library.AsyncClient(timeout=patience(reply)) as client:
             with pytest.raises(library.HTTPError) as caught:
                 (await client.get(server.url)).raise_for_status()
     assert classify(caught.value) == info
@@ -102,7 +113,7 @@ async def test_httpx_and_httpx2(library: Any, reply: Reply, info: ErrorInfo) -> 
 @pytest.mark.parametrize(("reply", "info"), [*TRANSPORT, (Reply(200, "<html>"), retryable("server_error"))])
 async def test_aiohttp(reply: Reply, info: ErrorInfo) -> None:
     """aiohttp's errors; a page where JSON was due is the fault of something between."""
-    limit = aiohttp.ClientTimeout(sock_read=0.2)
+    limit = aiohttp.ClientTimeout(sock_read=patience(reply))
     with LoopbackServer() as server:
         server.script(reply)
         async with aiohttp.ClientSession(raise_for_status=True, timeout=limit) as session:
@@ -115,8 +126,32 @@ async def test_a_refused_connection() -> None:
     """Nobody listens: every library's error is a `connection`."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    async with httpx.AsyncClient() as client, aiohttp.ClientSession() as session:
-        for ask in (client.get(url), session.get(url)):
+    question: Any = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}]}
+    options = HttpOptions(base_url=url, retry_options=HttpRetryOptions(attempts=1))
+    google = genai.Client(api_key="k", http_options=options)
+    agents = [Agent(model) for model in models_at(url)]
+    async with (
+        httpx.AsyncClient() as client,
+        httpx2.AsyncClient() as client2,
+        aiohttp.ClientSession() as session,
+        openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as sdk,
+        agents[0],
+        agents[1],
+    ):
+        asks: list[Any] = [client.get(url), client2.get(url), session.get(url), sdk.chat.completions.create(**question)]
+        asks += [GeminiStrategy("gemini", google, str).execute("hi", 1, 1), *(agent.run("hi") for agent in agents)]
+        for ask in asks:
             with pytest.raises(Exception) as caught:  # noqa: PT011  any library's own
                 await ask
             assert classify(caught.value) == retryable("connection")
+    await google.aio.aclose()
+    google.close()
+
+
+def models_at(url: str) -> list[Model]:
+    return [
+        OpenAIChatModel(
+            "gpt", provider=OpenAIProvider(base_url=url, api_key="k"), settings=cast(Any, {"max_retries": 0})
+        ),
+        GoogleModel("gemini-2.5-flash", provider=GoogleProvider(base_url=url, api_key="k")),
+    ]

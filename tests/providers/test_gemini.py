@@ -91,6 +91,28 @@ async def test_blocks(gemini_server: GeminiServer, client: genai.Client) -> None
         assert outcome.ratings == {"HARM_CATEGORY_DANGEROUS_CONTENT": "HIGH"}
 
 
+REASONS = ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+async def test_every_way_to_stop_an_answer(gemini_server: GeminiServer, client: genai.Client, reason: str) -> None:
+    """Half an answer is none, whatever stopped it; it is paid for all the same."""
+    gemini_server.script(gemini_server.text("Half an ans", finish_reason=reason))
+    outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
+    assert (outcome.info, outcome.spent) == (final("content_filter"), (3, 3))
+
+
+async def test_the_tokens_of_tools_are_input(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """What Gemini's own tools put into the prompt is billed as input; a reply without usage costs nothing known."""
+    parts = [{"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP"}]
+    usage = {"promptTokenCount": 3, "toolUsePromptTokenCount": 40, "candidatesTokenCount": 2, "totalTokenCount": 45}
+    gemini_server.script(Reply(body={"candidates": parts, "usageMetadata": usage}), Reply(body={"candidates": parts}))
+    strategy = GeminiStrategy("gemini-2.5-flash", client, text)
+    outcomes = [await attempt(strategy) for _ in range(2)]
+    assert outcomes[0].tokens == {"input_tokens": 43, "output_tokens": 2, "total_tokens": 45}
+    assert (outcomes[1].output, outcomes[1].tokens, outcomes[1].ratings) == ("ok", {}, None)
+
+
 async def test_answers_that_do_not_parse(gemini_server: GeminiServer, client: genai.Client) -> None:
     """Broken JSON and an empty answer are `validation` failures, tokens counted; the parser never sees nothing."""
     strategy = GeminiStrategy("gemini-2.5-flash", client, lambda response: json.loads(response.text))

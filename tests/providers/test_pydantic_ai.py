@@ -15,7 +15,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from batch_llm.errors import ErrorInfo
 from batch_llm.strategies import PydanticAIStrategy
 
-from .outcome import Outcome, attempt, final, retryable
+from .outcome import Outcome, attempt, final, patience, retryable
 from .servers import CUT, HANG, HTML_502, RESET, GeminiServer, OpenAIServer, Reply
 
 
@@ -26,15 +26,15 @@ class Book(BaseModel):
     pages: int
 
 
-def on_openai(server: OpenAIServer, output_type: Any = str) -> PydanticAIStrategy[Any]:
+def on_openai(server: OpenAIServer, output_type: Any = str, timeout: float = 10.0) -> PydanticAIStrategy[Any]:
     model = OpenAIChatModel("gpt", provider=OpenAIProvider(base_url=server.base_url, api_key="k"))
-    settings: Any = {"max_retries": 0, "timeout": 0.3}
+    settings: Any = {"max_retries": 0, "timeout": timeout}
     return PydanticAIStrategy(Agent(model, output_type=output_type, model_settings=settings))
 
 
-def on_gemini(server: GeminiServer, output_type: Any = str) -> PydanticAIStrategy[Any]:
+def on_gemini(server: GeminiServer, output_type: Any = str, timeout: float = 10.0) -> PydanticAIStrategy[Any]:
     model = GoogleModel("gemini-2.5-flash", provider=GoogleProvider(base_url=server.url, api_key="k"))
-    return PydanticAIStrategy(Agent(model, output_type=output_type, model_settings={"timeout": 0.3}))
+    return PydanticAIStrategy(Agent(model, output_type=output_type, model_settings={"timeout": timeout}))
 
 
 async def ask(strategy: PydanticAIStrategy[Any]) -> Outcome:
@@ -87,7 +87,7 @@ async def test_cached_tokens(openai_server: OpenAIServer) -> None:
 async def test_openai_errors(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
     """What OpenAI refuses costs one request and no tokens."""
     openai_server.script(reply)
-    outcome = await ask(on_openai(openai_server))
+    outcome = await ask(on_openai(openai_server, timeout=patience(reply)))
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
@@ -111,7 +111,7 @@ async def test_openai_errors(openai_server: OpenAIServer, reply: Reply, info: Er
 async def test_gemini_errors(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
     """What Gemini refuses costs one request and no tokens."""
     gemini_server.script(reply)
-    outcome = await ask(on_gemini(gemini_server))
+    outcome = await ask(on_gemini(gemini_server, timeout=patience(reply)))
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
@@ -134,6 +134,36 @@ async def test_answers_that_are_none(
     outcome = await ask(on_openai(openai_server, output_type))
     assert (outcome.info, openai_server.requests) == (info, requests)
     assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
+    assert outcome.spent[0] > 0
+
+
+async def test_a_re_ask_that_is_refused_has_paid_for_the_answer_before(openai_server: OpenAIServer) -> None:
+    """The refusal decides what happens next; the tokens of the answer that did not fit are counted."""
+    openai_server.script(OpenAIServer.broken_json(), OpenAIServer.rate_limit(7))
+    outcome = await ask(on_openai(openai_server, NativeOutput(Book)))
+    assert (outcome.info, openai_server.requests) == (retryable("rate_limit", 7.0), 2)
+    assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
+    assert outcome.spent[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "output_type", "info", "requests"),
+    [
+        ("cut", NativeOutput(Book), retryable("validation"), 1),
+        ("broken", NativeOutput(Book), retryable("validation"), 2),
+        ("empty", str, retryable("validation"), 2),
+        ("cut", str, None, 1),
+    ],
+)
+async def test_gemini_answers_that_are_cut_broken_or_empty(
+    gemini_server: GeminiServer, kind: str, output_type: Any, info: ErrorInfo | None, requests: int
+) -> None:
+    """As with OpenAI: all but plain text at the token limit fail, and every token is counted."""
+    replies = {"cut": gemini_server.max_tokens(), "broken": gemini_server.text("{"), "empty": gemini_server.text(None)}
+    gemini_server.script(*[replies[kind]] * 2)
+    outcome = await ask(on_gemini(gemini_server, output_type))
+    assert (outcome.info, gemini_server.requests) == (info, requests)
+    assert outcome.spent == (gemini_server.input_tokens, gemini_server.output_tokens)
     assert outcome.spent[0] > 0
 
 
