@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from batch_llm import BaseObserver, LLMCallStrategy, MetricsObserver, ProcessingEvent
 
-from .script import Item, Notes, Scripted, config, failure, items, now, process, rate_limit
+from .script import Item, Notes, Scripted, config, failure, items, now, process
 
 pytestmark = pytest.mark.looptime
 
@@ -123,64 +121,6 @@ async def test_a_slow_one_hears_everything_before_the_run_returns() -> None:
     await process(items(3, Scripted()), observers=[slow])
     assert slow.kinds[-1] == EVENT.PROCESSING_COMPLETED
     assert len(slow.of(EVENT.ITEM_COMPLETED)) == 3
-
-
-async def observed() -> MetricsObserver:
-    metrics = MetricsObserver()
-    work = [
-        *items(98, Scripted([[2.0]])),
-        Item("retried", Scripted([[failure()], [rate_limit(5)], [1.0]])),
-        Item("bad", Scripted([[20.0, failure('odd "category"\n', retryable=False)]])),
-    ]
-    await process(work, config(100), observers=[metrics])
-    return metrics
-
-
-async def test_metrics_are_what_happened() -> None:
-    metrics = await (await observed()).get_metrics()
-    times = [metrics.pop(f"p{share}_processing_time") for share in (50, 95, 99)]
-    assert times == [pytest.approx(2, rel=0.19), pytest.approx(2, rel=0.19), pytest.approx(7, rel=0.19)]
-    assert metrics.pop("avg_processing_time") == pytest.approx((98 * 2 + 7 + 20) / 100)
-    assert metrics == {
-        "items_processed": 100,
-        "items_succeeded": 99,
-        "items_failed": 1,
-        "success_rate": 0.99,
-        "retries": 1,
-        "rate_limits": 1,
-        "rate_limit_seconds": 5,
-        "total_input_tokens": 99,
-        "total_output_tokens": 198,
-        "errors": {'odd "category"\n': 1},
-    }
-
-
-async def test_metrics_as_json_and_dict() -> None:
-    metrics = await observed()
-    assert json.loads(await metrics.export_json()) == await metrics.export_dict() == await metrics.get_metrics()
-
-
-async def test_metrics_in_a_format_that_prometheus_reads() -> None:
-    families = {
-        each.name: each for each in text_string_to_metric_families(await (await observed()).export_prometheus())
-    }
-    samples = {
-        (each.name, *each.labels.values()): each.value for family in families.values() for each in family.samples
-    }
-    assert samples["batch_llm_items_total", "succeeded"] == 99
-    assert samples["batch_llm_errors_total", 'odd "category"\n'] == 1
-    assert samples["batch_llm_tokens_total", "output"] == 198
-    assert samples["batch_llm_item_seconds_count",] == samples["batch_llm_item_seconds_bucket", "+Inf"] == 100
-    assert families["batch_llm_item_seconds"].type == "histogram"
-    buckets = [value for key, value in samples.items() if key[0] == "batch_llm_item_seconds_bucket"]
-    assert buckets == sorted(buckets)
-
-
-async def test_metrics_of_nothing() -> None:
-    metrics = MetricsObserver()
-    empty = await metrics.get_metrics()
-    assert (empty["success_rate"], empty["avg_processing_time"], empty["p99_processing_time"]) == (0, 0, 0)
-    assert list(text_string_to_metric_families(await metrics.export_prometheus()))
 
 
 async def test_a_cancelled_item_is_counted() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,22 @@ async def test_all_workers_are_used() -> None:
 async def test_ids_are_not_compared() -> None:
     twins = [Item("twin", Scripted()), Item("twin", Scripted())]
     assert len([each async for each in processor().process_stream(twins)]) == 2
+
+
+async def test_what_is_no_work_item_is_refused_after_the_results_before_it() -> None:
+    source: list[Any] = [Item("a", Scripted()), "text"]
+    results = processor().process_stream(source)
+    assert (await anext(results)).item_id == "a"
+    with pytest.raises(ValueError, match="no work item"):
+        await anext(results)
+
+
+async def test_two_streams_at_once_are_refused() -> None:
+    engine = processor()
+    async with aclosing(engine.process_stream(items(10, Scripted([[1.0]])))) as results:
+        await anext(results)
+        with pytest.raises(RuntimeError, match="open"):
+            await anext(engine.process_stream(items(1, Scripted())))
 
 
 async def test_leaving_early_cancels_and_cleans_up() -> None:
