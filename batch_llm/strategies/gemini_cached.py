@@ -65,27 +65,27 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         self.cache_refresh_threshold = cache_refresh_threshold
         self.config = config
         self._cache: ContextCache | None = None
+        self._runs = 0  # that share the cache: whichever ends last deletes it
 
     async def prepare(self) -> None:
-        """Make the cache."""
-        cache = ContextCache(
-            self.client,
-            self.model,
-            self._cache_config(),
-            ttl_seconds=self.cache_ttl_seconds,
-            refresh_threshold=self.cache_refresh_threshold,
-        )
-        await cache.name()
-        self._cache = cache
+        """Make the cache, or share that of another run which is under way."""
+        self._cache = self._cache or self._new_cache()
+        self._runs += 1
+        try:
+            await self._cache.name()
+        except BaseException:
+            await self.cleanup()
+            raise
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Make one request; a second one where the server no longer knew the cache."""
         return read_response(await self._ask(prompt), self.response_parser)
 
     async def cleanup(self) -> None:
-        """Delete the cache."""
-        cache, self._cache = self._cache, None
-        if cache is not None:
+        """Delete the cache, unless another run still uses it."""
+        self._runs = max(0, self._runs - 1)
+        if self._runs == 0 and self._cache is not None:
+            cache, self._cache = self._cache, None
             await cache.close()
 
     async def _ask(self, prompt: str) -> GenerateContentResponse:
@@ -113,6 +113,15 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
             contents = [question]
             config = config.model_copy(update={**dict.fromkeys(_IN_THE_CACHE), "cached_content": cache})
         return await generate(self.client, self.model, contents, config)
+
+    def _new_cache(self) -> ContextCache:
+        return ContextCache(
+            self.client,
+            self.model,
+            self._cache_config(),
+            ttl_seconds=self.cache_ttl_seconds,
+            refresh_threshold=self.cache_refresh_threshold,
+        )
 
     def _cache_config(self) -> CreateCachedContentConfig:
         from google.genai.types import CreateCachedContentConfig

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from google import genai
-from google.genai.types import Content, GenerateContentConfig, HttpOptions, HttpRetryOptions, Part, Tool
+from google.genai.errors import APIError
+from google.genai.types import Content, GenerateContentConfig, HttpOptions, HttpRetryOptions, Part, Tool, ToolConfig
 
 from batch_llm import BatchResult, GeminiCachedStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
+from batch_llm.classifiers import DefaultErrorClassifier
+from batch_llm.errors import ErrorInfo
 
-from .outcome import attempt, final
-from .servers import GeminiServer, Reply
+from .outcome import attempt, final, retryable
+from .servers import RESET, GeminiServer, Reply
 
 BOOK = "a long book of at least ten words, so that it is worth a cache"
 CONTEXT = [
@@ -58,13 +61,16 @@ async def test_one_cache_for_all(gemini_server: GeminiServer, client: genai.Clie
 async def test_what_goes_into_the_cache(gemini_server: GeminiServer, client: genai.Client) -> None:
     """`role="system"`, the config's own instruction and its tools go into the cache; calls carry none of them."""
     tools: list[Any] = [Tool(google_search={})]  # pyright: ignore[reportArgumentType]  coerced by pydantic
-    config = GenerateContentConfig(system_instruction="Be brief.", tools=tools, temperature=0.5)
+    tool_config = ToolConfig(include_server_side_tool_invocations=True)
+    config = GenerateContentConfig(
+        system_instruction="Be brief.", tools=tools, tool_config=tool_config, temperature=0.5
+    )
     await run(cached(client, config=config), 1)
     made, call = (next(c for c in gemini_server.calls if c.kind == kind) for kind in ("cache.create", "generate"))
     texts = [part["text"] for part in made.body["systemInstruction"]["parts"]]
     assert (texts, made.body["ttl"]) == (["You answer questions.", "Be brief."], "3600s")
     assert [content["role"] for content in made.body["contents"]] == ["user"]
-    assert "tools" in made.body
+    assert {"tools", "toolConfig"} <= set(made.body)
     assert not {"systemInstruction", "tools", "toolConfig"} & set(call.body)
     assert call.body["generationConfig"]["temperature"] == 0.5
 
@@ -84,7 +90,9 @@ async def test_prolonged_before_it_expires(gemini_server: GeminiServer, client: 
     assert (gemini_server.shelf.made, gemini_server.kinds["cache.patch"]) == (1, 1)
 
 
-async def test_expiry_in_the_middle_of_a_run(gemini_server: GeminiServer, client: genai.Client) -> None:
+async def test_expiry_in_the_middle_of_a_run(
+    gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture
+) -> None:
     """A cache that the server no longer knows is made again once, for however many calls that were refused."""
 
     def expire_half_way(_: object) -> None:
@@ -96,6 +104,7 @@ async def test_expiry_in_the_middle_of_a_run(gemini_server: GeminiServer, client
     assert (result.succeeded, gemini_server.shelf.made) == (60, 2)
     assert gemini_server.shelf.living() == []
     assert max(item.attempts for item in result.results) == 1
+    assert "could not be deleted" not in caplog.text  # what expired needs no deleting
 
 
 async def test_a_403_that_is_no_cachess_fault(gemini_server: GeminiServer, client: genai.Client) -> None:
@@ -135,6 +144,69 @@ async def test_prolonging_fails(
     assert "could not be prolonged" in caplog.text
 
 
+async def test_expired_by_our_own_clock(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """A cache whose time is over is made again, without asking the server to prolong it."""
+    strategy = cached(client, cache_ttl_seconds=1, cache_refresh_threshold=0)
+    await strategy.prepare()
+    await asyncio.sleep(1.1)
+    assert (await attempt(strategy)).info is None
+    await strategy.cleanup()
+    assert gemini_server.kinds == {"cache.create": 2, "generate": 1, "cache.delete": 2}
+    assert gemini_server.shelf.living() == []
+
+
+async def test_too_slow_to_be_made_again(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """An attempt whose time is over while the cache is made again leaves none behind."""
+    strategy = cached(client)
+    await strategy.prepare()
+    gemini_server.shelf.expire()
+    gemini_server.script(Reply(delay=0.3), on="cache.create")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await attempt(strategy)
+    await strategy.cleanup()
+    assert gemini_server.shelf.made == 2
+    assert gemini_server.shelf.living() == []
+
+
+@pytest.mark.parametrize(
+    "message", ["Cached content is too small.", "The cached content is of 3 tokens. The minimum token count is 1024."]
+)
+async def test_too_small_in_either_service_s_words(
+    gemini_server: GeminiServer, client: genai.Client, message: str
+) -> None:
+    """The Gemini API and Vertex AI say it differently; the config's tools then go with every call."""
+    gemini_server.script(GeminiServer.error(400, message), on="cache.create")
+    tools: list[Any] = [Tool(google_search={})]  # pyright: ignore[reportArgumentType]  coerced by pydantic
+    strategy = cached(client, config=GenerateContentConfig(tools=tools))
+    gemini_server.script(gemini_server.text("fine"))
+    await strategy.prepare()
+    assert (await attempt(strategy)).output == "fine"
+    await strategy.cleanup()
+    assert gemini_server.kinds == {"cache.create": 1, "generate": 1}
+    assert "tools" in gemini_server.calls[-1].body
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (GeminiServer.error(400, "Unsupported MIME type"), final("invalid_request")),
+        (GeminiServer.error(403, "The minimum token count is a secret"), final("auth")),
+        (GeminiServer.rate_limit(7), retryable("rate_limit", 7.0)),
+        (GeminiServer.quota(), final("quota_exhausted")),
+    ],
+)
+async def test_a_cache_that_is_refused(
+    gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
+) -> None:
+    """For any other reason, what refused the cache is what the attempt fails with, and no call is made."""
+    gemini_server.script(reply, on="cache.create")
+    with pytest.raises(APIError) as caught:
+        await cached(client).prepare()
+    assert DefaultErrorClassifier().classify(caught.value) == info
+    assert gemini_server.kinds == {"cache.create": 1}
+
+
 async def test_too_small(gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture) -> None:
     """A context below the model's least size is sent with every call instead, and the log says so once."""
     gemini_server.shelf.least_tokens = 1000
@@ -147,11 +219,12 @@ async def test_too_small(gemini_server: GeminiServer, client: genai.Client, capl
     assert [r.levelname for r in caplog.records if "too small" in r.message] == ["WARNING"]
 
 
+@pytest.mark.parametrize("reply", [GeminiServer.server_error(), RESET])
 async def test_a_failed_delete_is_logged(
-    gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture
+    gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture, reply: Reply
 ) -> None:
     """A cache that cannot be deleted fails nothing; the log names it."""
-    gemini_server.script(GeminiServer.server_error(), on="cache.delete")
+    gemini_server.script(reply, reply, on="cache.delete")  # aiohttp sends a DELETE again on a connection that was reset
     assert (await run(cached(client), 3)).succeeded == 3
     assert "cachedContents/c1 could not be deleted" in caplog.text
 
@@ -162,6 +235,15 @@ async def test_two_runs_one_after_another(gemini_server: GeminiServer, client: g
     results = [await run(strategy, 5), await run(strategy, 5)]
     assert [result.succeeded for result in results] == [5, 5]
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (2, {})
+
+
+async def test_two_runs_at_once(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Runs that share the strategy share its cache; the one that ends first leaves it to the other."""
+    strategy, gemini_server.latency = cached(client), 0.02
+    results = await asyncio.gather(run(strategy, 4, 4), run(strategy, 20, 2))
+    assert [result.succeeded for result in results] == [4, 20]
+    assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
+    assert max(item.attempts for result in results for item in result.results) == 1
 
 
 async def test_a_failed_create_is_tried_again(gemini_server: GeminiServer, client: genai.Client) -> None:
