@@ -138,7 +138,6 @@ class Run:
             self._gate.stop()
             if self._feeder is not None:
                 self._feeder.cancel()
-                self.drain()
 
     def _is_ending(self) -> bool:
         """Whether workers are being taken down: the run was cancelled, or a bug in one of them ends all."""
@@ -189,6 +188,8 @@ class Run:
     async def _work_until_over(self) -> None:
         if self._source is not None and self.stopped_by is None:
             self._feeder = self._group.create_task(self._feed(self._source), name="batch-llm source")
+            # Not before: a source may give one more item when it is told to end, and that item has a result too.
+            self._feeder.add_done_callback(lambda _: self.drain())
         elif self._source is not None:
             self._draining = True
         self._crew.start()
@@ -214,8 +215,6 @@ class Run:
                         break
         except Exception as error:
             self._source_error = error
-        finally:
-            self.drain()
 
     async def _process(self, entry: tuple[int, AnyWorkItem]) -> None:
         position, item = entry

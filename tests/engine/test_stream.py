@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,29 @@ async def test_leaving_early_cancels_and_cleans_up() -> None:
             break
     assert strategy.running == 0
     assert strategy.cleaned == [1]
+
+
+async def test_leaving_early_closes_a_source_that_waits_for_room() -> None:
+    source = Source(100, Scripted([[1.0]]))
+    async with aclosing(processor(config(2)).process_stream(source.slowly(0.1))) as results:
+        await anext(results)
+        await asyncio.sleep(5)
+        assert source.pulled == 3
+    assert source.closed
+
+
+async def test_a_source_that_swallows_its_end_is_pulled_once_more_at_most() -> None:
+    pulled: list[str] = []
+
+    async def stubborn() -> AsyncGenerator[Item]:
+        for number in range(100):
+            pulled.append(str(number))
+            yield Item(str(number), Scripted([[1.0, failure("auth", retryable=False)]]))
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(10)
+
+    results = [each async for each in processor(config(5)).process_stream(stubborn())]
+    assert [each.item_id for each in results] == pulled == ["0", "1"]
 
 
 async def test_what_a_source_raises_comes_after_the_results_before_it() -> None:
