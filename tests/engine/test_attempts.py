@@ -13,6 +13,7 @@ from batch_llm import (
     ErrorInfo,
     LLMCallStrategy,
     ProcessingEvent,
+    RateLimitConfig,
     RetryConfig,
     TokenUsage,
 )
@@ -126,6 +127,23 @@ async def test_an_answer_of_another_shape_fails_once_as_a_programming_error(answ
     assert calls == [1]
     assert result.error_info == ErrorInfo(is_retryable=False, category="programming")
     assert "must return" in str(result.error)
+
+
+async def test_by_default_types_and_statuses_decide() -> None:
+    class Refused(Exception):
+        def __init__(self) -> None:
+            self.status_code, self.headers = 429, {"retry-after": "40"}
+
+    strategies = [
+        Scripted([[ConnectionResetError()], ["ok"]]),
+        Scripted([[Refused()], ["ok"]]),
+        Scripted([[KeyError()]]),
+    ]
+    work = [Item(str(number), strategy) for number, strategy in enumerate(strategies)]
+    rate_limit = RateLimitConfig(slow_start_items=0)
+    batch = await process(work, config(1, rate_limit=rate_limit), error_classifier=None)
+    assert [strategy.starts for strategy in strategies] == [[0, 1], [1, 41], [41]]
+    assert batch.results[2].error_info == ErrorInfo(is_retryable=False, category="programming")
 
 
 async def test_a_classifier_that_raises_fails_the_item_with_its_own_error() -> None:

@@ -35,6 +35,16 @@ async def test_a_fatal_error_spares_the_items_that_did_not_start(category: str) 
     assert engine.stopped_by.category == category
 
 
+async def test_the_first_fatal_error_is_the_reason() -> None:
+    first, second = (Scripted([[failure(name, retryable=False)]]) for name in ("auth", "quota_exhausted"))
+    second.script = [[2.0, *second.script[0]]]
+    engine = processor(config(2))
+    await (await started([Item("second", second), Item("first", first)], engine))
+    assert len(second.calls) == 1
+    assert engine.stopped_by is not None
+    assert engine.stopped_by.category == "auth"
+
+
 async def test_what_was_not_attempted_can_be_resumed() -> None:
     batch = await process([Item("a", Scripted([[failure("auth", retryable=False)]])), *items(2, Scripted())], config(1))
     left = batch.results[1]

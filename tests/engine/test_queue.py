@@ -26,8 +26,12 @@ async def test_a_full_queue_starts_the_workers_inside_async_with(size: int) -> N
     assert now() == 10
 
 
-async def test_a_full_queue_outside_async_with_is_a_clear_error() -> None:
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_full_queue_outside_async_with_is_a_clear_error(left: bool) -> None:
     engine = processor(config(queue=2))
+    if left:  # what was entered once is outside again
+        async with engine:
+            pass
     first, second, third = items(3, Scripted())
     await engine.add_work(first)
     await engine.add_work(second)
@@ -135,6 +139,18 @@ async def test_leaving_without_process_all_cancels_and_drops() -> None:
     started = [data["item_id"] for data in notes.of(ProcessingEvent.ITEM_STARTED)]
     ended = [data["item_id"] for data in notes.of(ProcessingEvent.ITEM_COMPLETED, ProcessingEvent.ITEM_FAILED)]
     assert started == ended
+
+
+async def test_cleanup_drops_what_waits_and_may_be_called_again() -> None:
+    engine, strategy = processor(), Scripted()
+    for item in items(3, strategy):
+        await engine.add_work(item)
+    await engine.cleanup()
+    await engine.cleanup()
+    await engine.add_work(Item("item-0", strategy))
+    result = await engine.process_all()
+    assert [each.item_id for each in result.results] == ["item-0"]
+    assert len(strategy.calls) == 1
 
 
 async def test_process_all_that_is_cleaned_up_by_somebody_else_says_so() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from batch_llm import WorkItemResult
@@ -52,6 +54,20 @@ async def test_a_second_run_processes_what_was_added_since() -> None:
     second = await engine.process_all()
     assert [each.item_id for each in first.results] == ["item-0", "item-1"]
     assert [each.item_id for each in second.results] == ["later"]
+
+
+async def test_work_that_is_added_while_a_run_cleans_up_belongs_to_the_next() -> None:
+    class Slow(Scripted):
+        async def cleanup(self) -> None:
+            await asyncio.sleep(10)
+
+    engine, strategy = processor(), Slow()
+    await engine.add_work(Item("a", strategy))
+    run = asyncio.create_task(engine.process_all())
+    await asyncio.sleep(5)
+    await engine.add_work(Item("a", strategy))
+    results = [await run, await engine.process_all()]
+    assert [[each.item_id for each in result.results] for result in results] == [["a"], ["a"]]
 
 
 async def test_a_duplicate_id_is_refused_by_name() -> None:

@@ -20,7 +20,7 @@ from pydantic_ai import exceptions as pai
 
 from batch_llm.classifiers import DefaultErrorClassifier, GeminiErrorClassifier
 from batch_llm.classifiers.http_status import retry_after
-from batch_llm.errors import CallFailed, ContentFiltered, ErrorInfo
+from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ContentFiltered, ErrorInfo
 
 from .outcome import final, retryable
 
@@ -70,6 +70,8 @@ class _StatusError(ValueError):
         (AssertionError(), final("programming")),
         (FileNotFoundError(), final("unknown")),
         (ContentFiltered("no"), final("content_filter")),
+        (AttemptTimedOut("no answer"), retryable("timeout")),
+        (CallCancelled("from within"), final("unknown")),
         (_StatusError(429), retryable("rate_limit", 3.0)),
         (_StatusError(402), final("quota_exhausted")),
         (_StatusError(403), final("auth")),

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from google import genai
 from google.genai.types import GenerateContentConfig, HttpOptions, HttpRetryOptions
@@ -79,6 +80,32 @@ async def test_errors(gemini_server: GeminiServer, client: genai.Client, reply: 
     """What fails costs one request and no tokens."""
     gemini_server.script(reply)
     outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
+    assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("reply", "info"),
+    [
+        (GeminiServer.rate_limit(22), retryable("rate_limit", 22.0)),
+        (HANG, retryable("timeout")),
+        (CUT, retryable("connection")),
+        (RESET, retryable("connection")),
+    ],
+)
+async def test_errors_over_httpx(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
+    """google-genai's other transport, which it takes where there is no aiohttp, is told apart alike."""
+    gemini_server.script(reply)
+    limit = 200 if reply is HANG else 10_000
+    async with httpx.AsyncClient() as transport:
+        options = HttpOptions(
+            base_url=gemini_server.url,
+            timeout=limit,
+            retry_options=HttpRetryOptions(attempts=1),
+            httpx_async_client=transport,
+        )
+        client = genai.Client(api_key="k", http_options=options)
+        outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
+        client.close()
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 

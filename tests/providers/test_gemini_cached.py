@@ -90,6 +90,18 @@ async def test_prolonged_before_it_expires(gemini_server: GeminiServer, client: 
     assert (gemini_server.shelf.made, gemini_server.kinds["cache.patch"]) == (1, 1)
 
 
+async def test_prolonged_again_and_again(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """A cache that was prolonged lives from then on, not from when it was made."""
+    strategy = cached(client, cache_ttl_seconds=1, cache_refresh_threshold=0.5)
+    await strategy.prepare()
+    for prolonged in (1, 2):
+        await asyncio.sleep(0.6)
+        assert (await attempt(strategy)).info is None
+        assert gemini_server.kinds["cache.patch"] == prolonged
+    await strategy.cleanup()
+    assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
+
+
 async def test_expiry_in_the_middle_of_a_run(
     gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
