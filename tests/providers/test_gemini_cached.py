@@ -79,11 +79,11 @@ async def test_what_goes_into_the_cache(gemini_server: GeminiServer, client: gen
 async def test_prolonged_before_it_expires(gemini_server: GeminiServer, client: genai.Client, offset: float) -> None:
     """When little of its time is left, one worker prolongs it for all, whatever our clock says of the server's."""
     gemini_server.shelf.clock_offset = offset
-    strategy = cached(client, cache_ttl_seconds=1, cache_refresh_threshold=0.8)
+    strategy = cached(client, cache_ttl_seconds=20, cache_refresh_threshold=0.95)  # due after a second
     await strategy.prepare()
     assert (await attempt(strategy)).info is None
     assert gemini_server.kinds["cache.patch"] == 0
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.05)
     outcomes = await asyncio.gather(*(attempt(strategy) for _ in range(10)))
     await strategy.cleanup()
     assert [outcome.info for outcome in outcomes] == [None] * 10
@@ -92,10 +92,10 @@ async def test_prolonged_before_it_expires(gemini_server: GeminiServer, client: 
 
 async def test_prolonged_again_and_again(gemini_server: GeminiServer, client: genai.Client) -> None:
     """A cache that was prolonged lives from then on, not from when it was made."""
-    strategy = cached(client, cache_ttl_seconds=1, cache_refresh_threshold=0.5)
+    strategy = cached(client, cache_ttl_seconds=2, cache_refresh_threshold=0.5)
     await strategy.prepare()
     for prolonged in (1, 2):
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.05)
         assert (await attempt(strategy)).info is None
         assert gemini_server.kinds["cache.patch"] == prolonged
     await strategy.cleanup()
