@@ -62,23 +62,27 @@ class Attempts:
         if self.hooks.observed:
             self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.item_id})
         try:
-            changed = await self.hooks.before(item)
-            result = skipped(item) if changed is None else await self._attempt(changed)
-            result = await self.hooks.after(changed or item, result)
+            result = await (self._between_hooks(item) if self.hooks.wrapped else self._attempt(item))
         except asyncio.CancelledError:
             self.hooks.finished(cancelled(item, asyncio.get_running_loop().time() - started))
             raise
         result.duration_seconds = asyncio.get_running_loop().time() - started
         return result
 
+    async def _between_hooks(self, item: AnyWorkItem) -> AnyResult:
+        changed = await self.hooks.before(item)
+        result = skipped(item) if changed is None else await self._attempt(changed)
+        return await self.hooks.after(changed or item, result)
+
     async def _attempt(self, item: AnyWorkItem) -> AnyResult:
         tries = Tries()
+        call = self._rehearse if self.config.dry_run else self._execute
         while (started := await self.gate.enter()) is not None:
             try:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
                     await self._prepare(item.strategy)
                     continue  # back to the gate, which may have closed meanwhile
-                output = await self._call(item, tries)
+                output = self._bill(item, tries, await call(item, tries.attempt))
             except Exception as error:
                 if not await self._try_again(item, tries, error, started):
                     break
@@ -131,15 +135,13 @@ class Attempts:
                 raise
             raise _from_within() from error
 
-    async def _call(self, item: AnyWorkItem, tries: Tries) -> Any:
-        """Make one call, bill it and return its output."""
-        if self.config.dry_run:
-            return await self._rehearse(item, tries)
-        answer: object = await self._execute(item, tries.attempt)
+    def _bill(self, item: AnyWorkItem, tries: Tries, answer: object) -> Any:
+        """Note what an answer cost and return its output."""
         if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):  # pyright: ignore[reportUnknownArgumentType]  callers may be untyped
             name = type(item.strategy).__name__
             raise _NotAnAnswer(f"{name}.execute returned {answer!r:.200}; it must return a tuple of output and dict")
-        tries.calls += 1
+        if not self.config.dry_run:
+            tries.calls += 1
         tries.bill(answer[1])  # pyright: ignore[reportUnknownArgumentType]  as above
         return answer[0]  # pyright: ignore[reportUnknownVariableType]  as above
 
@@ -159,15 +161,15 @@ class Attempts:
                 raise _from_within() from error
             raise
 
-    async def _rehearse(self, item: AnyWorkItem, tries: Tries) -> Any:
+    async def _rehearse(self, item: AnyWorkItem, attempt: int) -> object:
         """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
-        tries.bill({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0})
+        nothing = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         own = getattr(item.strategy, "dry_run", None)
         if own is None:
-            return f"dry run of item {item.item_id}"
+            return f"dry run of item {item.item_id}", nothing
         try:
             output = own(item.prompt)
-            return await output if inspect.isawaitable(output) else output
+            return (await output if inspect.isawaitable(output) else output), nothing
         except asyncio.CancelledError as error:
             if self._is_cancelled():
                 raise
