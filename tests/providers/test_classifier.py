@@ -11,7 +11,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import aiohttp
 import httpx
+import httpx2
+import openai
 import pydantic
 import pytest
 from hypothesis import given
@@ -68,6 +71,15 @@ class _StatusError(ValueError):
         (ImportError(), final("programming")),
         (NotImplementedError(), final("programming")),
         (AssertionError(), final("programming")),
+        (IndexError(), final("programming")),
+        (SyntaxError(), final("programming")),
+        (httpx.DecodingError("bad gzip"), retryable("connection")),
+        (httpx.TooManyRedirects("round and round"), final("invalid_request")),
+        (httpx.PoolTimeout("full"), retryable("timeout")),
+        (httpx2.UnsupportedProtocol("ftp"), final("invalid_request")),
+        (aiohttp.ServerTimeoutError(), retryable("timeout")),
+        (aiohttp.InvalidURL("nowhere"), final("invalid_request")),
+        (openai.ContentFilterFinishReasonError(), final("content_filter")),
         (FileNotFoundError(), final("unknown")),
         (ContentFiltered("no"), final("content_filter")),
         (AttemptTimedOut("no answer"), retryable("timeout")),
@@ -104,6 +116,8 @@ def test_types_and_statuses(error: Exception, info: ErrorInfo) -> None:
         (pai.ModelHTTPError(409, "m"), final("invalid_request")),
         (pai.ModelHTTPError(500, "m", headers={"Retry-After": "4"}), retryable("server_error", 4.0)),
         (pai.UserError("no"), final("programming")),
+        (pai.ModelRetry("no"), retryable("validation")),
+        (pai.UsageLimitExceeded("no"), final("invalid_request")),
         (pai.FallbackExceptionGroup("all", [TypeError(), pai.ModelServerError("m", "no")]), retryable("server_error")),
     ],
 )
