@@ -114,8 +114,7 @@ class Run:
             self._end_if_done()
 
     def _submit(self, item: AnyWorkItem) -> None:
-        if not isinstance(item, LLMWorkItem):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-            raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
+        check_is_item(item)
         self._backlog.put((self._totals.total, item))
         self._totals.total += 1
         self._crew.hire()
@@ -248,3 +247,9 @@ class Run:
             _, result = self.finished.take()
             self._backlog.free()
             yield result
+
+
+def check_is_item(item: object) -> None:
+    """See that a caller gave a work item; raises ValueError."""
+    if not isinstance(item, LLMWorkItem):
+        raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Generic, Self
 
 from ._hooks import Hooks
-from ._run import Run
+from ._run import Run, check_is_item
 from ._source import Source
 from .classifiers.default import DefaultErrorClassifier
 from .config import ProcessorConfig
@@ -113,9 +113,10 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         from a hook of the run itself it does not wait, for the hook's own worker may be the one to make room.
 
         Raises:
-            ValueError: The run has an item of that id already.
+            ValueError: It is no work item, or the run has one of that id already.
             RuntimeError: The queue is full outside `async with`, where nobody would empty it; or a stream is running.
         """
+        check_is_item(work_item)
         run = self._current()
         if run.is_stream:
             raise RuntimeError("process_stream is running: let its source yield the item, or wait for its end")

@@ -116,8 +116,8 @@ def _usage(response: GenerateContentResponse) -> TokenUsage:
 
 def _ratings(response: GenerateContentResponse) -> dict[str, str] | None:
     """Return the answer's ratings, or the prompt's where there is no answer, by their names."""
-    rated = [*(response.candidates or [])[:1], response.prompt_feedback]
-    ratings = next((part.safety_ratings for part in rated if part is not None and part.safety_ratings), None)
-    if ratings is None:
+    candidate, feedback = response.candidates[0] if response.candidates else None, response.prompt_feedback
+    ratings = (candidate and candidate.safety_ratings) or (feedback and feedback.safety_ratings)
+    if not ratings:
         return None
     return {one.category.name: one.probability.name for one in ratings if one.category and one.probability}

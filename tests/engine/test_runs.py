@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,12 @@ async def test_work_that_is_added_while_a_run_cleans_up_belongs_to_the_next() ->
     await engine.add_work(Item("a", strategy))
     results = [await run, await engine.process_all()]
     assert [[each.item_id for each in result.results] for result in results] == [["a"], ["a"]]
+
+
+async def test_what_is_no_work_item_is_refused() -> None:
+    text: Any = "summarise this"
+    with pytest.raises(ValueError, match="'summarise this' is no work item"):
+        await processor().add_work(text)
 
 
 async def test_a_duplicate_id_is_refused_by_name() -> None:
