@@ -57,8 +57,9 @@ class Hooks:
 
     def emit(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         """Tell every observer, each with a copy of its own; they hear it in their own time."""
+        entry = (event, data)
         for listener in self._listeners:
-            listener.tell(event, data)
+            listener.tell(entry)
 
     def finished(self, result: AnyResult) -> None:
         """Tell the observers how an item ended."""

@@ -11,13 +11,15 @@ import logging
 from collections import deque
 from typing import Any, TypeAlias
 
-from ._contained import contained
+from . import _cancellation
 from .observers.base import ProcessingEvent, ProcessorObserver
 
 logger = logging.getLogger(__name__)
 
 OBSERVER_SECONDS = 5.0
 OBSERVER_BACKLOG = 100_000
+_DEADLINE_SECONDS = OBSERVER_SECONDS + 0.5
+"""Half a second more than an event may take, so that few of many quick calls set a new timer."""
 
 Entry: TypeAlias = tuple[ProcessingEvent, dict[str, Any]]
 
@@ -36,8 +38,8 @@ class Listener:
     def open(self) -> None:
         self._task = asyncio.create_task(self._listen(), name=f"batch-llm observer {self._name}")
 
-    def tell(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        """Have the observer hear of `event`, with a copy of `data`, which nobody changes."""
+    def tell(self, entry: Entry) -> None:
+        """Have the observer hear of an event, with a copy of its data, which nobody changes."""
         if not self._listening:
             return
         if len(self._events) >= OBSERVER_BACKLOG:
@@ -45,7 +47,7 @@ class Listener:
             return
         if not self._events:
             self._news.set()
-        self._events.append((event, data))
+        self._events.append(entry)
 
     def close(self) -> asyncio.Task[None]:
         """Return the task, which ends as soon as the observer has heard everything."""
@@ -64,16 +66,24 @@ class Listener:
             await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
 
     async def _hear_what_waits(self) -> None:
-        """Tell the observer of what waits by now, under one deadline that moves on with every event."""
+        """Tell the observer of what waits by now, under one deadline that moves on with the events."""
         clock, hear = asyncio.get_running_loop().time, self._observer.on_event
-        deadline = asyncio.timeout(None)
+        due = clock() + _DEADLINE_SECONDS
         try:
-            async with deadline:
+            async with asyncio.timeout_at(due) as deadline:
                 for _ in range(len(self._events)):
                     event, data = self._events.popleft()
-                    _extend(deadline, clock())
-                    with contained("Observer %s on %s", self._name, event.name):
+                    if due - (now := clock()) < OBSERVER_SECONDS:
+                        due = now + _DEADLINE_SECONDS
+                        deadline.reschedule(due)
+                    try:
                         await hear(event, _own(data))
+                    except (Exception, asyncio.CancelledError):
+                        if _cancellation.is_requested():
+                            raise
+                        logger.warning(
+                            "Observer %s on %s raised; the run goes on", self._name, event.name, exc_info=True
+                        )
         except TimeoutError:
             self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
 
@@ -89,10 +99,3 @@ def _own(data: dict[str, Any]) -> dict[str, Any]:
     if "tokens" in own:
         own["tokens"] = own["tokens"].copy()
     return own
-
-
-def _extend(deadline: asyncio.Timeout, now: float) -> None:
-    """Leave at least `OBSERVER_SECONDS`, and half a second more, so that few of many quick calls set a new timer."""
-    when = deadline.when()
-    if when is None or when - now < OBSERVER_SECONDS:
-        deadline.reschedule(now + OBSERVER_SECONDS + 0.5)

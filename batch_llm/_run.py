@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
@@ -241,12 +240,14 @@ class Run:
         self._over.set()
         self._crew.dismiss()
 
-    async def results(self) -> AsyncGenerator[AnyResult]:
-        """Hand out each result as it finishes; its place is free for another item then."""
-        while self.finished or await self.finished.filled():
-            _, result = self.finished.take()
-            self._backlog.free()
-            yield result
+    async def has_result(self) -> bool:
+        """Wait for a result to `claim`; False once the run is over and all are claimed."""
+        return bool(self.finished) or await self.finished.filled()
+
+    def claim(self) -> AnyResult:
+        """Hand out a finished item's result; its place is free for another item then."""
+        self._backlog.free()
+        return self.finished.take()[1]
 
 
 def check_is_item(item: object) -> None:

@@ -17,7 +17,7 @@ from collections import deque
 
 logger = logging.getLogger(__name__)
 
-PASS_SECONDS = 0.01
+PASS_SECONDS = 0.02
 WINDOW_SECONDS = 5.0
 LEAST_CPU_SHARE = 0.2
 """Below that the loop is blocked, not busy; a busy one gets less than a whole core where others want it too."""

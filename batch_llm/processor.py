@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
-from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -58,7 +57,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     A run begins with `process_all`, with the `add_work` that finds a bounded queue full, or with `process_stream`. At
     its end, however it ends, its prepared strategies are cleaned up and no task is left. Another run may follow.
 
-    Calls start no faster than the event loop can take them: between two rounds of it, starts get 10 ms. A run whose
+    Calls start no faster than the event loop can take them: between two rounds of it, starts get 20 ms. A run whose
     calls wait for that most of the time says so once, in a warning that tells what to do.
 
     Args:
@@ -170,9 +169,8 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         run = self._run = self._open(items)
         run.start()
         try:
-            async with aclosing(run.results()) as results:
-                async for result in results:
-                    yield result
+            while await run.has_result():
+                yield run.claim()
             await run.ended()
         finally:
             await run.cancel()
