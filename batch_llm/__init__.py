@@ -17,7 +17,14 @@ from .middleware import BaseMiddleware, Middleware
 from .observers import BaseObserver, MetricsObserver, ProcessingEvent, ProcessorObserver
 from .processor import BatchProcessor, ParallelBatchProcessor
 from .rate_limit import ExponentialBackoffStrategy, FixedDelayStrategy, RateLimitStrategy
-from .strategies import GeminiCachedStrategy, GeminiStrategy, LLMCallStrategy, PydanticAIStrategy, TokenUsage
+from .strategies import (
+    GeminiCachedStrategy,
+    GeminiStrategy,
+    LLMCallStrategy,
+    ModelStrategy,
+    PydanticAIStrategy,
+    TokenUsage,
+)
 
 __all__ = [
     "AttemptTimedOut",
@@ -42,6 +49,7 @@ __all__ = [
     "LLMWorkItem",
     "MetricsObserver",
     "Middleware",
+    "ModelStrategy",
     "ParallelBatchProcessor",
     "PostProcessorFunc",
     "ProcessingEvent",

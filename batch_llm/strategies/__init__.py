@@ -3,6 +3,14 @@
 from .base import LLMCallStrategy, TokenUsage
 from .gemini import GeminiStrategy
 from .gemini_cached import GeminiCachedStrategy
+from .model import ModelStrategy
 from .pydantic_ai import PydanticAIStrategy
 
-__all__ = ["GeminiCachedStrategy", "GeminiStrategy", "LLMCallStrategy", "PydanticAIStrategy", "TokenUsage"]
+__all__ = [
+    "GeminiCachedStrategy",
+    "GeminiStrategy",
+    "LLMCallStrategy",
+    "ModelStrategy",
+    "PydanticAIStrategy",
+    "TokenUsage",
+]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from batch_llm.errors import CallFailed, ContentFiltered
 
 from .base import LLMCallStrategy, TOutput
+from .responses import Endings, tokens_of
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
     from pydantic_ai.messages import ModelMessage
-    from pydantic_ai.usage import RunUsage
-
-log = logging.getLogger(__name__)
 
 
 class PydanticAIStrategy(LLMCallStrategy[TOutput]):
@@ -35,7 +32,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
 
     def __init__(self, agent: Agent[None, TOutput]) -> None:
         self.agent = agent
-        self._warned_of_limit = False
+        self._endings = Endings()
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Run the agent once. `attempt` and `timeout` are the engine's business."""
@@ -46,19 +43,13 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
         with capture_run_messages() as messages:
             try:
                 result = await self.agent.run(prompt, usage=usage)
-                self._check_ending(result.response.finish_reason)
+                self._endings.refuse_filtered(result.response.finish_reason)
             except Exception as error:
                 if not usage.requests:
                     raise
-                raise CallFailed(_blocked(error, messages), _tokens(usage)) from error
-        return result.output, _tokens(usage)
-
-    def _check_ending(self, finish_reason: str | None) -> None:
-        if finish_reason == "content_filter":
-            raise ContentFiltered("what there is of it is no answer")
-        if finish_reason == "length" and not self._warned_of_limit:
-            self._warned_of_limit = True
-            log.warning("An answer was cut off at the token limit; raise max_tokens if answers must be whole.")
+                raise CallFailed(_blocked(error, messages), tokens_of(usage)) from error
+        self._endings.note_limit(result.response.finish_reason)
+        return result.output, tokens_of(usage)
 
 
 def _blocked(error: Exception, messages: list[ModelMessage]) -> Exception:
@@ -66,12 +57,3 @@ def _blocked(error: Exception, messages: list[ModelMessage]) -> Exception:
     if any(message.kind == "response" and message.finish_reason == "content_filter" for message in messages):
         return ContentFiltered(f"the provider's content filter stopped the answer ({error})")
     return error
-
-
-def _tokens(usage: RunUsage) -> dict[str, int]:
-    tokens = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    return tokens | ({"cached_input_tokens": usage.cache_read_tokens} if usage.cache_read_tokens else {})

@@ -46,6 +46,7 @@ ADDED = {
     "CallFailed",
     "ContentFiltered",
     "JobError",
+    "ModelStrategy",
     "TokenUsage",
 }
 HEAVY = ("prefect", "openai", "google.genai", "pydantic_ai", "anthropic", "duckdb", "fsspec", "pydantic", "httpx")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from pydantic_ai.models import Model
 
+from .models import Server, gemini_model, openai_model
 from .servers import GeminiServer, OpenAIServer
 
 
@@ -21,3 +23,26 @@ def gemini_server() -> Iterator[GeminiServer]:
     """A healthy Gemini, with a least cache size of ten tokens."""
     with GeminiServer(least_cache_tokens=10) as server:
         yield server
+
+
+@pytest.fixture
+async def on_openai(openai_server: OpenAIServer) -> AsyncIterator[Model]:
+    async with openai_model(openai_server) as model:
+        yield model
+
+
+@pytest.fixture
+async def on_gemini(gemini_server: GeminiServer) -> AsyncIterator[Model]:
+    async with gemini_model(gemini_server) as model:
+        yield model
+
+
+@pytest.fixture(params=["openai", "gemini"])
+def both(
+    request: pytest.FixtureRequest,
+    openai_server: OpenAIServer,
+    gemini_server: GeminiServer,
+    on_openai: Model,
+    on_gemini: Model,
+) -> tuple[Server, Model]:
+    return (openai_server, on_openai) if request.param == "openai" else (gemini_server, on_gemini)

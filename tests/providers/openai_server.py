@@ -51,6 +51,11 @@ class OpenAIServer(LoopbackServer):
         return Reply(body=lambda call: _completion(call, {"content": text}, finish_reason, cached))
 
     @staticmethod
+    def calls_tool(name: str, arguments: str) -> Reply:
+        """Answer with a call of a tool; `arguments` are JSON, or what a model took for it."""
+        return Reply(body=lambda call: _completion(call, _tool_call(name, arguments), "stop"))
+
+    @staticmethod
     def error(
         status: int, message: str, code: str | None, kind: str = "invalid_request_error", **headers: str
     ) -> Reply:
@@ -118,10 +123,13 @@ def _healthy_message(call: Call) -> Json:
         return {"content": json.dumps(fit(shape["json_schema"]["schema"], prompt))}
     if tools := call.body.get("tools"):
         function = tools[0]["function"]
-        arguments = json.dumps(fit(function["parameters"], prompt))
-        named = {"name": function["name"], "arguments": arguments}
-        return {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": named}]}
+        return _tool_call(function["name"], json.dumps(fit(function["parameters"], prompt)))
     return {"content": prompt}
+
+
+def _tool_call(name: str, arguments: str) -> Json:
+    named = {"name": name, "arguments": arguments}
+    return {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": named}]}
 
 
 def _completion(call: Call, message: Json, finish_reason: str, cached: int = 0) -> Json:

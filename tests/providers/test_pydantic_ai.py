@@ -15,8 +15,9 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from batch_llm.errors import ErrorInfo
 from batch_llm.strategies import PydanticAIStrategy
 
+from . import refusals
 from .outcome import Outcome, attempt, final, patience, retryable
-from .servers import CUT, HANG, HTML_502, RESET, GeminiServer, OpenAIServer, Reply
+from .servers import GeminiServer, OpenAIServer, Reply
 
 
 class Book(BaseModel):
@@ -67,23 +68,7 @@ async def test_cached_tokens(openai_server: OpenAIServer) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("reply", "info"),
-    [
-        (OpenAIServer.rate_limit(7), retryable("rate_limit", 7.0)),
-        (OpenAIServer.rate_limit(), retryable("rate_limit")),
-        (OpenAIServer.quota(), final("quota_exhausted")),
-        (OpenAIServer.overloaded(), retryable("server_error")),
-        (OpenAIServer.server_error(), retryable("server_error")),
-        (HTML_502, retryable("server_error")),
-        (OpenAIServer.bad_key(), final("auth")),
-        (OpenAIServer.no_such_model(), final("invalid_request")),
-        (OpenAIServer.too_long(), final("invalid_request")),
-        (HANG, retryable("timeout")),
-        (CUT, retryable("connection")),
-        (RESET, retryable("connection")),
-    ],
-)
+@pytest.mark.parametrize(("reply", "info"), refusals.OPENAI)
 async def test_openai_errors(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
     """What OpenAI refuses costs one request and no tokens."""
     openai_server.script(reply)
@@ -91,23 +76,7 @@ async def test_openai_errors(openai_server: OpenAIServer, reply: Reply, info: Er
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
-@pytest.mark.parametrize(
-    ("reply", "info"),
-    [
-        (GeminiServer.rate_limit(22), retryable("rate_limit", 22.0)),
-        (GeminiServer.rate_limit(), retryable("rate_limit")),
-        (GeminiServer.quota(), final("quota_exhausted")),
-        (GeminiServer.overloaded(), retryable("server_error")),
-        (GeminiServer.server_error(), retryable("server_error")),
-        (HTML_502, retryable("server_error")),
-        (GeminiServer.bad_key(), final("auth")),
-        (GeminiServer.no_such_model(), final("invalid_request")),
-        (GeminiServer.too_long(), final("invalid_request")),
-        (HANG, retryable("timeout")),
-        (CUT, retryable("connection")),
-        (RESET, retryable("connection")),
-    ],
-)
+@pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
 async def test_gemini_errors(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
     """What Gemini refuses costs one request and no tokens."""
     gemini_server.script(reply)

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 from google import genai
 from google.genai.types import Content, GenerateContentConfig
 from pydantic_ai import Agent
+from pydantic_ai.models import Model
 
 from batch_llm import (
     BaseMiddleware,
@@ -28,6 +29,7 @@ from batch_llm import (
     LLMCallStrategy,
     LLMWorkItem,
     MetricsObserver,
+    ModelStrategy,
     ParallelBatchProcessor,
     PostProcessorFunc,
     ProcessingEvent,
@@ -202,3 +204,10 @@ def inferred() -> None:
     assert_type(item.context, int | None)
     ExponentialBackoffStrategy(cooldown_seconds=60, backoff_multiplier=2, max_cooldown_seconds=300)
     FixedDelayStrategy(cooldown_seconds=10)
+
+
+def lean(model: Model) -> None:
+    assert_type(ModelStrategy(model, instructions="Be brief."), ModelStrategy[str])
+    assert_type(ModelStrategy(model, output_type=Summary, settings={"temperature": 0}), ModelStrategy[Summary])
+    assert_type(ModelStrategy(model, output_type={"type": "object"}, reasks=2), ModelStrategy[dict[str, Any]])
+    LLMWorkItem[None, Summary, None]("a", ModelStrategy(model, output_type=Summary), "text")

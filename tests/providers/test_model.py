@@ -1,0 +1,200 @@
+"""`ModelStrategy` over HTTP: what it asks, what it makes of the answers, what that costs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_ai.models import Model
+
+from batch_llm import ModelStrategy
+from batch_llm.errors import ErrorInfo
+
+from . import refusals
+from .models import SCHEMA, Book, Server, openai_model
+from .outcome import attempt, final, patience, retryable
+from .servers import GeminiServer, OpenAIServer, Reply
+
+
+@dataclass
+class Page:
+    """A page."""
+
+    text: str
+
+
+class Node(BaseModel):
+    """A type that contains itself."""
+
+    name: str
+    child: Node | None
+
+
+async def test_text(both: tuple[Server, Model]) -> None:
+    """Output, tokens and one request; instructions and settings go along."""
+    server, model = both
+    outcome = await attempt(ModelStrategy(model, instructions="Be brief.", settings={"temperature": 0.5}))
+    assert (outcome.output, server.requests) == ("one two three", 1)
+    assert outcome.tokens == {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
+    assert "Be brief." in str(server.calls[0].body)
+    assert "'temperature': 0.5" in str(server.calls[0].body)
+
+
+@pytest.mark.parametrize(
+    ("output_type", "answer"),
+    [
+        (Book, Book(title="one two three", pages=0)),
+        (SCHEMA, {"title": "one two three", "pages": 0}),
+        (Page, Page("one two three")),
+        (list[str], ["one two three"]),
+        (int, 0),
+    ],
+)
+async def test_structured_answers(both: tuple[Server, Model], output_type: Any, answer: Any) -> None:
+    """The model is bound to the schema natively; whatever pydantic knows can be an answer."""
+    server, model = both
+    outcome = await attempt(ModelStrategy(model, output_type=output_type))
+    assert (outcome.output, server.requests) == (answer, 1)
+    assert outcome.spent == (server.input_tokens, server.output_tokens)
+    assert "schema" in str(server.calls[0].body).lower()
+    assert "tools" not in server.calls[0].body
+
+
+async def test_a_type_that_contains_itself(openai_server: OpenAIServer, on_openai: Model) -> None:
+    """Its schema is an object with definitions."""
+    openai_server.script(OpenAIServer.text('{"name": "a", "child": {"name": "b", "child": null}}'))
+    outcome = await attempt(ModelStrategy(on_openai, output_type=Node))
+    assert outcome.output == Node(name="a", child=Node(name="b", child=None))
+
+
+async def test_json_shown_as_markdown(openai_server: OpenAIServer, on_openai: Model) -> None:
+    """A fenced block is the answer that is in it."""
+    openai_server.script(OpenAIServer.text('Here:\n```json\n{"title": "t", "pages": 3}\n```\n'))
+    assert (await attempt(ModelStrategy(on_openai, output_type=Book))).output == Book(title="t", pages=3)
+
+
+async def test_cached_tokens(openai_server: OpenAIServer, on_openai: Model) -> None:
+    """Prompt tokens that OpenAI had cached are told."""
+    openai_server.script(OpenAIServer.text("fine", cached=2))
+    assert (await attempt(ModelStrategy(on_openai))).tokens == {
+        "input_tokens": 3,
+        "output_tokens": 1,
+        "total_tokens": 4,
+        "cached_input_tokens": 2,
+    }
+
+
+@pytest.mark.parametrize(("reply", "info"), refusals.OPENAI)
+async def test_openai_errors(openai_server: OpenAIServer, on_openai: Model, reply: Reply, info: ErrorInfo) -> None:
+    """What OpenAI refuses costs one request and no tokens."""
+    openai_server.script(reply)
+    outcome = await attempt(ModelStrategy(on_openai, settings={"timeout": patience(reply)}))
+    assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
+
+
+@pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
+async def test_gemini_errors(gemini_server: GeminiServer, on_gemini: Model, reply: Reply, info: ErrorInfo) -> None:
+    """What Gemini refuses costs one request and no tokens."""
+    gemini_server.script(reply)
+    outcome = await attempt(ModelStrategy(on_gemini, settings={"timeout": patience(reply)}))
+    assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("reply", "output_type", "info", "requests"),
+    [
+        (OpenAIServer.content_filter(), str, final("content_filter"), 1),
+        (OpenAIServer.content_filter(None), str, final("content_filter"), 1),
+        (OpenAIServer.content_filter(), Book, final("content_filter"), 1),
+        (OpenAIServer.length(), Book, retryable("validation"), 1),
+        (OpenAIServer.length(""), str, retryable("validation"), 1),
+        (OpenAIServer.broken_json(), Book, retryable("validation"), 2),
+        (OpenAIServer.broken_json(), SCHEMA, retryable("validation"), 2),
+        (OpenAIServer.text('{"title": 5, "pages": 1}'), SCHEMA, retryable("validation"), 2),
+        (OpenAIServer.text(None), str, retryable("validation"), 2),
+    ],
+)
+async def test_answers_that_are_none(
+    openai_server: OpenAIServer, on_openai: Model, reply: Reply, output_type: Any, info: ErrorInfo, requests: int
+) -> None:
+    """A blocked, cut, broken or empty answer fails; only one that another try can mend is asked for again."""
+    openai_server.script(reply, reply)
+    outcome = await attempt(ModelStrategy(on_openai, output_type=output_type))
+    assert (outcome.info, openai_server.requests) == (info, requests)
+    assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
+    assert outcome.spent[0] > 0
+
+
+async def test_gemini_blocks(gemini_server: GeminiServer, on_gemini: Model) -> None:
+    """A blocked prompt and an answer that was stopped for safety fail as `content_filter`, tokens counted."""
+    for requests, reply in enumerate((gemini_server.blocked(), gemini_server.safety()), 1):
+        gemini_server.script(reply)
+        outcome = await attempt(ModelStrategy(on_gemini))
+        assert (outcome.info, gemini_server.requests) == (final("content_filter"), requests)
+        assert outcome.spent[0] == 3
+
+
+async def test_gemini_answers_that_are_none(gemini_server: GeminiServer, on_gemini: Model) -> None:
+    """Broken JSON and an empty answer are asked for again, one that was cut off is not; all tokens are counted."""
+    for reply, requests in (
+        (gemini_server.text("{"), 2),
+        (gemini_server.text(None), 2),
+        (gemini_server.max_tokens(), 1),
+    ):
+        before = gemini_server.requests, gemini_server.input_tokens, gemini_server.output_tokens
+        gemini_server.script(*[reply] * requests)
+        outcome = await attempt(ModelStrategy(on_gemini, output_type=Book))
+        assert (outcome.info, gemini_server.requests - before[0]) == (retryable("validation"), requests)
+        assert outcome.spent == (gemini_server.input_tokens - before[1], gemini_server.output_tokens - before[2])
+
+
+async def test_text_at_the_token_limit(
+    openai_server: OpenAIServer, on_openai: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Text that ends at the token limit is an answer; one warning says so, however many there are."""
+    strategy = ModelStrategy(on_openai)
+    openai_server.script(OpenAIServer.length(), OpenAIServer.length())
+    outcomes = [await attempt(strategy) for _ in range(2)]
+    assert [outcome.output for outcome in outcomes] == ["Half an ans"] * 2
+    warned = [record.levelno for record in caplog.records if "token limit" in record.message]
+    assert warned == [logging.WARNING]
+
+
+@pytest.mark.parametrize("output_type", [Book, SCHEMA])
+async def test_the_model_is_told_what_was_wrong(
+    openai_server: OpenAIServer, on_openai: Model, output_type: Any
+) -> None:
+    """It sees its answer and the reason; the tokens of both requests are counted."""
+    openai_server.script(OpenAIServer.text('{"title": 5, "pages": 1}'))
+    outcome = await attempt(ModelStrategy(on_openai, output_type=output_type))
+    assert outcome.info is None
+    assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
+    messages = openai_server.calls[1].body["messages"]
+    assert {"role": "assistant", "content": '{"title": 5, "pages": 1}'} in messages
+    assert "string" in messages[-1]["content"]
+
+
+@pytest.mark.parametrize("reasks", [0, 1, 3])
+async def test_how_often_is_asked_again(openai_server: OpenAIServer, on_openai: Model, reasks: int) -> None:
+    """`reasks` times, whatever is wrong with the answers."""
+    broken = OpenAIServer.broken_json()
+    openai_server.script(*[broken] * 9)
+    outcome = await attempt(ModelStrategy(on_openai, output_type=Book, reasks=reasks))
+    assert (outcome.info, openai_server.requests) == (retryable("validation"), 1 + reasks)
+
+
+async def test_tokens_before_an_error_are_counted(openai_server: OpenAIServer, on_openai: Model) -> None:
+    """An answer that did not fit was paid for, also when asking again meets an error."""
+    openai_server.script(OpenAIServer.broken_json(), OpenAIServer.rate_limit(7))
+    outcome = await attempt(ModelStrategy(on_openai, output_type=Book))
+    assert outcome.info == retryable("rate_limit", 7.0)
+    assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
+
+
+def test_reasks_is_checked(openai_server: OpenAIServer) -> None:
+    """A number below 0 is no number of times."""
+    with pytest.raises(ValueError, match="reasks=-1: must be 0 or more"):
+        ModelStrategy(openai_model(openai_server), reasks=-1)
