@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from google import genai
 from google.genai import types
+from jsonschema import Draft202012Validator
 
+from batch_llm.strategies.answer_shape import reason_against
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.gemini import GeminiStrategy
 from batch_llm.strategies.gemini_cached import GeminiCachedStrategy
 
+from .clients import google_client
 from .job import BatchJob
 from .owned import OwnedClient
 from .prompts import cached_context
-from .schemas import reason_against
 
 # pydantic-ai's names of settings, and google-genai's where they differ.
 _SETTINGS = {"max_tokens": "max_output_tokens"}
@@ -24,8 +27,7 @@ _SETTINGS = {"max_tokens": "max_output_tokens"}
 
 def gemini_strategy(job: BatchJob, key: str, model: str) -> LLMCallStrategy[Any]:
     """Return a strategy for one Gemini model; the client's own retries are off, so the engine sees every 429."""
-    once = types.HttpOptions(retry_options=types.HttpRetryOptions(attempts=1))
-    client = genai.Client(api_key=key, http_options=once)
+    client = google_client(key)
     context = cached_context(job)
     calls = _plain(job, client, model) if context is None else _cached(job, client, model, context)
     return OwnedClient(calls, client.aio)
@@ -33,7 +35,7 @@ def gemini_strategy(job: BatchJob, key: str, model: str) -> LLMCallStrategy[Any]
 
 def _plain(job: BatchJob, client: genai.Client, model: str) -> LLMCallStrategy[Any]:
     config = types.GenerateContentConfig(system_instruction=job.instructions or None, **_settings(job))
-    return GeminiStrategy(model, client, partial(_parsed, schema=job.output_schema), config)
+    return GeminiStrategy(model, client, _parser(job), config)
 
 
 def _cached(job: BatchJob, client: genai.Client, model: str, context: str) -> LLMCallStrategy[Any]:
@@ -42,7 +44,7 @@ def _cached(job: BatchJob, client: genai.Client, model: str, context: str) -> LL
     return GeminiCachedStrategy(
         model,
         client,
-        partial(_parsed, schema=job.output_schema),
+        _parser(job),
         cached_content=[*instructions, types.Content(role="user", parts=[types.Part(text=context)])],
         config=types.GenerateContentConfig(**_settings(job)),
     )
@@ -55,13 +57,18 @@ def _settings(job: BatchJob) -> dict[str, Any]:
     return settings
 
 
-def _parsed(response: Any, schema: dict[str, Any] | None) -> Any:
+def _parser(job: BatchJob) -> Callable[[Any], Any]:
+    validator = None if job.output_schema is None else Draft202012Validator(job.output_schema)
+    return partial(_parsed, validator=validator)
+
+
+def _parsed(response: Any, validator: Any) -> Any:
     text = response.text
     if not text:
         raise ValueError("the answer is empty")
-    if schema is None:
+    if validator is None:
         return text
     answer = json.loads(text)
-    if reason := reason_against(schema, answer):
+    if reason := reason_against(validator, answer):
         raise ValueError(f"the answer does not fit the schema: {reason}")
     return answer

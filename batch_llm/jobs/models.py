@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.errors import JobError
 from batch_llm.strategies.base import LLMCallStrategy
+from batch_llm.strategies.model import ModelStrategy
 
 from .job import BatchJob
 from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
+from .owned import OwnedClient
 from .prompts import cached_context
 from .spread import Spread
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
+    from pydantic_ai.settings import ModelSettings
+
+    from .clients import Client
 
 LOCAL = "local"
 GEMINI_DIRECT = "gemini-direct"
@@ -52,24 +58,37 @@ def make_strategy(job: BatchJob) -> LLMCallStrategy[Any]:
         from .gemini import gemini_strategy
 
         return gemini_strategy(job, _google_key(job), job.model.partition(":")[2])
-    from .agents import agent_strategy
+    from .clients import model_and_client
 
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
-        return Spread([agent_strategy(job, _local_model(url), settings) for url in local_base_urls()])
-    return agent_strategy(job, _named_model(job.model), job.model_settings)
+        return Spread([_calls(job, *_local_model(job, url), settings) for url in local_base_urls()])
+    return _calls(job, *model_and_client(job.model, job.config.max_workers), job.model_settings)
+
+
+def _calls(job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any]) -> LLMCallStrategy[Any]:
+    # The engine retries: a client that does so too would hide rate limits from it and multiply the calls.
+    bound = cast("ModelSettings", {**settings, "max_retries": 0})
+    output_type: Any = str if job.output_schema is None else job.output_schema
+    return OwnedClient(
+        ModelStrategy(model, instructions=job.instructions, output_type=output_type, settings=bound), client
+    )
 
 
 def _provider(job: BatchJob) -> str:
     return job.model.partition(":")[0]
 
 
-def _local_model(base_url: str) -> Model:
+def _local_model(job: BatchJob, base_url: str) -> tuple[Model, Client]:
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
+    from .clients import http_client
+
+    http = http_client(job.config.max_workers)
     # The key is never looked at; without one the client would send the user's own to it.
-    return OpenAIChatModel(MODEL_NAME, provider=OpenAIProvider(base_url=base_url, api_key="local"))
+    provider = OpenAIProvider(base_url=base_url, api_key="local", http_client=http)
+    return OpenAIChatModel(MODEL_NAME, provider=provider), http
 
 
 def _named_model(model: str) -> Model:

@@ -40,11 +40,3 @@ def _column_type(field: Any) -> str:
         kinds = [name for name in cast("list[Any]", kind) if name != "null"]
         kind = kinds[0] if len(kinds) == 1 else None
     return _COLUMN_TYPES.get(kind, "JSON") if isinstance(kind, str) else "JSON"
-
-
-def reason_against(schema: dict[str, Any], answer: Any) -> str | None:
-    """Return why `answer` does not fit `schema`, for the model to read; None where it fits."""
-    for error in Draft202012Validator(schema).iter_errors(answer):  # pyright: ignore[reportUnknownMemberType]  untyped
-        place = ".".join(str(part) for part in error.absolute_path)
-        return f"{place}: {error.message}" if place else error.message
-    return None

@@ -46,18 +46,14 @@ class ModelAnswers:
         shape = self._shape
         if shape is None:
             return ModelRequestParameters(instruction_parts=parts)
-        tool = ToolDefinition(
-            name=_TOOL,
-            description=shape.description or _TOOL_DESCRIPTION,
-            parameters_json_schema=shape.schema,
-            kind="output",
-        )
+        told = OutputObjectDefinition(json_schema=shape.schema, name=shape.name, description=shape.description)
+        description = shape.description or _TOOL_DESCRIPTION
+        tool = ToolDefinition(name=_TOOL, description=description, parameters_json_schema=shape.schema, kind="output")
+        # Each of them is fitted to the model anew with every request, so the one that is not used is left out.
         return ModelRequestParameters(
             output_mode=self._mode,
-            output_object=OutputObjectDefinition(
-                json_schema=shape.schema, name=shape.name, description=shape.description
-            ),
-            output_tools=[tool],
+            output_object=None if self._mode == "tool" else told,
+            output_tools=[tool] if self._mode in ("tool", "auto") else [],
             allow_text_output=self._mode != "tool",
             instruction_parts=parts,
         )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_ai.exceptions import ModelServerError
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, ShardOutcome, merge, plan, run_shard
 from batch_llm.jobs.models import check_model, make_strategy
-from tests.providers.servers import GeminiServer, OpenAIServer
+from tests.providers.servers import HANG, HTML_502, GeminiServer, OpenAIServer
 
 from .making import job, read_lines, write_lines
 
@@ -36,6 +38,8 @@ def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
     with OpenAIServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "some-key-of-mine")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "some-key-of-mine")
         yield server
 
 
@@ -123,6 +127,58 @@ async def test_a_cached_context_is_sent_once(home: Path, gemini: GeminiServer) -
     assert outcome.succeeded == 2
     assert [row["answer"] for row in rows] == ["first", "second"]
     assert (gemini.kinds["cache.create"], gemini.kinds["cache.delete"], gemini.kinds["generate"]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("model", ["openai-chat:gpt-4.1-mini", "google:gemini-2.5-flash"])
+async def test_an_answer_is_text_or_fits(home: Path, openai: OpenAIServer, gemini: GeminiServer, model: str) -> None:
+    """Whoever the provider is, and whatever it calls its parameters."""
+    _, rows = await _whole_run(job(model=model), home)
+    assert [row["answer"] for row in rows] == ["first", "second"]
+    _, rows = await _whole_run(job(model=model, output_schema=_SCHEMA), home)
+    assert [(row["title"], row["good"]) for row in rows] == [("first", True), ("second", True)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "openai-chat:gpt-4.1-mini",
+        "openai:gpt-4.1-mini",
+        "anthropic:some-model",
+        "google:gemini-2.5-flash",
+        "gemini-direct:gemini-2.5-flash",
+    ],
+)
+async def test_no_call_waits_for_a_connection(openai: OpenAIServer, gemini: GeminiServer, model: str) -> None:
+    """As many calls as there are workers are with the provider at once."""
+    server = gemini if "gemini" in model else openai
+    server.rule = lambda _: HANG
+    strategy = make_strategy(job(model=model, config={"max_workers": 150}))
+    await strategy.prepare()
+    calls = [asyncio.create_task(strategy.execute("a", 1, 60.0)) for _ in range(150)]
+    try:
+        async with asyncio.timeout(30):
+            while server.in_flight < 150:
+                assert not any(call.done() for call in calls)
+                await asyncio.sleep(0.01)
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await strategy.cleanup()
+
+
+async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiServer) -> None:
+    """Also when a job's settings ask for them: whoever retries beside the engine multiplies its calls."""
+    settings = {"model_settings": {"max_retries": 5}}
+    for server, model in ((openai, "openai-chat:m"), (openai, "anthropic:m"), (gemini, "google:gemini-2.5-flash")):
+        server.rule = lambda _: HTML_502
+        before = server.requests
+        strategy = make_strategy(job(model=model, **settings))
+        await strategy.prepare()
+        with pytest.raises(ModelServerError):
+            await strategy.execute("a", 1, 60.0)
+        await strategy.cleanup()
+        assert server.requests == before + 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""The clients that a job's calls go through: built where it runs, wide enough for its workers, and ours to close."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, get_args, get_type_hints
+
+import httpx2
+from google import genai
+from google.genai.types import HttpOptions, HttpRetryOptions
+from openai import DefaultAioHttpClient
+from pydantic_ai.models import Model, infer_model
+from pydantic_ai.providers import Provider, infer_provider_class
+from pydantic_ai.providers.google import GoogleProvider
+
+Client = AbstractAsyncContextManager[Any]
+
+# A loop that is busy with starting calls looks like a slow network to a client that waits for its connection; the
+# usual 5 s would fail calls of a healthy service. What a call may take in all is the engine's to bound.
+_TIMEOUT = httpx2.Timeout(600, connect=30)
+
+
+def http_client(connections: int) -> httpx2.AsyncClient:
+    """Return a client for what is built on httpx2, over aiohttp, with room for so many connections at once.
+
+    httpx's own transport costs twice the CPU, and more with the square of its open connections. A pool that is smaller
+    than the number of workers would make them wait for each other, unseen.
+    """
+    limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return DefaultAioHttpClient(limits=limits, timeout=_TIMEOUT)
+
+
+def google_client(key: str | None = None) -> genai.Client:
+    """Return a client for the Gemini API: over aiohttp, without a limit of connections, without retries of its own.
+
+    Args:
+        key: The API key; None for the one in the environment.
+    """
+    once = HttpRetryOptions(attempts=1)
+    return genai.Client(vertexai=False, api_key=key, http_options=HttpOptions(retry_options=once))
+
+
+def model_and_client(name: str, connections: int) -> tuple[Model, Client]:
+    """Return the model that pydantic-ai knows by this name, and the client to open before calls and to close after.
+
+    Args:
+        name: "provider:model".
+        connections: How many calls there may be at once.
+
+    Raises:
+        pydantic_ai.exceptions.UserError: The provider or the model is unknown, or a key is missing.
+        ImportError: The provider's package is not installed.
+    """
+    provider_name = name.partition(":")[0]
+    # A gateway makes its upstream's provider with hooks of its own in the client.
+    kind = Provider if provider_name.startswith("gateway/") else infer_provider_class(provider_name)
+    if kind is GoogleProvider:
+        google = google_client()
+        return infer_model(name, lambda _: GoogleProvider(client=google)), google.aio
+    if not _takes_httpx2(kind):
+        model = infer_model(name)
+        return model, model
+    http = http_client(connections)
+    make: Any = kind
+    return infer_model(name, lambda _: make(http_client=http)), http
+
+
+def _takes_httpx2(kind: type[Provider[Any]]) -> bool:
+    try:
+        hints = get_type_hints(kind.__init__)
+    except NameError:  # the hint is of a package that is not installed: httpx, which came before httpx2
+        return False
+    return httpx2.AsyncClient in get_args(hints.get("http_client"))
