@@ -13,6 +13,8 @@ from pydantic import BeforeValidator, TypeAdapter
 
 from batch_llm import LLMCallStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
 
+from .clients import CLIENTS, Cell
+from .clients import bounds as clients_bounds
 from .contenders import CONTENDERS
 from .engine import bounds, sections
 from .fresh import CHECKOUT, fresh
@@ -52,6 +54,33 @@ def test_the_strategies_show_whose_cpu_it_is() -> None:
     for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "40") for name in GEMINI)):
         row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
         assert row.split("│")[2].strip() == calls
+
+
+def test_the_clients_give_every_answer() -> None:
+    table = printed("clients", "--calls", "10", "--rounds", "1")
+    for client in CLIENTS:
+        rows = [line for line in table.splitlines() if line.startswith(f"│ {client}, ")]
+        assert ["10 of 10" in row and "yes" in row for row in rows] == [True, True]
+
+
+def test_the_lean_client_is_judged_against_an_agent() -> None:
+    """By the CPU of a call at few workers, by the speed at many; an agent that fails altogether is beaten."""
+    lean, slow = Cell(100, 100, counted=True, seconds=1.0, cpu_seconds=1.0), Cell(100, 100, True, 2.9, 1.9)
+    failed, lost = Cell(100, 0, True, 1.0, 1.0), Cell(100, 99, True, 1.0, 1.0)
+    kinds = {"text": (lean, slow, slow), "BaseModel": (lost, failed, failed)}
+    cells = {
+        (f"{way}, {kind}", workers): each
+        for kind, (lean_cell, few, many) in kinds.items()
+        for way, workers, each in (
+            ("ModelStrategy", 100, lean_cell),
+            ("ModelStrategy", 1000, lean_cell),
+            ("Agent.run", 100, few),
+            ("Agent.run", 1000, many),
+        )
+    }
+    judged = [(bound.figure, bound.holds) for bound in clients_bounds(cells)]
+    assert judged[:3] == [("0.53", False), ("2.9x", False), ("100 of 100, 100 of 100", True)]
+    assert judged[4:] == [("infx", True), ("99 of 100, 99 of 100", False)]
 
 
 class Spy(LLMCallStrategy[Owner]):

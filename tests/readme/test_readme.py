@@ -32,6 +32,7 @@ BENCHMARKS = {
     "engine": "--items 20 --rounds 1 --workers 2",
     "stream": "--items 20",
     "strategies": "--calls 2",
+    "clients": "--calls 2 --rounds 1",
 }
 """How each is made short: at its full size it takes minutes."""
 
