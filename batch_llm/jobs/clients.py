@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import httpx2
-from google import genai
-from google.genai.types import HttpOptions, HttpRetryOptions
 from openai import DefaultAioHttpClient
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider_class
-from pydantic_ai.providers.google import GoogleProvider
+
+if TYPE_CHECKING:
+    from google import genai
 
 Client = AbstractAsyncContextManager[Any]
 
@@ -23,8 +23,8 @@ _TIMEOUT = httpx2.Timeout(600, connect=30)
 def http_client(connections: int) -> httpx2.AsyncClient:
     """Return a client for what is built on httpx2, over aiohttp, with room for so many connections at once.
 
-    httpx's own transport costs twice the CPU, and more with the square of its open connections. A pool that is smaller
-    than the number of workers would make them wait for each other, unseen.
+    With httpx's own transport a call is half as dear again, and dearer with the square of the open connections. A pool
+    that is smaller than the number of workers would make them wait for each other, unseen.
     """
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
     return DefaultAioHttpClient(limits=limits, timeout=_TIMEOUT)
@@ -36,6 +36,9 @@ def google_client(key: str | None = None) -> genai.Client:
     Args:
         key: The API key; None for the one in the environment.
     """
+    from google import genai  # most of a second of CPU, which other models' jobs need not spend
+    from google.genai.types import HttpOptions, HttpRetryOptions
+
     once = HttpRetryOptions(attempts=1)
     return genai.Client(vertexai=False, api_key=key, http_options=HttpOptions(retry_options=once))
 
@@ -48,21 +51,28 @@ def model_and_client(name: str, connections: int) -> tuple[Model, Client]:
         connections: How many calls there may be at once.
 
     Raises:
-        pydantic_ai.exceptions.UserError: The provider or the model is unknown, or a key is missing.
+        ValueError: The provider is unknown.
+        pydantic_ai.exceptions.UserError: A key is missing.
         ImportError: The provider's package is not installed.
     """
     provider_name = name.partition(":")[0]
+    if provider_name == "google":
+        return _google(name)
     # A gateway makes its upstream's provider with hooks of its own in the client.
     kind = Provider if provider_name.startswith("gateway/") else infer_provider_class(provider_name)
-    if kind is GoogleProvider:
-        google = google_client()
-        return infer_model(name, lambda _: GoogleProvider(client=google)), google.aio
     if not _takes_httpx2(kind):
         model = infer_model(name)
         return model, model
     http = http_client(connections)
     make: Any = kind
     return infer_model(name, lambda _: make(http_client=http)), http
+
+
+def _google(name: str) -> tuple[Model, Client]:
+    from pydantic_ai.providers.google import GoogleProvider
+
+    client = google_client()
+    return infer_model(name, lambda _: GoogleProvider(client=client)), client.aio
 
 
 def _takes_httpx2(kind: type[Provider[Any]]) -> bool:
