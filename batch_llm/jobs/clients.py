@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import httpx2
+from aiohttp import ClientConnectorError
 from openai import DefaultAioHttpClient
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider_class
@@ -20,6 +21,24 @@ Client = AbstractAsyncContextManager[Any]
 _TIMEOUT = httpx2.Timeout(600, connect=30)
 
 
+class _AiohttpClient(DefaultAioHttpClient):
+    """Tells a broken connection from one that took too long.
+
+    The transport in openai 3.54 says `ConnectTimeout` of every connection that aiohttp could not make or keep, refused
+    and reset ones too.
+    """
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        try:
+            return await super().send(request, **options)
+        except httpx2.ConnectTimeout as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise
+            refused = isinstance(error.__cause__, ClientConnectorError)
+            broken = httpx2.ConnectError if refused else httpx2.ReadError
+            raise broken(str(error), request=request) from error.__cause__
+
+
 def http_client(connections: int) -> httpx2.AsyncClient:
     """Return a client for what is built on httpx2, over aiohttp, with room for so many connections at once.
 
@@ -27,7 +46,7 @@ def http_client(connections: int) -> httpx2.AsyncClient:
     that is smaller than the number of workers would make them wait for each other, unseen.
     """
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return DefaultAioHttpClient(limits=limits, timeout=_TIMEOUT)
+    return _AiohttpClient(limits=limits, timeout=_TIMEOUT)
 
 
 def google_client(key: str | None = None) -> genai.Client:

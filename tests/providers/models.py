@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from pydantic import BaseModel, field_validator
+from pydantic_ai.models import Model
 from pydantic_ai.models.google import GoogleModel
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.google import GoogleProvider
 from pydantic_ai.providers.openai import OpenAIProvider
+
+from batch_llm.jobs.clients import google_client, http_client
 
 from .servers import GeminiServer, OpenAIServer
 
@@ -37,12 +43,22 @@ class Book(BaseModel):
         return value
 
 
-def openai_model(server: OpenAIServer, **profile: Any) -> OpenAIChatModel:
-    provider = OpenAIProvider(base_url=server.base_url, api_key="k")
-    settings: Any = {"max_retries": 0, "timeout": 10.0}
-    return OpenAIChatModel("gpt-4.1-mini", provider=provider, settings=settings, profile=OpenAIModelProfile(**profile))
+@asynccontextmanager
+async def openai_model(server: OpenAIServer, **profile: Any) -> AsyncGenerator[Model]:
+    """Over the client that jobs have."""
+    async with http_client(10) as client:
+        provider = OpenAIProvider(base_url=server.base_url, api_key="k", http_client=client)
+        settings: Any = {"max_retries": 0, "timeout": 10.0}
+        of_profile = OpenAIModelProfile(**profile)
+        yield OpenAIChatModel("gpt-4.1-mini", provider=provider, settings=settings, profile=of_profile)
 
 
-def gemini_model(server: GeminiServer) -> GoogleModel:
-    provider = GoogleProvider(base_url=server.url, api_key="k")
-    return GoogleModel("gemini-2.5-flash", provider=provider, settings={"timeout": 10.0})
+@asynccontextmanager
+async def gemini_model(server: GeminiServer) -> AsyncGenerator[Model]:
+    """Over the client that jobs have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        client = google_client("k")
+    async with client.aio:
+        yield GoogleModel("gemini-2.5-flash", provider=GoogleProvider(client=client), settings={"timeout": 10.0})
+    client.close()

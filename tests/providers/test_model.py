@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,7 +195,16 @@ async def test_tokens_before_an_error_are_counted(openai_server: OpenAIServer, o
     assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
 
 
-def test_reasks_is_checked(openai_server: OpenAIServer) -> None:
+async def test_nobody_listens() -> None:
+    """A refused connection is no timeout."""
+    async with AsyncExitStack() as stack:
+        with OpenAIServer() as gone:
+            model = await stack.enter_async_context(openai_model(gone))
+        outcome = await attempt(ModelStrategy(model))
+    assert (outcome.info, outcome.spent) == (retryable("connection"), (0, 0))
+
+
+def test_reasks_is_checked(on_openai: Model) -> None:
     """A number below 0 is no number of times."""
     with pytest.raises(ValueError, match="reasks=-1: must be 0 or more"):
-        ModelStrategy(openai_model(openai_server), reasks=-1)
+        ModelStrategy(on_openai, reasks=-1)
