@@ -54,7 +54,7 @@ def demo() -> int:
     """
     return _run(
         "summarize",
-        next_step="batch-llm run summarize --source docs.jsonl --output out.jsonl --model google:gemini-2.5-flash",
+        next_step="batch-llm run summarize --source docs.jsonl --output out.jsonl --model google:gemini-3.8-flash",
     )
 
 
@@ -83,9 +83,9 @@ def run(
     Examples:
 
       batch-llm run summarize --source docs.jsonl --output out.jsonl \\
-          --model google:gemini-2.5-flash
+          --model google:gemini-3.8-flash
       batch-llm run classify --source 'letters/*.txt' --output out.csv \\
-          --model openai-chat:gpt-4.1-mini --limit 20
+          --model openai-chat:gpt-6-luna --limit 20
       batch-llm run extract --source docs.csv \\
           -p 'config={"max_workers": 50}' -p failure_threshold=0.2
 

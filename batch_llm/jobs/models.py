@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOCAL = "local"
 GEMINI_DIRECT = "gemini-direct"
 _GOOGLE_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
-_EXAMPLES = "'openai-chat:gpt-4.1-mini', 'google:gemini-2.5-flash', 'anthropic:claude-sonnet-4-5' or 'local'"
+_EXAMPLES = "'openai-chat:gpt-6-luna', 'google:gemini-3.8-flash', 'anthropic:claude-haiku-5-5' or 'local'"
 
 
 def check_model(job: BatchJob) -> None:
@@ -115,7 +115,7 @@ def _what_to_do(model: str, message: str) -> str:
 
 def _google_key(job: BatchJob) -> str:
     if not job.model.partition(":")[2]:
-        raise JobError(f"model {job.model!r} names no model: write '{GEMINI_DIRECT}:gemini-2.5-flash', for example")
+        raise JobError(f"model {job.model!r} names no model: write '{GEMINI_DIRECT}:gemini-3.8-flash', for example")
     key = next((os.environ[name] for name in _GOOGLE_KEYS if os.environ.get(name)), None)
     if key is None:
         raise JobError(f"model {job.model!r} needs a key: set {' or '.join(_GOOGLE_KEYS)} in the environment")

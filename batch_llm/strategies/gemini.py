@@ -40,7 +40,7 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
     `http_options=HttpOptions(retry_options=HttpRetryOptions(attempts=1))`.
 
     Args:
-        model: Model name, such as "gemini-2.5-flash".
+        model: Model name, such as "gemini-3.8-flash".
         client: A ready client; it stays open.
         response_parser: Turns a `GenerateContentResponse` into the output.
         config: Temperature, response schema, system instruction, ...

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ModelStrategy(LLMCallStrategy[TOutput]):
-    """Asks `model` once per attempt: `ModelStrategy(OpenAIChatModel("gpt-4.1-mini"), output_type=Summary)`.
+    """Asks `model` once per attempt: `ModelStrategy(OpenAIChatModel("gpt-6-luna"), output_type=Summary)`.
 
     It does what `PydanticAIStrategy` does with an agent that has instructions and an output type, for a fraction of the
     CPU. A model sees the same prompt, the same schema and the same words where its answer does not fit. Structured

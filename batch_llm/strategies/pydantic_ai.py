@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PydanticAIStrategy(LLMCallStrategy[TOutput]):
-    """Runs `agent` once per attempt: `Agent("openai-chat:gpt-4.1-mini", output_type=Summary)`.
+    """Runs `agent` once per attempt: `Agent("openai-chat:gpt-6-luna", output_type=Summary)`.
 
     The tokens of every request of a run are counted, also when the run fails. A blocked answer is a failure
     (`content_filter`), even where PydanticAI takes the text before the block for an answer. Plain text that ends at the
