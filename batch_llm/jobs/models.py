@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.errors import JobError
+from batch_llm.strategies.answer_shape import shape_of
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.model import ModelStrategy
 
@@ -33,7 +34,7 @@ def check_model(job: BatchJob) -> None:
     """See that the job's model is known and has what it needs, without a call.
 
     Raises:
-        JobError: One line: an unknown provider or model, a missing key, package or file.
+        JobError: One line: an unknown provider or model, a missing key, package or file, a circular schema.
     """
     if job.cached_context is not None:
         if _provider(job) != GEMINI_DIRECT:
@@ -45,6 +46,8 @@ def check_model(job: BatchJob) -> None:
         _google_key(job)
     else:
         _named_model(job.model)
+    if job.output_schema is not None and _provider(job) != GEMINI_DIRECT:
+        _check_shape(job.output_schema)
 
 
 def make_strategy(job: BatchJob) -> LLMCallStrategy[Any]:
@@ -101,6 +104,18 @@ def _named_model(model: str) -> Model:
         raise JobError(_what_to_do(model, str(error))) from error
     except ImportError as error:
         raise JobError(f"model {model!r} needs a package that is not installed: {error}") from error
+
+
+def _check_shape(schema: dict[str, Any]) -> None:
+    from pydantic_ai.exceptions import UserError
+
+    try:
+        shape_of(schema)
+    except (UserError, LookupError) as error:
+        raise JobError(
+            "output_schema cannot be told to a model: a $ref in it leads back to itself or nowhere; write out what it "
+            "stands for"
+        ) from error
 
 
 def _what_to_do(model: str, message: str) -> str:

@@ -184,7 +184,7 @@ async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiS
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"model": "nobody:gpt"}, "model 'nobody:gpt' is unknown: name one like 'openai-chat:gpt-4.1-mini'"),
+        ({"model": "nobody:gpt"}, "model 'nobody:gpt' is unknown: name one like 'openai-chat:gpt-6-luna'"),
         ({"model": "gpt-4.1-mini"}, "model 'gpt-4.1-mini' is unknown: "),
         (
             {"model": "openai-chat:gpt-4.1-mini"},
@@ -204,6 +204,25 @@ def test_what_a_model_lacks_is_told_in_one_line(settings: dict[str, Any], line: 
         check_model(job(**settings))
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"child": {"$ref": "#"}}},
+        {"type": "object", "properties": {"child": {"$ref": "#/$defs/nobody"}}},
+        {
+            "type": "object",
+            "properties": {"child": {"$ref": "#/$defs/node"}},
+            "$defs": {"node": {"type": "object", "properties": {"child": {"$ref": "#/$defs/node"}}}},
+        },
+    ],
+    ids=["itself", "nowhere", "circle"],
+)
+def test_a_schema_that_no_model_can_be_told_is_refused(schema: dict[str, Any]) -> None:
+    """Before anything is paid for, in one line."""
+    with pytest.raises(JobError, match=r"output_schema cannot be told to a model: .* write out what it stands for"):
+        check_model(job(model="local", output_schema=schema))
 
 
 def test_a_compatible_server_needs_no_key(openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
