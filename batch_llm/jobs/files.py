@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
+
+import pydantic_core
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -33,26 +34,14 @@ def write_whole(path: Path, text: str) -> None:
 def to_json(value: Any) -> str:
     """Return `value` as one line of JSON that every reader takes.
 
-    Half a surrogate pair (a model that broke off in an emoji) becomes "?", NaN and infinity become null, and a value
-    that JSON does not know, such as a date, becomes its text.
+    Models and dataclasses become objects, NaN and infinity become null, half a surrogate pair (a model that broke off
+    in an emoji) becomes "?", and a value that JSON does not know becomes its text.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        text = json.dumps(_without_nan(value), ensure_ascii=False, default=str, separators=(",", ":"))
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _without_nan(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _without_nan(inner) for key, inner in cast("dict[Any, Any]", value).items()}
-        case list() | tuple():
-            return [_without_nan(inner) for inner in cast("list[Any]", value)]
-        case _:
-            return value
+        return pydantic_core.to_json(value, fallback=str, inf_nan_mode="null").decode()
+    except pydantic_core.PydanticSerializationError:
+        # The standard library takes half a pair, in ASCII.
+        return to_json(json.loads(json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

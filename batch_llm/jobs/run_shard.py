@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batch_llm.errors import ErrorInfo
+from batch_llm.errors import ErrorInfo, JobError
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
 from batch_llm.processor import ParallelBatchProcessor
@@ -123,14 +123,14 @@ async def _answer(
 ) -> ErrorInfo | None:
     last_write = 0.0
     pauses = _PauseObserver(run, shard.index, tally)
-    async with ParallelBatchProcessor[Any, Any, str](job.config, observers=[*observers, pauses]) as processor:
+    keeper = _Keeper(ledger, tally, cost)
+    processor = ParallelBatchProcessor[Any, Any, str](job.config, keeper.keep, observers=[*observers, pauses])
+    async with processor:
+        keeper.stop = processor.stop
         watch = asyncio.create_task(_stop_when_asked(run, processor))
         try:
             async with aclosing(processor.process_stream(items)) as results:
-                async for result in results:
-                    if (record := _record(result, cost)) is not None:
-                        ledger.append(record)
-                        tally.add(record)
+                async for _ in results:
                     if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
                         tally.progress.write(run, shard.index)
                         last_write = time.monotonic()
@@ -138,6 +138,7 @@ async def _answer(
             watch.cancel()
             with suppress(asyncio.CancelledError):
                 await watch
+        keeper.check()
         return processor.stopped_by
 
 
@@ -147,6 +148,41 @@ async def _stop_when_asked(run: RunFolder, processor: ParallelBatchProcessor[Any
             processor.stop()
             return
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+class _Keeper:
+    """Puts each result into the ledger before its worker takes the next item.
+
+    So no more than `max_workers` answers can be paid for without being on disk, whenever the process is killed.
+
+    Attributes:
+        stop: Ends the run, which must not pay for what it cannot keep.
+    """
+
+    def __init__(self, ledger: LedgerWriter, tally: Tally, cost: CostOf) -> None:
+        self._ledger, self._tally, self._cost = ledger, tally, cost
+        self._error: OSError | None = None
+        self.stop: Callable[[], None] = lambda: None
+
+    async def keep(self, result: AnyResult) -> None:
+        """Add a result; what cannot be written is told by `check` at the end, for a hook's error ends nothing."""
+        record = _record(result, self._cost)
+        if record is None or self._error is not None:
+            return
+        try:
+            await self._ledger.commit(record)
+        except OSError as error:
+            self._error = error
+            self.stop()
+        else:
+            self._tally.add(record)
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise JobError(
+                f"the ledger cannot be written to {self._ledger.path.parent}: {self._error.strerror}; make room or "
+                "give rights, and run it again: what is in the ledger is not paid again"
+            ) from self._error
 
 
 class _PauseObserver(BaseObserver):

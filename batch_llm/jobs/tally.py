@@ -8,7 +8,7 @@ from dataclasses import replace
 from batch_llm.errors import ErrorInfo
 
 from .ledger import Record
-from .progress import ShardProgress, total_cost
+from .progress import ShardProgress
 
 STOPPED = "stopped"
 """The engine's category for a run that somebody asked to end."""
@@ -29,14 +29,22 @@ class Tally:
         progress = self.progress
         progress.input_tokens += record.input_tokens
         progress.output_tokens += record.output_tokens
-        progress.cost_usd = total_cost((progress.cost_usd, record.cost_usd))
+        if progress.cost_usd is not None:
+            progress.cost_usd = None if record.cost_usd is None else progress.cost_usd + record.cost_usd
         before = self._last.get(record.id)
         if before is not None:
             self._count(before, -1)
         self._count(record, 1)
-        # The answers themselves would fill the memory.
-        self._last[record.id] = replace(record, output=None)
-        progress.categories = dict(+self._categories)
+        # Without the answer: those of a shard would fill the memory.
+        self._last[record.id] = Record(
+            record.id,
+            record.key,
+            record.status,
+            category=record.category,
+            error=record.error,
+            retryable=record.retryable,
+            finished_at=record.finished_at,
+        )
 
     def last(self, item_id: str, key: str) -> Record | None:
         """Return an item's last record under this key."""
@@ -69,6 +77,7 @@ class Tally:
         else:
             self.progress.failed += sign
             self._categories[record.category or "unknown"] += sign
+            self.progress.categories = dict(+self._categories)
 
 
 def _short(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from pathlib import Path
@@ -85,6 +86,33 @@ def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
     with LedgerWriter(RunFolder(tmp_path), "00000") as ledger:
         ledger.append(Record("a", "k", "succeeded", output="x"))
         assert [record.id for record in read_records(RunFolder(tmp_path), "00000")] == ["a"]
+
+
+async def test_records_that_are_committed_together_are_all_on_disk(tmp_path: Path) -> None:
+    """Many callers share one write; none of them goes on before its record outlives the process."""
+    folder = RunFolder(tmp_path)
+    with LedgerWriter(folder, "00000") as ledger:
+
+        async def commit(number: int) -> None:
+            await ledger.commit(Record(str(number), "k", "succeeded", output="x"))
+            assert str(number) in {record.id for record in read_records(folder, "00000")}
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(commit(number))
+    assert len(list(read_records(folder, "00000"))) == 50
+
+
+async def test_a_caller_that_is_cancelled_takes_no_record_with_it(tmp_path: Path) -> None:
+    """Not its own, which was paid for, and not the others'."""
+    folder = RunFolder(tmp_path)
+    with LedgerWriter(folder, "00000") as ledger:
+        one = asyncio.create_task(ledger.commit(Record("a", "k", "succeeded")))
+        other = asyncio.create_task(ledger.commit(Record("b", "k", "succeeded")))
+        await asyncio.sleep(0)
+        one.cancel()
+        await other
+    assert {record.id for record in read_records(folder, "00000")} == {"a", "b"}
 
 
 def test_two_writers_never_share_a_file(tmp_path: Path) -> None:

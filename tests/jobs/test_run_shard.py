@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pydantic_ai.exceptions import ModelHTTPError
 
+from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ask_to_stop, merge, plan, read_progress, run_shard
 from batch_llm.strategies.base import LLMCallStrategy
 
@@ -184,3 +187,57 @@ async def _until(condition: Callable[[], bool]) -> None:
             if condition():
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_no_more_answers_than_workers_are_ever_unwritten(home: Path) -> None:
+    """Whenever the process is killed: what is paid for and not on disk is what its workers have in their hands."""
+    made_for, made = _planned(home, *(f"doc-{number}" for number in range(60)), config={**_FAST, "max_workers": 4})
+
+    class Counting(_Scripted):
+        most = 0
+
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            answer = await super().execute(prompt, attempt, timeout)
+            written = sum(len(read_lines(path)) for path in (Path(made.folder) / "ledger").glob("00000-*.jsonl"))
+            self.most = max(self.most, self.calls.total() - written)
+            await asyncio.sleep(0)
+            return answer
+
+    strategy = Counting()
+    outcome = await _run(made_for, made, strategy)
+    assert outcome.succeeded == 60
+    assert strategy.most == 4
+
+
+async def test_a_full_disk_ends_the_shard_at_once(home: Path) -> None:
+    """It pays for nothing that it cannot keep, says what to do, and goes on when there is room."""
+    texts = [f"doc-{number}" for number in range(100)]
+    made_for, made = _planned(home, *texts)
+    strategy = _Scripted()
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, most))
+    try:
+        with pytest.raises(JobError, match=r"ledger cannot be written to .*: File too large; make room"):
+            await _run(made_for, made, strategy)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    paid = strategy.calls.total()
+    assert 2 <= paid < 20
+    outcome = await _run(made_for, made, strategy)
+    assert outcome.succeeded == 100
+    assert strategy.calls.total() <= 100 + 2 * 2  # those whose line did not fit, and those in flight
+
+
+async def test_models_in_answers_become_objects(home: Path) -> None:
+    """A strategy of one's own may answer with pydantic's models."""
+
+    class Title(BaseModel):
+        title: str
+
+    class Titles(LLMCallStrategy[Title]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Title, dict[str, int]]:
+            return Title(title=prompt), {}
+
+    made_for, made = _planned(home, "a", output_schema={"type": "object", "properties": {"title": {"type": "string"}}})
+    await _run(made_for, made, Titles())
+    assert [row["title"] for row in read_lines(merge(made_for, made).output)] == ["a"]
