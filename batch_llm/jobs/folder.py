@@ -24,13 +24,18 @@ class RunFolder:
 
     @property
     def items(self) -> Path:
-        """One line an item: position, id, key, prompt, and the error of a row that cannot be sent."""
-        return self.path / "items.jsonl"
+        """One row an item: position, id, key, prompt, and the error of a row that cannot be sent."""
+        return self.path / "items.parquet"
 
     @property
     def reused(self) -> Path:
         """The answers of earlier runs that stand, by position."""
         return self.path / "reused.parquet"
+
+    @property
+    def outcomes(self) -> Path:
+        """What became of each item, one row an item, in no order: written by the merge."""
+        return self.path / "outcomes.parquet"
 
     @property
     def plan(self) -> Path:

@@ -16,10 +16,12 @@ from batch_llm.errors import FATAL_CATEGORIES
 
 from .files import read_lines, to_json
 from .folder import RunFolder
-from .tables import MAX_ROW_BYTES, text
+from .tables import Tables, text
 
 Status: TypeAlias = Literal["succeeded", "failed", "skipped"]
 INVALID_INPUT = "invalid_input"
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+"""An answer of a model is some megabytes at most; DuckDB sets aside twice this for each thread that reads."""
 
 # How DuckDB reads a record; the names are those of `Record`.
 _COLUMNS = {
@@ -36,7 +38,7 @@ _COLUMNS = {
     "category": "VARCHAR",
     "error": "VARCHAR",
     "retryable": "BOOLEAN",
-    "finished_at": "VARCHAR",
+    "finished_at": "TIMESTAMPTZ",
 }
 _values = attrgetter(*_COLUMNS)
 
@@ -157,14 +159,16 @@ def read_records(folder: RunFolder, part: str) -> Iterator[Record]:
                 yield Record(**{name: values[name] for name in names})
 
 
-def ledger_query(files: Iterable[Path]) -> str:
-    """Return SQL for the records in some files; torn lines and garbage are left out."""
+def view_records(tables: Tables, files: Iterable[Path]) -> None:
+    """Let the session see the records in some files as `records`; torn lines and garbage are left out.
+
+    The records of one item differ in `finished_at`, for they come one after another.
+    """
     columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _COLUMNS.items())
-    names = [text(file) for file in sorted(files)]
-    if not names:
-        nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _COLUMNS.items())
-        return f"SELECT {nothing} WHERE false"
-    return (
-        f"SELECT * FROM read_json([{', '.join(names)}], format='newline_delimited', ignore_errors=true, "
-        f"columns={{{columns}}}, maximum_object_size={MAX_ROW_BYTES}) WHERE id IS NOT NULL AND status IS NOT NULL"
+    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _COLUMNS.items())
+    names = ", ".join(text(file) for file in sorted(files))
+    query = (
+        f"SELECT * FROM read_json([{names}], format='newline_delimited', ignore_errors=true, "
+        f"columns={{{columns}}}, maximum_object_size={MAX_RECORD_BYTES}) WHERE id IS NOT NULL AND status IS NOT NULL"
     )
+    tables.execute(f"CREATE TEMP VIEW records AS {query if names else f'SELECT {nothing} WHERE false'}")

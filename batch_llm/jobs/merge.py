@@ -13,7 +13,7 @@ from batch_llm.errors import JobError
 from .files import read_object, to_json, write_whole
 from .folder import RunFolder
 from .job import BatchJob
-from .outcomes import outcomes
+from .outcomes import write_outcomes
 from .plan import Plan
 from .rows import FAILURE_COLUMNS, input_columns
 from .sinks import OutputColumns, failures_path, output_columns, remove_file, write_table
@@ -72,8 +72,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
     folder = RunFolder(Path(plan.folder))
     try:
         with open_tables() as tables:
-            # Only this: the outcomes of millions of items are joined and sorted once, on disk.
-            tables.execute(f"CREATE TEMP TABLE outcomes AS {outcomes(folder)}")
+            write_outcomes(tables, folder)
             output, failures = _write_files(tables, job, folder)
             summary = replace(_sum_up(tables, folder, output, failures), stopped=stopped)
     except duckdb.Error as error:

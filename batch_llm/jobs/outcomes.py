@@ -11,46 +11,53 @@ from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 
 from .folder import RunFolder
 from .job import BatchJob
-from .ledger import ledger_query
-from .rows import items_query
-from .tables import open_tables, text
+from .ledger import view_records
+from .tables import Tables, open_tables, text
 
 _NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
 
 
-def outcomes(folder: RunFolder) -> str:
-    """Return SQL for one row an item: position, id, status, output, tokens, cost, attempts, seconds, error, reused.
+def write_outcomes(tables: Tables, folder: RunFolder) -> None:
+    """Write what became of each item into the run's folder, and let the session see it as `outcomes`.
 
-    An item that was tried several times in this run has the sums of its tries; a success stands against any failure.
+    Its columns: position, id, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
+    error_category, error. An item that was tried several times in this run has the sums of its tries; a success stands
+    against any failure. Everything but the answers is joined first: those of millions of items pass through, once.
     """
+    view_records(tables, folder.ledger.glob("*.jsonl"))
+    tables.execute("""
+        CREATE TEMP TABLE tries AS
+        SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
+            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(attempts) AS attempts,
+            sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
+        FROM records GROUP BY id, key""")
+    tables.execute(f"""
+        CREATE TEMP TABLE known AS
+        SELECT position, items.id, key, tries.* EXCLUDE (id, key), old.position IS NOT NULL AS reused
+        FROM {text(folder.items)} AS items LEFT JOIN tries USING (id, key)
+        LEFT JOIN (SELECT position FROM {text(folder.reused)}) AS old USING (position)""")
+    tables.execute(f"COPY ({_TRIED} UNION ALL {_reused(folder)} UNION ALL {_LEFT}) TO {text(folder.outcomes)}")
+    tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
+
+
+_TRIED = """
+    SELECT position, known.id, false AS reused, status, output, known.input_tokens, known.output_tokens,
+        known.cost_usd, known.attempts, known.seconds, category AS error_category, error
+    FROM records JOIN known ON records.id = known.id AND records.key = known.key AND records.finished_at = known.last"""
+_LEFT = f"""
+    SELECT position, id, false, 'not_attempted', NULL, 0, 0, 0, 0, 0, 'not_attempted', {text(_NOT_ATTEMPTED)}
+    FROM known WHERE last IS NULL AND NOT reused"""
+
+
+def _reused(folder: RunFolder) -> str:
     return f"""
-        WITH tries AS ({ledger_query(folder.ledger.glob("*.jsonl"))}),
-        mine AS (
-            SELECT id, key, max_by(tries, (tries.status = 'succeeded', tries.finished_at)) AS last,
-                sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(attempts) AS attempts,
-                sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
-            FROM tries GROUP BY id, key),
-        found AS (
-            SELECT items.position, items.id, mine.id IS NULL AND old.position IS NOT NULL AS reused,
-                mine.last AS last, mine, old
-            FROM ({items_query(folder.items)}) AS items
-            LEFT JOIN mine ON mine.id = items.id AND mine.key = items.key
-            LEFT JOIN {text(folder.reused)} AS old ON old.position = items.position)
-        SELECT position, id, reused,
-            CASE WHEN reused THEN old.status ELSE coalesce(last.status, 'not_attempted') END AS status,
-            CASE WHEN reused THEN old.output ELSE last.output END AS output,
-            CASE WHEN reused THEN old.input_tokens ELSE coalesce(mine.input_tokens, 0) END AS input_tokens,
-            CASE WHEN reused THEN old.output_tokens ELSE coalesce(mine.output_tokens, 0) END AS output_tokens,
-            CASE WHEN reused THEN old.cost_usd WHEN last IS NULL THEN 0 ELSE mine.cost_usd END AS cost_usd,
-            CASE WHEN reused THEN old.attempts ELSE coalesce(mine.attempts, 0) END AS attempts,
-            CASE WHEN reused THEN old.seconds ELSE coalesce(mine.seconds, 0) END AS seconds,
-            CASE WHEN reused THEN NULL WHEN last IS NULL THEN 'not_attempted' ELSE last.category END AS error_category,
-            CASE WHEN reused THEN NULL WHEN last IS NULL THEN {text(_NOT_ATTEMPTED)} ELSE last.error END AS error
-        FROM found"""
+    SELECT position, id, true, old.status, output, old.input_tokens, old.output_tokens, old.cost_usd, old.attempts,
+        old.seconds, NULL, NULL
+    FROM {text(folder.reused)} AS old JOIN known USING (position) WHERE last IS NULL"""
 
 
 def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
-    """Return up to `limit` results of a run, failures first, for a table.
+    """Return up to `limit` results of a run that is merged, failures first, for a table.
 
     The context of each holds `status`, `cost_usd` and `reused`. The totals are those of the rows returned; a run's
     own are in its summary.
@@ -58,7 +65,7 @@ def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict
     columns = (
         "id, status, output, error, error_category, input_tokens, output_tokens, attempts, seconds, cost_usd, reused"
     )
-    query = f"""SELECT {columns} FROM ({outcomes(RunFolder(Path(folder)))})
+    query = f"""SELECT {columns} FROM {text(RunFolder(Path(folder)).outcomes)}
         ORDER BY array_position(['failed', 'skipped', 'not_attempted', 'succeeded'], status), position LIMIT {limit}"""
     with open_tables() as tables:
         names = [column.strip() for column in columns.split(",")]

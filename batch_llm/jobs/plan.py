@@ -19,9 +19,9 @@ from .check import check
 from .files import read_object, to_json, write_whole
 from .folder import RunFolder, job_folder, run_folder
 from .job import BatchJob
-from .ledger import INVALID_INPUT, LedgerWriter, Record, ledger_query, shard_part
+from .ledger import INVALID_INPUT, LedgerWriter, Record, shard_part, view_records
 from .prompts import Prompt
-from .rows import Item, id_column, input_columns, items_query, make_items, number_repeats, repeated_ids
+from .rows import Item, id_column, input_columns, keep_items, make_items, number_repeats, repeated_ids
 from .sinks import output_columns
 from .sources import open_source
 from .tables import Tables, column_types, job_error, open_tables, rows_of, text
@@ -104,7 +104,7 @@ def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> Pl
     broken_rows = open_source(tables, job.source).stage(folder.rows, job.limit)
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
-    total, broken = _write_items(folder, islice(items, job.limit))
+    total, broken = _write_items(tables, folder, islice(items, job.limit))
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
@@ -125,15 +125,19 @@ def _clear(folder: RunFolder) -> None:
         path.unlink()
 
 
-def _write_items(folder: RunFolder, items: Iterable[Item]) -> tuple[int, int]:
-    total = broken = 0
-    with folder.items.open("w", encoding="utf-8") as file, LedgerWriter(folder, "plan") as ledger:
+def _write_items(tables: Tables, folder: RunFolder, items: Iterable[Item]) -> tuple[int, int]:
+    total = broken = longest = 0
+    lines = folder.items.with_suffix(".jsonl")
+    with lines.open("wb") as file, LedgerWriter(folder, "plan") as ledger:
         for item in items:
+            line = to_json({slot: getattr(item, slot) for slot in Item.__slots__}).encode()
+            longest = max(longest, len(line))
+            file.write(line + b"\n")
             total += 1
-            file.write(to_json({slot: getattr(item, slot) for slot in Item.__slots__}) + "\n")
             if item.error is not None:
                 broken += 1
                 ledger.append(Record(item.id, item.key, "failed", category=INVALID_INPUT, error=item.error))
+    keep_items(tables, lines, longest, folder.items)
     return total, broken
 
 
@@ -146,24 +150,26 @@ def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
 
 
 def _write_reused(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
-    """Copy the answers that stand into the run's folder: the run then depends on no other."""
-    ledgers = () if job.refresh else job_folder(job).glob("*/ledger/*.jsonl")
-    tables.execute(
-        f"""COPY (
-            WITH wanted AS (SELECT position, id, key FROM ({items_query(folder.items)}) WHERE error IS NULL),
-            answers AS (
-                SELECT id, key, max_by(record, record.finished_at) AS record
-                FROM ({ledger_query(ledgers)}) AS record SEMI JOIN wanted USING (id, key)
-                WHERE status = 'succeeded' GROUP BY id, key)
-            SELECT position, record.* EXCLUDE (id, key) FROM wanted JOIN answers USING (id, key)
-        ) TO {text(folder.reused)} (FORMAT parquet)"""
-    )
+    """Copy the answers that stand into the run's folder: the run then depends on no other.
+
+    Which they are is found out without the answers themselves, which would not fit into the memory.
+    """
+    view_records(tables, () if job.refresh else job_folder(job).glob("*/ledger/*.jsonl"))
+    tables.execute(f"""
+        CREATE TEMP TABLE standing AS
+        SELECT position, id, key, max(finished_at) AS finished_at
+        FROM records JOIN (SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL)
+        USING (id, key) WHERE status = 'succeeded' GROUP BY ALL""")
+    tables.execute(f"""
+        COPY (
+            SELECT position, records.* EXCLUDE (id, key) FROM records JOIN standing USING (id, key, finished_at)
+        ) TO {text(folder.reused)} (FORMAT parquet)""")
 
 
 def _write_shards(tables: Tables, folder: RunFolder, size: int) -> Iterator[ShardRef]:
     left = rows_of(
         tables,
-        f"SELECT position, id, key, prompt FROM ({items_query(folder.items)}) "
+        f"SELECT position, id, key, prompt FROM {text(folder.items)} "
         f"ANTI JOIN (FROM {text(folder.reused)}) USING (position) WHERE error IS NULL ORDER BY position",
     )
     for index in count():

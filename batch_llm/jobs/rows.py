@@ -16,12 +16,13 @@ from .job import BatchJob
 from .ledger import INVALID_INPUT
 from .prompts import Keys, Prompt
 from .sources import BrokenRow
-from .tables import MAX_ROW_BYTES, Tables, column_types, is_json, name, plain, rows_of, text
+from .tables import Tables, column_types, is_json, name, plain, rows_of, text
 
 FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
 """What a failures file has beside the input's columns; it is a source itself, and these are no input then."""
 
 _DERIVED_ID_DIGITS = 12
+_TABLE = "FORMAT parquet, ROW_GROUP_SIZE 8192"  # a group is in memory as a whole, and prompts may be long
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +73,29 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
         yield Item(position + after, row.name, "", None, row.error)
 
 
-def items_query(items: Path) -> str:
-    """Return SQL for the items that were written."""
+def keep_items(tables: Tables, lines: Path, longest: int, items: Path) -> None:
+    """Turn JSON lines of items, none of more than `longest` bytes, into a table; the lines are removed.
+
+    DuckDB sets aside twice the size of the longest line for each thread, and reads a table's columns one by one: what
+    asks for ids and keys alone does not read the prompts.
+    """
     columns = "{'position': 'BIGINT', 'id': 'VARCHAR', 'key': 'VARCHAR', 'prompt': 'VARCHAR', 'error': 'VARCHAR'}"
-    return (
-        f"SELECT * FROM read_json({text(items)}, format='newline_delimited', columns={columns}, "
-        f"maximum_object_size={MAX_ROW_BYTES})"
+    tables.execute(
+        f"COPY (FROM read_json({text(lines)}, format='newline_delimited', columns={columns}, "
+        f"maximum_object_size={max(2 * longest, 1024**2)})) TO {text(items)} ({_TABLE})"
     )
+    lines.unlink()
 
 
 def number_repeats(tables: Tables, items: Path) -> None:
     """Tell rows of the same content apart: the second one of `3f2a...` is called `3f2a...-2`."""
-    query = items_query(items)
     if not repeated_ids(tables, items):
         return
-    numbered = items.with_suffix(".numbered.jsonl")
+    numbered = items.with_suffix(".numbered")
     tables.execute(
         f"COPY (SELECT position, CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id, key, prompt, error FROM "
-        f"(SELECT *, row_number() OVER (PARTITION BY id ORDER BY position) AS nth FROM ({query})) ORDER BY position) "
-        f"TO {text(numbered)} (FORMAT json)"
+        f"(SELECT *, row_number() OVER (PARTITION BY id ORDER BY position) AS nth FROM {text(items)}) "
+        f"ORDER BY position) TO {text(numbered)} ({_TABLE})"
     )
     numbered.replace(items)
 
@@ -98,7 +103,7 @@ def number_repeats(tables: Tables, items: Path) -> None:
 def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
     """Return some ids that several rows share, and how many do."""
     query = (
-        f"SELECT id, count(*) FROM ({items_query(items)}) WHERE error IS NULL "
+        f"SELECT id, count(*) FROM {text(items)} WHERE error IS NULL "
         "GROUP BY id HAVING count(*) > 1 ORDER BY min(position) LIMIT 5"
     )
     return [(str(row[0]), int(str(row[1]))) for row in rows_of(tables, query)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .folder import RunFolder
-from .ledger import ledger_query
+from .ledger import view_records
 from .tables import open_tables
 
 
@@ -38,11 +38,11 @@ class RunStats:
 _FIGURES = """
     SELECT count(*) / greatest(epoch(max(ended) - min(ended - to_milliseconds(CAST(seconds * 1000 AS BIGINT)))), 0.001),
            quantile_cont(seconds, [0.5, 0.95, 0.99]), avg(attempts)
-    FROM (SELECT *, CAST(finished_at AS TIMESTAMPTZ) AS ended FROM calls)
+    FROM (SELECT *, finished_at AS ended FROM calls)
 """
 _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds DESC, id LIMIT 5"
 _EXAMPLES = """
-    SELECT category, arg_max(error, finished_at) FROM records
+    SELECT category, arg_max(error, finished_at) FROM tries
     WHERE status <> 'succeeded' AND category IS NOT NULL AND error IS NOT NULL GROUP BY category
 """
 
@@ -50,11 +50,11 @@ _EXAMPLES = """
 def run_stats(folder: str) -> RunStats:
     """Return the figures of a run from what its ledger has so far."""
     with open_tables() as tables:
-        # A table, not a view: the files are parsed once.
-        records = ledger_query(RunFolder(Path(folder)).ledger.glob("*.jsonl"))
+        view_records(tables, RunFolder(Path(folder)).ledger.glob("*.jsonl"))
         wanted = "id, status, attempts, seconds, category, left(error, 500) AS error, finished_at"
-        tables.execute(f"CREATE TEMP TABLE records AS SELECT {wanted} FROM ({records})")
-        tables.execute("CREATE TEMP VIEW calls AS SELECT * FROM records WHERE attempts > 0")
+        # A table, not a view: the files are parsed once.
+        tables.execute(f"CREATE TEMP TABLE tries AS SELECT {wanted} FROM records")
+        tables.execute("CREATE TEMP VIEW calls AS SELECT * FROM tries WHERE attempts > 0")
         examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
         figures = tables.execute(_FIGURES).fetchone()
         if figures is None or figures[1] is None:

@@ -30,7 +30,7 @@ def open_tables() -> Generator[Tables]:
     """Open a session that spills to a folder of its own and forgets everything at the end."""
     with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
         settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": "1GB",
+            "memory_limit": "500MB",
             "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
             "temp_directory": spill,
             "autoinstall_known_extensions": "false",

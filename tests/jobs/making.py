@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from batch_llm.jobs import BatchJob, Plan
 
 
@@ -28,7 +30,10 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
 
 def items(plan: Plan) -> list[dict[str, Any]]:
     """The items of a plan."""
-    return read_lines(Path(plan.folder) / "items.jsonl")
+    with duckdb.connect() as tables:
+        rows = tables.execute(f"FROM '{plan.folder}/items.parquet' ORDER BY position")
+        names = [str(column[0]) for column in rows.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
 
 
 def prompts(plan: Plan) -> dict[str, str]:

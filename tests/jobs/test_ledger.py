@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_llm.jobs import RunFolder
-from batch_llm.jobs.ledger import LedgerWriter, Record, ledger_query, read_records
+from batch_llm.jobs.ledger import LedgerWriter, Record, read_records, view_records
 from batch_llm.jobs.tables import open_tables
 
 _JSON: st.SearchStrategy[Any] = st.recursive(
@@ -38,7 +38,8 @@ def _written(folder: RunFolder, outputs: list[Any]) -> Path:
 
 def _by_duckdb(path: Path) -> dict[str, Any]:
     with open_tables() as tables:
-        rows = tables.execute(f"SELECT id, output FROM ({ledger_query([path])}) WHERE status = 'succeeded'").fetchall()
+        view_records(tables, [path])
+        rows = tables.execute("SELECT id, output FROM records WHERE status = 'succeeded'").fetchall()
     return {item_id: None if output is None else json.loads(output) for item_id, output in rows}
 
 

@@ -214,6 +214,7 @@ def test_a_table_shows_failures_first(home: Path) -> None:
     """Then the rest in the order of the source, up to the limit."""
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x"} for number in range(5)))
     made = _run(job(output_schema=_SCHEMA), answer=_ANSWER, fail=("3",))
+    merge(job(output_schema=_SCHEMA), made)
     rows = result_rows(job(), made.folder, 3).results
     assert [row.item_id for row in rows] == ["3", "0", "1"]
     assert rows[0].error_info is not None
