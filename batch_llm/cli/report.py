@@ -43,8 +43,9 @@ class Outcome:
 def as_json(outcome: Outcome) -> str:
     """Return the outcome as one JSON object in one line."""
     summary = outcome.summary
-    names = ("total_items", "succeeded", "failed", "reused", "total_input_tokens", "total_output_tokens", "cost_usd")
-    totals = {name: getattr(summary, name) for name in (*names, "seconds", "output", "failures")}
+    counts = ("total_items", "succeeded", "failed", "reused", "new", "changed", "retried")
+    spent = ("total_input_tokens", "total_output_tokens", "cost_usd", "saved_usd", "seconds")
+    totals = {name: getattr(summary, name) for name in (*counts, *spent, "output", "failures")}
     return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
 
 

@@ -30,9 +30,13 @@ class Summary:
         failed: Items that failed, broken rows included.
         not_attempted: Items without a result, because the run stopped early.
         reused: Items answered by an earlier run.
+        new: Items that no earlier run had met.
+        changed: Items that an earlier run had met with another text, prompt, model, shape or setting.
+        retried: Items that earlier runs had met and not answered.
         total_input_tokens: Of this run alone.
         total_output_tokens: Of this run alone.
         cost_usd: Of this run alone; None where the model's price is not known.
+        saved_usd: What the reused answers cost when they were made; None where one of them has no price.
         seconds: From the plan to the end of the merge.
         output: Path of the output.
         failures: Path of the failures file; None when nothing failed.
@@ -45,9 +49,13 @@ class Summary:
     failed: int
     not_attempted: int
     reused: int
+    new: int
+    changed: int
+    retried: int
     total_input_tokens: int
     total_output_tokens: int
     cost_usd: float | None
+    saved_usd: float | None
     seconds: float
     output: str
     failures: str | None
@@ -74,7 +82,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
         with open_tables() as tables:
             write_outcomes(tables, folder)
             output, failures = _write_files(tables, job, folder)
-            summary = replace(_sum_up(tables, folder, output, failures), stopped=stopped)
+            summary = replace(_sum_up(tables, plan, output, failures), stopped=stopped)
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
     write_whole(folder.summary, to_json(asdict(summary)))
@@ -115,29 +123,33 @@ def _bookkeeping(added: OutputColumns) -> list[str]:
     return [f"outcomes.{name(source.get(old, old))} AS {name(new)}" for old, new in added.bookkeeping.items()]
 
 
-def _sum_up(tables: Tables, folder: RunFolder, output: str, failures: str | None) -> Summary:
-    row = tables.execute("""
-        SELECT count(*), count(*) FILTER (status = 'succeeded'), count(*) FILTER (status = 'failed'),
-            count(*) FILTER (status = 'not_attempted'), count(*) FILTER (reused),
-            coalesce(sum(input_tokens) FILTER (NOT reused), 0), coalesce(sum(output_tokens) FILTER (NOT reused), 0),
-            count(*) FILTER (NOT reused AND cost_usd IS NULL AND attempts > 0),
-            coalesce(sum(cost_usd) FILTER (NOT reused), 0)
-        FROM outcomes""").fetchone()
-    total, succeeded, failed, left, reused, tokens_in, tokens_out, unpriced, cost = row or (0,) * 9
-    by_category = (
-        "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
-    )
+_TOTALS = """
+    SELECT count(*) AS total_items,
+        count(*) FILTER (status = 'succeeded') AS succeeded,
+        count(*) FILTER (status = 'failed') AS failed,
+        count(*) FILTER (status = 'not_attempted') AS not_attempted,
+        count(*) FILTER (reused) AS reused,
+        coalesce(sum(input_tokens) FILTER (NOT reused), 0)::BIGINT AS total_input_tokens,
+        coalesce(sum(output_tokens) FILTER (NOT reused), 0)::BIGINT AS total_output_tokens,
+        CASE WHEN bool_or(cost_usd IS NULL AND NOT reused AND attempts > 0) THEN NULL
+            ELSE coalesce(sum(cost_usd) FILTER (NOT reused), 0) END AS cost_usd,
+        CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
+            ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd
+    FROM outcomes"""
+_CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
+
+
+def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Summary:
+    found = tables.execute(_TOTALS)
+    names = [str(column[0]) for column in found.description or ()]
+    planned_at = float(read_object(RunFolder(Path(plan.folder)).plan).get("planned_at", time.time()))
     return Summary(
-        total_items=total,
-        succeeded=succeeded,
-        failed=failed,
-        not_attempted=left,
-        reused=reused,
-        total_input_tokens=int(tokens_in),
-        total_output_tokens=int(tokens_out),
-        cost_usd=None if unpriced else float(cost),
-        seconds=round(time.time() - float(read_object(folder.plan).get("planned_at", time.time())), 3),
+        **dict(zip(names, found.fetchone() or (), strict=True)),
+        new=plan.new,
+        changed=plan.changed,
+        retried=plan.retried,
+        seconds=round(time.time() - planned_at, 3),
         output=output,
         failures=failures,
-        categories={str(category): int(count) for category, count in tables.execute(by_category).fetchall()},
+        categories={str(category): int(count) for category, count in tables.execute(_CATEGORIES).fetchall()},
     )

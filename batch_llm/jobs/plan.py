@@ -55,6 +55,8 @@ class Plan:
         total: Items of the source, broken rows included.
         broken: Rows that cannot be sent; they fail by themselves and cost nothing.
         reused: Items that an earlier run has answered.
+        changed: Items that an earlier run has met with another text, prompt, model, shape or setting.
+        retried: Items that earlier runs have met and not answered.
         shards: What is to be answered.
         notes: Sentences for the reader: renamed columns, broken rows.
     """
@@ -63,8 +65,15 @@ class Plan:
     total: int
     broken: int
     reused: int
+    changed: int
+    retried: int
     shards: tuple[ShardRef, ...]
     notes: tuple[str, ...]
+
+    @property
+    def new(self) -> int:
+        """Items that no earlier run has met; all that are called where the job says `refresh`."""
+        return self.total - self.broken - self.reused - self.changed - self.retried
 
 
 def plan(job: BatchJob, run_id: str, *, strategy: str = "") -> Plan:
@@ -109,10 +118,11 @@ def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> Pl
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
     _write_reused(tables, job, folder)
+    changed, retried = _met_before(tables)
     shards = tuple(_write_shards(tables, folder, job.shard_size))
     left = sum(shard.items for shard in shards)
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
-    return Plan(str(folder.path), total, broken, total - broken - left, shards, notes)
+    return Plan(str(folder.path), total, broken, total - broken - left, changed, retried, shards, notes)
 
 
 def _clear(folder: RunFolder) -> None:
@@ -156,14 +166,27 @@ def _write_reused(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
     """
     view_records(tables, () if job.refresh else job_folder(job).glob("*/ledger/*.jsonl"))
     tables.execute(f"""
+        CREATE TEMP TABLE wanted AS SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL;
+        CREATE TEMP TABLE past AS
+        SELECT id, key, max(finished_at) FILTER (status = 'succeeded') AS answered_at
+        FROM records SEMI JOIN wanted USING (id) GROUP BY id, key;
         CREATE TEMP TABLE standing AS
-        SELECT position, id, key, max(finished_at) AS finished_at
-        FROM records JOIN (SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL)
-        USING (id, key) WHERE status = 'succeeded' GROUP BY ALL""")
+        SELECT position, id, key, answered_at AS finished_at FROM wanted JOIN past USING (id, key)
+        WHERE answered_at IS NOT NULL""")
     tables.execute(f"""
         COPY (
             SELECT position, records.* EXCLUDE (id, key) FROM records JOIN standing USING (id, key, finished_at)
         ) TO {text(folder.reused)} (FORMAT parquet)""")
+
+
+def _met_before(tables: Tables) -> tuple[int, int]:
+    """Return how many of the items without an answer were met under another key, and how many under this one."""
+    row = tables.execute("""
+        SELECT count(*) FILTER (past.id IS NULL), count(past.id)
+        FROM wanted ANTI JOIN standing USING (position) SEMI JOIN past USING (id) LEFT JOIN past USING (id, key)
+        """).fetchone()
+    changed, retried = row or (0, 0)
+    return int(changed), int(retried)
 
 
 def _write_shards(tables: Tables, folder: RunFolder, size: int) -> Iterator[ShardRef]:
@@ -193,12 +216,6 @@ def _notes(job: BatchJob, broken: int) -> Iterator[str]:
 
 
 def _from_json(values: dict[str, Any]) -> Plan:
+    counts = {name: values[name] for name in ("folder", "total", "broken", "reused", "changed", "retried")}
     shards = tuple(ShardRef(**shard) for shard in values["shards"])
-    return Plan(
-        folder=values["folder"],
-        total=values["total"],
-        broken=values["broken"],
-        reused=values["reused"],
-        shards=shards,
-        notes=tuple(values["notes"]),
-    )
+    return Plan(**counts, shards=shards, notes=tuple(values["notes"]))

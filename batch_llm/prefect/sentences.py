@@ -35,6 +35,10 @@ def plan_sentence(planned: Plan) -> str:
     """Return what a run will do."""
     missing = sum(shard.items for shard in planned.shards)
     parts = [f"{planned.total:,} items: {missing:,} to answer in {len(planned.shards):,} shard(s)"]
+    if planned.changed:
+        parts.append(f"{planned.changed:,} of them changed")
+    if planned.retried:
+        parts.append(f"{planned.retried:,} tried before without an answer")
     if planned.reused:
         parts.append(f"{planned.reused:,} reused from earlier runs")
     if planned.broken:
@@ -55,12 +59,14 @@ def shard_sentence(outcome: ShardOutcome) -> str:
 def run_sentence(summary: Summary) -> str:
     """Return what became of a run."""
     parts = [f"{summary.succeeded:,} of {summary.total_items:,} answered"]
-    if summary.reused:
-        parts.append(f"{summary.reused:,} of them reused")
+    known = {"new": summary.new, "changed": summary.changed, "retried": summary.retried, "reused": summary.reused}
+    if known["new"] < summary.total_items:
+        parts += [f"{count:,} {what}" for what, count in known.items() if count]
     if summary.failed:
         parts.append(f"{summary.failed:,} failed ({failures(summary.categories)})")
     if summary.not_attempted:
         parts.append(f"{summary.not_attempted:,} not attempted")
-    parts += [money(summary.cost_usd), duration(summary.seconds)]
+    saved = f" (saved {money(summary.saved_usd)})" if summary.saved_usd else ""
+    parts += [money(summary.cost_usd) + saved, duration(summary.seconds)]
     sentence = ", ".join(parts)
     return f"{sentence}; {summary.stopped}" if summary.stopped else sentence

@@ -20,9 +20,13 @@ SUMMARY = Summary(
     failed=1,
     not_attempted=0,
     reused=4,
+    new=26,
+    changed=0,
+    retried=0,
     total_input_tokens=1000,
     total_output_tokens=50,
     cost_usd=0.5,
+    saved_usd=0.25,
     seconds=12.5,
     output="/data/out.jsonl",
     failures="/data/out.failures.jsonl",
@@ -49,9 +53,13 @@ def test_a_program_gets_one_object_with_the_documented_names() -> None:
         "succeeded": 29,
         "failed": 1,
         "reused": 4,
+        "new": 26,
+        "changed": 0,
+        "retried": 0,
         "total_input_tokens": 1000,
         "total_output_tokens": 50,
         "cost_usd": 0.5,
+        "saved_usd": 0.25,
         "seconds": 12.5,
         "output": "/data/out.jsonl",
         "failures": "/data/out.failures.jsonl",
@@ -65,7 +73,10 @@ def test_a_person_sees_rows_totals_files_and_the_page(capsys: pytest.CaptureFixt
     assert lines[1] == "doc-7 timeout no answer [in time] 0 0.0"
     assert lines[2] == "doc-1 A ferry It [red]runs[/red] daily. 1,234 1.3"
     assert "... and 28 more items in the output" in lines
-    assert any(line.startswith("29 of 30 answered, 4 of them reused, 1 failed (1 timeout), $0.50") for line in lines)
+    assert any(
+        line.startswith("29 of 30 answered, 26 new, 4 reused, 1 failed (1 timeout), $0.50 (saved $0.25)")
+        for line in lines
+    )
     assert lines[-3:] == ["output /data/out.jsonl", "failures /data/out.failures.jsonl", f"page {URL}"]
 
 

@@ -63,7 +63,7 @@ def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAI
     second = batch_llm(*RUN, folder=tmp_path, **env)
     assert second.returncode == 0, second.stderr
     assert provider.requests == 12
-    assert "12 of 12 answered, 12 of them reused" in second.stdout
+    assert "12 of 12 answered, 12 reused" in second.stdout
     assert str(tmp_path / "out.jsonl") in second.stdout
     assert "/runs/flow-run/" in second.stdout
 

@@ -152,10 +152,11 @@ def test_a_second_night_asks_for_what_is_new_or_changed_alone(home: Path) -> Non
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "changed"}, {"id": "c", "text": "3"})
     made = plan(job(), "night-2")
     assert prompts(made) == {"b": "changed", "c": "3"}
-    assert (made.total, made.reused) == (3, 1)
+    assert (made.total, made.reused, made.changed, made.retried, made.new) == (3, 1, 1, 1, 0)
     _answer_all(made, "new")
     second = merge(job(), made)
     assert (second.succeeded, second.reused, second.cost_usd, second.total_input_tokens) == (3, 1, 1.0, 20)
+    assert (second.changed, second.retried, second.new, second.saved_usd) == (1, 1, 0, 0.5)
     assert [row["answer"] for row in read_lines(second.output)] == ["old", "new", "new"]
     assert plan(job(), "night-3").shards == ()
     assert len(prompts(plan(job(refresh=True), "night-4"))) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from batch_llm import BatchResult, ErrorInfo, WorkItemResult
 from batch_llm.jobs import BatchJob, RunStats, Summary
 from batch_llm.prefect.artifacts import MOST_TEXT, report, results_table
@@ -22,9 +24,13 @@ SUMMARY = Summary(
     failed=37,
     not_attempted=0,
     reused=9_000,
+    new=985,
+    changed=12,
+    retried=3,
     total_input_tokens=1_234_567,
     total_output_tokens=89,
     cost_usd=4.117,
+    saved_usd=41.2,
     seconds=1080,
     output="out.jsonl",
     failures="out.failures.jsonl",
@@ -34,8 +40,14 @@ SUMMARY = Summary(
 
 def test_the_run_is_told_in_one_sentence() -> None:
     assert run_sentence(SUMMARY) == (
-        "9,963 of 10,000 answered, 9,000 of them reused, 37 failed (31 content_filter, 6 timeout), $4.12, 18 min"
+        "9,963 of 10,000 answered, 985 new, 12 changed, 3 retried, 9,000 reused, "
+        "37 failed (31 content_filter, 6 timeout), $4.12 (saved $41.20), 18 min"
     )
+
+
+def test_a_first_night_has_nothing_to_compare() -> None:
+    first = replace(SUMMARY, new=10_000, changed=0, retried=0, reused=0, saved_usd=0.0, failed=0, categories={})
+    assert run_sentence(first) == "9,963 of 10,000 answered, $4.12, 18 min"
 
 
 def test_a_price_that_is_not_known_is_never_zero() -> None:

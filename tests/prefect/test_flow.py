@@ -110,7 +110,7 @@ def test_a_second_night_pays_for_nothing(run: Any, provider: OpenAIServer, tmp_p
     run()
     state = run()
     assert provider.requests == 12
-    assert "12 of 12 answered, 12 of them reused" in state.message
+    assert "12 of 12 answered, 12 reused" in state.message
     assert len(rows(tmp_path / "out.jsonl")) == 12
 
 
