@@ -50,9 +50,16 @@ def _schedule(schedule: Mapping[str, Any]) -> DeploymentScheduleCreate:
 
 
 def deployment_to_serve(block: Block) -> RunnerDeployment:
-    """Return the block as a deployment; a schedule that the file leaves off stays as it was switched on the server."""
+    """Return the block as a deployment; a schedule that the file leaves off stays as it was switched on the server.
+
+    One that a work pool has is taken from it: Prefect's update would leave it with the pool, and without a place where
+    its flow is, so that its runs crash.
+    """
     deployment = local_deployment(block)
     known = _find(deployment.name)
+    if known and known.work_pool_name:
+        with api() as client:
+            client.delete_deployment(known.id)
     for schedule in deployment.schedules or ():
         switched_on = [old for old in known.schedules if old.active] if known else []
         schedule.active = schedule.active or any(old.schedule == schedule.schedule for old in switched_on)

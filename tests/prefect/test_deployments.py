@@ -72,6 +72,8 @@ def summarize(output: Path, env: dict[str, str], cwd: Path) -> str:
 
 
 def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
+    """Also those that were deployed to a work pool before."""
+    run("batch-llm", "deploy", "summarize", "--pool", "test-pool", env=env, cwd=tmp_path)
     with background("batch-llm", "serve", env=env, cwd=tmp_path) as log:
         eventually(lambda: "batch-llm/summarize" in log.read_text(), seconds=90)
         summarize(tmp_path / "served.jsonl", env, tmp_path)
