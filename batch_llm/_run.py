@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from contextlib import aclosing
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from . import _cancellation
@@ -43,7 +45,7 @@ class Run:
     its result is handed out. Without, it keeps one of `max_queue_size` until a worker takes it.
 
     Attributes:
-        finished: Results that nobody has claimed yet, each with its item's position.
+        finished: Results that nobody has claimed yet, in the order in which they came.
         stopped_by: Why the run ended early, if it did.
         task: The task that owns all others of the run, once it is started.
     """
@@ -66,7 +68,7 @@ class Run:
         self._source = source
         self._source_error: Exception | None = None
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
-        self._backlog = Backlog[tuple[int, AnyWorkItem]](places or math.inf)
+        self._backlog = Backlog[AnyWorkItem](places or math.inf)
         self._group = asyncio.TaskGroup()
         self._crew = Crew(
             self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self._is_ending, hooks
@@ -77,7 +79,10 @@ class Run:
         self._reported = 0  # not those with a result: post-processors overtake each other
         self._over = asyncio.Event()
         self._totals = Totals()
-        self.finished = Backlog[tuple[int, AnyResult]]()
+        self.finished = Backlog[AnyResult]()
+        # Beside the items and results, not in pairs with them: the garbage collector walks over every pair.
+        self._taken = 0
+        self._positions: deque[int] = deque()
         self.stopped_by: ErrorInfo | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -114,7 +119,7 @@ class Run:
 
     def _submit(self, item: AnyWorkItem) -> None:
         check_is_item(item)
-        self._backlog.put((self._totals.total, item))
+        self._backlog.put(item)
         self._totals.total += 1
         self._crew.hire()
 
@@ -214,8 +219,9 @@ class Run:
         except Exception as error:
             self._source_error = error
 
-    async def _process(self, entry: tuple[int, AnyWorkItem]) -> None:
-        position, item = entry
+    async def _process(self, item: AnyWorkItem) -> None:
+        position = self._taken  # items are taken in the order in which they came
+        self._taken += 1
         if self._source is None:
             self._backlog.free()
         result = await self._attempts.run(item)
@@ -228,7 +234,8 @@ class Run:
     def _record(self, position: int, result: AnyResult) -> None:
         """Count and report a result; it is there to be had from here on, whatever happens next."""
         self._totals.count(result, self._config.progress_interval)
-        self.finished.put((position, result))
+        self._positions.append(position)
+        self.finished.put(result)
         if self._hooks.observed:
             self._hooks.finished(result)
 
@@ -247,7 +254,13 @@ class Run:
     def claim(self) -> AnyResult:
         """Hand out a finished item's result; its place is free for another item then."""
         self._backlog.free()
-        return self.finished.take()[1]
+        self._positions.popleft()
+        return self.finished.take()
+
+    def in_order(self) -> list[AnyResult]:
+        """Return the results that nobody has claimed yet, in the order of their items."""
+        in_order = sorted(zip(self._positions, self.finished, strict=True), key=itemgetter(0))
+        return [result for _, result in in_order]
 
 
 def check_is_item(item: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Generic, Self
 
 from ._hooks import Hooks
 from ._run import Run, check_is_item
@@ -147,7 +147,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             await run.ended()
         finally:
             self._forget(run)
-        return _in_order(run)
+        return BatchResult(run.in_order())
 
     async def process_stream(
         self,
@@ -178,7 +178,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
     def results_so_far(self) -> BatchResult[TOutput, TContext]:
         """Return what is finished in the current or latest run, in order; of a stream, what it has not yielded yet."""
-        return _in_order(self._latest) if self._latest is not None else BatchResult([])
+        return BatchResult(self._latest.in_order() if self._latest is not None else [])
 
     def stop(self) -> None:
         """End the run gracefully, or the next one where none is open: no further call starts.
@@ -232,10 +232,6 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         if self._run is run:
             self._run = None
             self._ids = set()
-
-
-def _in_order(run: Run) -> BatchResult[Any, Any]:
-    return BatchResult([result for _, result in sorted(run.finished, key=lambda entry: entry[0])])
 
 
 _STOPPED = ErrorInfo(is_retryable=True, category="stopped")
