@@ -58,7 +58,16 @@ class Interrupts:
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield self
+        except Exception as error:
+            if self.count and _stands_for_an_interrupt(error):
+                raise KeyboardInterrupt from error
+            raise
         finally:
             for number, handler in before.items():
                 # After the first signal the command only ends: another one would change nothing but its exit code.
                 signal.signal(number, signal.SIG_IGN if self.count else handler)
+
+
+def _stands_for_an_interrupt(error: BaseException | None) -> bool:
+    """Whether a library made an error of its own of our exception, as pydantic does while it serializes."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _stands_for_an_interrupt(error.__cause__))

@@ -43,13 +43,12 @@ class Order:
 def run(order: Order) -> int:
     """Carry a flow run from its start to the report; return the command's exit code."""
     screen = order.screen
-    with Interrupts.caught() as interrupts:
-        try:
-            with connected(interrupts, screen) as connection:
-                return _run(order, screen, interrupts, connection)
-        except KeyboardInterrupt:
-            screen.say("Ended. To go on, give the same command again: what was answered is not paid again.")
-            return INTERRUPTED
+    try:
+        with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+            return _run(order, screen, interrupts, connection)
+    except KeyboardInterrupt:
+        screen.say("Ended. To go on, give the same command again: what was answered is not paid again.")
+        return INTERRUPTED
 
 
 def _run(order: Order, screen: Screen, interrupts: Interrupts, connection: Connection) -> int:

@@ -19,8 +19,8 @@ from tests.providers.servers import GeminiServer, OpenAIServer
 pytestmark = pytest.mark.prefect
 
 README = (project_folder() / "README.md").read_text()
-STAYS = ("batch-llm serve", "prefect worker start")
-"""Commands that run until somebody ends them."""
+STAYS = {"batch-llm serve": "export PREFECT_API_URL=", "prefect worker start": "started!"}
+"""Commands that run until somebody ends them, and what each says when it is ready."""
 
 # The machine has uv and this environment already, and the suite that runs this line is itself the one it starts.
 SHIMS = {
@@ -87,7 +87,8 @@ class Sandbox:
     def type(self, line: str) -> None:
         """Type a line of the README, with the address of this test's Prefect server."""
         line = shortened(line.replace("http://127.0.0.1:4200/api", self._api))
-        if not any(command in line for command in STAYS):
+        ready = next((said for command, said in STAYS.items() if command in line), None)
+        if ready is None:
             self.run("bash", "-c", line)
             return
         log = self.folder / f"background-{len(self._background)}.log"
@@ -100,7 +101,7 @@ class Sandbox:
                 stderr=output,
             )
         self._background.append(process)
-        eventually(lambda: log.stat().st_size > 0 and process.poll() is None, seconds=60)
+        eventually(lambda: ready in log.read_text() and process.poll() is None, seconds=60)
 
     def close(self) -> None:
         for process in self._background:

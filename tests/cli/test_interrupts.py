@@ -1,0 +1,38 @@
+"""Signals: however deep they come, what leaves is `KeyboardInterrupt`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel, model_serializer
+
+from batch_llm.cli.interrupts import Interrupts
+
+
+class Interrupted(BaseModel):
+    @model_serializer
+    def interrupt(self) -> dict[str, str]:
+        signal.raise_signal(signal.SIGINT)
+        return {}
+
+
+def test_an_interrupt_stays_one_when_a_library_wraps_it() -> None:
+    """Prefect's settings are serialized by pydantic, which makes an error of its own of whatever comes meanwhile."""
+    with pytest.raises(KeyboardInterrupt), Interrupts.caught():
+        Interrupted().model_dump()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_an_error_of_its_own_stays_an_error() -> None:
+    with pytest.raises(ValueError, match="its own"), Interrupts.caught():
+        raise ValueError("its own")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
