@@ -73,6 +73,7 @@ def run(
     param: Annotated[
         list[str] | None, Parameter(name=["-p", "--param"], negative=(), allow_leading_hyphen=True)
     ] = None,
+    only_failed: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
 ) -> int:
     """Run a preset over your documents, and wait for the results.
@@ -114,6 +115,8 @@ def run(
     param
         Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into the
         preset's.
+    only_failed
+        Call only what earlier runs have tried in vain; new and changed items wait for a full run.
     json
         Print the totals as one JSON object, the last line on standard output.
     """
@@ -125,6 +128,7 @@ def run(
         "instructions": instructions,
         "id_column": id_column,
         "limit": limit,
+        "only_failed": only_failed or None,
     }
     return _run(preset, named, param or [], for_program=json)
 

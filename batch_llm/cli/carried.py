@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Crashed
 
 from batch_llm.errors import BatchLLMError
-from batch_llm.jobs import BatchJob, RunFolder, ask_to_stop, read_progress, run_folder
+from batch_llm.jobs import BatchJob, RunFolder, ask_to_stop, job_store, read_progress, run_folder
 from batch_llm.prefect import deployments
 
 from .flow_process import FlowProcess
@@ -69,6 +69,7 @@ class CarriedRun:
             self._cut_short()
             raise
         self._screen.say(f"Run: {self.url}")
+        self._screen.say(f"Ledger: {job_store(self.job).address}")
 
     def watch(self) -> State[Any]:
         """Show how far the run is until it ends; return its last state."""

@@ -63,6 +63,8 @@ def phase(progress: Progress, *, stopping: bool) -> str:
     """Return what the run is busy with, or nothing while it answers items."""
     if stopping:
         return "Stopping: calls in flight may end (Ctrl-C again: kill)"
+    if progress.waiting:
+        return f"Waiting for {progress.waiting}: it works on the same ledger"
     if not progress.total:
         return "Starting and planning"
     if progress.done >= progress.total or (progress.shards and progress.shards_done == progress.shards):

@@ -43,7 +43,7 @@ class Outcome:
 def as_json(outcome: Outcome) -> str:
     """Return the outcome as one JSON object in one line."""
     summary = outcome.summary
-    counts = ("total_items", "succeeded", "failed", "reused", "new", "changed", "retried")
+    counts = ("total_items", "succeeded", "failed", "reused", "new", "changed", "retried", "left_out")
     spent = ("total_input_tokens", "total_output_tokens", "cost_usd", "saved_usd", "seconds")
     totals = {name: getattr(summary, name) for name in (*counts, *spent, "output", "failures")}
     return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)

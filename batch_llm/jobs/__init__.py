@@ -2,8 +2,9 @@
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
 from .check import check
-from .folder import RunFolder, ask_to_stop, run_folder
+from .folder import RunFolder, ask_to_stop, asked_to_stop, job_store, run_folder, tell_waiting
 from .job import BatchJob
+from .lease import hold
 from .merge import Summary, merge
 from .outcomes import result_rows
 from .plan import Plan, ShardRef, plan
@@ -22,8 +23,11 @@ __all__ = [
     "ShardRef",
     "Summary",
     "ask_to_stop",
+    "asked_to_stop",
     "check",
+    "hold",
     "home",
+    "job_store",
     "merge",
     "plan",
     "project_folder",
@@ -33,4 +37,5 @@ __all__ = [
     "run_folder",
     "run_shard",
     "run_stats",
+    "tell_waiting",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from batch_llm.errors import JobError
 
+from .folder import job_store
 from .job import BatchJob
 from .models import check_model
-from .project import resolve
 from .prompts import Prompt
 from .rows import id_column, input_columns
 from .sinks import check_writable
@@ -34,6 +34,7 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     prompt.check(known)
     id_column(job, known)
     check_writable(job.output)
-    check_writable(str(resolve(job.ledger) / job.name / "check"), setting="ledger")
+    if ledger := job_store(job).local:
+        check_writable(str(ledger / "check"), setting="ledger")
     if not strategy:
         check_model(job)

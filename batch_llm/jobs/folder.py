@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from batch_llm.errors import JobError
 
 from .files import write_whole
 from .job import BatchJob
 from .project import resolve
+from .store import Store
+
+_WORKING_FOLDER = ".batch-llm"
+"""Where a run works whose ledger is not on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """What a run leaves on disk; every path lies below `path`."""
+    """What a run leaves on disk.
+
+    Attributes:
+        path: Where it works, on this machine.
+        kept: What stays of it, in the ledger: the records of `ledger/`, plan.json, summary.json, outcomes.parquet. The
+            same folder as `path` where the ledger is on this machine.
+    """
 
     path: Path
+    kept: Store
 
     @property
     def rows(self) -> Path:
@@ -33,6 +47,11 @@ class RunFolder:
         return self.path / "reused.parquet"
 
     @property
+    def called(self) -> Path:
+        """The positions of the items in shards."""
+        return self.path / "called.parquet"
+
+    @property
     def outcomes(self) -> Path:
         """What became of each item, one row an item, in no order: written by the merge."""
         return self.path / "outcomes.parquet"
@@ -46,11 +65,6 @@ class RunFolder:
     def shards(self) -> Path:
         """One file a shard: the items to be answered."""
         return self.path / "shards"
-
-    @property
-    def ledger(self) -> Path:
-        """What is done, one file a writer."""
-        return self.path / "ledger"
 
     @property
     def progress(self) -> Path:
@@ -67,17 +81,58 @@ class RunFolder:
         """The run's totals, written at its end."""
         return self.path / "summary.json"
 
+    def keep(self, path: Path) -> None:
+        """Copy a file of this folder into the ledger.
 
-def job_folder(job: BatchJob) -> Path:
-    """Return the folder with all runs of this job's name."""
-    return resolve(job.ledger) / job.name
+        Raises:
+            JobError: The ledger cannot be written.
+        """
+        try:
+            self.kept.put(path, path.name)
+        except OSError as error:
+            raise JobError(f"ledger {self.kept.address} cannot be written: {error.strerror or error}") from error
+
+    def clear(self) -> None:
+        """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
+        for path in (self.rows, self.items, self.reused, self.called):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.shards, ignore_errors=True)
+
+
+def job_store(job: BatchJob) -> Store:
+    """Return the folder with all that the runs of this job's name leave."""
+    return Store(job.ledger).folder(job.name)
 
 
 def run_folder(job: BatchJob, run_id: str) -> RunFolder:
     """Return the folder of one run: `<ledger>/<name>/<run_id>`."""
-    return RunFolder(job_folder(job) / run_id)
+    kept = job_store(job).folder(run_id)
+    return RunFolder(kept.local or resolve(_WORKING_FOLDER) / job.name / run_id, kept)
+
+
+def open_folder(job: BatchJob, folder: str) -> RunFolder:
+    """Return a run's folder by the path that its plan names."""
+    path = Path(folder)
+    return RunFolder(path, job_store(job).folder(path.name))
 
 
 def ask_to_stop(folder: str | Path, reason: str) -> None:
     """Ask every shard of a run to let the calls in flight end and to start no other."""
-    write_whole(RunFolder(Path(folder)).stop, json.dumps({"reason": reason}))
+    write_whole(Path(folder) / "stop", json.dumps({"reason": reason}))
+
+
+def asked_to_stop(folder: str | Path) -> str | None:
+    """Return why a run was asked to stop; None when it was not."""
+    try:
+        return str(json.loads((Path(folder) / "stop").read_text())["reason"])
+    except FileNotFoundError:
+        return None
+
+
+def tell_waiting(folder: str | Path, other: str | None) -> None:
+    """Let `read_progress` show for which other run a run waits; None when it does not."""
+    path = Path(folder) / "waiting"
+    if other is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_whole(path, json.dumps({"for": other}))

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from batch_llm.config import ProcessorConfig, RateLimitConfig, RetryConfig
@@ -96,7 +96,17 @@ class BatchJob(BaseModel):
     refresh: bool = Field(
         False, title="Refresh", description="Call the model for all items, also where the ledger has the answer."
     )
-    ledger: str = Field(".batch-llm", min_length=1, title="Ledger", description="The folder that remembers answers.")
+    only_failed: bool = Field(
+        False,
+        title="Only what failed",
+        description="Call only items that an earlier run has tried in vain; new and changed ones wait for a full run.",
+    )
+    ledger: str = Field(
+        ".batch-llm",
+        min_length=1,
+        title="Ledger",
+        description="What remembers answers: a folder, or a URL such as s3://bucket/ledger that many machines share.",
+    )
 
     @field_validator("output")
     @classmethod
@@ -104,6 +114,12 @@ class BatchJob(BaseModel):
         if PurePosixPath(value).suffix.lower() not in OUTPUT_FORMATS:
             raise ValueError(f"its ending must be one of {', '.join(OUTPUT_FORMATS)}")
         return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.refresh and self.only_failed:
+            raise ValueError("refresh calls all items, only_failed some: set one of them")
+        return self
 
     @field_validator("output_schema")
     @classmethod

@@ -1,21 +1,26 @@
-"""The ledger: what is done, item by item. Append-only, one writer a file, read forgivingly."""
+"""The ledger: what is done, item by item. Append-only, one writer a file, read forgivingly.
+
+<ledger>/<name>/<run>/ledger/<part>-<random>.jsonl           what one writer wrote, one record a line
+<ledger>/<name>/<run>/ledger/<part>-<random>.000001.jsonl    a piece of it, where files cannot be added to
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import attrgetter
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from batch_llm.errors import FATAL_CATEGORIES
 
-from .files import read_lines, to_json
-from .folder import RunFolder
+from .appending import open_appended
+from .files import objects_in, to_json
+from .store import Store
 from .tables import Tables, text
 
 Status: TypeAlias = Literal["succeeded", "failed", "skipped"]
@@ -41,6 +46,7 @@ _COLUMNS = {
     "finished_at": "TIMESTAMPTZ",
 }
 _values = attrgetter(*_COLUMNS)
+_PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
 
 
 @dataclass(slots=True)  # not frozen: one is made for every item, and that takes six times as long
@@ -69,53 +75,52 @@ class Record:
     retryable: bool = False
     finished_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
-    def settled(self, *, retry_failed: bool) -> bool:
-        """Whether the item needs no further call.
+    @property
+    def settled(self) -> bool:
+        """Whether the item needs no further call by this shard.
 
         A fatal failure (a bad key, an empty account) says nothing of the item, so it never settles one.
         """
-        if self.status != "failed":
-            return True
-        return self.category not in FATAL_CATEGORIES and not (retry_failed and self.retryable)
+        return self.status != "failed" or not (self.retryable or self.category in FATAL_CATEGORIES)
 
 
 class LedgerWriter:
     """Appends records to a file of its own; use it as a context manager.
 
     Args:
-        folder: The run's folder.
-        part: What the records are of: a shard's number in five digits, or "plan".
+        run: What is kept of the run.
+        part: What the records are of, in the file's name.
+
+    Raises:
+        OSError: The folder cannot be written.
     """
 
-    def __init__(self, folder: RunFolder, part: str) -> None:
-        folder.ledger.mkdir(parents=True, exist_ok=True)
-        self.path = folder.ledger / f"{part}-{uuid.uuid4().hex}.jsonl"
-        self._file = self.path.open("xb", buffering=0)
-        self._torn = False
+    def __init__(self, run: Store, part: str) -> None:
+        self._file = open_appended(run, f"ledger/{part}-{uuid.uuid4().hex}")
+        self.place = self._file.place
         self._waiting: list[tuple[Record, asyncio.Future[None]]] = []
+        self._sending: asyncio.Task[None] | None = None
 
     def append(self, *records: Record) -> None:
         """Add records; when this returns, they outlive the process.
 
         Raises:
-            OSError: The disk is full or the folder is gone.
+            OSError: The disk is full, the folder is gone, the bucket cannot be reached.
         """
         # Field by field: asdict() would copy the output.
         lines = [to_json(dict(zip(_COLUMNS, _values(record), strict=True))) for record in records]
-        left = memoryview("\n".join(["", *lines, ""] if self._torn else [*lines, ""]).encode())
-        self._torn = True  # unless all of it gets there: what follows must not be glued to half a line
-        while left:
-            left = left[self._file.write(left) :]
-        self._torn = False
+        self._file.write("\n".join([*lines, ""]).encode())
 
     async def commit(self, record: Record) -> None:
         """Add a record with all that other callers add meanwhile; when this returns, it outlives the process.
 
         Raises:
-            OSError: The disk is full or the folder is gone.
+            OSError: As `append`.
         """
         loop = asyncio.get_running_loop()
-        if not self._waiting:
+        if self._file.is_slow:
+            self._sending = self._sending or asyncio.create_task(self._send())
+        elif not self._waiting:
             loop.call_soon(self._commit)
         written: asyncio.Future[None] = loop.create_future()
         self._waiting.append((record, written))
@@ -123,18 +128,20 @@ class LedgerWriter:
 
     def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
-        error: OSError | None = None
+        _tell(waiting, self._error_of(waiting))
+
+    async def _send(self) -> None:
+        while waiting := self._waiting:
+            self._waiting = []
+            _tell(waiting, await asyncio.to_thread(self._error_of, waiting))
+        self._sending = None
+
+    def _error_of(self, waiting: Sequence[tuple[Record, asyncio.Future[None]]]) -> OSError | None:
         try:
             self.append(*(record for record, _ in waiting))
-        except OSError as raised:
-            error = raised
-        for _, written in waiting:
-            if written.done():
-                continue
-            if error is None:
-                written.set_result(None)
-            else:
-                written.set_exception(error)
+        except OSError as error:
+            return error
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -145,30 +152,50 @@ class LedgerWriter:
         self._file.close()
 
 
-def shard_part(index: int) -> str:
-    """Return the part of a shard in the names of its files."""
-    return f"{index:05d}"
+def _tell(waiting: Sequence[tuple[Record, asyncio.Future[None]]], error: OSError | None) -> None:
+    for _, written in waiting:
+        if written.done():
+            continue
+        if error is None:
+            written.set_result(None)
+        else:
+            written.set_exception(error)
 
 
-def read_records(folder: RunFolder, part: str) -> Iterator[Record]:
-    """Yield what a run's ledger has on one part, oldest file first; torn lines and garbage are left out."""
+def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> list[str]:
+    """Return the files with records, sorted; pieces whose whole file is there are left out.
+
+    Args:
+        store: The folder of a job's name.
+        pattern: Which of them; `RUN/ledger/*.jsonl` for one run.
+    """
+    names = store.names(pattern)
+    whole = set(names)
+    return [name for name in names if not (piece := _PIECE.fullmatch(name)) or f"{piece[1]}.jsonl" not in whole]
+
+
+def read_records(run: Store, part: str) -> Iterator[Record]:
+    """Yield what a run's ledger has on one part; torn lines and garbage are left out.
+
+    The records of one file come in their order; the last one of an item is the one with the latest `finished_at`.
+    """
     names = {entry.name for entry in fields(Record)}
-    for path in sorted(folder.ledger.glob(f"{part}-*.jsonl"), key=lambda path: path.stat().st_mtime):
-        for values in read_lines(path):
+    for file in record_files(run, f"ledger/{part}-*.jsonl"):
+        for values in objects_in((run.read(file) or b"").splitlines()):
             if names <= values.keys() and isinstance(values["id"], str):
                 yield Record(**{name: values[name] for name in names})
 
 
-def view_records(tables: Tables, files: Iterable[Path]) -> None:
-    """Let the session see the records in some files as `records`; torn lines and garbage are left out.
+def view_records(tables: Tables, store: Store, files: Sequence[str], *, view: str = "records") -> None:
+    """Let the session see the records in some files as a view; torn lines and garbage are left out.
 
     The records of one item differ in `finished_at`, for they come one after another.
     """
     columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _COLUMNS.items())
     nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _COLUMNS.items())
-    names = ", ".join(text(file) for file in sorted(files))
+    names = ", ".join(text(file) for file in store.for_tables(tables, files))
     query = (
         f"SELECT * FROM read_json([{names}], format='newline_delimited', ignore_errors=true, "
         f"columns={{{columns}}}, maximum_object_size={MAX_RECORD_BYTES}) WHERE id IS NOT NULL AND status IS NOT NULL"
     )
-    tables.execute(f"CREATE TEMP VIEW records AS {query if names else f'SELECT {nothing} WHERE false'}")
+    tables.execute(f"CREATE TEMP VIEW {view} AS {query if names else f'SELECT {nothing} WHERE false'}")

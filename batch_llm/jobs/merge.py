@@ -11,7 +11,7 @@ import duckdb
 from batch_llm.errors import JobError
 
 from .files import read_object, to_json, write_whole
-from .folder import RunFolder
+from .folder import RunFolder, open_folder
 from .job import BatchJob
 from .outcomes import write_outcomes
 from .plan import Plan
@@ -29,6 +29,7 @@ class Summary:
         succeeded: Items with an answer, reused ones included.
         failed: Items that failed, broken rows included.
         not_attempted: Items without a result, because the run stopped early.
+        left_out: Items without a result, because only those that failed were asked for.
         reused: Items answered by an earlier run.
         new: Items that no earlier run had met.
         changed: Items that an earlier run had met with another text, prompt, model, shape or setting.
@@ -48,6 +49,7 @@ class Summary:
     succeeded: int
     failed: int
     not_attempted: int
+    left_out: int
     reused: int
     new: int
     changed: int
@@ -77,7 +79,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
     Raises:
         JobError: The output cannot be written.
     """
-    folder = RunFolder(Path(plan.folder))
+    folder = open_folder(job, plan.folder)
     try:
         with open_tables() as tables:
             write_outcomes(tables, folder)
@@ -86,6 +88,9 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
     write_whole(folder.summary, to_json(asdict(summary)))
+    folder.keep(folder.outcomes)
+    folder.keep(folder.summary)
+    folder.clear()
     return summary
 
 
@@ -128,6 +133,7 @@ _TOTALS = """
         count(*) FILTER (status = 'succeeded') AS succeeded,
         count(*) FILTER (status = 'failed') AS failed,
         count(*) FILTER (status = 'not_attempted') AS not_attempted,
+        count(*) FILTER (status = 'left_out') AS left_out,
         count(*) FILTER (reused) AS reused,
         coalesce(sum(input_tokens) FILTER (NOT reused), 0)::BIGINT AS total_input_tokens,
         coalesce(sum(output_tokens) FILTER (NOT reused), 0)::BIGINT AS total_output_tokens,
@@ -142,7 +148,7 @@ _CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'fai
 def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Summary:
     found = tables.execute(_TOTALS)
     names = [str(column[0]) for column in found.description or ()]
-    planned_at = float(read_object(RunFolder(Path(plan.folder)).plan).get("planned_at", time.time()))
+    planned_at = float(read_object(Path(plan.folder) / "plan.json").get("planned_at", time.time()))
     return Summary(
         **dict(zip(names, found.fetchone() or (), strict=True)),
         new=plan.new,

@@ -11,20 +11,23 @@ from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 
 from .folder import RunFolder
 from .job import BatchJob
-from .ledger import view_records
+from .ledger import INVALID_INPUT, record_files, view_records
 from .tables import Tables, open_tables, text
 
+LEFT_OUT = "left_out"
 _NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
+_LEFT_OUT = "only what had failed was asked for; run it without only_failed"
 
 
 def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     """Write what became of each item into the run's folder, and let the session see it as `outcomes`.
 
-    Its columns: position, id, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
-    error_category, error. An item that was tried several times in this run has the sums of its tries; a success stands
-    against any failure. Everything but the answers is joined first: those of millions of items pass through, once.
+    Its columns: position, id, key, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
+    error_category, error, finished_at. An item that was tried several times in this run has the sums of its tries; a
+    success stands against any failure. Everything but the answers is joined first: those of millions of items pass
+    through, once.
     """
-    view_records(tables, folder.ledger.glob("*.jsonl"))
+    view_records(tables, folder.kept, record_files(folder.kept, "ledger/*.jsonl"))
     tables.execute("""
         CREATE TEMP TABLE tries AS
         SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
@@ -33,27 +36,40 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         FROM records GROUP BY id, key""")
     tables.execute(f"""
         CREATE TEMP TABLE known AS
-        SELECT position, items.id, key, tries.* EXCLUDE (id, key), old.position IS NOT NULL AS reused
+        SELECT position, items.id, key, error, tries.* EXCLUDE (id, key), old.position IS NOT NULL AS reused
         FROM {text(folder.items)} AS items LEFT JOIN tries USING (id, key)
         LEFT JOIN (SELECT position FROM {text(folder.reused)}) AS old USING (position)""")
-    tables.execute(f"COPY ({_TRIED} UNION ALL {_reused(folder)} UNION ALL {_LEFT}) TO {text(folder.outcomes)}")
+    parts = (_TRIED, _reused(folder), _BROKEN, _left(folder))
+    tables.execute(f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
     tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
 
 
 _TRIED = """
-    SELECT position, known.id, false AS reused, status, output, known.input_tokens, known.output_tokens,
-        known.cost_usd, known.attempts, known.seconds, category AS error_category, error
-    FROM records JOIN known ON records.id = known.id AND records.key = known.key AND records.finished_at = known.last"""
-_LEFT = f"""
-    SELECT position, id, false, 'not_attempted', NULL, 0, 0, 0, 0, 0, 'not_attempted', {text(_NOT_ATTEMPTED)}
-    FROM known WHERE last IS NULL AND NOT reused"""
+    SELECT position, known.id, known.key, false AS reused, status, output, known.input_tokens, known.output_tokens,
+        known.cost_usd, known.attempts, known.seconds, category AS error_category, records.error, finished_at
+    FROM records JOIN known ON records.id = known.id AND records.key = known.key AND records.finished_at = known.last
+    WHERE NOT reused"""
+_BROKEN = f"""
+    SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL
+    FROM known WHERE error IS NOT NULL"""
 
 
 def _reused(folder: RunFolder) -> str:
     return f"""
-    SELECT position, id, true, old.status, output, old.input_tokens, old.output_tokens, old.cost_usd, old.attempts,
-        old.seconds, NULL, NULL
-    FROM {text(folder.reused)} AS old JOIN known USING (position) WHERE last IS NULL"""
+    SELECT position, id, key, true, old.status, output, old.input_tokens, old.output_tokens, old.cost_usd,
+        old.attempts, old.seconds, NULL, NULL, old.finished_at
+    FROM {text(folder.reused)} AS old JOIN known USING (position)"""
+
+
+def _left(folder: RunFolder) -> str:
+    return f"""
+    SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL
+    FROM (
+        SELECT known.*, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
+            ELSE ['not_attempted', {text(_NOT_ATTEMPTED)}] END AS why
+        FROM known LEFT JOIN {text(folder.called)} AS chosen USING (position)
+        WHERE last IS NULL AND NOT reused AND error IS NULL
+    )"""
 
 
 def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
@@ -65,7 +81,7 @@ def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict
     columns = (
         "id, status, output, error, error_category, input_tokens, output_tokens, attempts, seconds, cost_usd, reused"
     )
-    query = f"""SELECT {columns} FROM {text(RunFolder(Path(folder)).outcomes)}
+    query = f"""SELECT {columns} FROM {text(Path(folder) / "outcomes.parquet")}
         ORDER BY array_position(['failed', 'skipped', 'not_attempted', 'succeeded'], status), position LIMIT {limit}"""
     with open_tables() as tables:
         names = [column.strip() for column in columns.split(",")]

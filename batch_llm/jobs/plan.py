@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from batch_llm.errors import JobError
 
 from .check import check
-from .files import read_object, to_json, write_whole
-from .folder import RunFolder, job_folder, run_folder
+from .files import to_json, write_whole
+from .folder import RunFolder, job_store, run_folder
 from .job import BatchJob
-from .ledger import INVALID_INPUT, LedgerWriter, Record, shard_part, view_records
+from .ledger import record_files, view_records
 from .prompts import Prompt
 from .rows import Item, id_column, input_columns, keep_items, make_items, number_repeats, repeated_ids
 from .sinks import output_columns
@@ -37,6 +36,8 @@ class ShardRef:
         last: Position in the source of its last item; items between that have an answer are left out.
         items: Items in it.
         path: The shard file: one line an item with its id, key and prompt.
+        part: Names the shard's files in the ledger; no two plans have the same ones.
+        lease: The lease under which the run was planned, which is over when there is a later one; 0 for none.
     """
 
     index: int
@@ -44,6 +45,8 @@ class ShardRef:
     last: int
     items: int
     path: str
+    part: str
+    lease: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,11 @@ class Plan:
         folder: The run's folder.
         total: Items of the source, broken rows included.
         broken: Rows that cannot be sent; they fail by themselves and cost nothing.
-        reused: Items that an earlier run has answered.
+        answered: Items that this run itself has answered, before it was cut short and planned anew.
+        reused: Items that another run has answered.
         changed: Items that an earlier run has met with another text, prompt, model, shape or setting.
         retried: Items that earlier runs have met and not answered.
+        left_out: Items without an answer that are not called, for only those that failed were asked for.
         shards: What is to be answered.
         notes: Sentences for the reader: renamed columns, broken rows.
     """
@@ -64,9 +69,11 @@ class Plan:
     folder: str
     total: int
     broken: int
+    answered: int
     reused: int
     changed: int
     retried: int
+    left_out: int
     shards: tuple[ShardRef, ...]
     notes: tuple[str, ...]
 
@@ -76,40 +83,39 @@ class Plan:
         return self.total - self.broken - self.reused - self.changed - self.retried
 
 
-def plan(job: BatchJob, run_id: str, *, strategy: str = "") -> Plan:
+def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> Plan:
     """Read the source once, in bounded memory, and write what is to be answered into shard files.
 
-    Items that any run of this job's name has answered, with the same id and key, are left out. A run that has a plan
-    keeps it: whoever asks again, after a crash or by a retry, gets the same shards.
+    Items that any run of this job's name has answered, with the same id and key, are left out. A run that goes on,
+    after a crash or by a retry, is planned anew: others may have answered meanwhile what it was missing.
 
     Args:
         job: The job.
         run_id: Names the run's folder.
         strategy: Name of a strategy that the caller brings; it becomes part of every key.
+        lease: The lease that the run holds.
 
     Raises:
         JobError: One line: what is wrong, where, what to do.
     """
     folder = run_folder(job, run_id)
     folder.stop.unlink(missing_ok=True)
-    made_for = [job.model_dump(mode="json"), strategy]
-    known = read_object(folder.plan)
-    if known.get("made_for") == json.loads(to_json(made_for)):
-        return _from_json(known)
     check(job, strategy=strategy)
     try:
         with open_tables() as tables:
-            made = _make(tables, job, folder, strategy)
+            made = _make(tables, job, folder, strategy, lease)
+        known = to_json({**asdict(made), "source": job.source, "model": job.model, "planned_at": time.time()})
+        write_whole(folder.plan, known)
+        folder.keep(folder.plan)
     except duckdb.Error as error:
         raise job_error(f"source {job.source!r}", error) from error
     except OSError as error:
         raise JobError(f"the plan cannot be written to {folder.path}: {error}") from error
-    write_whole(folder.plan, to_json({**asdict(made), "made_for": made_for, "planned_at": time.time()}))
     return made
 
 
-def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> Plan:
-    _clear(folder)
+def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str, lease: int) -> Plan:
+    _make_room(folder)
     broken_rows = open_source(tables, job.source).stage(folder.rows, job.limit)
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
@@ -117,36 +123,31 @@ def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> Pl
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
-    _write_reused(tables, job, folder)
-    changed, retried = _met_before(tables)
-    shards = tuple(_write_shards(tables, folder, job.shard_size))
-    left = sum(shard.items for shard in shards)
+    _find_answers(tables, job, folder)
+    known = _count(tables, folder)
+    shards = tuple(_write_shards(tables, folder, job.shard_size, lease))
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
-    return Plan(str(folder.path), total, broken, total - broken - left, changed, retried, shards, notes)
+    return Plan(str(folder.path), total, broken, shards=shards, notes=notes, **known)
 
 
-def _clear(folder: RunFolder) -> None:
-    """Make room for a plan; what the ledger knows of earlier tries stays."""
-    for old in (folder.shards, folder.progress):
-        shutil.rmtree(old, ignore_errors=True)
-        old.mkdir(parents=True)
-    folder.ledger.mkdir(exist_ok=True)
-    for path in folder.ledger.glob("plan-*.jsonl"):
-        path.unlink()
+def _make_room(folder: RunFolder) -> None:
+    """Remove what an earlier try planned; what the ledger knows of it stays."""
+    folder.clear()
+    shutil.rmtree(folder.progress, ignore_errors=True)
+    for path in (folder.shards, folder.progress):
+        path.mkdir(parents=True)
 
 
 def _write_items(tables: Tables, folder: RunFolder, items: Iterable[Item]) -> tuple[int, int]:
     total = broken = longest = 0
     lines = folder.items.with_suffix(".jsonl")
-    with lines.open("wb") as file, LedgerWriter(folder, "plan") as ledger:
+    with lines.open("wb") as file:
         for item in items:
             line = to_json({slot: getattr(item, slot) for slot in Item.__slots__}).encode()
             longest = max(longest, len(line))
             file.write(line + b"\n")
             total += 1
-            if item.error is not None:
-                broken += 1
-                ledger.append(Record(item.id, item.key, "failed", category=INVALID_INPUT, error=item.error))
+            broken += item.error is not None
     keep_items(tables, lines, longest, folder.items)
     return total, broken
 
@@ -159,44 +160,61 @@ def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
         raise JobError(f"ids in column {ids!r} are not unique: {named}; give each row its own, or set id_column")
 
 
-def _write_reused(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
-    """Copy the answers that stand into the run's folder: the run then depends on no other.
+def _find_answers(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
+    """Find what this run and others have answered, and copy the others' answers: the run then depends on no other.
 
-    Which they are is found out without the answers themselves, which would not fit into the memory.
+    Which they are is found out without the answers themselves, which would not fit into the memory. The session's
+    tables: `wanted`, what can be sent; `past`, what other runs have met; `standing`, their answers that stand;
+    `open`, what has no answer yet.
     """
-    view_records(tables, () if job.refresh else job_folder(job).glob("*/ledger/*.jsonl"))
+    store, run = job_store(job), folder.path.name
+    own = record_files(store, f"{run}/ledger/*.jsonl")
+    view_records(tables, store, own, view="own_records")
+    view_records(tables, store, [] if job.refresh else sorted({*record_files(store)} - {*own}))
     tables.execute(f"""
         CREATE TEMP TABLE wanted AS SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL;
+        CREATE TEMP TABLE answered AS
+        SELECT position FROM wanted SEMI JOIN (FROM own_records WHERE status = 'succeeded') USING (id, key);
         CREATE TEMP TABLE past AS
         SELECT id, key, max(finished_at) FILTER (status = 'succeeded') AS answered_at
         FROM records SEMI JOIN wanted USING (id) GROUP BY id, key;
         CREATE TEMP TABLE standing AS
-        SELECT position, id, key, answered_at AS finished_at FROM wanted JOIN past USING (id, key)
-        WHERE answered_at IS NOT NULL""")
+        SELECT position, id, key, answered_at AS finished_at
+        FROM wanted ANTI JOIN answered USING (position) JOIN past USING (id, key) WHERE answered_at IS NOT NULL;
+        CREATE TEMP TABLE open AS
+        SELECT position, past.id IS NOT NULL AS failed_before
+        FROM wanted ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)
+        LEFT JOIN past USING (id, key)""")
     tables.execute(f"""
         COPY (
             SELECT position, records.* EXCLUDE (id, key) FROM records JOIN standing USING (id, key, finished_at)
-        ) TO {text(folder.reused)} (FORMAT parquet)""")
+        ) TO {text(folder.reused)} (FORMAT parquet);
+        COPY (
+            SELECT position FROM open WHERE {"failed_before" if job.only_failed else "true"}
+        ) TO {text(folder.called)} (FORMAT parquet)""")
 
 
-def _met_before(tables: Tables) -> tuple[int, int]:
-    """Return how many of the items without an answer were met under another key, and how many under this one."""
-    row = tables.execute("""
-        SELECT count(*) FILTER (past.id IS NULL), count(past.id)
-        FROM wanted ANTI JOIN standing USING (position) SEMI JOIN past USING (id) LEFT JOIN past USING (id, key)
-        """).fetchone()
-    changed, retried = row or (0, 0)
-    return int(changed), int(retried)
+def _count(tables: Tables, folder: RunFolder) -> dict[str, int]:
+    """Return the plan's counts: what stands, and of the rest what others met under another key and under this one."""
+    found = tables.execute(f"""
+        SELECT (SELECT count(*) FROM answered) AS answered, (SELECT count(*) FROM standing) AS reused,
+            count(*) FILTER (past.id IS NULL AND id IN (SELECT id FROM past)) AS changed,
+            count(past.id) AS retried,
+            (SELECT count(*) FROM open ANTI JOIN {text(folder.called)} USING (position)) AS left_out
+        FROM wanted ANTI JOIN standing USING (position) LEFT JOIN past USING (id, key)""")
+    names = [str(column[0]) for column in found.description or ()]
+    return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
 
 
-def _write_shards(tables: Tables, folder: RunFolder, size: int) -> Iterator[ShardRef]:
+def _write_shards(tables: Tables, folder: RunFolder, size: int, lease: int) -> Iterator[ShardRef]:
+    plan = uuid.uuid4().hex[:8]
     left = rows_of(
         tables,
         f"SELECT position, id, key, prompt FROM {text(folder.items)} "
-        f"ANTI JOIN (FROM {text(folder.reused)}) USING (position) WHERE error IS NULL ORDER BY position",
+        f"SEMI JOIN {text(folder.called)} USING (position) ORDER BY position",
     )
     for index in count():
-        path = folder.shards / f"{shard_part(index)}.jsonl"
+        path = folder.shards / f"{index:05d}.jsonl"
         positions: list[int] = []
         with path.open("w", encoding="utf-8") as file:
             for position, item_id, key, prompt in islice(left, size):
@@ -205,7 +223,8 @@ def _write_shards(tables: Tables, folder: RunFolder, size: int) -> Iterator[Shar
         if not positions:
             path.unlink()
             return
-        yield ShardRef(index, positions[0], positions[-1], len(positions), str(path))
+        part = f"{plan}-{index:05d}"
+        yield ShardRef(index, positions[0], positions[-1], len(positions), str(path), part, lease)
 
 
 def _notes(job: BatchJob, broken: int) -> Iterator[str]:
@@ -213,9 +232,3 @@ def _notes(job: BatchJob, broken: int) -> Iterator[str]:
         yield "The prompt names no column, so it is the same for each row."
     if broken:
         yield f"Broken rows, which fail by themselves: {broken}."
-
-
-def _from_json(values: dict[str, Any]) -> Plan:
-    counts = {name: values[name] for name in ("folder", "total", "broken", "reused", "changed", "retried")}
-    shards = tuple(ShardRef(**shard) for shard in values["shards"])
-    return Plan(**counts, shards=shards, notes=tuple(values["notes"]))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .files import read_object, to_json, write_whole
-from .folder import RunFolder
 
 
 @dataclass
@@ -34,10 +33,10 @@ class ShardProgress:
     finished: bool = False
     updated_at: float = 0.0
 
-    def write(self, folder: RunFolder, shard: int) -> None:
+    def write(self, folder: Path, shard: int) -> None:
         """Put it where `read_progress` finds it."""
         self.updated_at = time.time()
-        write_whole(folder.progress / f"{shard:05d}.json", to_json(asdict(self)))
+        write_whole(folder / "progress" / f"{shard:05d}.json", to_json(asdict(self)))
 
 
 @dataclass
@@ -55,6 +54,7 @@ class Progress:
         seconds: Since the plan was made, until now or until the last shard ended.
         paused_seconds: How much longer the provider's pause lasts.
         shards_done: Shards that have ended.
+        waiting: What the run waits for before it begins; empty when it waits for nothing.
     """
 
     total: int = 0
@@ -70,15 +70,16 @@ class Progress:
     paused_seconds: float = 0.0
     shards_done: int = 0
     shards: int = 0
+    waiting: str = ""
 
 
 def read_progress(folder: str | Path) -> Progress:
     """Sum what the shards of a run have written so far; cheap enough for twice a second."""
-    run = RunFolder(Path(folder))
-    plan = read_object(run.plan)
-    shards = [ShardProgress(**read_object(path)) for path in sorted(run.progress.glob("[0-9]*.json"))]
+    run = Path(folder)
+    plan = read_object(run / "plan.json")
+    shards = [ShardProgress(**read_object(path)) for path in sorted((run / "progress").glob("[0-9]*.json"))]
     broken, reused = int(plan.get("broken", 0)), int(plan.get("reused", 0))
-    succeeded = sum(shard.succeeded for shard in shards)
+    succeeded = sum(shard.succeeded for shard in shards) + int(plan.get("answered", 0))
     failed = sum(shard.failed for shard in shards) + broken
     categories = sum((Counter(shard.categories) for shard in shards), Counter[str](_broken(broken)))
     return Progress(
@@ -95,6 +96,7 @@ def read_progress(folder: str | Path) -> Progress:
         paused_seconds=max((shard.paused_until - time.time() for shard in shards if not shard.finished), default=0.0),
         shards_done=sum(shard.finished for shard in shards),
         shards=len(plan.get("shards", ())),
+        waiting=str(read_object(run / "waiting").get("for", "")),
     )
 
 

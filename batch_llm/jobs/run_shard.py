@@ -18,9 +18,10 @@ from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .files import read_lines
-from .folder import RunFolder
+from .folder import RunFolder, job_store, open_folder
 from .job import BatchJob
-from .ledger import LedgerWriter, Record, Status, read_records, shard_part
+from .lease import BEAT_SECONDS, newest_lease
+from .ledger import LedgerWriter, Record, Status, read_records
 from .models import LOCAL, make_strategy
 from .plan import ShardRef
 from .prices import CostOf, cost_of
@@ -70,7 +71,6 @@ async def run_shard(
     *,
     observers: Sequence[ProcessorObserver] = (),
     strategy: StrategyFactory | None = None,
-    retry_failed: bool = True,
 ) -> ShardOutcome:
     """Answer what is missing of one shard.
 
@@ -80,33 +80,32 @@ async def run_shard(
         shard: Which shard.
         observers: Told of the engine's events.
         strategy: Makes the strategy, here in this process; None for the job's model.
-        retry_failed: Whether items that failed in an earlier try, for a reason that can pass, are called again.
 
     Raises:
         JobError: The job's model cannot be had here.
     """
-    run = RunFolder(Path(folder))
+    run = open_folder(job, folder)
     started = time.monotonic()
     tally = Tally(shard.items)
-    for record in read_records(run, shard_part(shard.index)):
+    for record in read_records(run.kept, shard.part):
         tally.add(record)
-    items = _missing(shard, tally, strategy or partial(make_strategy, job), retry_failed)
+    items = _missing(shard, tally, strategy or partial(make_strategy, job))
     stopped_by: ErrorInfo | None = None
     if not run.stop.exists():
-        with LedgerWriter(run, shard_part(shard.index)) as ledger:
+        with LedgerWriter(run.kept, shard.part) as ledger:
             # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
             cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
             stopped_by = await _answer(job, run, shard, items, tally, ledger, observers, cost)
     tally.progress.finished = True
-    tally.progress.write(run, shard.index)
+    tally.progress.write(run.path, shard.index)
     return _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
 
 
-def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory, retry_failed: bool) -> Iterator[AnyWorkItem]:
+def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
     strategy: LLMCallStrategy[Any] | None = None
     for line in read_lines(Path(shard.path)):
         done = tally.last(line["id"], line["key"])
-        if done is None or not done.settled(retry_failed=retry_failed):
+        if done is None or not done.settled:
             strategy = strategy or make()  # not before an item needs it: a local model takes seconds to load
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
 
@@ -127,12 +126,12 @@ async def _answer(
     processor = ParallelBatchProcessor[Any, Any, str](job.config, keeper.keep, observers=[*observers, pauses])
     async with processor:
         keeper.stop = processor.stop
-        watch = asyncio.create_task(_stop_when_asked(run, processor))
+        watch = asyncio.create_task(_stop_when_asked(job, run, shard, processor))
         try:
             async with aclosing(processor.process_stream(items)) as results:
                 async for _ in results:
                     if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
-                        tally.progress.write(run, shard.index)
+                        tally.progress.write(run.path, shard.index)
                         last_write = time.monotonic()
         finally:
             watch.cancel()
@@ -142,12 +141,20 @@ async def _answer(
         return processor.stopped_by
 
 
-async def _stop_when_asked(run: RunFolder, processor: ParallelBatchProcessor[Any, Any, str]) -> None:
-    while True:
-        if run.stop.exists():
-            processor.stop()
-            return
+async def _stop_when_asked(
+    job: BatchJob, run: RunFolder, shard: ShardRef, processor: ParallelBatchProcessor[Any, Any, str]
+) -> None:
+    """Stop when somebody asks for it, and when the run's process is gone and another run has taken the ledger over."""
+    store = job_store(job)
+    next_look = 0.0
+    while not run.stop.exists():
+        if shard.lease and time.monotonic() >= next_look:
+            with suppress(OSError):  # the flow's own process tells when the ledger stays away
+                if await asyncio.to_thread(newest_lease, store) > shard.lease:
+                    break
+            next_look = time.monotonic() + (0.0 if store.local else BEAT_SECONDS)
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+    processor.stop()
 
 
 class _Keeper:
@@ -180,8 +187,8 @@ class _Keeper:
     def check(self) -> None:
         if self._error is not None:
             raise JobError(
-                f"the ledger cannot be written to {self._ledger.path.parent}: {self._error.strerror}; make room or "
-                "give rights, and run it again: what is in the ledger is not paid again"
+                f"the ledger cannot be written to {self._ledger.place}: {self._error.strerror or self._error}; make "
+                "room or give rights, and run it again: what is in the ledger is not paid again"
             ) from self._error
 
 
@@ -194,7 +201,7 @@ class _PauseObserver(BaseObserver):
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         if event is ProcessingEvent.RATE_LIMIT_HIT:
             self._tally.progress.paused_until = time.time() + float(data["pause"])
-            self._tally.progress.write(self._run, self._shard)
+            self._tally.progress.write(self._run.path, self._shard)
 
 
 def _record(result: AnyResult, cost: CostOf) -> Record | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from .folder import RunFolder
-from .ledger import view_records
-from .tables import open_tables
+from .folder import open_folder
+from .job import BatchJob
+from .ledger import record_files, view_records
+from .tables import open_tables, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,20 @@ _FIGURES = """
 """
 _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds DESC, id LIMIT 5"
 _EXAMPLES = """
-    SELECT category, arg_max(error, finished_at) FROM tries
-    WHERE status <> 'succeeded' AND category IS NOT NULL AND error IS NOT NULL GROUP BY category
+    SELECT error_category, left(any_value(error), 500) FROM outcomes
+    WHERE status = 'failed' AND error IS NOT NULL GROUP BY error_category
 """
 
 
-def run_stats(folder: str) -> RunStats:
-    """Return the figures of a run from what its ledger has so far."""
+def run_stats(job: BatchJob, folder: str) -> RunStats:
+    """Return the figures of a run that is merged."""
+    run = open_folder(job, folder)
     with open_tables() as tables:
-        view_records(tables, RunFolder(Path(folder)).ledger.glob("*.jsonl"))
-        wanted = "id, status, attempts, seconds, category, left(error, 500) AS error, finished_at"
+        view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
         # A table, not a view: the files are parsed once.
-        tables.execute(f"CREATE TEMP TABLE tries AS SELECT {wanted} FROM records")
-        tables.execute("CREATE TEMP VIEW calls AS SELECT * FROM tries WHERE attempts > 0")
+        wanted = "id, attempts, seconds, finished_at"
+        tables.execute(f"CREATE TEMP TABLE calls AS SELECT {wanted} FROM records WHERE attempts > 0")
+        tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(run.outcomes)}")
         examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
         figures = tables.execute(_FIGURES).fetchone()
         if figures is None or figures[1] is None:

@@ -33,6 +33,8 @@ class Tally:
             progress.cost_usd = None if record.cost_usd is None else progress.cost_usd + record.cost_usd
         before = self._last.get(record.id)
         if before is not None:
+            if before.finished_at > record.finished_at:
+                return
             self._count(before, -1)
         self._count(record, 1)
         # Without the answer: those of a shard would fill the memory.

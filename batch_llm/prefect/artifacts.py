@@ -36,7 +36,7 @@ def publish_results(job: BatchJob, folder: str, summary: Summary) -> None:
 
 def publish_report(job: BatchJob, folder: str, summary: Summary) -> None:
     """Persist the run's metrics as a markdown artifact."""
-    text = report(job, summary, run_stats(folder))
+    text = report(job, summary, run_stats(job, folder))
     create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=f"**{run_sentence(summary)}**")
 
 

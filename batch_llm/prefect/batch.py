@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,10 +16,11 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from batch_llm.errors import BatchLLMError, JobError
-from batch_llm.jobs import BatchJob, Plan, RunFolder, ShardOutcome, Summary, read_progress, run_folder
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, asked_to_stop, read_progress, run_folder
 
 from . import tasks
 from .events import RunEvents
+from .lease import lease
 from .retries import ShardUnfinished, retry_options
 from .sentences import run_sentence
 
@@ -65,12 +65,13 @@ def run_batch(
         raise BatchLLMError("run_batch was called outside of a flow: call it inside a function with @flow")
     run_id = str(context.flow_run.id)
     job = _with_items(job, settings, items, run_id)
-    planned = _plan(job, run_id, strategy)
     events = RunEvents(run_id, job.name)
-    about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
-    events.emit("run.started", {"source": job.source, "model": job.model, **about})
-    stopped = _run_shards(job, planned, events, strategy)
-    summary = tasks.publish(job, planned, stopped)
+    with lease(job, run_id, events) as number:
+        planned = _plan(job, run_id, strategy, number)
+        about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
+        events.emit("run.started", {"source": job.source, "model": job.model, **about})
+        stopped = _run_shards(job, planned, events, strategy)
+        summary = tasks.publish(job, planned, stopped)
     _tell(job, summary, events)
     return summary
 
@@ -88,8 +89,8 @@ def _with_items(
     return job.model_copy(update={"source": str(path)})
 
 
-def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None) -> Plan:
-    state: State[Any] = tasks.plan(job, run_id, strategy, return_state=True)
+def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, number: int) -> Plan:
+    state: State[Any] = tasks.plan(job, run_id, strategy, number, return_state=True)
     found: Any = state.result(raise_on_failure=False)
     if isinstance(found, JobError):
         raise JobError(str(found))  # not the task's own, which would bring the task's traceback with it
@@ -106,14 +107,15 @@ def _run_shards(job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks
     run_shard = tasks.run_shard.with_options(**retry_options(job.shard_retry))
     with_progress = _Progress(job, planned)
     for shard in planned.shards:
-        if RunFolder(Path(planned.folder)).stop.exists():
+        if asked_to_stop(planned.folder):
             break
         future: PrefectFuture[Any] = run_shard.submit(job, planned.folder, shard, events, strategy)  # pyright: ignore[reportUnknownMemberType]  Prefect's overloads
         with_progress.until(future)
         reason = _reason_to_stop(future.result(raise_on_failure=False))
         if reason:
             return reason
-    return _asked_to_stop(planned)
+    asked = asked_to_stop(planned.folder)
+    return f"stopped by {asked}" if asked else ""
 
 
 def _reason_to_stop(result: Any) -> str:
@@ -126,13 +128,6 @@ def _reason_to_stop(result: Any) -> str:
             raise result
         case _:
             return ""
-
-
-def _asked_to_stop(planned: Plan) -> str:
-    try:
-        return f"stopped by {json.loads(RunFolder(Path(planned.folder)).stop.read_text())['reason']}"
-    except FileNotFoundError:
-        return ""
 
 
 class _Progress:
@@ -188,7 +183,7 @@ def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:
 def final_state(job: BatchJob, summary: Summary) -> State[Any]:
     """Return the flow run's last state, with a message of one sentence."""
     message = run_sentence(summary)
-    if summary.stopped and RunFolder(run_folder(job, flow_run.id).path).stop.exists():
+    if summary.stopped and asked_to_stop(run_folder(job, str(flow_run.id)).path):
         return Cancelled(message=message)
     if summary.stopped or summary.not_attempted:
         return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")

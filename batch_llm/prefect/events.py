@@ -1,5 +1,6 @@
 """Prefect events of one run: their names, whom they are about, and how large they may be; secrets are taken out.
 
+batch-llm.run.waiting          waits_for
 batch-llm.run.started          source, model, total, reused, shards
 batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, left_out
 batch-llm.item.failed          item_id, category, error, attempts, left_out

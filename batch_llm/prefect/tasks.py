@@ -32,10 +32,10 @@ def strategy_name(strategy: StrategyFactory | None) -> str:
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
-def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None) -> State[Any]:
+def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None, lease: int = 0) -> State[Any]:
     """Read the source once and write what is to be answered into shard files."""
     try:
-        planned = jobs.plan(job, run_id, strategy=strategy_name(strategy))
+        planned = jobs.plan(job, run_id, strategy=strategy_name(strategy), lease=lease)
     except JobError as error:
         return Failed(message=str(error), data=error)
     return Completed(message=plan_sentence(planned), data=planned)

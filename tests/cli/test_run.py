@@ -130,7 +130,7 @@ def test_cancel_in_the_ui_stops_a_run_that_the_command_carries(
         text=True,
     ) as process:
         eventually(lambda: provider.requests >= 2, seconds=120)
-        (folder,) = (tmp_path / ".batch-llm" / "summarize").iterdir()
+        (folder,) = (path.parent for path in tmp_path.glob(".batch-llm/summarize/*/plan.json"))
         cancel(folder.name)
         said, complained = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_llm.jobs import RunFolder
 from batch_llm.jobs.ledger import LedgerWriter, Record, read_records, view_records
+from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import open_tables
 
 _JSON: st.SearchStrategy[Any] = st.recursive(
@@ -29,16 +29,16 @@ _TORN = st.sampled_from(
 )
 
 
-def _written(folder: RunFolder, outputs: list[Any]) -> Path:
+def _written(folder: Store, outputs: list[Any]) -> Path:
     with LedgerWriter(folder, "00000") as ledger:
         for number, output in enumerate(outputs):
             ledger.append(Record(str(number), f"key-{number}", "succeeded", output=output))
-        return ledger.path
+        return Path(ledger.place)
 
 
 def _by_duckdb(path: Path) -> dict[str, Any]:
     with open_tables() as tables:
-        view_records(tables, [path])
+        view_records(tables, Store(str(path.parent)), [path.name])
         rows = tables.execute("SELECT id, output FROM records WHERE status = 'succeeded'").fetchall()
     return {item_id: None if output is None else json.loads(output) for item_id, output in rows}
 
@@ -48,7 +48,7 @@ def _by_duckdb(path: Path) -> dict[str, Any]:
 def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes) -> None:
     """A crash in the middle of a line, zeros of a lost disk, garbage: what was finished before is read, twice over."""
     with tempfile.TemporaryDirectory() as name:
-        folder = RunFolder(Path(name))
+        folder = Store(name)
         path = _written(folder, outputs)
         with path.open("ab") as file:
             file.write(torn)
@@ -61,7 +61,7 @@ def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes
 def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataObject) -> None:
     """However many bytes of it are there."""
     with tempfile.TemporaryDirectory() as name:
-        folder = RunFolder(Path(name))
+        folder = Store(name)
         path = _written(folder, outputs)
         content = path.read_bytes()
         cut = content[: data.draw(st.integers(0, len(content)))]
@@ -75,7 +75,7 @@ def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataOb
 
 def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
     """Half a surrogate pair and NaN come out of real models."""
-    folder = RunFolder(tmp_path)
+    folder = Store(str(tmp_path))
     path = _written(folder, [{"text": "broken \ud83d", "score": float("nan")}])
     wanted = {"0": {"text": "broken ?", "score": None}}
     assert {record.id: record.output for record in read_records(folder, "00000")} == wanted
@@ -84,14 +84,14 @@ def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
 
 def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
     """It outlives the process, which may be killed at any moment."""
-    with LedgerWriter(RunFolder(tmp_path), "00000") as ledger:
+    with LedgerWriter(Store(str(tmp_path)), "00000") as ledger:
         ledger.append(Record("a", "k", "succeeded", output="x"))
-        assert [record.id for record in read_records(RunFolder(tmp_path), "00000")] == ["a"]
+        assert [record.id for record in read_records(Store(str(tmp_path)), "00000")] == ["a"]
 
 
 async def test_records_that_are_committed_together_are_all_on_disk(tmp_path: Path) -> None:
     """Many callers share one write; none of them goes on before its record outlives the process."""
-    folder = RunFolder(tmp_path)
+    folder = Store(str(tmp_path))
     with LedgerWriter(folder, "00000") as ledger:
 
         async def commit(number: int) -> None:
@@ -106,7 +106,7 @@ async def test_records_that_are_committed_together_are_all_on_disk(tmp_path: Pat
 
 async def test_a_caller_that_is_cancelled_takes_no_record_with_it(tmp_path: Path) -> None:
     """Not its own, which was paid for, and not the others'."""
-    folder = RunFolder(tmp_path)
+    folder = Store(str(tmp_path))
     with LedgerWriter(folder, "00000") as ledger:
         one = asyncio.create_task(ledger.commit(Record("a", "k", "succeeded")))
         other = asyncio.create_task(ledger.commit(Record("b", "k", "succeeded")))
@@ -118,23 +118,22 @@ async def test_a_caller_that_is_cancelled_takes_no_record_with_it(tmp_path: Path
 
 def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
     """A shard that runs twice by mistake tears nothing."""
-    folder = RunFolder(tmp_path)
+    folder = Store(str(tmp_path))
     with LedgerWriter(folder, "00000") as one, LedgerWriter(folder, "00000") as other:
         one.append(Record("a", "k", "succeeded"))
         other.append(Record("b", "k", "succeeded"))
-        assert one.path != other.path
+        assert one.place != other.place
     assert {record.id for record in read_records(folder, "00000")} == {"a", "b"}
 
 
 def test_what_settles_an_item() -> None:
     """A success does; a failure only when it cannot pass; a bad key says nothing of the item."""
 
-    def settled(**values: Any) -> tuple[bool, bool]:
-        record = Record("a", "k", **values)
-        return record.settled(retry_failed=True), record.settled(retry_failed=False)
+    def settled(**values: Any) -> bool:
+        return Record("a", "k", **values).settled
 
-    assert settled(status="succeeded") == (True, True)
-    assert settled(status="failed", category="server_error", retryable=True) == (False, True)
-    assert settled(status="failed", category="invalid_request") == (True, True)
-    assert settled(status="failed", category="auth") == (False, False)
-    assert settled(status="skipped", category="skipped") == (True, True)
+    assert settled(status="succeeded")
+    assert not settled(status="failed", category="server_error", retryable=True)
+    assert settled(status="failed", category="invalid_request")
+    assert not settled(status="failed", category="auth")
+    assert settled(status="skipped", category="skipped")

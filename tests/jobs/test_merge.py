@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, RunFolder, merge, plan, result_rows
+from batch_llm.jobs import BatchJob, Plan, merge, plan, result_rows
 from batch_llm.jobs.ledger import LedgerWriter, Record
+from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import column_types
 
 from .making import job, prompts, read_lines, write_lines
@@ -36,7 +38,7 @@ _ANSWER = {"title": "T", "score": 0.5, "count": 3, "good": True, "tags": ["a", "
 def _answer_all(made: Plan, answer: Any = "fine", *, fail: tuple[str, ...] = (), cost: float | None = 0.5) -> None:
     """Write into the ledger what running the shards would."""
     for shard in made.shards:
-        with LedgerWriter(RunFolder(Path(made.folder)), f"{shard.index:05d}") as ledger:
+        with LedgerWriter(Store(made.folder), shard.part) as ledger:
             for item in read_lines(shard.path):
                 common: dict[str, Any] = {"id": item["id"], "key": item["key"], "input_tokens": 10, "attempts": 1}
                 common |= {"output_tokens": 2, "cost_usd": cost}
@@ -164,13 +166,51 @@ def test_a_second_night_asks_for_what_is_new_or_changed_alone(home: Path) -> Non
     assert len(prompts(plan(job(instructions="be brief"), "night-6"))) == 3
 
 
-def test_a_run_keeps_its_plan(home: Path) -> None:
-    """A retry of a run gets the same shards, so that its ledger fits them, even when the source has changed."""
-    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"})
-    made = plan(job(shard_size=1), "r")
-    write_lines(home / "docs.jsonl", {"id": "b", "text": "2"})
-    assert plan(job(shard_size=1), "r") == made
-    assert plan(job(shard_size=2), "r") != made
+def test_a_run_that_goes_on_calls_what_nobody_has_answered_meanwhile(home: Path) -> None:
+    """The Retry button, days later: what this run and others have answered stands, and the sums are this run's own."""
+    write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abcd"))
+    first = plan(job(shard_size=1), "first")
+    _answer_all(replace(first, shards=first.shards[:1]))
+    _answer_all(replace(first, shards=first.shards[1:2]), fail=("b",))
+    between = plan(job(), "between")
+    assert prompts(between) == {"b": "b", "c": "c", "d": "d"}
+    _answer_all(between, fail=("d",))
+    again = plan(job(), "first")
+    assert prompts(again) == {"d": "d"}
+    assert (again.answered, again.reused, again.new, again.retried) == (1, 2, 1, 1)
+    _answer_all(again)
+    summary = merge(job(), again)
+    assert (summary.succeeded, summary.reused, summary.total_input_tokens) == (4, 2, 20)
+
+
+def test_only_what_failed_is_called(home: Path) -> None:
+    """New and changed items wait for a full run; the output still holds all items, and says why they have none."""
+    write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abc"))
+    _answer_all(plan(job(), "first"), fail=("b",))
+    write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abd"), {"id": "c", "text": "new"}, "{")
+    made = plan(job(only_failed=True), "second")
+    assert prompts(made) == {"b": "b"}
+    assert (made.reused, made.retried, made.left_out, made.broken) == (1, 1, 2, 1)
+    _answer_all(made)
+    summary = merge(job(only_failed=True), made)
+    assert (summary.succeeded, summary.failed, summary.left_out, summary.not_attempted) == (2, 1, 2, 0)
+    by_id = {row["id"]: row for row in read_lines(summary.output)}
+    assert by_id["d"]["error"] == "only what had failed was asked for; run it without only_failed"
+
+
+def test_only_failed_and_refresh_exclude_each_other() -> None:
+    with pytest.raises(JobError, match="refresh calls all items, only_failed some: set one of them"):
+        job(only_failed=True, refresh=True)
+
+
+def test_a_run_leaves_no_copies_behind(home: Path) -> None:
+    """Rows, prompts and answers stand in the source, in the output and in the ledger."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made = plan(job(), "r")
+    _answer_all(made)
+    merge(job(), made)
+    left = {path.name for path in Path(made.folder).iterdir()}
+    assert left == {"plan.json", "summary.json", "outcomes.parquet", "ledger", "progress"}
 
 
 def test_several_tries_of_an_item_add_up(home: Path) -> None:

@@ -23,6 +23,7 @@ SUMMARY = Summary(
     succeeded=9_963,
     failed=37,
     not_attempted=0,
+    left_out=0,
     reused=9_000,
     new=985,
     changed=12,

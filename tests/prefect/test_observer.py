@@ -30,7 +30,7 @@ class Clock:
 
 
 def observer(heard: Heard, clock: Clock) -> PrefectObserver:
-    shard = ShardRef(index=3, first=1, last=100_000, items=100_000, path="shards/00003.jsonl")
+    shard = ShardRef(index=3, first=1, last=100_000, items=100_000, path="shards/00003.jsonl", part="p")
     return PrefectObserver(cast("RunEvents", heard), shard, clock)
 
 

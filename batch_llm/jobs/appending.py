@@ -1,0 +1,89 @@
+"""A file that only grows, at any address: what was written to it stays, whatever becomes of the writer."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+
+from .store import Store
+
+
+class AppendedFile(ABC):
+    """A file with one writer.
+
+    Attributes:
+        place: Where it is, as a person reads it.
+        is_slow: Whether a write takes so long that it belongs into a thread.
+    """
+
+    place: str
+    is_slow: bool
+
+    @abstractmethod
+    def write(self, lines: bytes) -> None:
+        """Add whole lines; when this returns, they outlive the process.
+
+        Raises:
+            OSError: They cannot be added; whether a part of them was is not known.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the file as others may read it for good."""
+
+
+def open_appended(store: Store, name: str) -> AppendedFile:
+    """Open a new file, `<name>.jsonl`.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    return _Pieces(store, name) if store.local is None else _LocalFile(store.local / f"{name}.jsonl")
+
+
+class _LocalFile(AppendedFile):
+    is_slow = False
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.place = str(path)
+        self._file = path.open("xb", buffering=0)
+        self._torn = False
+
+    def write(self, lines: bytes) -> None:
+        left = memoryview(b"\n" + lines if self._torn else lines)
+        self._torn = True  # unless all of it gets there: what follows must not be glued to half a line
+        while left:
+            left = left[self._file.write(left) :]
+        self._torn = False
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Pieces(AppendedFile):
+    """Objects in a bucket cannot grow: each write is one of its own, and the end puts them together."""
+
+    is_slow = True
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.place = f"{store.address}/{name}.jsonl"
+        self._store, self._name = store, name
+        self._pieces: list[str] = []
+        self._whole = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+
+    def write(self, lines: bytes) -> None:
+        piece = f"{self._name}.{len(self._pieces) + 1:06d}.jsonl"
+        self._store.write(piece, lines)
+        self._pieces.append(piece)
+        self._whole.write(lines)
+
+    def close(self) -> None:
+        # Whatever fails here, the pieces stay, and say the same.
+        with self._whole as whole, suppress(OSError):
+            if len(self._pieces) > 1:
+                whole.seek(0)
+                self._store.write(f"{self._name}.jsonl", whole.read())
+                self._store.remove(self._pieces)

@@ -1,0 +1,141 @@
+"""A folder at any fsspec address, and the few things that the ledger does in it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+
+from batch_llm.errors import JobError
+
+from .files import write_whole
+from .project import resolve
+from .tables import Tables
+
+
+class Store:
+    """A folder: on this machine, in a bucket, wherever fsspec reaches.
+
+    Credentials and endpoints come from where the address's fsspec package takes them, such as the environment.
+    Whatever a file system raises becomes an `OSError`.
+
+    Args:
+        place: A path, relative ones from the home folder of jobs, or a URL such as `s3://bucket/ledger`.
+
+    Attributes:
+        address: The absolute path, or the URL.
+        local: The same as a path; None where it is not on this machine's file system.
+
+    Raises:
+        JobError: The URL's file system is not known, or its package is missing.
+    """
+
+    def __init__(self, place: str) -> None:
+        remote = "://" in place and not place.startswith(("file://", "local://"))
+        self.local = None if remote else resolve(place.split("://", 1)[-1])
+        self.address = place.rstrip("/") if remote else str(self.local)
+        try:
+            self._system, self._root = cast("tuple[Any, str]", cast("Any", fsspec).url_to_fs(self.address))
+        except (ImportError, ValueError) as error:
+            raise JobError(f"ledger {place} cannot be reached: {error}") from error
+
+    def folder(self, name: str) -> Store:
+        """Return a folder in this one."""
+        return Store(f"{self.address}/{name}")
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file that does not exist; tell whether that was so. Of several who try, one succeeds.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            with self._told(name):
+                self._make_folder(name)
+                self._system.pipe_file(self._path(name), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file so that a reader sees the old or the new one, never a part.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self.local is not None:
+            write_whole(self.local / name, data.decode())
+            return
+        with self._told(name):
+            self._system.pipe_file(self._path(name), data)
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy a file of this machine to here, unless it is here already.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self.local is None or self.local / name != path:
+            with self._told(name):
+                self._system.put_file(str(path), self._path(name))
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content; None where there is none.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        try:
+            with self._told(name):
+                return cast("bytes", self._system.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def names(self, pattern: str) -> list[str]:
+        """Return the files that match a pattern of `*` and `/`, sorted.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
+        with self._told(pattern):
+            self._system.invalidate_cache()  # other machines write here
+            found = cast("list[str]", self._system.glob(self._path(pattern)))
+        return sorted(path[len(self._root.rstrip("/")) + 1 :] for path in found)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; those that are gone already are none to complain of.
+
+        Raises:
+            OSError: One cannot be removed.
+        """
+        for name in names:
+            with suppress(FileNotFoundError), self._told(name):
+                self._system.rm_file(self._path(name))
+
+    def for_tables(self, tables: Tables, names: Iterable[str]) -> list[str]:
+        """Return files as DuckDB reads them in this session."""
+        if self.local is not None:
+            return [str(self.local / name) for name in names]
+        protocols = [self._system.protocol] if isinstance(self._system.protocol, str) else self._system.protocol
+        if not any(tables.filesystem_is_registered(protocol) for protocol in protocols):
+            tables.register_filesystem(self._system)
+        return [str(self._system.unstrip_protocol(self._path(name))) for name in names]
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def _make_folder(self, name: str) -> None:
+        if self.local is not None:
+            (self.local / name).parent.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _told(self, name: str) -> Generator[None]:
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:  # every file system has exceptions of its own
+            raise OSError(f"{self.address}/{name}: {type(error).__name__}: {error}") from error
