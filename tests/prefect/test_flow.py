@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,19 @@ def test_bad_input_is_one_line_in_the_runs_state(
     assert "\n" not in state.message
     assert all(word in state.message for word in words), state.message
     assert provider.requests == 0
+
+
+def test_two_runs_at_once_pay_once(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    """The second says for which run it waits, then finds every answer; its events tell the same."""
+    provider.latency = 0.3
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(copy_context().run, run)
+        eventually(lambda: provider.requests)
+        second = pool.submit(copy_context().run, lambda: run(output="again.jsonl"))
+        states = [first.result(), second.result()]
+    assert [state.is_completed() for state in states] == [True, True]
+    assert provider.requests == 12
+    assert "12 reused" in states[1].message
+    assert [row["status"] for row in rows(tmp_path / "again.jsonl")] == ["succeeded"] * 12
+    (waited,) = eventually(lambda: [event for event in events(states[1]) if event["event"] == "batch-llm.run.waiting"])
+    assert f"run {states[0].state_details.flow_run_id} " in waited["payload"]["waits_for"]
