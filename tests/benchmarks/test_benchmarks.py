@@ -142,3 +142,9 @@ def test_a_server_in_a_process_of_its_own_counts_what_it_saw() -> None:
             assert b"two words" in answer.read()
         assert server.stats()["requests"] == 1
         assert server.stats()["input_tokens"] == 2
+
+
+def test_a_second_night_calls_what_changed_alone() -> None:
+    lines = printed("nights", "--items", "2000").splitlines()
+    called = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in lines if row.startswith("│")}
+    assert called == {"first": "2,000", "second": "2"}

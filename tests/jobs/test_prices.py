@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from genai_prices import Usage, calc_price
 
 from batch_llm.jobs.prices import cost_of
 
@@ -33,3 +34,16 @@ def test_an_unknown_price_is_none(model: str) -> None:
 def test_the_local_model_is_free() -> None:
     """It runs here."""
     assert cost_of("local")(_USAGE) == 0.0
+
+
+@pytest.mark.parametrize("tokens", [10, 4_000, 200_001, 2_000_000])
+@pytest.mark.parametrize(
+    "model", ["openai:gpt-4.1-mini", "google:gemini-2.5-pro", "anthropic:claude-sonnet-4-5", "perplexity:sonar"]
+)
+def test_a_price_is_what_its_source_says(model: str, tokens: int) -> None:
+    """Tiers, cached tokens, and what a call costs by itself."""
+    provider, _, name = model.partition(":")
+    usage = Usage(input_tokens=tokens, cache_read_tokens=tokens // 3, output_tokens=77)
+    wanted = calc_price(usage, name, provider_id=provider).total_price
+    found = cost_of(model)({"input_tokens": tokens, "cached_input_tokens": tokens // 3, "output_tokens": 77})
+    assert found == pytest.approx(float(wanted))

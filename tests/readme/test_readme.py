@@ -33,6 +33,7 @@ BENCHMARKS = {
     "stream": "--items 20",
     "strategies": "--calls 2",
     "clients": "--calls 2 --rounds 1",
+    "nights": "--items 20",
 }
 """How each is made short: at its full size it takes minutes."""
 
