@@ -40,8 +40,8 @@ def to_json(value: Any) -> str:
     try:
         return pydantic_core.to_json(value, fallback=str, inf_nan_mode="null").decode()
     except pydantic_core.PydanticSerializationError:
-        # The standard library takes half a pair, in ASCII.
-        return to_json(json.loads(json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace")))
+        plain = pydantic_core.to_jsonable_python(value, fallback=str, inf_nan_mode="null")
+        return to_json(json.loads(json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from operator import attrgetter
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, SchemaSerializer
 
 from batch_llm.errors import FATAL_CATEGORIES
 
@@ -45,8 +49,18 @@ _COLUMNS = {
     "retryable": "BOOLEAN",
     "finished_at": "TIMESTAMPTZ",
 }
-_values = attrgetter(*_COLUMNS)
 _PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
+
+
+def _now() -> str:
+    """Return the time as `datetime` writes it, in a quarter of the time."""
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06d}+00:00"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().partition("+")[0]
 
 
 @dataclass(slots=True)  # not frozen: one is made for every item, and that takes six times as long
@@ -73,7 +87,7 @@ class Record:
     category: str | None = None
     error: str | None = None
     retryable: bool = False
-    finished_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    finished_at: str = field(default_factory=_now)
 
     @property
     def settled(self) -> bool:
@@ -82,6 +96,11 @@ class Record:
         A fatal failure (a bad key, an empty account) says nothing of the item, so it never settles one.
         """
         return self.status != "failed" or not (self.retryable or self.category in FATAL_CATEGORIES)
+
+
+@cache
+def _serializer() -> SchemaSerializer:
+    return TypeAdapter(Record).serializer
 
 
 class LedgerWriter:
@@ -107,15 +126,12 @@ class LedgerWriter:
         Raises:
             OSError: The disk is full, the folder is gone, the bucket cannot be reached.
         """
-        # Field by field: asdict() would copy the output.
-        lines = [to_json(dict(zip(_COLUMNS, _values(record), strict=True))) for record in records]
-        self._file.write("\n".join([*lines, ""]).encode())
+        self._file.write(b"\n".join([*map(_line, records), b""]))
 
-    async def commit(self, record: Record) -> None:
-        """Add a record with all that other callers add meanwhile; when this returns, it outlives the process.
+    def commit(self, record: Record) -> asyncio.Future[None]:
+        """Add a record with all that other callers add meanwhile; once it is awaited, it outlives the process.
 
-        Raises:
-            OSError: As `append`.
+        Awaiting it raises `OSError`, as `append` does.
         """
         loop = asyncio.get_running_loop()
         if self._file.is_slow:
@@ -124,7 +140,7 @@ class LedgerWriter:
             loop.call_soon(self._commit)
         written: asyncio.Future[None] = loop.create_future()
         self._waiting.append((record, written))
-        await written
+        return written
 
     def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -150,6 +166,13 @@ class LedgerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def _line(record: Record) -> bytes:
+    try:
+        return _serializer().to_json(record, fallback=str, warnings=False)  # in half the time of `to_json`
+    except PydanticSerializationError:
+        return to_json(record).encode()
 
 
 def _tell(waiting: Sequence[tuple[Record, asyncio.Future[None]]], error: OSError | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from batch_llm.jobs.ledger import LedgerWriter, Record, read_records, view_records
 from batch_llm.jobs.store import Store
@@ -24,6 +25,13 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )
+
+
+class _Scored(BaseModel):
+    text: str
+    score: float
+
+
 _TORN = st.sampled_from(
     [b"", b'{"id": "x", "ke', b"\0" * 4096, b"\xff\xfe", b"[1]\n", b"garbage\n", b'{"id": "x"}\n', b"\n\n"]
 )
@@ -76,8 +84,9 @@ def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataOb
 def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
     """Half a surrogate pair and NaN come out of real models."""
     folder = Store(str(tmp_path))
-    path = _written(folder, [{"text": "broken \ud83d", "score": float("nan")}])
-    wanted = {"0": {"text": "broken ?", "score": None}}
+    scored = _Scored.model_construct(text="broken \ud83d", score=float("nan"))
+    path = _written(folder, [{"text": "broken \ud83d", "score": float("nan")}, scored])
+    wanted = {key: {"text": "broken ?", "score": None} for key in ("0", "1")}
     assert {record.id: record.output for record in read_records(folder, "00000")} == wanted
     assert _by_duckdb(path) == wanted
 
@@ -108,8 +117,8 @@ async def test_a_caller_that_is_cancelled_takes_no_record_with_it(tmp_path: Path
     """Not its own, which was paid for, and not the others'."""
     folder = Store(str(tmp_path))
     with LedgerWriter(folder, "00000") as ledger:
-        one = asyncio.create_task(ledger.commit(Record("a", "k", "succeeded")))
-        other = asyncio.create_task(ledger.commit(Record("b", "k", "succeeded")))
+        one = ledger.commit(Record("a", "k", "succeeded"))
+        other = ledger.commit(Record("b", "k", "succeeded"))
         await asyncio.sleep(0)
         one.cancel()
         await other
