@@ -15,7 +15,18 @@ from pydantic import BaseModel
 from pydantic_ai.exceptions import ModelHTTPError
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ask_to_stop, merge, plan, read_progress, run_shard
+from batch_llm.jobs import (
+    BatchJob,
+    Plan,
+    ShardOutcome,
+    ask_to_stop,
+    hold,
+    job_store,
+    merge,
+    plan,
+    read_progress,
+    run_shard,
+)
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .making import job, read_lines, write_lines
@@ -177,6 +188,29 @@ async def _until(condition: Callable[[], bool]) -> None:
             if condition():
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_shard_whose_run_is_gone_stops(home: Path) -> None:
+    """A process pool outlives a killed flow; when another run has the ledger, the shard makes no more calls."""
+    texts = [f"t{number}" for number in range(100)]
+    write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
+    made_for, store = job(config={**_FAST, "max_workers": 1}), job_store(job())
+    with hold(store, "r", waits_for=print, lost=print) as lease:
+        made = plan(made_for, "r", strategy="Scripted", lease=lease)
+
+    class Taken(_Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            if self.calls.total() == 3:
+                with hold(store, "other", waits_for=print, lost=print):
+                    pass
+            await asyncio.sleep(0.1)  # the lease is looked at twice a second
+            return await super().execute(prompt, attempt, timeout)
+
+    strategy = Taken()
+    outcome = await _run(made_for, made, strategy)
+    assert 4 <= strategy.calls.total() < 30
+    assert outcome.not_attempted == 100 - strategy.calls.total()
+    assert outcome.unfinished is None
 
 
 async def test_no_more_answers_than_workers_are_ever_unwritten(home: Path) -> None:
