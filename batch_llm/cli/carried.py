@@ -26,8 +26,8 @@ POLL_SECONDS = 0.5
 LOOK_SECONDS = 3.0
 """Between two looks at the server, whether the run is to be cancelled."""
 
-GRACE_SECONDS = 15.0
-"""For calls in flight to end and results to be written, after the run was asked to stop."""
+GRACE_SECONDS = 20.0
+"""For calls in flight to end, which get half of it, and results to be written, after the run was asked to stop."""
 
 
 class CarriedRun:

@@ -2,7 +2,7 @@
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
 from .check import check
-from .folder import RunFolder, ask_to_stop, asked_to_stop, job_store, run_folder, tell_waiting
+from .folder import RunFolder, ask_to_stop, job_store, run_folder, tell_waiting
 from .job import BatchJob
 from .lease import hold
 from .merge import Summary, merge
@@ -23,7 +23,6 @@ __all__ = [
     "ShardRef",
     "Summary",
     "ask_to_stop",
-    "asked_to_stop",
     "check",
     "hold",
     "home",

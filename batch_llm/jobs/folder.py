@@ -116,17 +116,15 @@ def open_folder(job: BatchJob, folder: str) -> RunFolder:
     return RunFolder(path, job_store(job).folder(path.name))
 
 
-def ask_to_stop(folder: str | Path, reason: str) -> None:
-    """Ask every shard of a run to let the calls in flight end and to start no other."""
-    write_whole(Path(folder) / "stop", json.dumps({"reason": reason}))
+def ask_to_stop(folder: str | Path, reason: str, *, fatal: bool = False) -> None:
+    """Ask every shard of a run to let the calls in flight end and to start no other.
 
-
-def asked_to_stop(folder: str | Path) -> str | None:
-    """Return why a run was asked to stop; None when it was not."""
-    try:
-        return str(json.loads((Path(folder) / "stop").read_text())["reason"])
-    except FileNotFoundError:
-        return None
+    Args:
+        folder: The run's folder.
+        reason: Who asks; or a sentence on what is to be mended first, if it is `fatal`.
+        fatal: Whether the run cannot go on, rather than that somebody wants its end.
+    """
+    write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "fatal": fatal}))
 
 
 def tell_waiting(folder: str | Path, other: str | None) -> None:

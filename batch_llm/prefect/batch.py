@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
+from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
@@ -14,15 +18,18 @@ from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from batch_llm.errors import BatchLLMError, JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, asked_to_stop, read_progress, run_folder
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, read_progress, run_folder
 
 from . import tasks
+from .contained import contained
 from .events import RunEvents
 from .lease import lease
 from .retries import ShardUnfinished, retry_options
 from .sentences import run_sentence
+from .stopping import Ending, read_stop
 
 PROGRESS_SECONDS = 2.0
 """Between two writes of the progress artifact."""
@@ -70,9 +77,13 @@ def run_batch(
         planned = _plan(job, run_id, strategy, number)
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
-        stopped = _run_shards(job, planned, events, strategy)
-        summary = tasks.publish(job, planned, stopped)
+        ending = Ending(planned.folder)
+        stopped = ending.through(_Shards(job, planned, events, strategy).run)
+        summary = _publish(job, planned, stopped, ending)
     _tell(job, summary, events)
+    if ending.signal is not None:
+        get_run_logger().warning("%s", run_sentence(summary))
+        raise ending.signal
     return summary
 
 
@@ -90,8 +101,8 @@ def _with_items(
 
 
 def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, number: int) -> Plan:
-    state: State[Any] = tasks.plan(job, run_id, strategy, number, return_state=True)
-    found: Any = state.result(raise_on_failure=False)
+    with _in_thread(tasks.plan, job=job, run_id=run_id, strategy=strategy, lease=number) as future:
+        found = future.result(raise_on_failure=False)
     if isinstance(found, JobError):
         raise JobError(str(found))  # not the task's own, which would bring the task's traceback with it
     if isinstance(found, BaseException):
@@ -102,20 +113,46 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, nu
     return planned
 
 
-def _run_shards(job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> str:
-    """Run one shard after another; return why the run stopped early, or nothing."""
-    run_shard = tasks.run_shard.with_options(**retry_options(job.shard_retry))
-    with_progress = _Progress(job, planned)
-    for shard in planned.shards:
-        if asked_to_stop(planned.folder):
-            break
-        future: PrefectFuture[Any] = run_shard.submit(job, planned.folder, shard, events, strategy)  # pyright: ignore[reportUnknownMemberType]  Prefect's overloads
-        with_progress.until(future)
-        reason = _reason_to_stop(future.result(raise_on_failure=False))
-        if reason:
-            return reason
-    asked = asked_to_stop(planned.folder)
-    return f"stopped by {asked}" if asked else ""
+def _publish(job: BatchJob, planned: Plan, stopped: str, ending: Ending) -> Summary:
+    with _in_thread(tasks.publish, job=job, planned=planned, stopped=stopped) as future:
+        return ending.through(future.result)
+
+
+@contextmanager
+def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFuture[Any]]:
+    """Run a task in a thread of our own, and leave no sooner than it ends.
+
+    A signal then finds the main thread waiting, and tears no file. Nor does the task need the flow's task runner: a
+    pool whose process was killed takes no more tasks.
+    """
+    threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+    with threads:
+        yield threads.submit(task, parameters)
+
+
+class _Shards:
+    """The shards of a run, one after another."""
+
+    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> None:
+        task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
+        submit = cast("Callable[..., PrefectFuture[Any]]", task.submit)  # pyright: ignore[reportUnknownMemberType]  overloads
+        self._submit = partial(submit, job, planned.folder, events=events, strategy=strategy)
+        self._folder = planned.folder
+        self._left = deque(planned.shards)
+        self._running: PrefectFuture[Any] | None = None
+        self._progress = _Progress(job, planned)
+
+    def run(self) -> str:
+        """Run what is left; return why the run stopped early, or nothing. Goes on after a signal that broke it off."""
+        while self._running or (self._left and not read_stop(self._folder)):
+            self._running = self._running or self._submit(shard=self._left.popleft())
+            self._progress.until(self._running)
+            reason = _reason_to_stop(self._running.result(raise_on_failure=False))
+            self._running = None
+            if reason:
+                return reason
+        stop = read_stop(self._folder)
+        return stop.text if stop else ""
 
 
 def _reason_to_stop(result: Any) -> str:
@@ -134,15 +171,11 @@ class _Progress:
     """The progress artifact of a run, written only when it moved."""
 
     def __init__(self, job: BatchJob, planned: Plan) -> None:
+        self._name = job.name
         self._folder = planned.folder
-        self._shown = self._percent()
-        # Prefect's functions are typed for both worlds; in a plain flow they are synchronous.
-        self._artifact = cast(
-            "UUID",
-            create_progress_artifact(
-                self._shown, key=f"batch-llm-{job.name}-progress", description=f"Items of {job.name} that are done"
-            ),
-        )
+        self._shown: float | None = None
+        self._artifact: UUID | None = None
+        self._show()
 
     def until(self, future: PrefectFuture[Any]) -> None:
         """Show how far the run is until `future` is done."""
@@ -152,9 +185,17 @@ class _Progress:
 
     def _show(self) -> None:
         percent = self._percent()
-        if percent != self._shown:
+        if percent == self._shown:
+            return
+        with contained():
+            if self._artifact is None:
+                text = f"Items of {self._name} that are done"
+                made = create_progress_artifact(percent, key=f"batch-llm-{self._name}-progress", description=text)
+                # Prefect's functions are typed for both worlds; in a plain flow they are synchronous.
+                self._artifact = cast("UUID", made)
+            else:
+                update_progress_artifact(self._artifact, percent)
             self._shown = percent
-            update_progress_artifact(self._artifact, percent)
 
     def _percent(self) -> float:
         progress = read_progress(self._folder)
@@ -183,7 +224,8 @@ def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:
 def final_state(job: BatchJob, summary: Summary) -> State[Any]:
     """Return the flow run's last state, with a message of one sentence."""
     message = run_sentence(summary)
-    if summary.stopped and asked_to_stop(run_folder(job, str(flow_run.id)).path):
+    stop = read_stop(run_folder(job, flow_run.id).path)
+    if summary.stopped and stop and not stop.fatal:
         return Cancelled(message=message)
     if summary.stopped or summary.not_attempted:
         return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")

@@ -17,6 +17,8 @@ from prefect.events import emit_event
 
 from batch_llm.jobs.redact import redact
 
+from .contained import contained
+
 MOST_TEXT = 500
 """Characters of a text in a payload: Prefect drops oversized events without a word."""
 
@@ -35,14 +37,17 @@ class RunEvents:
 
     def emit(self, event: str, payload: dict[str, Any]) -> None:
         """Hand `batch-llm.<event>` to Prefect's own sender, and return at once."""
-        emit_event(
-            event=f"batch-llm.{event}",
-            resource={"prefect.resource.id": f"batch-llm.run.{self.flow_run_id}", "prefect.resource.name": self.name},
-            related=[
-                {"prefect.resource.id": f"prefect.flow-run.{self.flow_run_id}", "prefect.resource.role": "flow-run"}
-            ],
-            payload={key: _fit(value) for key, value in payload.items()},
-        )
+        flow_run = f"prefect.flow-run.{self.flow_run_id}"
+        with contained():
+            emit_event(
+                event=f"batch-llm.{event}",
+                resource={
+                    "prefect.resource.id": f"batch-llm.run.{self.flow_run_id}",
+                    "prefect.resource.name": self.name,
+                },
+                related=[{"prefect.resource.id": flow_run, "prefect.resource.role": "flow-run"}],
+                payload={key: _fit(value) for key, value in payload.items()},
+            )
 
 
 def _fit(value: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -18,10 +20,12 @@ from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Summary
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .artifacts import publish_report, publish_results
+from .contained import contained
 from .events import RunEvents
 from .observer import PrefectObserver
 from .retries import ShardUnfinished
 from .sentences import plan_sentence, shard_sentence
+from .stopping import within_grace
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
@@ -51,13 +55,23 @@ def run_shard(
     """
     observer = PrefectObserver(events, shard)
     try:
-        outcome = asyncio.run(jobs.run_shard(job, folder, shard, observers=[observer], strategy=strategy))
+        answer = partial(jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy)
+        outcome = asyncio.run(within_grace(folder, answer))
     except JobError as error:
+        _stop_all(folder, str(error))
         return Failed(message=str(error), data=error)
+    if outcome.unfinished and not outcome.unfinished.is_retryable:
+        _stop_all(folder, outcome.unfinished_text)
     _tell(outcome, shard, events, observer.left_out)
     if outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try()):
         return Failed(message=outcome.unfinished_text, data=ShardUnfinished(outcome))
     return Completed(message=shard_sentence(outcome), data=outcome)
+
+
+def _stop_all(folder: str, reason: str) -> None:
+    """Stop the shards that run beside this one and the ones to come: the same would happen to them."""
+    with suppress(OSError):  # a full disk stops them by itself
+        jobs.ask_to_stop(folder, reason, fatal=True)
 
 
 def _tell(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
@@ -87,6 +101,8 @@ def _is_last_try() -> bool:
 def publish(job: BatchJob, planned: Plan, stopped: str = "") -> Summary:
     """Merge the ledger into the output, and persist the `BatchResult` and the run's metrics as artifacts."""
     summary = jobs.merge(job, planned, stopped=stopped)
-    publish_results(job, planned.folder, summary)
-    publish_report(job, planned.folder, summary)
+    with contained():
+        publish_results(job, planned.folder, summary)
+    with contained():
+        publish_report(job, planned.folder, summary)
     return summary
