@@ -167,6 +167,96 @@ def presets() -> None:
     print_presets()
 
 
+Ledger = Annotated[str, Parameter(name="--ledger")]
+LEDGER = ".batch-llm"
+
+
+@app.command(name="status")
+def run_status(run: str = "", /, *, ledger: Ledger = LEDGER, json: Json = False) -> int:
+    """Show how runs stand: what is done, failed, missing, and what it cost.
+
+    It looks into the ledger, so it needs no server, and sees a run that is at
+    work as well as one whose process died.
+
+    Parameters
+    ----------
+    run
+        A run's id or its beginning, or a job's name for its newest run; without it, the newest runs of all.
+    ledger
+        Where it is: a folder, or a URL such as s3://bucket/ledger.
+    json
+        Print one JSON object, or a list of them without RUN.
+    """
+    from .looking import status
+
+    return status(run, ledger, for_program=json)
+
+
+@app.command
+def results(
+    run: str = "",
+    /,
+    *,
+    where: str = "",
+    limit: Annotated[int, Parameter(name="--limit")] = 20,
+    output: str = "",
+    ledger: Ledger = LEDGER,
+) -> int:
+    """Show the items of a run, failures first.
+
+    Examples:
+
+      batch-llm results summarize --where "error_category = 'timeout'"
+      batch-llm results --where "status = 'failed' AND attempts > 2"
+      batch-llm results 1963ea --where "cost_usd > 0.01" --output dear.csv
+
+    Parameters
+    ----------
+    run
+        A run's id or its beginning, or a job's name for its newest run; without it, the newest run of all.
+    where
+        SQL over id, status ('succeeded', 'failed', 'not_attempted', ...), output (JSON), error_category, error,
+        attempts, input_tokens, output_tokens, cost_usd, seconds, reused.
+    limit
+        Rows to show.
+    output
+        Write all of them to this .jsonl, .csv or .parquet file instead.
+    ledger
+        Where it is: a folder, or a URL such as s3://bucket/ledger.
+    """
+    from .looking import results
+
+    return results(run, ledger, where=where, limit=limit, output=output)
+
+
+@app.command
+def prune(
+    *names: str,
+    keep_days: float = 30.0,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    ledger: Ledger = LEDGER,
+) -> int:
+    """Remove old runs from the ledger; answers that later runs have used stay.
+
+    The newest run of a name that has ended always stays. While a run of the
+    name is at work, this waits for it.
+
+    Parameters
+    ----------
+    names
+        Jobs' names; all of them if none is named.
+    keep_days
+        How long runs stay, in days.
+    dry_run
+        Only say what would go.
+    ledger
+        Where it is: a folder, or a URL such as s3://bucket/ledger.
+    """
+    from .looking import prune
+
+    return prune(names, ledger, keep_days=keep_days, dry_run=dry_run)
+
+
 @app.command
 def serve() -> int:
     """Serve all presets from this process: scheduled runs, and runs started from the UI.

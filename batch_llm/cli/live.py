@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batch_llm.jobs import Progress
-from batch_llm.prefect.sentences import duration, failures, money
+from batch_llm.jobs.sentences import duration, failures, money
 
 from .screen import Screen
 

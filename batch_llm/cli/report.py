@@ -13,7 +13,7 @@ from rich.text import Text
 
 from batch_llm.items import AnyResult
 from batch_llm.jobs import Summary
-from batch_llm.prefect.sentences import run_sentence
+from batch_llm.jobs.sentences import run_sentence
 
 from .screen import Screen
 

@@ -10,8 +10,8 @@ from typing import Any
 from prefect.client.schemas.objects import State
 
 from batch_llm.jobs import Summary, result_rows
+from batch_llm.jobs.sentences import run_sentence
 from batch_llm.prefect import deployments
-from batch_llm.prefect.sentences import run_sentence
 
 from .carried import CarriedRun
 from .connection import Connection, connected

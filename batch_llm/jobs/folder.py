@@ -106,8 +106,12 @@ def job_store(job: BatchJob) -> Store:
 
 def run_folder(job: BatchJob, run_id: str) -> RunFolder:
     """Return the folder of one run: `<ledger>/<name>/<run_id>`."""
-    kept = job_store(job).folder(run_id)
-    return RunFolder(kept.local or resolve(_WORKING_FOLDER) / job.name / run_id, kept)
+    return run_path(job_store(job).folder(run_id), job.name, run_id)
+
+
+def run_path(kept: Store, name: str, run_id: str) -> RunFolder:
+    """Return the folder of a run by what is kept of it."""
+    return RunFolder(kept.local or resolve(_WORKING_FOLDER) / name / run_id, kept)
 
 
 def open_folder(job: BatchJob, folder: str) -> RunFolder:

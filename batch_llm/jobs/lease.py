@@ -103,12 +103,12 @@ def hold(store: Store, run: str, *, waits_for: Callable[[str], None], lost: Call
     Raises:
         JobError: The ledger cannot be written.
     """
-    holder = Holder.of_this_process(run)
+    us = Holder.of_this_process(run)
     try:
-        number = _acquire(store, holder, waits_for)
+        number = _acquire(store, us, waits_for)
     except OSError as error:
         raise JobError(f"the ledger cannot be written to {store.address}: {error.strerror or error}") from error
-    with _beating(store, number, holder, lost):
+    with _beating(store, number, us, lost):
         yield number
 
 
@@ -121,7 +121,17 @@ def newest_lease(store: Store) -> int:
     return max((_number(name) for name in store.names(LEASES)), default=0)
 
 
-def _acquire(store: Store, holder: Holder, waits_for: Callable[[str], None]) -> int:
+def holder(store: Store) -> Holder | None:
+    """Return who had the newest lease, whether or not it is over; None where there has been none.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    newest = newest_lease(store)
+    return Holder.read(store, _name(newest)) if newest else None
+
+
+def _acquire(store: Store, us: Holder, waits_for: Callable[[str], None]) -> int:
     told: Any = None
     seen: Any = None
     still_since = time.monotonic()
@@ -131,7 +141,7 @@ def _acquire(store: Store, holder: Holder, waits_for: Callable[[str], None]) -> 
         if seen != (newest, other):
             seen, still_since = (newest, other), time.monotonic()
         is_over = newest == 0 or (other and other.is_gone) or time.monotonic() - still_since > PATIENCE_SECONDS
-        if is_over and _take(store, newest + 1, holder):
+        if is_over and _take(store, newest + 1, us):
             return newest + 1
         if not is_over and other and told != other.run:
             told = other.run
@@ -140,8 +150,8 @@ def _acquire(store: Store, holder: Holder, waits_for: Callable[[str], None]) -> 
             time.sleep(LOOK_SECONDS if store.local else BEAT_SECONDS)
 
 
-def _take(store: Store, number: int, holder: Holder) -> bool:
-    if not store.create(_name(number), json.dumps(asdict(holder)).encode()):
+def _take(store: Store, number: int, us: Holder) -> bool:
+    if not store.create(_name(number), json.dumps(asdict(us)).encode()):
         return False
     if newest_lease(store) > number:  # the file was there, and was removed by the holder of a later one
         store.remove([_name(number)])
@@ -151,9 +161,9 @@ def _take(store: Store, number: int, holder: Holder) -> bool:
 
 
 @contextmanager
-def _beating(store: Store, number: int, holder: Holder, lost: Callable[[str], None]) -> Generator[None]:
+def _beating(store: Store, number: int, us: Holder, lost: Callable[[str], None]) -> Generator[None]:
     ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(store, number, holder, lost, ended), daemon=True, name="lease")
+    thread = threading.Thread(target=_beat, args=(store, number, us, lost, ended), daemon=True, name="lease")
     thread.start()
     try:
         yield
@@ -162,12 +172,12 @@ def _beating(store: Store, number: int, holder: Holder, lost: Callable[[str], No
         thread.join()
         try:
             if newest_lease(store) == number:
-                replace(holder, ended=True).write(store, _name(number))
+                replace(us, ended=True).write(store, _name(number))
         except OSError as error:
             _log.warning("The lease %s could not be given back, others wait a minute: %s", _name(number), error)
 
 
-def _beat(store: Store, number: int, holder: Holder, lost: Callable[[str], None], ended: threading.Event) -> None:
+def _beat(store: Store, number: int, us: Holder, lost: Callable[[str], None], ended: threading.Event) -> None:
     """Renew the lease until it ends, or is lost; leave others the time to notice before they may take it."""
     renewed = time.monotonic()
     while not ended.wait(BEAT_SECONDS):
@@ -175,8 +185,8 @@ def _beat(store: Store, number: int, holder: Holder, lost: Callable[[str], None]
             if newest_lease(store) > number:
                 lost("another run that took the ledger over, for this one had given no sign of life")
                 return
-            holder = replace(holder, beat=holder.beat + 1)
-            holder.write(store, _name(number))
+            us = replace(us, beat=us.beat + 1)
+            us.write(store, _name(number))
             renewed = time.monotonic()
         except OSError as error:
             if time.monotonic() - renewed > PATIENCE_SECONDS - 3 * BEAT_SECONDS:

@@ -15,6 +15,20 @@ from .ledger import INVALID_INPUT, record_files, view_records
 from .tables import Tables, open_tables, text
 
 LEFT_OUT = "left_out"
+FAILURES_FIRST = "array_position(['failed', 'skipped', 'not_attempted', 'left_out', 'succeeded'], status)"
+_COLUMNS: tuple[str, ...] = (
+    "id",
+    "status",
+    "output",
+    "error",
+    "error_category",
+    "input_tokens",
+    "output_tokens",
+    "attempts",
+    "seconds",
+    "cost_usd",
+    "reused",
+)
 _NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
 _LEFT_OUT = "only what had failed was asked for; run it without only_failed"
 
@@ -31,7 +45,8 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     tables.execute("""
         CREATE TEMP TABLE tries AS
         SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
-            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(attempts) AS attempts,
+            sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
+            sum(attempts)::BIGINT AS attempts,
             sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
         FROM records GROUP BY id, key""")
     tables.execute(f"""
@@ -78,14 +93,14 @@ def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict
     The context of each holds `status`, `cost_usd` and `reused`. The totals are those of the rows returned; a run's
     own are in its summary.
     """
-    columns = (
-        "id, status, output, error, error_category, input_tokens, output_tokens, attempts, seconds, cost_usd, reused"
-    )
-    query = f"""SELECT {columns} FROM {text(Path(folder) / "outcomes.parquet")}
-        ORDER BY array_position(['failed', 'skipped', 'not_attempted', 'succeeded'], status), position LIMIT {limit}"""
     with open_tables() as tables:
-        names = [column.strip() for column in columns.split(",")]
-        rows = [dict(zip(names, row, strict=True)) for row in tables.execute(query).fetchall()]
+        return read_results(tables, text(Path(folder) / "outcomes.parquet"), f"{FAILURES_FIRST}, position", limit)
+
+
+def read_results(tables: Tables, source: str, order: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
+    """Return rows of a table that has the columns of `outcomes`, as `result_rows` does."""
+    query = f"SELECT {', '.join(_COLUMNS)} FROM {source} ORDER BY {order} LIMIT {limit}"
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in tables.execute(query).fetchall()]
     return BatchResult([_result(row) for row in rows])
 
 

@@ -134,6 +134,7 @@ def _make_room(folder: RunFolder) -> None:
     """Remove what an earlier try planned; what the ledger knows of it stays."""
     folder.clear()
     shutil.rmtree(folder.progress, ignore_errors=True)
+    folder.kept.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
     for path in (folder.shards, folder.progress):
         path.mkdir(parents=True)
 

@@ -46,6 +46,11 @@ class Store:
         """Return a folder in this one."""
         return Store(f"{self.address}/{name}")
 
+    @property
+    def parent(self) -> Store:
+        """The folder that this one is in."""
+        return Store(self.address.rpartition("/")[0])
+
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that does not exist; tell whether that was so. Of several who try, one succeeds.
 
@@ -80,6 +85,7 @@ class Store:
         """
         if self.local is None or self.local / name != path:
             with self._told(name):
+                self._make_folder(name)
                 self._system.put_file(str(path), self._path(name))
 
     def read(self, name: str) -> bytes | None:

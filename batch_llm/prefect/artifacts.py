@@ -11,8 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from batch_llm.items import AnyResult, BatchResult
 from batch_llm.jobs import BatchJob, RunStats, Summary, result_rows, run_stats
-
-from .sentences import duration, money, run_sentence
+from batch_llm.jobs.sentences import duration, money, run_sentence
 
 MOST_ROWS = 500
 """Rows of the table artifact: a page of more is no pleasure, and the output file has all."""

@@ -22,13 +22,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from batch_llm.errors import BatchLLMError, JobError
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, read_progress, run_folder
+from batch_llm.jobs.sentences import run_sentence
 
 from . import tasks
 from .contained import contained
 from .events import RunEvents
 from .lease import lease
 from .retries import ShardUnfinished, retry_options
-from .sentences import run_sentence
 from .stopping import Ending, read_stop
 
 PROGRESS_SECONDS = 2.0

@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 from batch_llm import jobs
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Summary
+from batch_llm.jobs.sentences import plan_sentence, shard_sentence
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .artifacts import publish_report, publish_results
@@ -24,7 +25,6 @@ from .contained import contained
 from .events import RunEvents
 from .observer import PrefectObserver
 from .retries import ShardUnfinished
-from .sentences import plan_sentence, shard_sentence
 from .stopping import within_grace
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]

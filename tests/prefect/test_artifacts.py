@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from batch_llm import BatchResult, ErrorInfo, WorkItemResult
 from batch_llm.jobs import BatchJob, RunStats, Summary
+from batch_llm.jobs.sentences import duration, money, run_sentence
 from batch_llm.prefect.artifacts import MOST_TEXT, report, results_table
-from batch_llm.prefect.sentences import duration, money, run_sentence
 
 JOB = BatchJob.parse(
     {

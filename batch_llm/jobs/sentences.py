@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from batch_llm.jobs import Plan, ShardOutcome, Summary
+from .merge import Summary
+from .plan import Plan
+from .run_shard import ShardOutcome
 
 
 def money(cost_usd: float | None) -> str:

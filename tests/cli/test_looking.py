@@ -1,0 +1,82 @@
+"""`batch-llm status`, `results`, `prune`: what a person and a program see of runs, without a server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.jobs import merge, plan
+from batch_llm.jobs.ledger import LedgerWriter, Record
+from batch_llm.jobs.store import Store
+from tests.cli.command import batch_llm, environment
+from tests.jobs.making import job, read_lines, write_lines
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run of three items, of which one timed out."""
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    write_lines(tmp_path / "docs.jsonl", *({"id": name, "text": name} for name in "abc"))
+    made_for = job(name="letters")
+    made = plan(made_for, "1963ea7d")
+    with LedgerWriter(Store(made.folder), made.shards[0].part) as ledger:
+        for item in read_lines(made.shards[0].path):
+            common: dict[str, Any] = {"id": item["id"], "key": item["key"], "attempts": 1}
+            if item["id"] == "b":
+                ledger.append(Record(**common, status="failed", category="timeout", error="too slow"))
+            else:
+                ledger.append(Record(**common, status="succeeded", output="fine", cost_usd=0.5))
+    merge(made_for, made)
+    return tmp_path
+
+
+def test_status_shows_all_runs_and_one(home: Path) -> None:
+    shown = batch_llm("status", folder=home)
+    assert shown.returncode == 0, shown.stderr
+    assert [line.split()[:2] for line in shown.stdout.splitlines()[:2]] == [["name", "run"], ["letters", "1963ea7d"]]
+    one = batch_llm("status", "letters", folder=home).stdout
+    for line in ("answered  2 of 3", "failed  1 (1 timeout)", "cost  $1.00", "timeout: too slow"):
+        assert line in one
+    known = json.loads(batch_llm("status", "1963", "--json", folder=home).stdout)
+    assert (known["state"], known["succeeded"], known["failed"], known["categories"]) == ("ended", 2, 1, {"timeout": 1})
+
+
+def test_results_are_shown_and_written(home: Path) -> None:
+    shown = batch_llm("results", "letters", "--where", "error_category = 'timeout'", folder=home).stdout
+    assert "too slow" in shown
+    assert "1 items of letters 1963ea7d" in shown
+    batch_llm("results", "--output", "all.jsonl", folder=home)
+    assert [(row["id"], row["attempts"]) for row in read_lines(home / "all.jsonl")] == [("b", 1), ("a", 1), ("c", 1)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "nobody"),
+        ("status", "--ledger", "nowhere://x"),
+        ("results", "--where", "nix = 1"),
+        ("results", "--output", "all.txt"),
+        ("prune", "nobody"),
+        ("prune", "--keep-days", "-1"),
+    ],
+)
+def test_what_cannot_be_is_one_line(home: Path, command: tuple[str, ...]) -> None:
+    done = batch_llm(*command, folder=home)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batch-llm: ")
+
+
+def test_prune_says_what_goes(home: Path) -> None:
+    assert "letters: no run is older than 30 days" in batch_llm("prune", folder=home).stdout
+
+
+def test_looking_does_not_load_prefect(home: Path) -> None:
+    """It takes seconds, and nothing here asks a server."""
+    look = "import sys; from batch_llm.cli import main; main(['status']); sys.exit('prefect' in sys.modules)"
+    subprocess.run([sys.executable, "-c", look], cwd=home, env=environment(home), check=True, capture_output=True)
