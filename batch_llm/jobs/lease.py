@@ -208,7 +208,8 @@ def _process(pid: int) -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         namespace = Path("/proc/self/ns/pid").readlink()
-        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return f"{boot} {namespace} {pid} {start}"
+    is_dead = state in "ZX"  # killed, and its parent has not looked yet
+    return "" if is_dead else f"{boot} {namespace} {pid} {rest[18]}"
