@@ -25,7 +25,7 @@ from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, read_progress,
 from batch_llm.jobs.sentences import run_sentence
 
 from . import tasks
-from .contained import contained
+from .contained import await_api, contained
 from .events import RunEvents
 from .lease import lease
 from .retries import ShardUnfinished, retry_options
@@ -84,6 +84,7 @@ def run_batch(
     if ending.signal is not None:
         get_run_logger().warning("%s", run_sentence(summary))
         raise ending.signal
+    await_api()
     return summary
 
 

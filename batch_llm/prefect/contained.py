@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from prefect.client.orchestration import get_client
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -14,14 +16,23 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 REQUEST_SECONDS = 10.0
 """For one request to the API, which Prefect would give a minute, and six tries."""
 
+AWAY_SECONDS = 300.0
+"""For a server that is away at the end of a run; Prefect's engine alone gives up after one minute."""
+
+_LOOK_SECONDS = 1.0
+
 _warned: set[str] = set()
 
 
 @contextmanager
-def contained() -> Generator[None]:
-    """Let what goes wrong here be one warning a run, for the calls go on and the files tell the same."""
+def contained(*, retries: int = 0) -> Generator[None]:
+    """Let what goes wrong here be one warning a run, for the calls go on and the files tell the same.
+
+    Args:
+        retries: How often a request is tried again, for what nobody would tell later.
+    """
     try:
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1, PREFECT_API_REQUEST_TIMEOUT: REQUEST_SECONDS}):
+        with _impatient(retries):
             yield
     except Exception as error:
         run_id = str(flow_run.id)
@@ -30,10 +41,36 @@ def contained() -> Generator[None]:
             _warn(error)
 
 
+def await_api() -> None:
+    """Wait until the Prefect API answers, or not much longer: the run's last state is to be recorded there."""
+    if _answers():
+        return
+    _log("The batch is done and its files are written. Prefect is away: waiting %.0f s for it", AWAY_SECONDS)
+    end = time.monotonic() + AWAY_SECONDS
+    while not _answers():
+        if time.monotonic() > end:
+            _log("Prefect stays away and cannot record how this run ended. A new run finds every answer in the ledger")
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _answers() -> bool:
+    with _impatient(retries=0), get_client(sync_client=True) as client:
+        return client.api_healthcheck() is None
+
+
+def _impatient(retries: int) -> AbstractContextManager[object]:
+    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries, PREFECT_API_REQUEST_TIMEOUT: REQUEST_SECONDS})
+
+
 def _warn(error: Exception) -> None:
     problem = " ".join(f"{type(error).__name__}: {error}".split())
     text = "Prefect cannot be told how the run goes (%s). The run goes on, and its files will tell the same"
+    _log(text, problem)
+
+
+def _log(text: str, *values: object) -> None:
     try:
-        get_run_logger().warning(text, problem)
+        get_run_logger().warning(text, *values)
     except MissingContextError:
-        logging.getLogger(__name__).warning(text, problem)
+        logging.getLogger(__name__).warning(text, *values)

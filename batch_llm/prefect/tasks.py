@@ -101,8 +101,8 @@ def _is_last_try() -> bool:
 def publish(job: BatchJob, planned: Plan, stopped: str = "") -> Summary:
     """Merge the ledger into the output, and persist the `BatchResult` and the run's metrics as artifacts."""
     summary = jobs.merge(job, planned, stopped=stopped)
-    with contained():
+    with contained(retries=1):
         publish_results(job, planned.folder, summary)
-    with contained():
+    with contained(retries=1):
         publish_report(job, planned.folder, summary)
     return summary
