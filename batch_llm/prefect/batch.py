@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
@@ -65,7 +66,8 @@ def run_batch(
 
     Raises:
         JobError: The job cannot run as it is written; nothing was paid for.
-        BatchLLMError: There is no flow around this call.
+        BatchLLMError: There is no flow around this call; or a process of the flow's task runner was killed, and what
+            was answered is in the output.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -78,12 +80,15 @@ def run_batch(
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = Ending(planned.folder)
-        stopped = ending.through(_Shards(job, planned, events, strategy).run)
+        shards = _Shards(job, planned, events, strategy)
+        stopped = ending.through(shards.run)
         summary = _publish(job, planned, stopped, ending)
     _tell(job, summary, events)
     if ending.signal is not None:
         get_run_logger().warning("%s", run_sentence(summary))
         raise ending.signal
+    if shards.broken is not None:
+        raise BatchLLMError(f"{run_sentence(summary)}. Run it again: what was answered is not paid again")
     await_api()
     return summary
 
@@ -132,7 +137,11 @@ def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFutu
 
 
 class _Shards:
-    """The shards of a run, one after another."""
+    """The shards of a run, one after another.
+
+    Attributes:
+        broken: What the flow's task runner says after one of its processes was killed; it takes no more shards then.
+    """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> None:
         task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
@@ -142,9 +151,17 @@ class _Shards:
         self._left = deque(planned.shards)
         self._running: PrefectFuture[Any] | None = None
         self._progress = _Progress(job, planned)
+        self.broken: BrokenExecutor | None = None
 
     def run(self) -> str:
         """Run what is left; return why the run stopped early, or nothing. Goes on after a signal that broke it off."""
+        try:
+            return self._run_left()
+        except BrokenExecutor as error:
+            self.broken = error
+            return "stopped by the end of a process of the task runner, which was killed or ran out of memory"
+
+    def _run_left(self) -> str:
         while self._running or (self._left and not read_stop(self._folder)):
             self._running = self._running or self._submit(shard=self._left.popleft())
             self._progress.until(self._running)

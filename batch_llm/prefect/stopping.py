@@ -120,14 +120,14 @@ class _Grace:
 
     def is_over(self) -> bool:
         """Whether the run was asked to stop so long ago; a flow whose process is gone asks by that."""
-        if _is_orphan() and not (self._folder / "stop").exists():
+        if is_orphan() and not (self._folder / "stop").exists():
             ask_to_stop(self._folder, "the end of the flow's process")
         if (self._folder / "stop").exists():
             self._ends = min(self._ends, time.monotonic() + GRACE_SECONDS)
         return time.monotonic() > self._ends
 
 
-def _is_orphan() -> bool:
-    """Whether this is the process of a pool that nobody waits for any more."""
+def is_orphan() -> bool:
+    """Whether this is the process of a pool whose flow is gone: nobody waits for it, and it would never end."""
     context, parent = FlowRunContext.get(), multiprocessing.parent_process()
     return context is not None and context.detached and parent is not None and not parent.is_alive()

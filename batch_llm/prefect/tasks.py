@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -25,7 +27,7 @@ from .contained import contained
 from .events import RunEvents
 from .observer import PrefectObserver
 from .retries import ShardUnfinished
-from .stopping import within_grace
+from .stopping import is_orphan, within_grace
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
@@ -57,6 +59,8 @@ def run_shard(
     try:
         answer = partial(jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy)
         outcome = asyncio.run(within_grace(folder, answer))
+        if is_orphan():
+            os.kill(os.getpid(), signal.SIGKILL)  # an exit would wait for a queue that nobody reads
     except JobError as error:
         _stop_all(folder, str(error))
         return Failed(message=str(error), data=error)
