@@ -9,31 +9,28 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
-from uuid import UUID
 
 from prefect import Task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from batch_llm.errors import BatchLLMError, JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, read_progress, run_folder
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, run_folder
 from batch_llm.jobs.sentences import run_sentence
 
 from . import tasks
-from .contained import await_api, contained
+from .contained import await_api
 from .events import RunEvents
 from .lease import lease
+from .output import outlive_reader
+from .progress import ProgressArtifact
 from .retries import ShardUnfinished, retry_options
 from .stopping import Ending, read_stop
-
-PROGRESS_SECONDS = 2.0
-"""Between two writes of the progress artifact."""
 
 
 def run_name() -> str:
@@ -72,6 +69,7 @@ def run_batch(
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise BatchLLMError("run_batch was called outside of a flow: call it inside a function with @flow")
+    outlive_reader()
     run_id = str(context.flow_run.id)
     job = _with_items(job, settings, items, run_id)
     events = RunEvents(run_id, job.name)
@@ -150,7 +148,7 @@ class _Shards:
         self._folder = planned.folder
         self._left = deque(planned.shards)
         self._running: PrefectFuture[Any] | None = None
-        self._progress = _Progress(job, planned)
+        self._progress = ProgressArtifact(job, planned)
         self.broken: BrokenExecutor | None = None
 
     def run(self) -> str:
@@ -183,41 +181,6 @@ def _reason_to_stop(result: Any) -> str:
             raise result
         case _:
             return ""
-
-
-class _Progress:
-    """The progress artifact of a run, written only when it moved."""
-
-    def __init__(self, job: BatchJob, planned: Plan) -> None:
-        self._name = job.name
-        self._folder = planned.folder
-        self._shown: float | None = None
-        self._artifact: UUID | None = None
-        self._show()
-
-    def until(self, future: PrefectFuture[Any]) -> None:
-        """Show how far the run is until `future` is done."""
-        while wait([future], timeout=PROGRESS_SECONDS).not_done:
-            self._show()
-        self._show()
-
-    def _show(self) -> None:
-        percent = self._percent()
-        if percent == self._shown:
-            return
-        with contained():
-            if self._artifact is None:
-                text = f"Items of {self._name} that are done"
-                made = create_progress_artifact(percent, key=f"batch-llm-{self._name}-progress", description=text)
-                # Prefect's functions are typed for both worlds; in a plain flow they are synchronous.
-                self._artifact = cast("UUID", made)
-            else:
-                update_progress_artifact(self._artifact, percent)
-            self._shown = percent
-
-    def _percent(self) -> float:
-        progress = read_progress(self._folder)
-        return round(100 * progress.done / max(1, progress.total), 1)
 
 
 def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:

@@ -26,6 +26,7 @@ from .artifacts import publish_report, publish_results
 from .contained import contained
 from .events import RunEvents
 from .observer import PrefectObserver
+from .output import outlive_reader
 from .retries import ShardUnfinished
 from .stopping import is_orphan, within_grace
 
@@ -55,6 +56,7 @@ def run_shard(
 
     States are returned, not raised: a provider's outage is no bug, and its log needs no traceback.
     """
+    outlive_reader()  # this may be the process of a pool
     observer = PrefectObserver(events, shard)
     try:
         answer = partial(jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy)

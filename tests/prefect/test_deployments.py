@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.prefect.processes import background, run, serving, user_environment
-from tests.prefect_server import rows
+from tests.prefect.processes import DeployedRun, background, run, serving, user_environment
+from tests.prefect_server import eventually, rows
 from tests.providers.servers import OpenAIServer
 
 pytestmark = pytest.mark.prefect
@@ -52,3 +52,17 @@ def test_a_worker_in_an_unrelated_folder_carries_a_deployment(
         summarize(tmp_path / "worked.jsonl", env, tmp_path)
     assert provider.requests == 7
     assert len(rows(tmp_path / "worked.jsonl")) == 7
+
+
+def test_a_run_outlives_its_worker(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
+    """A worker that is killed takes the reader of its runs' log lines with it, and nothing else."""
+    provider.latency = 0.5
+    run("batch-llm", "deploy", "summarize", "--pool", "test-pool", env=env, cwd=tmp_path)
+    often = {**env, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with background("prefect", "worker", "start", "--pool", "test-pool", env=often, cwd=tmp_path) as (worker, _):
+        config = {"max_workers": 2}
+        carried = DeployedRun(source="docs.csv", model="openai-chat:m", output="out.jsonl", ledger="l", config=config)
+        eventually(lambda: provider.requests >= 2, seconds=90)
+        worker.kill()
+        assert carried.end().message.startswith("7 of 7 answered")
+    assert len(rows(tmp_path / "out.jsonl")) == provider.requests == 7
