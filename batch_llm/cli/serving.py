@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-import prefect
-
 from batch_llm.jobs import home
 from batch_llm.prefect import deployments
+from batch_llm.prefect.serving import serve_until_signal
 
 from .connection import connected
 from .interrupts import Interrupts
@@ -30,7 +29,6 @@ def serve() -> int:
         screen.say("Start a run there, or from another terminal:")
         screen.say(f"  export PREFECT_API_URL={connection.url}")
         screen.say(f"  {shell('prefect deployment run')} {deployments.FLOW}/{served[0].name} --watch")
-        # A restart must not switch a schedule off that somebody switched on.
-        prefect.serve(*served, pause_on_shutdown=False, print_starting_message=False)
+        serve_until_signal(served)
         connection.end()
     return 0

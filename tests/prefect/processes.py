@@ -51,12 +51,12 @@ def background(*command: str, env: dict[str, str], cwd: Path) -> Generator[tuple
 
 
 @contextmanager
-def serving(env: dict[str, str], cwd: Path) -> Generator[Path]:
-    """Serve all presets until the block ends; yields the log of the server and of its runs."""
+def serving(env: dict[str, str], cwd: Path) -> Generator[tuple[subprocess.Popen[bytes], Path]]:
+    """Serve all presets until the block ends; yields the process, and the log of it and of its runs."""
     started = datetime.now(UTC)
-    with background("batch-llm", "serve", env=env, cwd=cwd) as (_, log):
+    with background("batch-llm", "serve", env=env, cwd=cwd) as served:
         eventually(lambda: _registered_at("batch-llm/summarize") > started, seconds=90)
-        yield log
+        yield served
 
 
 def _registered_at(deployment: str) -> datetime:

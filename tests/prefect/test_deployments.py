@@ -35,12 +35,22 @@ def summarize(output: Path, env: dict[str, str], cwd: Path) -> str:
 
 
 def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
-    """Also those that were deployed to a work pool before."""
+    """Also those that were deployed to a work pool before; its end lets its runs write what they have."""
     run("batch-llm", "deploy", "summarize", "--pool", "test-pool", env=env, cwd=tmp_path)
-    with serving(env, tmp_path):
+    with serving({**env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}, tmp_path) as (process, _):
         summarize(tmp_path / "served.jsonl", env, tmp_path)
-    assert provider.requests == 7
-    assert [row["id"] for row in rows(tmp_path / "served.jsonl")] == [f"d{n}" for n in range(1, 8)]
+        assert provider.requests == 7
+        assert [row["id"] for row in rows(tmp_path / "served.jsonl")] == [f"d{n}" for n in range(1, 8)]
+
+        provider.latency = 1.0
+        config = {"max_workers": 1}
+        cut = DeployedRun(source="docs.csv", model="openai-chat:m", output="cut.jsonl", ledger="l", config=config)
+        eventually(lambda: provider.requests >= 9, seconds=60)
+        process.terminate()
+        assert cut.end().is_cancelled()
+        assert process.wait(30) == 0
+    statuses = [row["status"] for row in rows(tmp_path / "cut.jsonl")]
+    assert statuses.count("succeeded") == provider.requests - 7 < 7
 
 
 def test_a_worker_in_an_unrelated_folder_carries_a_deployment(

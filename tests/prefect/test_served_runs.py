@@ -40,7 +40,7 @@ def served(
     keys = {"OPENAI_API_KEY": "test-key-that-is-no-secret", "GOOGLE_API_KEY": "test-key-that-is-no-secret"}
     servers = {"OPENAI_BASE_URL": openai.base_url, "GOOGLE_GEMINI_BASE_URL": gemini.url}
     often = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    with serving(user_environment(folder, prefect_api, **keys, **servers, **often), folder) as log:
+    with serving(user_environment(folder, prefect_api, **keys, **servers, **often), folder) as (_, log):
         yield log
 
 

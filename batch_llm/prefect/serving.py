@@ -1,0 +1,39 @@
+"""Serve deployments from this process, and end the runs that it carries when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+
+
+def serve_until_signal(deployments: Iterable[RunnerDeployment]) -> None:
+    """Register the deployments and carry their runs, until SIGTERM or Ctrl-C.
+
+    The runs are then cancelled as from the UI, so that each writes what it has. A second signal ends them at once.
+    """
+    asyncio.run(_serve(deployments))
+
+
+async def _serve(deployments: Iterable[RunnerDeployment]) -> None:
+    # A restart must not switch a schedule off that somebody switched on.
+    runner = _Runner(pause_on_shutdown=False)
+    for deployment in deployments:
+        await runner.aadd_deployment(deployment)
+    signal.signal(signal.SIGINT, runner.handle_sigterm)
+    await runner.start()
+
+
+class _Runner(Runner):
+    # Prefect's own handler calls a coroutine without awaiting it and exits, which kills the runs where they are.
+    _ending: Future[Any] | None = None
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        if self._ending is not None:
+            raise KeyboardInterrupt
+        self._ending = self.execute_in_background(self.astop)
