@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -27,6 +28,14 @@ class AppendedFile(ABC):
 
         Raises:
             OSError: They cannot be added; whether a part of them was is not known.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Make what was written outlive the machine as well; takes as long as the disk does.
+
+        Raises:
+            OSError: The disk lost something.
         """
 
     @abstractmethod
@@ -59,7 +68,12 @@ class _LocalFile(AppendedFile):
             left = left[self._file.write(left) :]
         self._torn = False
 
+    def sync(self) -> None:
+        os.fdatasync(self._file)
+
     def close(self) -> None:
+        with suppress(OSError):  # a disk that cannot is told of by write()
+            self.sync()
         self._file.close()
 
 
@@ -79,6 +93,9 @@ class _Pieces(AppendedFile):
         self._store.write(piece, lines)
         self._pieces.append(piece)
         self._whole.write(lines)
+
+    def sync(self) -> None:
+        pass  # the bucket has done it
 
     def close(self) -> None:
         # Whatever fails here, the pieces stay, and say the same.

@@ -128,6 +128,14 @@ class LedgerWriter:
         """
         self._file.write(b"\n".join([*map(_line, records), b""]))
 
+    def sync(self) -> None:
+        """Make what was added outlive the machine as well; to be called from a thread.
+
+        Raises:
+            OSError: The disk lost something.
+        """
+        self._file.sync()
+
     def commit(self, record: Record) -> asyncio.Future[None]:
         """Add a record with all that other callers add meanwhile; once it is awaited, it outlives the process.
 

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batch_llm.errors import ErrorInfo, JobError
-from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
+from batch_llm.errors import ErrorInfo
+from batch_llm.items import AnyWorkItem, LLMWorkItem
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
 from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.strategies.base import LLMCallStrategy
@@ -20,12 +20,12 @@ from batch_llm.strategies.base import LLMCallStrategy
 from .files import read_lines
 from .folder import RunFolder, job_store, open_folder
 from .job import BatchJob
+from .keeper import Keeper
 from .lease import BEAT_SECONDS, newest_lease
-from .ledger import LedgerWriter, Record, Status, read_records
+from .ledger import LedgerWriter, read_records
 from .models import LOCAL, make_strategy
 from .plan import ShardRef
 from .prices import CostOf, cost_of
-from .redact import redact
 from .tally import Tally
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -122,11 +122,11 @@ async def _answer(
 ) -> ErrorInfo | None:
     last_write = 0.0
     pauses = _PauseObserver(run, shard.index, tally)
-    keeper = _Keeper(ledger, tally, cost)
+    keeper = Keeper(ledger, tally, cost)
     processor = ParallelBatchProcessor[Any, Any, str](job.config, keeper.keep, observers=[*observers, pauses])
     async with processor:
         keeper.stop = processor.stop
-        watch = asyncio.create_task(_stop_when_asked(job, run, shard, processor))
+        watch = asyncio.create_task(_look_after(job, run, shard, processor, ledger))
         try:
             async with aclosing(processor.process_stream(items)) as results:
                 async for _ in results:
@@ -141,10 +141,17 @@ async def _answer(
         return processor.stopped_by
 
 
-async def _stop_when_asked(
-    job: BatchJob, run: RunFolder, shard: ShardRef, processor: ParallelBatchProcessor[Any, Any, str]
+async def _look_after(
+    job: BatchJob,
+    run: RunFolder,
+    shard: ShardRef,
+    processor: ParallelBatchProcessor[Any, Any, str],
+    ledger: LedgerWriter,
 ) -> None:
-    """Stop when somebody asks for it, and when the run's process is gone and another run has taken the ledger over."""
+    """Stop when somebody asks for it, and when the run's process is gone and another run has taken the ledger over.
+
+    Meanwhile see to it that a machine that loses its power loses no more than half a second of answers.
+    """
     store = job_store(job)
     next_look = 0.0
     while not run.stop.exists():
@@ -153,43 +160,10 @@ async def _stop_when_asked(
                 if await asyncio.to_thread(newest_lease, store) > shard.lease:
                     break
             next_look = time.monotonic() + (0.0 if store.local else BEAT_SECONDS)
+        with suppress(OSError):  # the next write tells
+            await asyncio.to_thread(ledger.sync)
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
     processor.stop()
-
-
-class _Keeper:
-    """Puts each result into the ledger before its worker takes the next item.
-
-    So no more than `max_workers` answers can be paid for without being on disk, whenever the process is killed.
-
-    Attributes:
-        stop: Ends the run, which must not pay for what it cannot keep.
-    """
-
-    def __init__(self, ledger: LedgerWriter, tally: Tally, cost: CostOf) -> None:
-        self._ledger, self._tally, self._cost = ledger, tally, cost
-        self._error: OSError | None = None
-        self.stop: Callable[[], None] = lambda: None
-
-    async def keep(self, result: AnyResult) -> None:
-        """Add a result; what cannot be written is told by `check` at the end, for a hook's error ends nothing."""
-        record = _record(result, self._cost)
-        if record is None or self._error is not None:
-            return
-        try:
-            await self._ledger.commit(record)
-        except OSError as error:
-            self._error = error
-            self.stop()
-        else:
-            self._tally.add(record)
-
-    def check(self) -> None:
-        if self._error is not None:
-            raise JobError(
-                f"the ledger cannot be written to {self._ledger.place}: {self._error.strerror or self._error}; make "
-                "room or give rights, and run it again: what is in the ledger is not paid again"
-            ) from self._error
 
 
 class _PauseObserver(BaseObserver):
@@ -202,31 +176,6 @@ class _PauseObserver(BaseObserver):
         if event is ProcessingEvent.RATE_LIMIT_HIT:
             self._tally.progress.paused_until = time.time() + float(data["pause"])
             self._tally.progress.write(self._run.path, self._shard)
-
-
-def _record(result: AnyResult, cost: CostOf) -> Record | None:
-    """Return what the ledger keeps of a result; nothing of an item that was not attempted."""
-    info = result.error_info
-    category = None if info is None else info.category
-    if category in ("not_attempted", "cancelled"):
-        return None
-    status: Status = "succeeded" if result.success else "skipped" if category == "skipped" else "failed"
-    usage = result.token_usage
-    return Record(
-        id=result.item_id,
-        key=str(result.context),
-        status=status,
-        output=result.output,
-        input_tokens=usage.get("input_tokens", 0),
-        output_tokens=usage.get("output_tokens", 0),
-        cached_input_tokens=usage.get("cached_input_tokens", 0),
-        cost_usd=cost(usage),
-        attempts=result.attempts,
-        seconds=round(result.duration_seconds, 3),
-        category=category,
-        error=None if result.error is None else redact(result.error),
-        retryable=info is not None and info.is_retryable,
-    )
 
 
 def _outcome(

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from batch_llm import (
@@ -26,8 +27,14 @@ from batch_llm import (
     ProcessorObserver,
     WorkItemResult,
 )
+from batch_llm.jobs.keeper import Keeper
+from batch_llm.jobs.ledger import LedgerWriter
+from batch_llm.jobs.prices import cost_of
+from batch_llm.jobs.store import Store
+from batch_llm.jobs.tally import Tally
 
 TIMEOUT_SECONDS = 120.0
+PRICED = "openai-chat:gpt-4.1-mini"
 RIVAL = "async_batch_llm"
 
 Item = LLMWorkItem[None, str, None]
@@ -154,6 +161,22 @@ def process_stream(load: Load) -> Timed:
     return run
 
 
+def kept(load: Load) -> Timed:
+    """The same with each result in a ledger before its worker goes on, as a job's shard does it."""
+    items = list(echoes(load))
+
+    async def run() -> int:
+        with TemporaryDirectory(prefix="batch-llm-ledger-") as folder, LedgerWriter(Store(folder), "part") as ledger:
+            keeper = Keeper(ledger, Tally(load.items), cost_of(PRICED))
+            config = ProcessorConfig(max_workers=load.workers)
+            results = Processor(config, keeper.keep).process_stream(items)
+            succeeded = sum([result.success async for result in results])
+        keeper.check()
+        return succeeded
+
+    return run
+
+
 def rival(load: Load) -> Timed:
     """The package `async-batch-llm`, through the same public names."""
     theirs: Any = importlib.import_module(RIVAL)
@@ -186,6 +209,7 @@ CONTENDERS: dict[str, Callable[[Load], Timed]] = {
     "bare semaphore": semaphore,
     "process_all": process_all,
     "process_stream": process_stream,
+    "process_stream, ledger": kept,
     "process_all, hooks": with_hooks,
     "async-batch-llm": rival,
 }

@@ -34,6 +34,7 @@ BENCHMARKS = {
     "strategies": "--calls 2",
     "clients": "--calls 2 --rounds 1",
     "nights": "--items 20",
+    "ledger": "--items 200 --rounds 1",
 }
 """How each is made short: at its full size it takes minutes."""
 
@@ -51,6 +52,8 @@ def shortened(line: str) -> str:
     for name, options in BENCHMARKS.items():
         if line.endswith(f" -m tests.benchmarks.{name}"):
             return f"cd {project_folder()} && {line} {options} --no-bounds"
+    if line.endswith(" -m tests.reliability.kills"):
+        return f"cd {project_folder()} && {line} --kills 1 --items 20"
     return line
 
 

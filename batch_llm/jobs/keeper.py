@@ -1,0 +1,73 @@
+"""Each result goes into the ledger before its worker takes the next item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batch_llm.errors import JobError
+from batch_llm.items import AnyResult
+
+from .ledger import LedgerWriter, Record, Status
+from .prices import CostOf
+from .redact import redact
+from .tally import Tally
+
+
+class Keeper:
+    """Puts each result into the ledger before its worker takes the next item.
+
+    So no more than `max_workers` answers can be paid for without being on disk, whenever the process is killed.
+
+    Attributes:
+        stop: Ends the run, which must not pay for what it cannot keep.
+    """
+
+    def __init__(self, ledger: LedgerWriter, tally: Tally, cost: CostOf) -> None:
+        self._ledger, self._tally, self._cost = ledger, tally, cost
+        self._error: OSError | None = None
+        self.stop: Callable[[], None] = lambda: None
+
+    async def keep(self, result: AnyResult) -> None:
+        """Add a result; what cannot be written is told by `check` at the end, for a hook's error ends nothing."""
+        record = record_of(result, self._cost)
+        if record is None:
+            return
+        try:
+            await self._ledger.commit(record)
+        except OSError as error:
+            self._error = error
+            self.stop()  # what is in flight may still find room
+        else:
+            self._tally.add(record)
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise JobError(
+                f"the ledger cannot be written to {self._ledger.place}: {self._error.strerror or self._error}; make "
+                "room or give rights, and run it again: what is in the ledger is not paid again"
+            ) from self._error
+
+
+def record_of(result: AnyResult, cost: CostOf) -> Record | None:
+    """Return what the ledger keeps of a result; nothing of an item that was not attempted."""
+    info = result.error_info
+    category = None if info is None else info.category
+    if category in ("not_attempted", "cancelled"):
+        return None
+    status: Status = "succeeded" if result.success else "skipped" if category == "skipped" else "failed"
+    usage = result.token_usage
+    return Record(
+        id=result.item_id,
+        key=str(result.context),
+        status=status,
+        output=result.output,
+        input_tokens=usage.get("input_tokens", 0),
+        output_tokens=usage.get("output_tokens", 0),
+        cached_input_tokens=usage.get("cached_input_tokens", 0),
+        cost_usd=cost(usage),
+        attempts=result.attempts,
+        seconds=round(result.duration_seconds, 3),
+        category=category,
+        error=None if result.error is None else redact(result.error),
+        retryable=info is not None and info.is_retryable,
+    )
