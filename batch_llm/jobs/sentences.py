@@ -66,6 +66,8 @@ def run_sentence(summary: Summary) -> str:
         parts += [f"{count:,} {what}" for what, count in known.items() if count]
     if summary.failed:
         parts.append(f"{summary.failed:,} failed ({failures(summary.categories)})")
+    elif len(parts) > 1:
+        parts.append("0 failed")
     if summary.not_attempted:
         parts.append(f"{summary.not_attempted:,} not attempted")
     if summary.left_out:

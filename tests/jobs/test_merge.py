@@ -20,7 +20,7 @@ from batch_llm.jobs.ledger import LedgerWriter, Record
 from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import column_types
 
-from .making import job, prompts, read_lines, write_lines
+from .making import items, job, prompts, read_lines, write_lines
 
 _SCHEMA = {
     "type": "object",
@@ -132,6 +132,18 @@ def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
     output = merge(job(source=summary.failures, output="again.jsonl"), again).output
     assert [row["item_id"] for row in read_lines(output)] == ["b", "line 3"]
     assert not {"answer_error", "answer_attempts"} & set(read_lines(output)[0])
+
+
+def test_what_the_failures_file_brought_counts_for_the_next_night(home: Path) -> None:
+    """Also where rows are named by their content: the failures file keeps that name."""
+    write_lines(home / "docs.jsonl", {"text": "x"}, {"text": "y"})
+    made = plan(job(), "first")
+    failing = items(made)[1]["id"]
+    _answer_all(made, fail=(failing,))
+    summary = merge(job(), made)
+    again = job(source=summary.failures, output="again.jsonl")
+    merge(again, _run(again, "second"))
+    assert plan(job(), "third").reused == 2
 
 
 def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:
