@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 
 from batch_llm.jobs import home
 from batch_llm.prefect import deployments
@@ -22,13 +24,16 @@ def serve() -> int:
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
-        with screen.phase("Registering the deployments"):
-            served = [deployments.deployment_to_serve(block) for block in blocks]
-        screen.say(f"Serving {', '.join(deployment.name for deployment in served)}. Ctrl-C ends it.")
-        screen.say(f"Prefect UI: {connection.url.removesuffix('/api')}")
-        screen.say("Start a run there, or from another terminal:")
-        screen.say(f"  export PREFECT_API_URL={connection.url}")
-        screen.say(f"  {shell('prefect deployment run')} {deployments.FLOW}/{served[0].name} --watch")
-        serve_until_signal(served)
+        screen.say("Registering the deployments ...")
+        served = [deployments.deployment_to_serve(block) for block in blocks]
+        serve_until_signal(served, partial(_tell, screen, connection.url, [each.name for each in served]))
         connection.end()
     return 0
+
+
+def _tell(screen: Screen, url: str, names: Sequence[str]) -> None:
+    screen.say(f"Serving {', '.join(names)}. Ctrl-C ends it.")
+    screen.say(f"Prefect UI: {url.removesuffix('/api')}")
+    screen.say("Start a run there, or from another terminal:")
+    screen.say(f"  export PREFECT_API_URL={url}")
+    screen.say(f"  {shell('prefect deployment run')} {deployments.FLOW}/{names[0]} --watch")

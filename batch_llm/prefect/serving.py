@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,19 +12,20 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 
 
-def serve_until_signal(deployments: Iterable[RunnerDeployment]) -> None:
-    """Register the deployments and carry their runs, until SIGTERM or Ctrl-C.
+def serve_until_signal(deployments: Iterable[RunnerDeployment], registered: Callable[[], None]) -> None:
+    """Register the deployments, tell so, and carry their runs until SIGTERM or Ctrl-C.
 
     The runs are then cancelled as from the UI, so that each writes what it has. A second signal ends them at once.
     """
-    asyncio.run(_serve(deployments))
+    asyncio.run(_serve(deployments, registered))
 
 
-async def _serve(deployments: Iterable[RunnerDeployment]) -> None:
+async def _serve(deployments: Iterable[RunnerDeployment], registered: Callable[[], None]) -> None:
     # A restart must not switch a schedule off that somebody switched on.
     runner = _Runner(pause_on_shutdown=False)
     for deployment in deployments:
         await runner.aadd_deployment(deployment)
+    registered()
     signal.signal(signal.SIGINT, runner.handle_sigterm)
     await runner.start()
 
