@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import ErrorInfo
-from batch_llm.items import AnyWorkItem, LLMWorkItem
+from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
 from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.strategies.base import LLMCallStrategy
@@ -92,10 +92,10 @@ async def run_shard(
     items = _missing(shard, tally, strategy or partial(make_strategy, job))
     stopped_by: ErrorInfo | None = None
     if not run.stop.exists():
+        # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
+        cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
         with LedgerWriter(run.kept, shard.part) as ledger:
-            # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
-            cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
-            stopped_by = await _answer(job, run, shard, items, tally, ledger, observers, cost)
+            stopped_by = await _Try(job, run, shard, tally, ledger).answer(items, cost, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     return _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
@@ -110,60 +110,59 @@ def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[A
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
 
 
-async def _answer(
-    job: BatchJob,
-    run: RunFolder,
-    shard: ShardRef,
-    items: Iterator[AnyWorkItem],
-    tally: Tally,
-    ledger: LedgerWriter,
-    observers: Sequence[ProcessorObserver],
-    cost: CostOf,
-) -> ErrorInfo | None:
-    last_write = 0.0
-    pauses = _PauseObserver(run, shard.index, tally)
-    keeper = Keeper(ledger, tally, cost)
-    processor = ParallelBatchProcessor[Any, Any, str](job.config, keeper.keep, observers=[*observers, pauses])
-    async with processor:
-        keeper.stop = processor.stop
-        watch = asyncio.create_task(_look_after(job, run, shard, processor, ledger))
-        try:
-            async with aclosing(processor.process_stream(items)) as results:
-                async for _ in results:
-                    if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
-                        tally.progress.write(run.path, shard.index)
-                        last_write = time.monotonic()
-        finally:
-            watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
-        keeper.check()
-        return processor.stopped_by
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A shard at work."""
 
+    job: BatchJob
+    run: RunFolder
+    shard: ShardRef
+    tally: Tally
+    ledger: LedgerWriter
 
-async def _look_after(
-    job: BatchJob,
-    run: RunFolder,
-    shard: ShardRef,
-    processor: ParallelBatchProcessor[Any, Any, str],
-    ledger: LedgerWriter,
-) -> None:
-    """Stop when somebody asks for it, and when the run's process is gone and another run has taken the ledger over.
+    async def answer(
+        self, items: Iterator[AnyWorkItem], cost: CostOf, observers: Sequence[ProcessorObserver]
+    ) -> ErrorInfo | None:
+        """Call the items; return what stopped it early."""
+        pauses = _PauseObserver(self.run, self.shard.index, self.tally)
+        keeper = Keeper(self.ledger, self.tally, cost)
+        processor = ParallelBatchProcessor[Any, Any, str](self.job.config, keeper.keep, observers=[*observers, pauses])
+        async with processor:
+            keeper.stop = processor.stop
+            watch = asyncio.create_task(self._look_after(processor.stop))
+            try:
+                await self._show_progress(processor.process_stream(items))
+            finally:
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+            keeper.check()
+            return processor.stopped_by
 
-    Meanwhile see to it that a machine that loses its power loses no more than half a second of answers.
-    """
-    store = job_store(job)
-    next_look = 0.0
-    while not run.stop.exists():
-        if shard.lease and time.monotonic() >= next_look:
-            with suppress(OSError):  # the flow's own process tells when the ledger stays away
-                if await asyncio.to_thread(newest_lease, store) > shard.lease:
-                    break
-            next_look = time.monotonic() + (0.0 if store.local else BEAT_SECONDS)
-        with suppress(OSError):  # the next write tells
-            await asyncio.to_thread(ledger.sync)
-        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-    processor.stop()
+    async def _show_progress(self, results: AsyncGenerator[AnyResult]) -> None:
+        last_write = 0.0
+        async with aclosing(results):
+            async for _ in results:
+                if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
+                    self.tally.progress.write(self.run.path, self.shard.index)
+                    last_write = time.monotonic()
+
+    async def _look_after(self, stop: Callable[[], None]) -> None:
+        """Stop when somebody asks for it, and when the run's process is gone and another one has the ledger.
+
+        Meanwhile see to it that a machine that loses its power loses no more than half a second of answers.
+        """
+        store, next_look = job_store(self.job), 0.0
+        while not self.run.stop.exists():
+            if self.shard.lease and time.monotonic() >= next_look:
+                with suppress(OSError):  # the flow's own process tells when the ledger stays away
+                    if await asyncio.to_thread(newest_lease, store) > self.shard.lease:
+                        break
+                next_look = time.monotonic() + (0.0 if store.local else BEAT_SECONDS)
+            with suppress(OSError):  # the next write tells
+                await asyncio.to_thread(self.ledger.sync)
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        stop()
 
 
 class _PauseObserver(BaseObserver):
