@@ -1,7 +1,7 @@
 """One real Prefect server for all tests of a session that need one; pytest loads this as a plugin.
 
-Tests that use it carry `pytestmark = pytest.mark.prefect`: they run one after another on one worker of xdist, for the
-server takes 11 to 30 seconds to come up.
+Tests that use it carry `pytestmark = pytest.mark.prefect`: they run one after another, those of flows on one worker of
+xdist and those of commands on another, for the server takes 11 to 30 seconds to come up.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("prefect"):
-            item.add_marker(pytest.mark.xdist_group("prefect"))
+            item.add_marker(pytest.mark.xdist_group("flows" if "tests/prefect/" in item.nodeid else "commands"))
 
 
 @pytest.fixture(scope="session")

@@ -214,24 +214,23 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="how often each client has its turn")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
     parser.add_argument("--here", choices=list(CLIENTS), help="one client in this process, printed as JSON")
-    parser.add_argument("--workers", type=int, default=FEW, help="for --here")
+    parser.add_argument("--workers", default=f"{FEW},{MANY}", help="without both of these nothing is judged")
     options = parser.parse_args()
+    crowds = [int(workers) for workers in options.workers.split(",")]
     if options.here:
-        print(json.dumps(asdict(asyncio.run(cell(options.here, options.workers, options.calls or FEW)))))
+        print(json.dumps(asdict(asyncio.run(cell(options.here, crowds[0], options.calls or FEW)))))
         return 0
-    cells = _cells(options.calls, options.rounds)
+    cells = _cells(options.calls, options.rounds, crowds)
     columns = ("client", "answers", "tokens counted", "calls/s", "CPU ms a call")
-    sections = [
-        [cells[name, workers].row(f"{name}, {workers:,} workers") for name in CLIENTS] for workers in (FEW, MANY)
-    ]
+    sections = [[cells[name, workers].row(f"{name}, {workers:,} workers") for name in CLIENTS] for workers in crowds]
     show("The clients", columns, sections, f"Every answer takes {LATENCY_SECONDS * 1000:.0f} ms.")
-    return 0 if options.no_bounds else judge(bounds(cells))
+    return 0 if options.no_bounds or {FEW, MANY} - {*crowds} else judge(bounds(cells))
 
 
-def _cells(calls: int | None, turns: int) -> dict[tuple[str, int], Cell]:
+def _cells(calls: int | None, turns: int, crowds: list[int]) -> dict[tuple[str, int], Cell]:
     found: dict[tuple[str, int], list[Cell]] = defaultdict(list)
     with Console(stderr=True).status("") as status:
-        for workers, _, name in product((FEW, MANY), range(turns), CLIENTS):
+        for workers, _, name in product(crowds, range(turns), CLIENTS):
             count = calls or _calls(name, workers)
             status.update(f"{name}, {workers:,} workers: {count:,} calls")
             size = ("--workers", workers, "--calls", count)

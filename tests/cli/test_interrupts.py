@@ -25,6 +25,12 @@ def test_an_interrupt_stays_one_when_a_library_wraps_it() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_way_to_end_a_command_is_an_interrupt(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), Interrupts.caught():
+        signal.raise_signal(number)
+
+
 def test_an_error_of_its_own_stays_an_error() -> None:
     with pytest.raises(ValueError, match="its own"), Interrupts.caught():
         raise ValueError("its own")

@@ -28,15 +28,8 @@ SHIMS = {
     "uv": 'shift; case "$1" in pytest) exec pytest --version;; --group) shift 2;; esac; exec "$@"',
 }
 
-BENCHMARKS = {
-    "engine": "--items 20 --rounds 1 --workers 2",
-    "stream": "--items 20",
-    "strategies": "--calls 2",
-    "clients": "--calls 2 --rounds 1",
-    "nights": "--items 20",
-    "ledger": "--items 200 --rounds 1",
-}
-"""How each is made short: at its full size it takes minutes."""
+ELSEWHERE = ("-m tests.benchmarks.", "-m tests.reliability.")
+"""What is run by the tests beside it, short: at its full size it takes minutes."""
 
 
 def blocks(language: str) -> list[str]:
@@ -44,17 +37,8 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
-
-
-def shortened(line: str) -> str:
-    """Make a benchmark short, and start it where a user has it: in the checkout."""
-    for name, options in BENCHMARKS.items():
-        if line.endswith(f" -m tests.benchmarks.{name}"):
-            return f"cd {project_folder()} && {line} {options} --no-bounds"
-    if line.endswith(" -m tests.reliability.kills"):
-        return f"cd {project_folder()} && {line} --kills 1 --items 20"
-    return line
+    typed = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    return [line for line in typed if not any(program in line for program in ELSEWHERE)]
 
 
 class Sandbox:
@@ -90,7 +74,7 @@ class Sandbox:
 
     def type(self, line: str) -> None:
         """Type a line of the README, with the address of this test's Prefect server."""
-        line = shortened(line.replace("http://127.0.0.1:4200/api", self._api))
+        line = line.replace("http://127.0.0.1:4200/api", self._api)
         ready = next((said for command, said in STAYS.items() if command in line), None)
         if ready is None:
             self.run("bash", "-c", line)
