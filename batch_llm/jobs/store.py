@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from .files import write_whole
 from .project import resolve
 from .tables import Tables
 
+_PASSWORD = re.compile(r"://[^/@]*@")
+
 
 class Store:
     """A folder: on this machine, in a bucket, wherever fsspec reaches.
@@ -26,7 +29,7 @@ class Store:
         place: A path, relative ones from the home folder of jobs, or a URL such as `s3://bucket/ledger`.
 
     Attributes:
-        address: The absolute path, or the URL.
+        address: The absolute path, or the URL without its password, to be shown.
         local: The same as a path; None where it is not on this machine's file system.
 
     Raises:
@@ -36,20 +39,21 @@ class Store:
     def __init__(self, place: str) -> None:
         remote = "://" in place and not place.startswith(("file://", "local://"))
         self.local = None if remote else resolve(place.split("://", 1)[-1])
-        self.address = place.rstrip("/") if remote else str(self.local)
+        self._url = place.rstrip("/") if remote else str(self.local)
+        self.address = _PASSWORD.sub("://***@", self._url)
         try:
-            self._system, self._root = cast("tuple[Any, str]", cast("Any", fsspec).url_to_fs(self.address))
+            self._system, self._root = cast("tuple[Any, str]", cast("Any", fsspec).url_to_fs(self._url))
         except (ImportError, ValueError) as error:
-            raise JobError(f"ledger {place} cannot be reached: {error}") from error
+            raise JobError(f"ledger {self.address} cannot be reached: {error}") from error
 
     def folder(self, name: str) -> Store:
         """Return a folder in this one."""
-        return Store(f"{self.address}/{name}")
+        return Store(f"{self._url}/{name}")
 
     @property
     def parent(self) -> Store:
         """The folder that this one is in."""
-        return Store(self.address.rpartition("/")[0])
+        return Store(self._url.rpartition("/")[0])
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that does not exist; tell whether that was so. Of several who try, one succeeds.

@@ -129,6 +129,14 @@ def test_of_several_who_create_a_file_one_succeeds(place: str) -> None:
     assert store.read("lease/2.json") is None
 
 
+def test_a_password_in_an_address_is_not_shown() -> None:
+    """Nor in those of the folders in it."""
+    store = Store("memory://me:pa55word@bucket/ledger")
+    assert store.folder("name").address == "memory://***@bucket/ledger/name"
+    with pytest.raises(JobError, match=r"ledger nowhere://\*\*\*@bucket cannot be reached"):
+        Store("nowhere://me:pa55word@bucket")
+
+
 @pytest.mark.parametrize("ledger", ["nowhere://bucket", "s3://no-such-bucket/ledger"])
 def test_an_address_that_does_not_work_is_one_line(home: Path, bucket: str, ledger: str) -> None:
     """What, where, and nothing of a traceback; no call was paid for."""
