@@ -104,6 +104,8 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) ->
     screen = Screen()
     if output and PurePosixPath(output).suffix.lower() not in OUTPUT_FORMATS:
         raise JobError(f"--output is {output!r}: its ending must be one of {', '.join(OUTPUT_FORMATS)}")
+    if limit < 1:
+        raise JobError(f"--limit is {limit}: it must be 1 or more")
     run = find_run(Store(ledger), wanted)
     with open_tables() as tables:
         count = choose_results(tables, run, where)

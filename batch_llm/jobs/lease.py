@@ -121,14 +121,21 @@ def newest_lease(store: Store) -> int:
     return max((_number(name) for name in store.names(LEASES)), default=0)
 
 
-def holder(store: Store) -> Holder | None:
-    """Return who had the newest lease, whether or not it is over; None where there has been none.
+def run_at_work(store: Store) -> str:
+    """Return the run that has the lease, as one look can tell; empty where none has it.
 
     Raises:
         OSError: The folder cannot be read.
     """
     newest = newest_lease(store)
-    return Holder.read(store, _name(newest)) if newest else None
+    other = Holder.read(store, _name(newest)) if newest else None
+    if other is None or other.is_gone:
+        return ""
+    try:
+        # A machine that died, or was started anew, left a lease that nobody renews.
+        return "" if time.time() - store.modified(_name(newest)) > PATIENCE_SECONDS else other.run
+    except FileNotFoundError:
+        return ""  # another run has just taken it over
 
 
 def _acquire(store: Store, us: Holder, waits_for: Callable[[str], None]) -> int:

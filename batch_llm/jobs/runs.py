@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import duckdb
 
 from batch_llm.errors import JobError
 
-from .lease import holder
+from .lease import run_at_work
 from .ledger import INVALID_INPUT, record_files, view_records
 from .merge import Summary
 from .store import Store
 from .tables import Tables, one_line, open_tables, text
+
+_log = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["at work", "ended", "stopped", "cut short"]
 PLANS = "*/*/plan.json"
@@ -82,12 +86,10 @@ def find_runs(ledger: Store, wanted: str = "") -> list[Run]:
     Raises:
         JobError: There is none; says what there is.
     """
-    try:
+    with _reading(ledger):
         places = [name.split("/")[:2] for name in ledger.names(PLANS)]
         known = [(name, run) for name, run in places if not wanted or name == wanted or run.startswith(wanted)]
         runs = [_read(ledger, name, run) for name, run in known]
-    except OSError as error:
-        raise JobError(f"ledger {ledger.address} cannot be read: {error.strerror or error}") from error
     if not runs:
         raise JobError(_nothing(ledger, wanted, sorted({name for name, _ in places})))
     return sorted(runs, key=lambda run: run.planned_at, reverse=True)
@@ -107,8 +109,12 @@ def find_run(ledger: Store, wanted: str = "") -> Run:
 
 
 def standing(run: Run) -> Standing:
-    """Return how a run stands, from its summary or, while there is none, from its records."""
-    with open_tables() as tables:
+    """Return how a run stands, from its summary or, while there is none, from its records.
+
+    Raises:
+        JobError: The ledger cannot be read.
+    """
+    with _reading(run.kept), open_tables() as tables:
         done = _object(run.kept.read("summary.json"))
         if done:
             totals = Summary(**{name: value for name, value in done.items() if name in Summary.__dataclass_fields__})
@@ -118,7 +124,7 @@ def standing(run: Run) -> Standing:
         found = tables.execute("""
             SELECT error_category, left(any_value(error), 500) FROM results
             WHERE status = 'failed' AND error IS NOT NULL GROUP BY ALL""").fetchall()
-    state: State = "at work" if _is_at_work(run) else "cut short"
+        state: State = "at work" if _is_at_work(run) else "cut short"
     if done:
         state = "stopped" if totals.stopped else "ended"
     return Standing(state, totals, {str(category): str(error) for category, error in found})
@@ -127,10 +133,13 @@ def standing(run: Run) -> Standing:
 def view_results(tables: Tables, run: Run) -> None:
     """Let the session see a run's items as `results`: all of them when it has ended, else those that it has tried."""
     columns = f"{', '.join(RESULT_COLUMNS)}, reused"
-    if run.kept.read("summary.json") is not None:
+    if _object(run.kept.read("summary.json")):
         (place,) = run.kept.for_tables(tables, ["outcomes.parquet"])
-        tables.execute(f"CREATE TEMP VIEW results AS SELECT {columns} FROM {text(place)}")
-        return
+        try:
+            tables.execute(f"CREATE TEMP VIEW results AS SELECT {columns} FROM {text(place)}")
+            return
+        except duckdb.Error as error:
+            _log.warning("Without what run %s reused, for its outcomes cannot be read: %s", run.id, one_line(error))
     view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
     tables.execute(f"""
         CREATE TEMP VIEW results AS
@@ -146,7 +155,8 @@ def choose_results(tables: Tables, run: Run, where: str) -> int:
     Raises:
         JobError: The expression cannot be read.
     """
-    view_results(tables, run)
+    with _reading(run.kept):
+        view_results(tables, run)
     try:
         # As a filter it can be an expression and nothing else.
         chosen = tables.table("results").filter(where or "true")
@@ -204,8 +214,7 @@ def _so_far(tables: Tables, run: Run) -> Summary:
 
 
 def _is_at_work(run: Run) -> bool:
-    found = holder(run.kept.parent)
-    return found is not None and found.run == run.id and not found.is_gone
+    return run_at_work(run.kept.parent) == run.id
 
 
 def _read(ledger: Store, name: str, run: str) -> Run:
@@ -215,9 +224,19 @@ def _read(ledger: Store, name: str, run: str) -> Run:
 
 def _object(data: bytes | None) -> dict[str, Any]:
     try:
-        return json.loads(data or b"{}")
+        found: object = json.loads(data or b"{}")
     except ValueError:
         return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _reading(place: Store) -> Generator[None]:
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
+        raise JobError(f"ledger {place.address} cannot be read: {reason}") from error
 
 
 def _nothing(ledger: Store, wanted: str, names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -110,10 +111,27 @@ class Store:
         Raises:
             OSError: The folder cannot be read.
         """
+        return sorted(self.sizes(pattern))
+
+    def sizes(self, pattern: str) -> dict[str, int]:
+        """Return the files that match a pattern, and how many bytes each has.
+
+        Raises:
+            OSError: The folder cannot be read.
+        """
         with self._told(pattern):
             self._system.invalidate_cache()  # other machines write here
-            found = cast("list[str]", self._system.glob(self._path(pattern)))
-        return sorted(path[len(self._root.rstrip("/")) + 1 :] for path in found)
+            found = cast("dict[str, dict[str, Any]]", self._system.glob(self._path(pattern), detail=True))
+        return {path[len(self._root.rstrip("/")) + 1 :]: int(about["size"] or 0) for path, about in found.items()}
+
+    def modified(self, name: str) -> float:
+        """Return when a file was written last, in seconds since the epoch, by the clock of where it is.
+
+        Raises:
+            OSError: There is none, or its file system does not tell.
+        """
+        with self._told(name):
+            return cast("datetime", self._system.modified(self._path(name))).timestamp()
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files; those that are gone already are none to complain of.

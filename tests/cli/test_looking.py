@@ -61,6 +61,7 @@ def test_results_are_shown_and_written(home: Path) -> None:
         ("status", "--ledger", "nowhere://x"),
         ("results", "--where", "nix = 1"),
         ("results", "--output", "all.txt"),
+        ("results", "--limit", "0"),
         ("prune", "nobody"),
         ("prune", "--keep-days", "-1"),
     ],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from batch_llm.jobs import BatchJob, Plan
+from batch_llm.jobs import BatchJob, Plan, job_store, merge, plan
+from batch_llm.jobs.ledger import LedgerWriter, Record
 
 
 def job(**settings: Any) -> BatchJob:
@@ -44,3 +46,36 @@ def prompts(plan: Plan) -> dict[str, str]:
 def broken(plan: Plan) -> dict[str, str]:
     """The rows that cannot be sent, and why."""
     return {item["id"]: item["error"] for item in items(plan) if item["error"] is not None}
+
+
+def documents(home: Path, **texts: str) -> None:
+    """Write docs.jsonl: texts by their ids."""
+    write_lines(home / "docs.jsonl", *({"id": name, "text": text} for name, text in texts.items()))
+
+
+def answer(made_for: BatchJob, made: Plan, *, fail: str = "", most: int = 1000) -> None:
+    """Write into the ledger what running the shards would."""
+    kept = job_store(made_for).folder(Path(made.folder).name)
+    for shard in made.shards:
+        with LedgerWriter(kept, shard.part) as writer:
+            for item in read_lines(shard.path)[:most]:
+                common: dict[str, Any] = {"id": item["id"], "key": item["key"], "attempts": 1, "cost_usd": 0.5}
+                if item["id"] in fail:
+                    writer.append(Record(**common, status="failed", category="timeout", error="too slow"))
+                else:
+                    writer.append(Record(**common, status="succeeded", output=f"answer to {item['prompt']}"))
+
+
+def night(made_for: BatchJob, run: str, **how: Any) -> Plan:
+    """A whole run, as `answer` answers it."""
+    made = plan(made_for, run)
+    answer(made_for, made, **how)
+    merge(made_for, made)
+    return made
+
+
+def age(made_for: BatchJob, run: str, days: float) -> None:
+    """Let a run have begun so long ago."""
+    kept = job_store(made_for).folder(run)
+    made = json.loads(kept.read("plan.json") or b"")
+    kept.write("plan.json", json.dumps({**made, "planned_at": time.time() - days * 86_400}).encode())
