@@ -236,7 +236,7 @@ def prune(
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     ledger: Ledger = LEDGER,
 ) -> int:
-    """Remove old runs from the ledger; answers that later runs have used stay.
+    """Remove old runs from the ledger; answers that later runs use or may need stay.
 
     The newest run of a name that has ended always stays. While a run of the
     name is at work, this waits for it.

@@ -141,7 +141,6 @@ def _pruned(done: Pruned, keep_days: float, *, dry_run: bool) -> str:
     if not done.runs:
         return f"{done.name}: no run is older than {keep_days:g} days"
     removed = "would be removed" if dry_run else "removed"
-    return (
-        f"{done.name}: {len(done.runs):,} runs {removed}; of their answers {done.carried:,} stay, for later runs have "
-        f"used them, and {done.let_go:,} go"
-    )
+    runs = f"{len(done.runs):,} run(s), {done.files:,} files, {done.bytes / 1e6:,.1f} MB {removed}"
+    why = "for runs that stay have used them or may need them"
+    return f"{done.name}: {runs}; of their answers {done.carried:,} stay, {why}, and {done.let_go:,} go"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from .job import BatchJob
 from .project import resolve
 from .store import Store
 
-_WORKING_FOLDER = ".batch-llm"
-"""Where a run works whose ledger is not on this machine."""
+_WORKING_FOLDER = ".batch-llm/working"
+"""Where runs work whose ledger is not on this machine: too deep for one that is to take them for its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
-        for path in (self.rows, self.items, self.reused, self.called):
+        made_on_the_way = self.path.glob(f"{self.items.stem}.*")
+        for path in (self.rows, self.items, self.reused, self.called, *made_on_the_way):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.shards, ignore_errors=True)
 
@@ -106,12 +108,18 @@ def job_store(job: BatchJob) -> Store:
 
 def run_folder(job: BatchJob, run_id: str) -> RunFolder:
     """Return the folder of one run: `<ledger>/<name>/<run_id>`."""
-    return run_path(job_store(job).folder(run_id), job.name, run_id)
+    return folder_in(job_store(job), job.name, run_id)
 
 
-def run_path(kept: Store, name: str, run_id: str) -> RunFolder:
-    """Return the folder of a run by what is kept of it."""
-    return RunFolder(kept.local or resolve(_WORKING_FOLDER) / name / run_id, kept)
+def folder_in(store: Store, name: str, run_id: str) -> RunFolder:
+    """Return the folder of a run in that of its job's name."""
+    return RunFolder(working_folder(store, name) / run_id, store.folder(run_id))
+
+
+def working_folder(store: Store, name: str) -> Path:
+    """Return where the runs of a job's name work on this machine; no two ledgers have the same place."""
+    ledger = hashlib.sha256(store.address.encode()).hexdigest()[:8]
+    return store.local or resolve(_WORKING_FOLDER) / f"{name}-{ledger}"
 
 
 def open_folder(job: BatchJob, folder: str) -> RunFolder:

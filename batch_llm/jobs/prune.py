@@ -16,8 +16,8 @@ import duckdb
 
 from batch_llm.errors import JobError
 
-from .folder import run_path
-from .lease import hold
+from .folder import RunFolder, folder_in, working_folder
+from .lease import hold, newest_lease
 from .ledger import record_files, view_records
 from .runs import Run, find_runs
 from .store import Store
@@ -38,12 +38,16 @@ class Pruned:
     Attributes:
         name: The job's name.
         runs: Ids of the runs, the newest first.
+        files: How many files the ledger had of them.
+        bytes: How large these were.
         carried: Answers that runs which stay have used, and that stay for that.
         let_go: Answers that went with their runs.
     """
 
     name: str
     runs: tuple[str, ...]
+    files: int
+    bytes: int
     carried: int
     let_go: int
 
@@ -53,7 +57,8 @@ def prune(
 ) -> Pruned:
     """Remove the runs of a name that began longer ago than `keep_days`, but for the newest one that ended.
 
-    An answer of theirs that a run which stays has used is carried forward. Copies that killed runs worked with go too.
+    An answer of theirs that a run which stays has used, or may still need, is carried forward. Copies that killed runs
+    worked with go too.
 
     Args:
         ledger: The folder of all names.
@@ -63,26 +68,39 @@ def prune(
         dry_run: Remove nothing.
 
     Raises:
-        JobError: There is no such name, or its folder cannot be written.
+        JobError: There is no such name, or its folder cannot be written, or another run took the lease meanwhile.
     """
-    find_runs(ledger, name)  # before there is a lease of a name that does not exist
+    _runs_of(ledger, name)  # before there is a lease of a name that does not exist
     store = ledger.folder(name)
     try:
-        with hold(store, "prune", waits_for=waits_for, lost=_log.warning), open_tables() as tables:
-            runs = [run for run in find_runs(ledger, name) if run.name == name]
+        with hold(store, "prune", waits_for=waits_for, lost=_log.warning) as lease, open_tables() as tables:
+            runs = _runs_of(ledger, name)
             old = _old(runs, time.time() - keep_days * DAY_SECONDS)
             carried, let_go = _weigh(tables, store, old, [run for run in runs if run not in old])
+            sizes = [size for run in old for size in _files_of(store, run).values()]
             if not dry_run:
-                _remove(tables, store, runs, old, carried)
+                _remove(tables, store, lease, name, old, carried)
     except (OSError, duckdb.Error) as error:
         reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
         raise JobError(f"ledger {store.address} cannot be pruned: {reason}") from error
-    return Pruned(name, tuple(run.id for run in old), carried, let_go)
+    return Pruned(name, tuple(run.id for run in old), len(sizes), sum(sizes), carried, let_go)
+
+
+def _runs_of(ledger: Store, name: str) -> list[Run]:
+    runs = [run for run in find_runs(ledger, name) if run.name == name]
+    if not runs:
+        raise JobError(f"{name!r} is no job's name, but the beginning of a run's id: prune takes names")
+    return runs
 
 
 def _old(runs: Sequence[Run], before: float) -> list[Run]:
     newest_ended = next((run for run in runs if run.kept.read("summary.json") is not None), None)
-    return [run for run in runs if run.planned_at < before and run is not newest_ended]
+    return [run for run in runs if _began(run) < before and run is not newest_ended]
+
+
+def _began(run: Run) -> float:
+    """Return when a run began; of one whose plan is damaged, when that was written last."""
+    return run.planned_at or run.kept.modified("plan.json")
 
 
 def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[Run]) -> tuple[int, int]:
@@ -94,20 +112,28 @@ def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[R
         SELECT id, key, max(finished_at) AS finished_at FROM records WHERE status = 'succeeded' GROUP BY id, key;
         CREATE TEMP TABLE used (id VARCHAR, key VARCHAR)""")
     for run in staying:
-        if items := _items_of(tables, run):
-            tables.execute(f"INSERT INTO used SELECT id, key FROM {items} SEMI JOIN answers USING (id, key)")
+        tables.execute(f"INSERT INTO used SELECT id, key FROM {_needs(tables, run)} SEMI JOIN answers USING (id, key)")
     tables.execute("CREATE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (id, key)")
     counts = tables.execute("SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
     carried, all_of_them = counts or (0, 0)
     return int(carried), int(all_of_them) - int(carried)
 
 
-def _items_of(tables: Tables, run: Run) -> str:
-    """SQL for the items that a run reused; of one that has not ended, for all that it knows."""
+def _needs(tables: Tables, run: Run) -> str:
+    """SQL for the items for which a run that stays needs an answer from another one.
+
+    Of a run that has ended, what it reused, and what it has no answer to: with `refresh` there may be an older one,
+    and the next run takes it. Of one that was cut short, all that it knows.
+    """
     if ended := run.kept.for_tables(tables, run.kept.names("outcomes.parquet")):
-        return f"(FROM {text(ended[0])} WHERE reused)"
-    working = run_path(run.kept, run.name, run.id).items
-    return text(working) if working.exists() else ""
+        items = f"(FROM {text(ended[0])} WHERE reused OR status <> 'succeeded')"
+    else:
+        items = text(folder_in(run.kept.parent, run.name, run.id).items)
+    try:
+        tables.execute(f"DESCRIBE SELECT id, key FROM {items}")
+    except duckdb.Error:
+        return "(FROM answers)"  # torn, or on the machine where the run died: it may need any of them
+    return items
 
 
 def _carry(tables: Tables, store: Store, carried: int) -> None:
@@ -115,7 +141,6 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
 
     So a record and its copy are never the same one, wherever a kill leaves both.
     """
-    before = _kept_files(store)
     if carried:
         with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
             path = Path(folder) / "kept.jsonl"
@@ -127,25 +152,40 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
                     FROM records SEMI JOIN carried USING (id, key, finished_at) WHERE status = 'succeeded'
                 ) TO {text(path)} (FORMAT json)""")
             store.put(path, f"{KEPT}/ledger/{KEPT}-{uuid.uuid4().hex}.jsonl")
-        store.remove(before)
 
 
 def _kept_files(store: Store) -> list[str]:
     return store.names(f"{KEPT}/ledger/*.jsonl")
 
 
-def _remove(tables: Tables, store: Store, runs: Sequence[Run], old: Sequence[Run], carried: int) -> None:
+def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[Run], carried: int) -> None:
+    before = _kept_files(store) if old else []
     if old:
         _carry(tables, store, carried)
+    _see_that_it_is_ours(store, lease)
+    store.remove(before)
     for run in old:
+        _see_that_it_is_ours(store, lease)
         _remove_run(store, run)
-    for run in runs:
-        run_path(run.kept, run.name, run.id).clear()
+    _see_that_it_is_ours(store, lease)
+    working = working_folder(store, name)
+    # Not of `runs` alone: one that was killed before its plan was written is none.
+    for path in working.iterdir() if working.exists() else ():
+        RunFolder(path, store.folder(path.name)).clear()
+
+
+def _see_that_it_is_ours(store: Store, lease: int) -> None:
+    """Remove nothing under another one's lease: what that run has begun to use is not among what is carried."""
+    if newest_lease(store) > lease:
+        raise JobError(f"another run took over {store.address} while it was pruned: run it again for the rest")
+
+
+def _files_of(store: Store, run: Run) -> dict[str, int]:
+    return {**store.sizes(f"{run.id}/ledger/*"), **store.sizes(f"{run.id}/*.*")}
 
 
 def _remove_run(store: Store, run: Run) -> None:
     # The plan goes last: a run that is half gone is still one, and goes the next time.
-    files = [*store.names(f"{run.id}/ledger/*"), *store.names(f"{run.id}/*.*")]
-    store.remove(file for file in sorted(files, key=lambda file: file.endswith("plan.json")))
+    store.remove(sorted(_files_of(store, run), key=lambda file: file.endswith("plan.json")))
     with suppress(FileNotFoundError):
-        shutil.rmtree(run_path(run.kept, run.name, run.id).path)
+        shutil.rmtree(folder_in(store, run.name, run.id).path)
