@@ -146,6 +146,26 @@ def test_what_the_failures_file_brought_counts_for_the_next_night(home: Path) ->
     assert plan(job(), "third").reused == 2
 
 
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+def test_answers_to_a_failures_file_count_for_the_whole_source(home: Path, ending: str) -> None:
+    """Also where rows are named by their content: alone in a file, a row has the id and the key it had among others."""
+    failing = {"text": "x", "n": 1, "none": None, "at": "2026-01-02T10:00:00", "code": "007", "list": [1, "é"]}
+    other: dict[str, Any] = {"text": "y", "n": 1.5, "none": "some", "at": "some day", "code": "z", "list": []}
+    write_lines(home / "docs.jsonl", failing, other, failing)
+    prompt = " ".join(f"{{{column}}}" for column in failing)
+    made_for = job(prompt=prompt, output=f"out{ending}")
+    made = plan(made_for, "first")
+    sent = prompts(made)
+    failed = {item_id: text for item_id, text in sent.items() if text.startswith("x")}
+    _answer_all(made, fail=tuple(failed))
+    of_failures = job(prompt=prompt, source=str(merge(made_for, made).failures), output="again.jsonl")
+    again = plan(of_failures, "again")
+    assert (prompts(again), again.retried) == (failed, len(failed))
+    _answer_all(again)
+    merge(of_failures, again)
+    assert plan(made_for, "next").reused == len(sent)
+
+
 def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:
     """A file of yesterday's failures would mislead."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
