@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -83,7 +84,7 @@ class Store:
             self._system.pipe_file(self._path(name), data)
 
     def put(self, path: Path, name: str) -> None:
-        """Copy a file of this machine to here, unless it is here already.
+        """Copy a file of this machine to here, unless it is here already; the copy outlives the machine.
 
         Raises:
             OSError: It cannot be written.
@@ -92,6 +93,9 @@ class Store:
             with self._told(name):
                 self._make_folder(name)
                 self._system.put_file(str(path), self._path(name))
+                if self.local is not None:
+                    with (self.local / name).open("rb") as copy:
+                        os.fsync(copy.fileno())
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content; None where there is none.
