@@ -81,7 +81,7 @@ def test_what_only_the_plan_can_see_is_one_line_too(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "a", "text": "two"}\n')
-    done = batch_llm(*RUN, folder=tmp_path, **env)
+    done = batch_llm(*RUN, "--only-failed", folder=tmp_path, **env)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "not unique: 'a'" in line

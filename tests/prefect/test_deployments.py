@@ -1,12 +1,16 @@
-"""Both ways to deploy, for real: one process that serves, and a work pool with a worker in an unrelated folder."""
+"""Both ways to deploy, for real: one process that serves, and a worker in an unrelated folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
 
+from batch_llm.prefect import deployments
 from tests.prefect.processes import DeployedRun, background, run, serving, user_environment
 from tests.prefect_server import eventually, rows
 from tests.providers.servers import OpenAIServer
@@ -28,40 +32,37 @@ def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path) -> dict[str, s
     return user_environment(tmp_path, prefect_api, **keys)
 
 
-def summarize(output: Path, env: dict[str, str], cwd: Path) -> str:
-    command = ("prefect", "deployment", "run", "batch-llm/summarize", "--watch", "--watch-timeout", "150")
-    wanted = ("source=docs.csv", "model=openai-chat:gpt-4.1-mini", f"output={output.name}", f"ledger={output.stem}")
-    return run(*command, *(part for value in wanted for part in ("-p", value)), env=env, cwd=cwd)
+def test_a_deployment_is_taken_from_its_work_pool(prefect_api: str) -> None:
+    """Prefect's update would leave it there, without a place where its flow is."""
+    block: dict[str, Any] = {"name": "moving", "entrypoint": "flows/batch.py:batch"}
+    deployments.ensure_work_pool("test-pool")
+    pooled = deployments.local_deployment(block)
+    pooled.work_pool_name = "test-pool"
+    cast("UUID", pooled.apply())
+    with get_client(sync_client=True) as client:
+        assert client.read_deployment_by_name("batch-llm/moving").work_pool_name == "test-pool"
+        cast("UUID", deployments.deployment_to_serve(block).apply())
+        found = client.read_deployment_by_name("batch-llm/moving")
+    assert found.work_pool_name is None
+    assert found.entrypoint == deployments.flow_entrypoint(block)
 
 
 def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
-    """Also those that were deployed to a work pool before; its end lets its runs write what they have."""
-    run("batch-llm", "deploy", "summarize", "--pool", "test-pool", env=env, cwd=tmp_path)
+    """Relative paths start where it was started; its end lets its runs write what they have."""
     with serving({**env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}, tmp_path) as (process, _):
-        summarize(tmp_path / "served.jsonl", env, tmp_path)
+        wanted: dict[str, Any] = {"source": "docs.csv", "model": "openai-chat:m", "ledger": "l"}
+        assert DeployedRun(**wanted, output="served.jsonl").end().is_completed()
         assert provider.requests == 7
         assert [row["id"] for row in rows(tmp_path / "served.jsonl")] == [f"d{n}" for n in range(1, 8)]
 
         provider.latency = 1.0
-        config = {"max_workers": 1}
-        cut = DeployedRun(source="docs.csv", model="openai-chat:m", output="cut.jsonl", ledger="l", config=config)
+        cut = DeployedRun(**wanted, output="cut.jsonl", refresh=True, config={"max_workers": 1})
         eventually(lambda: provider.requests >= 9, seconds=60)
         process.terminate()
         assert cut.end().is_cancelled()
         assert process.wait(30) == 0
     statuses = [row["status"] for row in rows(tmp_path / "cut.jsonl")]
     assert statuses.count("succeeded") == provider.requests - 7 < 7
-
-
-def test_a_worker_in_an_unrelated_folder_carries_a_deployment(
-    provider: OpenAIServer, env: dict[str, str], tmp_path: Path
-) -> None:
-    """Relative paths start from the folder where the worker was started, not from where the project lies."""
-    run("batch-llm", "deploy", "--pool", "test-pool", env=env, cwd=tmp_path)
-    with background("prefect", "worker", "start", "--pool", "test-pool", env=env, cwd=tmp_path):
-        summarize(tmp_path / "worked.jsonl", env, tmp_path)
-    assert provider.requests == 7
-    assert len(rows(tmp_path / "worked.jsonl")) == 7
 
 
 def test_a_run_outlives_its_worker(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
