@@ -1,7 +1,7 @@
 """One real Prefect server for all tests of a session that need one; pytest loads this as a plugin.
 
-Tests that use it carry `pytestmark = pytest.mark.prefect`: they run one after another, those of flows on one worker of
-xdist and those of commands on another, for the server takes 11 to 30 seconds to come up.
+Tests that use it carry `pytestmark = pytest.mark.prefect` and come first. Each worker of xdist that runs one has a
+server of its own, which takes 11 to 30 seconds to come up.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "prefect: needs the session's Prefect server")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("prefect"):
-            item.add_marker(pytest.mark.xdist_group("flows" if "tests/prefect/" in item.nodeid else "commands"))
+    # What takes longest comes first, so that no worker has it for itself at the end; xdist gives out files.
+    items.sort(key=lambda item: ("tests/readme/" not in item.nodeid, not item.get_closest_marker("prefect")))
 
 
 @pytest.fixture(scope="session")
