@@ -62,10 +62,10 @@ class _LocalFile(AppendedFile):
         self._torn = False
 
     def write(self, lines: bytes) -> None:
-        left = memoryview(b"\n" + lines if self._torn else lines)
+        left = b"\n" + lines if self._torn else lines
         self._torn = True  # unless all of it gets there: what follows must not be glued to half a line
-        while left:
-            left = left[self._file.write(left) :]
+        while (written := self._file.write(left)) < len(left):
+            left = left[written:]
         self._torn = False
 
     def sync(self) -> None:

@@ -136,33 +136,39 @@ class LedgerWriter:
         """
         self._file.sync()
 
-    def commit(self, record: Record) -> asyncio.Future[None]:
-        """Add a record with all that other callers add meanwhile; once it is awaited, it outlives the process.
+    async def commit(self, record: Record) -> None:
+        """Add a record; when this returns, it outlives the process.
 
-        Awaiting it raises `OSError`, as `append` does.
+        A file takes it at once, in less time than a task needs to wait; on its way to a bucket it goes with all that
+        other callers add meanwhile.
+
+        Raises:
+            OSError: As `append`.
         """
-        loop = asyncio.get_running_loop()
-        if self._file.is_slow:
-            self._sending = self._sending or asyncio.create_task(self._send())
-        elif not self._waiting:
-            loop.call_soon(self._commit)
-        written: asyncio.Future[None] = loop.create_future()
+        if not self._file.is_slow:
+            self.append(record)
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((record, written))
-        return written
-
-    def _commit(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        _tell(waiting, self._error_of(waiting))
+        self._sending = self._sending or asyncio.create_task(self._send())
+        await written
 
     async def _send(self) -> None:
         while waiting := self._waiting:
             self._waiting = []
-            _tell(waiting, await asyncio.to_thread(self._error_of, waiting))
+            error = await asyncio.to_thread(self._error_of, [record for record, _ in waiting])
+            for _, written in waiting:
+                if written.done():
+                    continue  # whoever asked is gone
+                if error is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(error)
         self._sending = None
 
-    def _error_of(self, waiting: Sequence[tuple[Record, asyncio.Future[None]]]) -> OSError | None:
+    def _error_of(self, records: Sequence[Record]) -> OSError | None:
         try:
-            self.append(*(record for record, _ in waiting))
+            self.append(*records)
         except OSError as error:
             return error
         return None
@@ -181,16 +187,6 @@ def _line(record: Record) -> bytes:
         return _serializer().to_json(record, fallback=str, warnings=False)  # in half the time of `to_json`
     except PydanticSerializationError:
         return to_json(record).encode()
-
-
-def _tell(waiting: Sequence[tuple[Record, asyncio.Future[None]]], error: OSError | None) -> None:
-    for _, written in waiting:
-        if written.done():
-            continue
-        if error is None:
-            written.set_result(None)
-        else:
-            written.set_exception(error)
 
 
 def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> list[str]:

@@ -104,8 +104,7 @@ async def run_shard(
 def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
     strategy: LLMCallStrategy[Any] | None = None
     for line in read_lines(Path(shard.path)):
-        done = tally.last(line["id"], line["key"])
-        if done is None or not done.settled:
+        if not tally.is_settled(line["id"], line["key"]):
             strategy = strategy or make()  # not before an item needs it: a local model takes seconds to load
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
 

@@ -1,4 +1,4 @@
-"""Counts a shard's records: the last one of an item decides what it is, all of them what it cost."""
+"""Counts a shard's records: a success or the last failure decides what an item is, all of them what it cost."""
 
 from __future__ import annotations
 
@@ -21,44 +21,43 @@ class Tally:
 
     def __init__(self, items: int) -> None:
         self.progress = ShardProgress(items=items)
-        self._last: dict[str, Record] = {}
+        self._answered: dict[str, str] = {}  # keys by id: no objects that the garbage collector would look through
+        self._failed: dict[str, Record] = {}
         self._categories = Counter[str]()
 
     def add(self, record: Record) -> None:
-        """Count a record."""
+        """Count a record; a success stands against any failure, a later failure against an earlier one."""
         progress = self.progress
         progress.input_tokens += record.input_tokens
         progress.output_tokens += record.output_tokens
         if progress.cost_usd is not None:
             progress.cost_usd = None if record.cost_usd is None else progress.cost_usd + record.cost_usd
-        before = self._last.get(record.id)
-        if before is not None:
-            if before.finished_at > record.finished_at:
-                return
-            self._count(before, -1)
-        self._count(record, 1)
-        # Without the answer: those of a shard would fill the memory.
-        self._last[record.id] = Record(
-            record.id,
-            record.key,
-            record.status,
-            category=record.category,
-            error=record.error,
-            retryable=record.retryable,
-            finished_at=record.finished_at,
-        )
+        if record.id in self._answered:
+            return
+        if record.status == "succeeded":
+            self._answered[record.id] = record.key
+            progress.succeeded += 1
+            if before := self._failed.pop(record.id, None):
+                self._count_failed(before, -1)
+            return
+        before = self._failed.get(record.id)
+        if before is None or before.finished_at <= record.finished_at:
+            if before is not None:
+                self._count_failed(before, -1)
+            self._failed[record.id] = record
+            self._count_failed(record, 1)
 
-    def last(self, item_id: str, key: str) -> Record | None:
-        """Return an item's last record under this key."""
-        record = self._last.get(item_id)
-        return record if record is not None and record.key == key else None
+    def is_settled(self, item_id: str, key: str) -> bool:
+        """Whether an item needs no further call by this shard."""
+        failed = self._failed.get(item_id)
+        return self._answered.get(item_id) == key or (failed is not None and failed.key == key and failed.settled)
 
     def unfinished(self, stopped_by: ErrorInfo | None) -> tuple[ErrorInfo | None, str]:
         """Return why items are left that could still be answered, and the same as a sentence.
 
         A failed validation is no such reason: the model answered, and more tries are for the engine to decide.
         """
-        failed = [record for record in self._last.values() if record.status == "failed"]
+        failed = [record for record in self._failed.values() if record.status == "failed"]
         if stopped_by is not None and stopped_by.category == STOPPED:
             return None, ""
         if stopped_by is not None:
@@ -73,13 +72,10 @@ class Tally:
         text = f"{len(left)} of {self.progress.items} items are left, {count} by {category}: {_short(cause)}"
         return ErrorInfo(is_retryable=True, is_rate_limit=category == "rate_limit", category=category), text
 
-    def _count(self, record: Record, sign: int) -> None:
-        if record.status == "succeeded":
-            self.progress.succeeded += sign
-        else:
-            self.progress.failed += sign
-            self._categories[record.category or "unknown"] += sign
-            self.progress.categories = dict(+self._categories)
+    def _count_failed(self, record: Record, sign: int) -> None:
+        self.progress.failed += sign
+        self._categories[record.category or "unknown"] += sign
+        self.progress.categories = dict(+self._categories)
 
 
 def _short(record: Record) -> str:

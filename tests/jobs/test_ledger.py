@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -98,31 +101,36 @@ def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
         assert [record.id for record in read_records(Store(str(tmp_path)), "00000")] == ["a"]
 
 
-async def test_records_that_are_committed_together_are_all_on_disk(tmp_path: Path) -> None:
-    """Many callers share one write; none of them goes on before its record outlives the process."""
-    folder = Store(str(tmp_path))
-    with LedgerWriter(folder, "00000") as ledger:
+@pytest.fixture(params=["local", "memory://committed"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A run's folder where a write is quick, and where it is not."""
+    yield Store(str(tmp_path) if request.param == "local" else request.param)
+    fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+async def test_records_that_are_committed_together_are_all_kept(run: Store) -> None:
+    """However many share a write, none of them goes on before its record outlives the process."""
+    with LedgerWriter(run, "00000") as ledger:
 
         async def commit(number: int) -> None:
             await ledger.commit(Record(str(number), "k", "succeeded", output="x"))
-            assert str(number) in {record.id for record in read_records(folder, "00000")}
+            assert str(number) in {record.id for record in read_records(run, "00000")}
 
         async with asyncio.TaskGroup() as group:
             for number in range(50):
                 group.create_task(commit(number))
-    assert len(list(read_records(folder, "00000"))) == 50
+    assert len(list(read_records(run, "00000"))) == 50
 
 
-async def test_a_caller_that_is_cancelled_takes_no_record_with_it(tmp_path: Path) -> None:
+async def test_a_caller_that_is_cancelled_takes_no_record_with_it(run: Store) -> None:
     """Not its own, which was paid for, and not the others'."""
-    folder = Store(str(tmp_path))
-    with LedgerWriter(folder, "00000") as ledger:
-        one = ledger.commit(Record("a", "k", "succeeded"))
-        other = ledger.commit(Record("b", "k", "succeeded"))
+    with LedgerWriter(run, "00000") as ledger:
+        one = asyncio.create_task(ledger.commit(Record("a", "k", "succeeded")))
+        other = asyncio.create_task(ledger.commit(Record("b", "k", "succeeded")))
         await asyncio.sleep(0)
         one.cancel()
         await other
-    assert {record.id for record in read_records(folder, "00000")} == {"a", "b"}
+    assert {record.id for record in read_records(run, "00000")} == {"a", "b"}
 
 
 def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
