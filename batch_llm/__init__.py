@@ -1,7 +1,7 @@
 """batch-llm: LLM calls over thousands to millions of documents."""
 
 from .classifiers import DefaultErrorClassifier, GeminiErrorClassifier
-from .config import ProcessorConfig, RateLimitConfig, RetryConfig
+from .config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 from .errors import (
     AttemptTimedOut,
     BatchLLMError,
@@ -11,7 +11,9 @@ from .errors import (
     ErrorClassifier,
     ErrorInfo,
     JobError,
+    RequestTooLarge,
 )
+from .governor import Governor
 from .items import BatchResult, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from .middleware import BaseMiddleware, Middleware
 from .observers import BaseObserver, MetricsObserver, ProcessingEvent, ProcessorObserver
@@ -44,9 +46,11 @@ __all__ = [
     "GeminiCachedStrategy",
     "GeminiErrorClassifier",
     "GeminiStrategy",
+    "Governor",
     "JobError",
     "LLMCallStrategy",
     "LLMWorkItem",
+    "Limits",
     "MetricsObserver",
     "Middleware",
     "ModelStrategy",
@@ -59,6 +63,7 @@ __all__ = [
     "PydanticAIStrategy",
     "RateLimitConfig",
     "RateLimitStrategy",
+    "RequestTooLarge",
     "RetryConfig",
     "TokenUsage",
     "WorkItemResult",

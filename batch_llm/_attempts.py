@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import random
 from typing import Any
 
@@ -26,8 +26,17 @@ from ._hooks import Hooks
 from ._lifetimes import Lifetimes
 from ._policy import CoolDown, Fail, Retry, decide, seconds
 from ._tries import Tries, cancelled, in_words, skipped
+from ._turn import Turn
 from .config import ProcessorConfig
-from .errors import AttemptTimedOut, BatchLLMError, CallCancelled, CallFailed, ErrorClassifier, ErrorInfo
+from .errors import (
+    AttemptTimedOut,
+    BatchLLMError,
+    CallCancelled,
+    CallFailed,
+    ErrorClassifier,
+    ErrorInfo,
+    RequestTooLarge,
+)
 from .items import AnyResult, AnyWorkItem
 from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
@@ -77,41 +86,55 @@ class Attempts:
     async def _attempt(self, item: AnyWorkItem) -> AnyResult:
         tries = Tries()
         call = self._rehearse if self.config.dry_run else self._execute
-        while (started := await self.gate.enter()) is not None:
+        size = len(item.prompt)
+        if problem := self.gate.too_large(size):
+            tries.error, tries.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
+        while not problem and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
+                    self.gate.unsent(turn)
                     await self._prepare(item.strategy)
                     continue  # back to the gate, which may have closed meanwhile
-                output = self._bill(item, tries, await call(item, tries.attempt))
+                output, usage = self._bill(item, tries, await call(item, tries.attempt))
             except Exception as error:
-                if not await self._try_again(item, tries, error, started):
+                if not await self._try_again(item, tries, error, turn):
                     break
             else:
-                self.gate.succeeded(started)
+                self.gate.succeeded(turn, usage)
                 return tries.result(item, output)
         if tries.error is not None:
             await self.hooks.failed(item, tries.error)
         return tries.result(item)
 
-    async def _try_again(self, item: AnyWorkItem, tries: Tries, error: Exception, started: float) -> bool:
+    async def _try_again(self, item: AnyWorkItem, tries: Tries, error: Exception, turn: Turn) -> bool:
         """Do what the policy says of a failed try, waits included; False to give the item up."""
         info = self._note(item, tries, error)
-        match decide(info, attempt=tries.attempt, limited=tries.limited, config=self.config, draw=random()):
-            case Retry(wait):
+        self._tell_gate(turn, error, info)
+        match decide(info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=random()):
+            case Retry(wait, counts):
                 data = {"item_id": item.item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
-                tries.attempt += 1
+                tries.attempt += counts
+                tries.unsent += not counts
                 await self.gate.rest(wait)
                 return True
             case CoolDown(again):
                 tries.limited += 1
-                if self.gate.begin(started):
+                if self.gate.begin(turn):
                     await self._cool_down(item, info)
+                if self.gate.is_hopeless:
+                    self.stop(replace(info, is_retryable=False))
                 return again
             case Fail(fatal):
                 if fatal:
                     self.stop(info)
                 return False
+
+    def _tell_gate(self, turn: Turn, error: Exception, info: ErrorInfo) -> None:
+        if info.never_sent:
+            self.gate.unsent(turn)
+        elif not info.is_rate_limit:
+            self.gate.failed(turn, error.token_usage if isinstance(error, CallFailed) else {})
 
     async def _cool_down(self, item: AnyWorkItem, info: ErrorInfo) -> None:
         pause = self.config.rate_limit.cooldown_seconds
@@ -135,15 +158,15 @@ class Attempts:
                 raise
             raise _from_within() from error
 
-    def _bill(self, item: AnyWorkItem, tries: Tries, answer: object) -> Any:
-        """Note what an answer cost and return its output."""
+    def _bill(self, item: AnyWorkItem, tries: Tries, answer: object) -> tuple[Any, dict[str, int]]:
+        """Note what an answer cost; return its output and that."""
         if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):  # pyright: ignore[reportUnknownArgumentType]  callers may be untyped
             name = type(item.strategy).__name__
             raise _NotAnAnswer(f"{name}.execute returned {answer!r:.200}; it must return a tuple of output and dict")
         if not self.config.dry_run:
             tries.calls += 1
         tries.bill(answer[1])  # pyright: ignore[reportUnknownArgumentType]  as above
-        return answer[0]  # pyright: ignore[reportUnknownVariableType]  as above
+        return answer  # pyright: ignore[reportUnknownVariableType]  as above
 
     async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
         limit = self.config.timeout_per_item

@@ -1,128 +1,165 @@
-"""When the next call may start: a few numbers, decided synchronously.
+"""Where a run's calls wait for their start: in one line, whose head asks the pacer.
 
-    open ──a rate limit, begin()──> closed, for how long is being asked ──pause(wait)──> closed until `reopens_at`
-     ^                                                                                         │
-     └──── after `slow_start_items` spaced starts ──── slow start <──── the clock reaches it ──┘
+    arriving ──the line is empty and the pacer agrees──────────────────┐
+        │                                                              v
+        └──> in line ──first──> asking, sleeping ──the pacer agrees──> turnstile ──> started
+                 ^                                                       │
+                 └──────── the pacer paused meanwhile: void ─────────────┘
 
     stop(), from anywhere ──> stopped: everybody who waits goes home, and nobody enters any more
 
-Nobody owns a pause: it is the number `_reopens_at`, so cancelling any caller changes nothing for the others. Behind the
-gate stands the turnstile: what may start at once still starts no faster than the event loop can take it.
+Nobody owns a pause: it is a number in the pacer, so cancelling any caller changes nothing for the others. Behind the
+pacer stands the turnstile: what may start at once still starts no faster than the event loop can take it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 
+from ._turn import Pacer, Turn
 from ._turnstile import Turnstile
-from .config import RateLimitConfig
 
 
 class Gate:
     """The one place where a run's calls wait for their start.
 
     Attributes:
-        episodes: Cooldowns in a row without a success between them.
         stopped: Whether no further call may start.
     """
 
-    def __init__(self, config: RateLimitConfig) -> None:
-        self._config = config
-        self._reopens_at = -math.inf
-        self._next_start = -math.inf
-        self._slow_starts = config.slow_start_items  # none are left: a fresh run starts at full speed
-        self._version = 0
-        self._at_gate: dict[asyncio.Future[None], None] = {}  # in order of arrival
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
+        self._clock = asyncio.get_running_loop().time
+        self._line = asyncio.Lock()
+        self._waiting = 0  # in line, its head included
+        self._asleep: asyncio.Future[None] | None = None  # the head
         self._resting: dict[asyncio.Future[None], None] = {}
         self._turnstile = Turnstile()
-        self.episodes = 0
         self.stopped = False
 
-    async def enter(self) -> float | None:
-        """Wait for a turn and return its start time by the loop's clock, or None once the run stops."""
-        clock = asyncio.get_running_loop().time
+    @property
+    def episodes(self) -> int:
+        """Rate-limit episodes in a row without a success between them."""
+        return self._pacer.episodes
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nearly everything has been refused for too long."""
+        return self._pacer.is_hopeless(self._clock())
+
+    def too_large(self, size: int) -> str:
+        """Return why a prompt of so many characters can never be sent; empty where it can."""
+        return self._pacer.too_large(size)
+
+    def enter_at_once(self, size: int) -> Turn | None:
+        """Take a turn if there is nothing to wait for; None where `enter` has to."""
+        turn, now = Turn(size), self._clock()
+        if self._waiting or self.stopped or self._turnstile.is_closed(now) or self._pacer.ask(now, turn) > now:
+            return None
+        self._turnstile.pass_through(now)
+        turn.started = now
+        return turn
+
+    async def enter(self, size: int) -> Turn | None:
+        """Wait for a turn for a prompt of `size` characters, and take it; None once the run stops."""
+        turn, pacer = Turn(size), self._pacer
         while not self.stopped:
-            now, version = clock(), self._version
-            start = self._reserve(now)
-            if start > now:
-                await _sleep(start, self._at_gate)
-                now = clock()
-            if not self._turnstile.is_free(now):
+            now = self._clock()
+            if self._waiting or pacer.ask(now, turn) > now:
+                now = await self._line_up(turn)
+                if self.stopped:
+                    break
+            version = pacer.version
+            if self._turnstile.is_closed(now):
                 await self._turnstile.turn()
-                now = clock()
-            # The numbers changed meanwhile: the turn is void, and everybody lines up again, in order.
-            if version == self._version and not self.stopped:
-                return max(start, now)  # a timer may ring a moment early
+                now = max(now, self._clock())
+            else:
+                self._turnstile.pass_through(now)
+            if version == pacer.version and not self.stopped:
+                turn.started = now
+                return turn
+            pacer.unsent(turn, now)
         return None
 
-    def _reserve(self, now: float) -> float:
-        start = max(now, self._reopens_at, self._next_start)
-        if self._slow_starts < self._config.slow_start_items:
-            self._next_start = start + self._spacing(self._slow_starts)
-            self._slow_starts += 1
-        return start
+    async def _line_up(self, turn: Turn) -> float:
+        """Wait until everybody before is through and the pacer agrees; return when that was."""
+        clock = self._clock
+        self._waiting += 1
+        try:
+            async with self._line:
+                now = clock()
+                while not self.stopped and (start := self._pacer.ask(now, turn)) > now:
+                    slept = await self._sleep(start)
+                    now = max(clock(), start) if slept else clock()  # a timer may ring a moment early
+                return now
+        finally:
+            self._waiting -= 1
 
-    def _spacing(self, index: int) -> float:
-        config = self._config
-        first, last = config.slow_start_initial_delay, config.slow_start_final_delay
-        return first + (last - first) * index / max(1, config.slow_start_items - 1)
+    async def _sleep(self, until: float) -> bool:
+        """Sleep as the head of the line; False when woken before."""
+        loop = asyncio.get_running_loop()
+        alarm = self._asleep = loop.create_future()
+        timer = loop.call_at(until, _ring, alarm) if until < math.inf else None
+        try:
+            await alarm
+        finally:
+            self._asleep = None
+            if timer is not None:
+                timer.cancel()
+        return timer is not None and timer.when() <= loop.time() + _EARLY
 
-    def begin(self, started: float) -> bool:
-        """Close the gate for a rate limit that a call met; False where it belongs to an episode that is known.
-
-        A call that started before the last reopening tells nothing new. The caller of a new episode finds out how long
-        it lasts and says so with `pause`; until then the gate is closed.
-        """
-        if started < self._reopens_at:
-            return False
-        self.episodes += 1
-        self._reopens_at = math.inf
-        self._version += 1
-        return True
+    def begin(self, turn: Turn) -> bool:
+        """Note that a call met a rate limit; True where it begins an episode: find out how long, and `pause`."""
+        return self._pacer.begin(turn, self._clock())
 
     def pause(self, until: float) -> None:
-        """Reopen at `until`, slowly."""
-        self._reopens_at = until
-        self._next_start = -math.inf
-        self._slow_starts = 0
-        self._version += 1
-        _wake(self._at_gate)
+        """Let no call start before `until`."""
+        self._pacer.pause(until, self._clock())
+        self._wake()
 
-    def succeeded(self, started: float) -> None:
-        """Note that a call was answered; the next episode is a first one again, if the call began after the last."""
-        if started >= self._reopens_at:
-            self.episodes = 0
+    def succeeded(self, turn: Turn, usage: Mapping[str, int]) -> None:
+        """Note that a call was answered, and what it cost."""
+        self._pacer.answered(turn, self._clock(), usage)
+
+    def failed(self, turn: Turn, usage: Mapping[str, int]) -> None:
+        """Note that a call failed otherwise than by a rate limit, and what it cost."""
+        self._pacer.failed(turn, self._clock(), usage)
+
+    def unsent(self, turn: Turn) -> None:
+        """Give back the turn of a call that the provider never saw."""
+        self._pacer.unsent(turn, self._clock())
 
     async def rest(self, seconds: float) -> None:
         """Wait that long, or until the run stops."""
-        if seconds > 0 and not self.stopped:
-            await _sleep(asyncio.get_running_loop().time() + seconds, self._resting)
+        if seconds <= 0 or self.stopped:
+            return
+        loop = asyncio.get_running_loop()
+        alarm: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _ring, alarm)
+        self._resting[alarm] = None
+        try:
+            await alarm
+        finally:
+            self._resting.pop(alarm, None)
+            timer.cancel()
 
     def stop(self) -> None:
         """Let nobody enter any more, and send everybody home who waits."""
         self.stopped = True
-        _wake(self._at_gate)
-        _wake(self._resting)
+        self._wake()
+        for alarm in self._resting:
+            _ring(alarm)
         self._turnstile.open()
 
-
-async def _sleep(until: float, sleepers: dict[asyncio.Future[None], None]) -> None:
-    loop = asyncio.get_running_loop()
-    alarm: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_at(until, _ring, alarm) if until < math.inf else None
-    sleepers[alarm] = None
-    try:
-        await alarm
-    finally:
-        sleepers.pop(alarm, None)
-        if timer is not None:
-            timer.cancel()
+    def _wake(self) -> None:
+        if self._asleep is not None:
+            _ring(self._asleep)
 
 
-def _wake(sleepers: dict[asyncio.Future[None], None]) -> None:
-    for alarm in sleepers:
-        _ring(alarm)
+_EARLY = 0.001
+"""Seconds that a timer may ring before its time: the event loop's clock is coarse."""
 
 
 def _ring(alarm: asyncio.Future[None]) -> None:

@@ -12,9 +12,10 @@ from .errors import FATAL_CATEGORIES, ErrorInfo
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try the item again after `wait` seconds."""
+    """Try the item again after `wait` seconds; with `counts` False, as if the failed try had not been."""
 
     wait: float
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,16 @@ class Fail:
 Decision: TypeAlias = Retry | CoolDown | Fail
 
 
-def decide(info: ErrorInfo, *, attempt: int, limited: int, config: ProcessorConfig, draw: float) -> Decision:
+def decide(
+    info: ErrorInfo, attempt: int, limited: int, unsent: int, *, config: ProcessorConfig, draw: float
+) -> Decision:
     """Decide what follows a failed try.
 
     Args:
         info: What the classifier made of the error.
         attempt: The attempt that failed: 1, 2, 3, ...
         limited: Tries of this item that ended in a rate limit before this one.
+        unsent: Tries before this one that never reached the provider.
         config: The run's settings.
         draw: A random number in [0, 1), for the jitter.
     """
@@ -48,6 +52,8 @@ def decide(info: ErrorInfo, *, attempt: int, limited: int, config: ProcessorConf
         return Fail(fatal=True)
     if info.is_rate_limit:
         return CoolDown(again=info.is_retryable and limited < config.rate_limit.max_rate_limit_retries)
+    if info.never_sent and info.is_retryable and unsent < config.rate_limit.max_rate_limit_retries:
+        return Retry(max(backoff(config.retry, unsent + 1, draw), seconds(info.suggested_wait)), counts=False)
     if not info.is_retryable or attempt >= config.retry.max_attempts:
         return Fail(fatal=False)
     # A model that answered badly is not overloaded: asking again at once is as good as later.

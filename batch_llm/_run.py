@@ -27,10 +27,12 @@ from ._crew import Crew
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
+from ._slow_start import SlowStart
 from ._source import Source, pull
 from ._totals import Totals
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
+from .governor import Governor
 from .items import AnyResult, AnyWorkItem, LLMWorkItem
 from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
@@ -57,10 +59,12 @@ class Run:
         rate_limits: RateLimitStrategy,
         hooks: Hooks,
         source: Source | None = None,
+        governor: Governor | None = None,
     ) -> None:
         self._config = config
         self._hooks = hooks
-        self._gate = Gate(config.rate_limit)
+        # A dry run calls nobody, so that no limit is used.
+        self._gate = Gate(SlowStart(config.rate_limit) if governor is None or config.dry_run else governor)
         self._lifetimes = Lifetimes()
         self._attempts = Attempts(
             config, classifier, rate_limits, self._gate, self._lifetimes, hooks, self.stop, self._is_ending

@@ -20,11 +20,13 @@ class Tries:
         attempt: The attempt that is next or under way; tries that end in a rate limit do not count.
         calls: Tries that ended.
         limited: Those of them that ended in a rate limit.
+        unsent: Those of them that never reached the provider, and don't count as attempts either.
     """
 
     attempt: int = 1
     calls: int = 0
     limited: int = 0
+    unsent: int = 0
     tokens: dict[str, int] = field(default_factory=dict[str, int])
     ratings: dict[str, str] | None = None
     error: Exception | None = None

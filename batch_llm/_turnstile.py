@@ -32,14 +32,15 @@ class Turnstile:
         self._at_once = 1
         self._strain = _Strain()
 
-    def is_free(self, now: float) -> bool:
-        """Whether a call may start at once; `now` is the loop's time."""
+    def is_closed(self, now: float) -> bool:
+        """Whether a call has to wait for its turn; `now` is the loop's time."""
+        return self._began is not None and now - self._began > PASS_SECONDS
+
+    def pass_through(self, now: float) -> None:
+        """Count a call that starts at once."""
         if self._began is None:
             self._begin(now)
-        elif now - self._began > PASS_SECONDS:
-            return False
         self._strain.started += 1
-        return True
 
     async def turn(self) -> None:
         """Wait for a turn, first come, first served."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 # Read by pydantic where a job or a deployment carries these: a misspelt setting is an error, not ignored.
@@ -113,6 +113,33 @@ class RateLimitConfig:
         _number(self, "backoff_multiplier", least=1)
         _whole(self, "max_rate_limit_retries")
         _number(self, "max_cooldown_seconds")
+
+
+@dataclass
+class Limits:
+    """What a provider lets an account do in a minute; None where it is not known, and found out.
+
+    Attributes:
+        requests_per_minute: Calls.
+        tokens_per_minute: Tokens sent and received, together.
+        input_tokens_per_minute: Tokens sent, where they have a limit of their own.
+        output_tokens_per_minute: Tokens received, where they have a limit of their own.
+
+    Raises:
+        ValueError: A value breaks its rule.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    input_tokens_per_minute: float | None = None
+    output_tokens_per_minute: float | None = None
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if getattr(self, limit.name) is not None:
+                _number(self, limit.name, above=True)
 
 
 @dataclass

@@ -5,6 +5,7 @@
     ├── CallFailed          raised by a strategy: a failed call that was billed all the same
     ├── ContentFiltered     raised by a strategy: the provider blocked the prompt or the answer
     ├── AttemptTimedOut     what a classifier sees of a call that took longer than `timeout_per_item`; a TimeoutError
+    ├── RequestTooLarge     what an item failed with that no minute of a token limit has room for
     └── CallCancelled       what a classifier sees of a call that was cancelled from within, not by the run
 
 An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
@@ -55,6 +56,10 @@ class AttemptTimedOut(BatchLLMError, TimeoutError):
     """A call did not end within `ProcessorConfig.timeout_per_item`; a provider's own timeout is another type."""
 
 
+class RequestTooLarge(BatchLLMError):
+    """A prompt alone is more than a token limit allows in a minute, so it was not sent."""
+
+
 class CallCancelled(BatchLLMError):
     """A strategy's call ended in a `CancelledError` although nobody cancelled the run."""
 
@@ -69,12 +74,15 @@ class ErrorInfo:
         category: `rate_limit`, `quota_exhausted`, `timeout`, `connection`, `server_error`, `auth`, `invalid_request`,
             `validation`, `content_filter`, `programming` or `unknown`.
         suggested_wait: Seconds that the provider asked to wait, if it said.
+        never_sent: Whether the request never left, as when no connection was to be had in time: it uses up no attempt
+            and none of the provider's limit.
     """
 
     is_retryable: bool
     is_rate_limit: bool = False
     category: str = "unknown"
     suggested_wait: float | None = None
+    never_sent: bool = False
 
 
 class ErrorClassifier(ABC):

@@ -13,6 +13,7 @@ from ._source import Source
 from .classifiers.default import DefaultErrorClassifier
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
+from .governor import Governor
 from .items import (
     BatchResult,
     LLMWorkItem,
@@ -71,6 +72,8 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             `config.rate_limit`.
         middlewares: Called in order before an item, and in reverse after it.
         observers: Told of events, beside the calls.
+        governor: Paces the calls by the provider's limit, which it finds or is told; may be shared by processors.
+            Without one, calls start as workers are free, and a cooldown ends in a slow start.
     """
 
     def __init__(
@@ -82,13 +85,18 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         rate_limit_strategy: RateLimitStrategy | None = None,
         middlewares: list[Middleware] | None = None,
         observers: list[ProcessorObserver] | None = None,
+        *,
+        governor: Governor | None = None,
     ) -> None:
         self._config = config
         self._post_processor = post_processor
         self._progress_callback = progress_callback
         self._classifier = error_classifier if error_classifier is not None else DefaultErrorClassifier()
-        self._rate_limits = rate_limit_strategy if rate_limit_strategy is not None else _default_rate_limits(config)
+        self._rate_limits = (
+            rate_limit_strategy if rate_limit_strategy is not None else _default_rate_limits(config, governor)
+        )
         self._middlewares: Sequence[Middleware] = tuple(middlewares or ())
+        self._governor = governor
         self._observers: Sequence[ProcessorObserver] = tuple(observers or ())
         self._run: Run | None = None  # being filled, or at work
         self._latest: Run | None = None
@@ -214,7 +222,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             self._progress_callback,
             self._config.max_workers,
         )
-        run = self._latest = Run(self._config, self._classifier, self._rate_limits, hooks, source)
+        run = self._latest = Run(self._config, self._classifier, self._rate_limits, hooks, source, self._governor)
         if self._stop_asked:
             self._stop_asked = False
             run.stop(_STOPPED)
@@ -234,9 +242,17 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             self._ids = set()
 
 
+_GOVERNED_PAUSE_SECONDS = 1.0
+_GOVERNED_MULTIPLIER = 2.0
 _STOPPED = ErrorInfo(is_retryable=True, category="stopped")
 
 
-def _default_rate_limits(config: ProcessorConfig) -> RateLimitStrategy:
+def _default_rate_limits(config: ProcessorConfig, governor: Governor | None) -> RateLimitStrategy:
     limits = config.rate_limit
+    if governor is not None:  # it knows where to go on, so a pause need not be long
+        return ExponentialBackoffStrategy(
+            min(_GOVERNED_PAUSE_SECONDS, limits.cooldown_seconds),
+            max(_GOVERNED_MULTIPLIER, limits.backoff_multiplier),
+            limits.max_cooldown_seconds,
+        )
     return ExponentialBackoffStrategy(limits.cooldown_seconds, limits.backoff_multiplier, limits.max_cooldown_seconds)

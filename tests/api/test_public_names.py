@@ -45,8 +45,11 @@ ADDED = {
     "CallCancelled",
     "CallFailed",
     "ContentFiltered",
+    "Governor",
     "JobError",
+    "Limits",
     "ModelStrategy",
+    "RequestTooLarge",
     "TokenUsage",
 }
 HEAVY = ("prefect", "openai", "google.genai", "pydantic_ai", "anthropic", "duckdb", "fsspec", "pydantic", "httpx")

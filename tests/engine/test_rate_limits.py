@@ -150,7 +150,8 @@ async def test_a_limit_in_slow_start_voids_the_turns_that_were_given() -> None:
     await process(items(3, strategy), config(3, rate_limit=rate))
     # Reopened at 10.5: the first call meets the limit again at 11, and the other two turns (12.5, 14.5) are void.
     assert strategy.starts[:4] == [0, 0, 0, 10.5]
-    assert strategy.starts[4:6] == [21, 23]
+    # Who waited longest goes first, and meets its own second limit at 21.5.
+    assert strategy.starts[4:6] == [21, 31.5]
 
 
 async def test_never_cooldown_and_backoff_for_the_same_failure() -> None:

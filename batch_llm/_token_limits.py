@@ -1,0 +1,102 @@
+"""Limits on tokens: an estimate is charged before a call, and corrected after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ._allowance import Allowance
+from ._turn import Turn
+from .config import Limits
+
+_TOKENS_A_CHARACTER = 0.25
+_LEAST_WEIGHT = 0.02
+"""Of the newest answer in the average, once there have been fifty."""
+
+_COUNTED = {
+    "tokens_per_minute": (1, 1),
+    "input_tokens_per_minute": (1, 0),
+    "output_tokens_per_minute": (0, 1),
+}
+"""Whether tokens sent count, and tokens received."""
+
+
+@dataclass(slots=True)
+class _Limit:
+    name: str
+    a_minute: float
+    sent: int
+    received: int
+    allowance: Allowance = field(default_factory=Allowance)
+
+    def cost(self, input_tokens: float, output_tokens: float) -> float:
+        return self.sent * input_tokens + self.received * output_tokens
+
+
+class TokenLimits:
+    """The limits that were said, and what a call is expected to cost, learnt from those that were answered.
+
+    Args:
+        limits: What was said; there may be none for tokens.
+        output_tokens: Expected of an answer before there was one.
+    """
+
+    def __init__(self, limits: Limits, output_tokens: float) -> None:
+        self._a_character = _TOKENS_A_CHARACTER
+        self._output_tokens = output_tokens
+        self._answers = 0
+        self._limits: list[_Limit] = []
+        self.say(limits)
+
+    def __bool__(self) -> bool:
+        return bool(self._limits)
+
+    def say(self, limits: Limits) -> None:
+        """Keep to other limits from now on."""
+        said = {name: getattr(limits, name) for name in _COUNTED}
+        self._limits = [_Limit(name, value, *_COUNTED[name]) for name, value in said.items() if value is not None]
+
+    def until(self, now: float, share: float, turn: Turn) -> float:
+        """Return when a call may start with this share of the limits, and note in `turn` what it will be charged."""
+        turn.input_tokens, turn.output_tokens = self._input_tokens(turn.size), self._output_tokens
+        start = now
+        for limit in self._limits:
+            cost = limit.cost(turn.input_tokens, turn.output_tokens)
+            start = max(start, limit.allowance.until(now, limit.a_minute / 60 * share, cost))
+        return start
+
+    def take(self, input_tokens: float, output_tokens: float) -> None:
+        """Charge, or give back where it is negative."""
+        for limit in self._limits:
+            limit.allowance.take(limit.cost(input_tokens, output_tokens))
+
+    def settle(self, turn: Turn, usage: Mapping[str, int]) -> None:
+        """Put what was used in the place of what was charged."""
+        used = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+        self.take(used[0] - turn.input_tokens, used[1] - turn.output_tokens)
+        turn.input_tokens = turn.output_tokens = 0.0
+
+    def learn(self, size: int, usage: Mapping[str, int]) -> None:
+        """Learn from an answer to a prompt of `size` characters."""
+        sent, received = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+        if not sent and not received:
+            return  # the provider does not tell
+        self._answers += 1
+        weight = max(1 / self._answers, _LEAST_WEIGHT)
+        self._output_tokens += weight * (received - self._output_tokens)
+        if size > 0:
+            self._a_character += weight * (sent / size - self._a_character)
+
+    def too_large(self, size: int) -> str:
+        """Return why no minute has room for a prompt of `size` characters; empty where one has."""
+        tokens = self._input_tokens(size)
+        for limit in self._limits:
+            if limit.cost(tokens, 0) > limit.a_minute:
+                return (
+                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {limit.a_minute:,.0f}: no minute "
+                    "has room for it; shorten the prompt, or raise the limit"
+                )
+        return ""
+
+    def _input_tokens(self, size: int) -> float:
+        return max(1.0, size * self._a_character)

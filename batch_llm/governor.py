@@ -1,0 +1,308 @@
+"""One pace for everything that shares a provider's limit: runs, shards in threads, and, by its share, processes.
+
+    finding out ──a call is refused──> paused ──the pause is over──> open ──an answer──> open, growing
+                                         ^                            │
+                                         └──── refused again ──── probing: one call now and then
+
+It is a bundle of numbers behind a lock: it has no clock, no task and no loop, so that engines in several threads can
+ask it. How fast calls may start is in `_found_rate`, what is left of that in `_allowance`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+from ._allowance import Allowance
+from ._found_rate import FoundRate
+from ._token_limits import TokenLimits
+from ._turn import Turn
+from .config import Limits
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+LOOK_SECONDS = 1.0
+"""Between two looks of somebody who waits: limits, shares and pauses may change from outside."""
+
+PROBE_SECONDS = 10.0
+"""Between two calls while a provider refuses even the first one after a pause."""
+
+WINDOW_SECONDS = 1800.0
+HOPELESS_SHARE = 0.9
+HOPELESS_REFUSALS = 3
+"""A run in which, for half an hour, nine of ten calls were refused, had better end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What a governor did since it was last asked.
+
+    Attributes:
+        rate: Calls a second that the whole scope may start: found, and no more than was said.
+        share: This process's part of it.
+        started: Calls a second that this process started.
+        held: Whether calls had to wait for the rate, so that more of it would have been used.
+        paused_until: When the latest pause ends or ended, by the event loop's clock; -inf where there was none.
+        episodes: Rate limits that this process's calls have met, since its start.
+        paused_seconds: How long they paused in all, since its start.
+    """
+
+    rate: float
+    share: float
+    started: float
+    held: bool
+    paused_until: float
+    episodes: int
+    paused_seconds: float
+
+
+class Governor:
+    """Paces calls by what a provider allows: found by itself, or said.
+
+    Without limits it begins at 10 calls a second and doubles while that is used and nothing is refused. A rate limit
+    pauses everything once, then the rate goes on below the one that was refused and grows back to it, stays there, and
+    tries more. With `requests_per_minute` it begins there, evenly spaced, and still gives way when it is refused. Token
+    limits are kept by an estimate before each call, which is corrected after it. Server errors change nothing.
+
+    Give one governor to all processors that share a provider's limit: `ParallelBatchProcessor(config,
+    governor=governor)`; they may run in several threads. `slow_start_items` and its delays don't apply then, and where
+    the provider names no wait, a pause begins at a second, or `cooldown_seconds` if that is shorter.
+
+    Args:
+        limits: What is known of the provider's limits.
+        output_tokens: Expected of an answer, until there have been some; for token limits.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, output_tokens: float = 1000.0) -> None:
+        self._lock = Lock()
+        self._limits = limits or Limits()
+        self._found = FoundRate(_a_second(self._limits.requests_per_minute))
+        self._share = 1.0
+        self._calls = Allowance()
+        self._tokens = TokenLimits(self._limits, output_tokens)
+        self._latency = 0.2
+        self._told: list[Callable[[float], None]] = []
+        self._leads = True
+        self._needed_until = -math.inf  # by somebody else of the scope
+        self._reopens_at = -math.inf
+        self._proven = False  # by an answer to a call that started after the latest pause
+        self._last_start = -math.inf
+        self._looked_at = 0.0
+        self._held = self._bound = False
+        self._started = self._calls_in_tick = 0
+        self._using = 0.0  # calls a second, lately
+        self._window_began: float | None = None
+        self._window_answered = self._window_refused = 0
+        self._stock_at: float | None = None
+        self._stock_started = 0
+        self._stock_held = False
+        self._all_episodes = 0
+        self._paused_seconds = 0.0
+        self.episodes = 0
+        self.version = 0
+
+    # What a processor asks and tells, see `Pacer`.
+
+    def ask(self, now: float, turn: Turn) -> float:
+        """Return `now`, and charge for `turn`, if it may start; else a later time at which to ask again."""
+        with self._lock:
+            if now - self._looked_at >= TICK_SECONDS:
+                self._look(now)
+            start = self._reopens_at
+            if self.episodes > 1:
+                start = max(start, self._last_start + PROBE_SECONDS)
+            if start <= now:
+                start = self._calls.until(now, self._found.rate * self._share, 1.0)
+                self._held = self._held or start > now
+                if self._tokens:
+                    start = max(start, self._tokens.until(now, self._share, turn))
+            if start > now:
+                return min(start, now + LOOK_SECONDS)
+            self._charge(turn, 1)
+            self._last_start = now
+            return now
+
+    def begin(self, turn: Turn, now: float) -> bool:
+        """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
+        with self._lock:
+            self._found.accepted(-1 / self._share)
+            self._tokens.settle(turn, {})
+            self._count(now, refused=1)
+            if turn.started < self._reopens_at:
+                return False
+            self.episodes += 1
+            self._all_episodes += 1
+            if self.episodes == 1:
+                self._cut(now)
+            self._reopens_at = math.inf
+            self.version += 1
+            return True
+
+    def pause(self, until: float, now: float) -> None:
+        """Let no call start before `until`, and tell those who share the limit."""
+        with self._lock:
+            self._paused_seconds += max(0.0, until - now)
+            self._close(until)
+            told = list(self._told)
+        for tell in told:
+            tell(until)
+
+    def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+        """Note an answer and what it cost; one to a call from before the latest pause proves nothing."""
+        with self._lock:
+            self._latency += 0.1 * (now - turn.started - self._latency)
+            self._count(now, answered=1)
+            if self._tokens:
+                self._tokens.learn(turn.size, usage)
+                self._tokens.settle(turn, usage)
+            if turn.started >= self._reopens_at:
+                self.episodes = 0
+                self._proven = True
+
+    def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+        """Take back the tokens that a failed call was not billed; the provider's trouble is no limit."""
+        with self._lock:
+            self._tokens.settle(turn, usage)
+
+    def unsent(self, turn: Turn, now: float) -> None:
+        """Take back what was charged for a call that never reached the provider."""
+        with self._lock:
+            self._charge(turn, -1)
+            turn.input_tokens = turn.output_tokens = 0.0
+
+    def too_large(self, size: int) -> str:
+        """Return why a prompt of `size` characters can never be sent; empty where it can."""
+        return self._tokens.too_large(size)
+
+    def is_hopeless(self, now: float) -> bool:
+        """Whether nearly everything was refused for half an hour; says so in the log."""
+        with self._lock:
+            began, refused, answered = self._window_began, self._window_refused, self._window_answered
+            if began is None or now - began < WINDOW_SECONDS:
+                return False
+            self._window_began, self._window_refused, self._window_answered = None, 0, 0
+            if refused < HOPELESS_REFUSALS or refused < HOPELESS_SHARE * (refused + answered):
+                return False
+        logger.warning(
+            "The provider refused %s of %s calls within %.0f minutes, even one at a time: others use up the limit, or "
+            "it is lower than a call a minute",
+            refused,
+            refused + answered,
+            (now - began) / 60,
+        )
+        return True
+
+    # What those who share the limit say, from any thread.
+
+    def set_limits(self, limits: Limits) -> None:
+        """Change what is known of the limits, from the next call on; the same ones again change nothing."""
+        with self._lock:
+            if limits == self._limits:
+                return
+            if limits.requests_per_minute != self._limits.requests_per_minute:
+                self._found.say(_a_second(limits.requests_per_minute))
+            self._limits = limits
+            self._tokens.say(limits)
+
+    def set_share(self, share: float) -> None:
+        """Take so much of the whole, 0 to 1; the rest is for other processes."""
+        with self._lock:
+            self._share = max(share, 1e-6)
+
+    def follow(self, rate: float) -> None:
+        """Leave it to another process to find the rate, which is `rate` calls a second for the whole scope now."""
+        with self._lock:
+            self._leads = False
+            self._found.follow(rate)
+
+    def lead(self) -> None:
+        """Find the rate for the whole scope, from what it is."""
+        with self._lock:
+            self._leads = True
+
+    def need(self, until: float) -> None:
+        """Take it that others of the scope use the rate up until then."""
+        with self._lock:
+            self._needed_until = until
+
+    def pause_for_others(self, until: float, now: float) -> None:
+        """Pause, as another process met a rate limit; cut once, unless this one pauses already."""
+        with self._lock:
+            if now >= self._reopens_at:
+                self._cut(now)
+            if until > self._reopens_at:
+                self._close(until)
+
+    def listen(self, told: Callable[[float], None]) -> None:
+        """Have `told` called with the end of every pause that begins here; it must return at once."""
+        with self._lock:
+            self._told.append(told)
+
+    @property
+    def limits(self) -> Limits:
+        """What is known of the limits."""
+        return self._limits
+
+    def look(self) -> tuple[float, float]:
+        """Return calls a second for the whole scope, and this process's part of it."""
+        return self._found.rate, self._share
+
+    def take_stock(self, now: float) -> Stock:
+        """Return what happened since the last time."""
+        with self._lock:
+            seconds = now - self._stock_at if self._stock_at is not None else 0.0
+            started = (self._started - self._stock_started) / seconds if seconds > 0 else 0.0
+            stock = Stock(
+                rate=self._found.rate,
+                share=self._share,
+                started=started,
+                held=self._stock_held or self._held,
+                paused_until=self._reopens_at,
+                episodes=self._all_episodes,
+                paused_seconds=self._paused_seconds,
+            )
+            self._stock_at, self._stock_started, self._stock_held = now, self._started, False
+            return stock
+
+    # Behind the lock.
+
+    def _look(self, now: float) -> None:
+        """At the end of a tick, see what was used of the rate, and grow if it was."""
+        seconds, calls = now - self._looked_at, self._calls_in_tick
+        self._calls_in_tick, self._looked_at = 0, now
+        self._using += (calls / seconds - self._using) * min(1.0, 2 * seconds)
+        self._found.accepted(calls / self._share)
+        used = self._held or now < self._needed_until
+        if used and self._proven and self._leads and seconds < 2 * LOOK_SECONDS:
+            self._found.grow(seconds, calls, self._latency)
+        self._bound, self._held = self._held, False
+        self._stock_held = self._stock_held or self._bound
+
+    def _charge(self, turn: Turn, sign: int) -> None:
+        self._calls.take(sign)
+        self._started += sign
+        self._calls_in_tick += sign
+        self._tokens.take(sign * turn.input_tokens, sign * turn.output_tokens)
+
+    def _cut(self, now: float) -> None:
+        self._found.cut(now, self._found.rate if self._bound or self._held else self._using / self._share)
+
+    def _close(self, until: float) -> None:
+        self._reopens_at = until
+        self._proven = False
+        self._calls.empty_until(until)
+        self.version += 1
+
+    def _count(self, now: float, *, answered: int = 0, refused: int = 0) -> None:
+        if self._window_began is None:
+            self._window_began = now
+        self._window_answered += answered
+        self._window_refused += refused
+
+
+def _a_second(a_minute: float | None) -> float | None:
+    return None if a_minute is None else a_minute / 60
