@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-BURST_SECONDS = 0.1
-"""Of what a rate allows, so much may be used at once after a lull."""
-
 
 class Allowance:
-    """Fills at a rate up to a small burst; may go into debt, so that something larger than the burst passes too."""
+    """Fills at a rate up to a small burst; may go into debt, so that something larger than the burst passes too.
 
-    def __init__(self) -> None:
+    Args:
+        burst_seconds: Of what the rate allows, so much may be used at once after a lull.
+    """
+
+    def __init__(self, burst_seconds: float) -> None:
+        self._burst_seconds = burst_seconds
         self._level = 1.0
         self._at = 0.0
 
     def until(self, now: float, rate: float, cost: float) -> float:
         """Return when `cost` may be taken at `rate` a second: `now`, or later."""
-        burst = max(1.0, rate * BURST_SECONDS)
+        burst = max(1.0, rate * self._burst_seconds)
         if now > self._at:
             self._level = min(burst, self._level + (now - self._at) * rate)
             self._at = now

@@ -23,8 +23,9 @@ _SOON_CUT = 0.8
 _SOON_TOP = 0.9
 """Refused so soon after a cut, the last cut was not enough."""
 
-_CUT = 0.9
-_STEEPNESS = 0.001
+_CUT = 0.93
+_STEEPNESS = 0.0005
+_STEEPNESS_BEYOND = 0.002
 _SECONDS_A_CALL = 0.25
 """Growth takes calls as well as seconds: at three calls a minute, ten seconds without a refusal mean nothing."""
 
@@ -57,7 +58,9 @@ class FoundRate:
             self.rate *= 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))
         else:
             self._grown += min(seconds, _SECONDS_A_CALL * calls)
-            self.rate = max(self.rate, self._top * (1 + _STEEPNESS * (self._grown - self._way) ** 3))
+            beyond = self._grown - self._way
+            steepness = _STEEPNESS_BEYOND if beyond > 0 else _STEEPNESS
+            self.rate = max(self.rate, self._top * (1 + steepness * beyond**3))
         self.rate = min(self.rate, self.ceiling or MOST, MOST)
 
     def accepted(self, calls: float) -> None:

@@ -13,6 +13,9 @@ _TOKENS_A_CHARACTER = 0.25
 _LEAST_WEIGHT = 0.02
 """Of the newest answer in the average, once there have been fifty."""
 
+_BURST_SECONDS = 1.0
+"""Longer than for calls: what was estimated too high comes back in lumps, which must find room."""
+
 _COUNTED = {
     "tokens_per_minute": (1, 1),
     "input_tokens_per_minute": (1, 0),
@@ -27,7 +30,7 @@ class _Limit:
     a_minute: float
     sent: int
     received: int
-    allowance: Allowance = field(default_factory=Allowance)
+    allowance: Allowance = field(default_factory=lambda: Allowance(_BURST_SECONDS))
 
     def cost(self, input_tokens: float, output_tokens: float) -> float:
         return self.sent * input_tokens + self.received * output_tokens

@@ -24,6 +24,7 @@ from .config import Limits
 
 logger = logging.getLogger(__name__)
 
+BURST_SECONDS = 0.1
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 """Between two looks of somebody who waits: limits, shares and pauses may change from outside."""
@@ -82,7 +83,7 @@ class Governor:
         self._limits = limits or Limits()
         self._found = FoundRate(_a_second(self._limits.requests_per_minute))
         self._share = 1.0
-        self._calls = Allowance()
+        self._calls = Allowance(BURST_SECONDS)
         self._tokens = TokenLimits(self._limits, output_tokens)
         self._latency = 0.2
         self._told: list[Callable[[float], None]] = []
@@ -289,7 +290,8 @@ class Governor:
         self._tokens.take(sign * turn.input_tokens, sign * turn.output_tokens)
 
     def _cut(self, now: float) -> None:
-        self._found.cut(now, self._found.rate if self._bound or self._held else self._using / self._share)
+        using = max(self._using, self._calls_in_tick) / self._share
+        self._found.cut(now, self._found.rate if self._bound or self._held else using)
 
     def _close(self, until: float) -> None:
         self._reopens_at = until

@@ -1,0 +1,192 @@
+"""The governor finds a provider's limit, keeps one that is said, and says when it is no use; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from batch_llm import Governor, Limits, ParallelBatchProcessor, ProcessingEvent, RateLimitConfig, RetryConfig
+
+from .limited import Limited
+from .script import Batch, ByItself, Failure, Item, Notes, Scripted, config, failure, items, now, rate_limit
+
+pytestmark = pytest.mark.looptime
+
+
+async def governed(work: list[Item], governor: Governor | None = None, *, workers: int = 500, **options: Any) -> Batch:
+    settings = {name: options.pop(name) for name in ("rate_limit", "retry", "timeout_per_item") if name in options}
+    processor = ParallelBatchProcessor[None, str, Any](
+        config(workers, **settings), error_classifier=ByItself(), governor=governor or Governor(), **options
+    )
+    for item in work:
+        await processor.add_work(item)
+    return await processor.process_all()
+
+
+@pytest.mark.parametrize("says_when", [True, False])
+@pytest.mark.parametrize(
+    ("change", "used"), [(1.0, 0.85), (0.5, 0.85), (2.0, 0.8)], ids=["steady", "halved", "doubled"]
+)
+async def test_an_unknown_limit_is_found_and_used(change: float, used: float, says_when: bool) -> None:
+    provider = Limited(lambda at: 50 if at < 20 else 50 * change, says_when=says_when)
+    batch = await governed(items(2000, provider))
+    assert batch.succeeded == 2000
+    assert provider.share_used() > used
+    assert provider.share_refused < 0.03
+
+
+async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
+    strategy = Scripted([[0.2]])
+    await governed(items(400, strategy))
+    in_second = [sum(second <= start < second + 1 for start in strategy.starts) for second in range(3)]
+    assert in_second[0] < 40
+    assert in_second[1] > 2 * in_second[0]
+
+
+async def test_a_rate_that_nobody_waits_for_does_not_grow() -> None:
+    governor = Governor()
+    await governed(items(100, Scripted([[1.0]])), governor, workers=2)
+    assert governor.take_stock(now()).rate == 10
+
+
+async def test_a_limit_that_is_said_is_kept_from_the_start() -> None:
+    provider = Limited(lambda _: 50, burst=0.2)
+    batch = await governed(items(1000, provider), Governor(Limits(requests_per_minute=3000)))
+    assert batch.succeeded == 1000
+    assert provider.refused == []
+    assert provider.share_used() > 0.95
+    assert all(later - earlier > 0.9 for earlier, later in zip(provider.accepted, provider.accepted[50:], strict=False))
+
+
+async def test_tokens_are_estimated_before_and_corrected_after() -> None:
+    provider = Limited(lambda _: 1e6, answer_tokens=(10, 1000), tokens=10_000)
+    work = [Item(f"{number}", provider, "word " * (number % 300)) for number in range(1500)]
+    batch = await governed(work, Governor(Limits(tokens_per_minute=600_000)))
+    assert batch.succeeded == 1500
+    assert provider.share_refused < 0.005
+    used = batch.total_input_tokens + batch.total_output_tokens
+    assert used / (now() * 10_000) > 0.95
+
+
+async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
+    strategy = Scripted()
+    work = [Item("long", strategy, "x" * 100_000), Item("short", strategy, "x")]
+    batch = await governed(work, Governor(Limits(input_tokens_per_minute=10_000)))
+    assert [result.success for result in batch.results] == [False, True]
+    assert batch.results[0].error == (
+        "RequestTooLarge: the prompt has about 25,000 tokens and input_tokens_per_minute is 10,000: no minute has room "
+        "for it; shorten the prompt, or raise the limit"
+    )
+    assert batch.results[0].error_info is not None
+    assert batch.results[0].error_info.category == "invalid_request"
+    assert batch.results[0].attempts == 0
+    assert now() < 1
+
+
+async def test_server_errors_do_not_shrink_the_rate() -> None:
+    governor = Governor(Limits(requests_per_minute=600))
+    await governed(items(50, Scripted([[failure()], ["ok"]])), governor)
+    assert governor.take_stock(now()).rate == 10
+
+
+async def test_many_refusals_at_once_cut_once() -> None:
+    notes, governor = Notes(), Governor(Limits(requests_per_minute=6000))
+    strategy = Scripted([[0.5, rate_limit(2)], ["ok"]])
+    batch = await governed(items(40, strategy), governor, observers=[notes])
+    assert batch.succeeded == 40
+    assert len(notes.of(ProcessingEvent.RATE_LIMIT_HIT)) == 1
+    assert not [start for start in strategy.starts if 0.5 < start < 2.5]
+
+
+async def test_a_pause_that_the_provider_asks_for_is_bounded() -> None:
+    strategy = Scripted([[rate_limit(100_000)], ["ok"]])
+    batch = await governed(items(1, strategy), rate_limit=RateLimitConfig(max_cooldown_seconds=60))
+    assert batch.succeeded == 1
+    assert 60 <= strategy.starts[1] < 63
+
+
+async def test_ten_minutes_of_refusals_fail_nothing_and_are_met_by_probes() -> None:
+    provider = Limited(lambda at: 0 if 20 <= at < 620 else 50, says_when=False)
+    batch = await governed(items(1500, provider))
+    assert batch.succeeded == 1500
+    probes = [at for at in provider.refused if 30 <= at < 620]
+    assert 3 <= len(probes) <= 12
+    assert all(later - earlier > 3 for earlier, later in pairwise(probes))
+
+
+async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    provider = Limited(lambda _: 0, says_when=False)
+    limits = RateLimitConfig(max_rate_limit_retries=1000)
+    with caplog.at_level(logging.WARNING):
+        batch = await governed(items(100, provider), rate_limit=limits)
+    assert batch.succeeded == 0
+    assert 1800 <= now() < 3600
+    assert len(provider.refused) < 60
+    assert "The provider refused" in caplog.text
+    assert {result.error_info.category for result in batch.results if result.error_info} >= {"rate_limit"}
+
+
+def never_sent() -> Failure:
+    error = failure("timeout")
+    error.info.never_sent = True
+    return error
+
+
+async def test_a_call_that_was_never_sent_uses_up_no_attempt_and_no_rate() -> None:
+    strategy = Scripted([[never_sent()]] * 5 + [["ok"]])
+    batch = await governed(items(1, strategy), retry=RetryConfig(max_attempts=1, initial_wait=1, jitter=False))
+    assert batch.succeeded == 1
+    assert [attempt for _, _, attempt in strategy.calls] == [1] * 6
+    assert strategy.starts == [0, 1, 3, 7, 15, 31]
+
+
+async def test_calls_that_can_never_be_sent_fail_in_the_end() -> None:
+    strategy = Scripted([[never_sent()]])
+    limits = RateLimitConfig(max_rate_limit_retries=3)
+    batch = await governed(items(1, strategy), rate_limit=limits, retry=RetryConfig(max_attempts=2))
+    assert batch.failed == 1
+    assert len(strategy.calls) == 5
+
+
+async def test_shares_limits_and_pauses_may_change_from_outside() -> None:
+    governor, strategy = Governor(Limits(requests_per_minute=600)), Scripted([[0.1]])
+    loop = asyncio.get_running_loop()
+    loop.call_at(10, governor.set_share, 0.5)
+    loop.call_at(20, governor.set_limits, Limits(requests_per_minute=6000))
+    loop.call_at(30, governor.pause_for_others, 35.0, 30.0)
+    await governed(items(900, strategy), governor)
+    in_ten = [sum(ten <= start < ten + 10 for start in strategy.starts) for ten in (0, 10, 20)]
+    assert in_ten == [pytest.approx(100, abs=3), pytest.approx(50, abs=3), pytest.approx(500, abs=30)]
+    assert not [start for start in strategy.starts if 30 < start < 35]
+
+
+async def test_the_others_hear_of_a_pause() -> None:
+    governor, heard = Governor(), list[float]()
+    governor.listen(heard.append)
+    await governed(items(5, Scripted([[1.0, rate_limit(7)], ["ok"]])), governor)
+    assert heard == [pytest.approx(8, abs=0.01)]
+
+
+@pytest.mark.looptime(False)
+def test_engines_in_threads_share_one_governor() -> None:
+    governor, strategies = Governor(Limits(requests_per_minute=6000)), [Scripted([[0.01]]) for _ in range(2)]
+
+    def work(strategy: Scripted) -> None:
+        asyncio.run(governed(items(60, strategy), governor))
+
+    threads = [threading.Thread(target=work, args=(strategy,)) for strategy in strategies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    starts = sorted(start for strategy in strategies for start in strategy.starts)
+    assert len(starts) == 120
+    # A tenth of a second of the limit may be used at once.
+    assert all(later - earlier > 0.35 for earlier, later in zip(starts, starts[50:], strict=False))
