@@ -148,7 +148,10 @@ class Attempts:
         finally:  # also when cancelled here: a gate that nobody reopens would hold everybody for ever
             self.gate.pause(asyncio.get_running_loop().time() + pause)
         logger.info("Item %s met a rate limit: no call starts for %.1f s", item.item_id, pause)
-        self.hooks.emit(ProcessingEvent.RATE_LIMIT_HIT, {"item_id": item.item_id, "pause": pause})
+        data = {"item_id": item.item_id, "pause": pause, "limit": self.gate.rate}
+        self.hooks.emit(
+            ProcessingEvent.RATE_LIMIT_HIT, {key: value for key, value in data.items() if value is not None}
+        )
 
     async def _prepare(self, strategy: LLMCallStrategy[Any]) -> None:
         try:

@@ -45,6 +45,11 @@ class Gate:
         return self._pacer.episodes
 
     @property
+    def rate(self) -> float | None:
+        """Calls a second that may start; None where nothing bounds them."""
+        return self._pacer.rate
+
+    @property
     def is_hopeless(self) -> bool:
         """Whether nearly everything has been refused for too long."""
         return self._pacer.is_hopeless(self._clock())

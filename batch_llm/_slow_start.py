@@ -30,6 +30,11 @@ class SlowStart:
         self.episodes = 0
         self.version = 0
 
+    @property
+    def rate(self) -> None:
+        """Nothing bounds it."""
+        return None
+
     def ask(self, now: float, turn: Turn) -> float:
         """Return when `turn` may start: now, and then the turn is taken, or when to ask again."""
         start = max(self._reopens_at, self._next_start)

@@ -35,6 +35,11 @@ class Pacer(Protocol):
     episodes: int
     version: int
 
+    @property
+    def rate(self) -> float | None:
+        """Calls a second that may start; None where nothing bounds them."""
+        ...
+
     def ask(self, now: float, turn: Turn) -> float:
         """Return `now`, and charge for `turn`, if it may start; else a later time at which to ask again."""
         ...

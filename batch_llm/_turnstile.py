@@ -100,8 +100,8 @@ class _Strain:
         rate = (self.started + self.waited) / seconds
         if share > LEAST_CPU_SHARE:
             logger.warning(
-                "CPU-bound at %.0f calls/s: more workers will not make this faster. Use more processes, or a strategy "
-                "that needs less of the CPU, such as ModelStrategy",
+                "CPU-bound at %.0f calls/s: more processes, not more workers. A strategy that needs less of the CPU, "
+                "such as ModelStrategy, helps too",
                 rate,
             )
         else:

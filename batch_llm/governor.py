@@ -44,19 +44,32 @@ class Stock:
 
     Attributes:
         rate: Calls a second that the whole scope may start: found, and no more than was said.
-        share: This process's part of it.
         started: Calls a second that this process started.
         held: Whether calls had to wait for the rate, so that more of it would have been used.
         paused_until: When the latest pause ends or ended, by the event loop's clock; -inf where there was none.
         episodes: Rate limits that this process's calls have met, since its start.
-        paused_seconds: How long they paused in all, since its start.
     """
 
     rate: float
-    share: float
     started: float
     held: bool
     paused_until: float
+    episodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is in force, for people to see.
+
+    Attributes:
+        rate: Calls a second that the whole scope may start; None while nothing has come near it.
+        share: This process's part of it.
+        episodes: Rate limits that this process's calls have met, since its start.
+        paused_seconds: How long they paused calls in all.
+    """
+
+    rate: float | None
+    share: float
     episodes: int
     paused_seconds: float
 
@@ -93,7 +106,7 @@ class Governor:
         self._proven = False  # by an answer to a call that started after the latest pause
         self._last_start = -math.inf
         self._looked_at = 0.0
-        self._held = self._bound = False
+        self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
         self._using = 0.0  # calls a second, lately
         self._window_began: float | None = None
@@ -244,27 +257,32 @@ class Governor:
             self._told.append(told)
 
     @property
+    def rate(self) -> float | None:
+        """Calls a second that this process may start."""
+        return self._found.rate * self._share
+
+    @property
     def limits(self) -> Limits:
         """What is known of the limits."""
         return self._limits
 
-    def look(self) -> tuple[float, float]:
-        """Return calls a second for the whole scope, and this process's part of it."""
-        return self._found.rate, self._share
+    def standing(self) -> Standing:
+        """Return what is in force."""
+        with self._lock:
+            is_felt = self._felt or self._limits != Limits()
+            rate = self._found.rate if is_felt else None
+            return Standing(rate, self._share, self._all_episodes, self._paused_seconds)
 
     def take_stock(self, now: float) -> Stock:
-        """Return what happened since the last time."""
+        """Return what happened since the last time; for the one who shares the limit out."""
         with self._lock:
             seconds = now - self._stock_at if self._stock_at is not None else 0.0
-            started = (self._started - self._stock_started) / seconds if seconds > 0 else 0.0
             stock = Stock(
                 rate=self._found.rate,
-                share=self._share,
-                started=started,
+                started=(self._started - self._stock_started) / seconds if seconds > 0 else 0.0,
                 held=self._stock_held or self._held,
                 paused_until=self._reopens_at,
                 episodes=self._all_episodes,
-                paused_seconds=self._paused_seconds,
             )
             self._stock_at, self._stock_started, self._stock_held = now, self._started, False
             return stock
@@ -282,6 +300,7 @@ class Governor:
             self._found.grow(seconds, calls, self._latency)
         self._bound, self._held = self._held, False
         self._stock_held = self._stock_held or self._bound
+        self._felt = self._felt or self._bound
 
     def _charge(self, turn: Turn, sign: int) -> None:
         self._calls.take(sign)

@@ -92,9 +92,28 @@ AFTER_STATUS = {
 }
 
 
+NEVER_SENT = frozenset(
+    {
+        *(f"{package}.{name}" for package in ("httpx", "httpx2") for name in ("ConnectTimeout", "PoolTimeout")),
+        "aiohttp.ConnectionTimeoutError",
+    }
+)
+"""Timeouts before a request could leave: no connection in time, or none of the pool's."""
+
+
+def is_never_sent(error: BaseException) -> bool:
+    """Whether `error` says that the request timed out before it left."""
+    phase = vars(error).get("phase")  # pydantic-ai's
+    return phase in ("connect", "pool") or any(_name(cls) in NEVER_SENT for cls in type(error).__mro__)
+
+
 def category_of_class(error: BaseException, categories: Mapping[str, str]) -> str | None:
     """Return the category of the nearest class of `error` that `categories` names."""
     for cls in type(error).__mro__:
-        if category := categories.get(f"{cls.__module__.partition('.')[0]}.{cls.__name__}"):
+        if category := categories.get(_name(cls)):
             return category
     return None
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__.partition('.')[0]}.{cls.__name__}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from batch_llm.errors import ErrorClassifier, ErrorInfo
 
 from .categories import as_info
-from .classes import AFTER_STATUS, BEFORE_STATUS, category_of_class
+from .classes import AFTER_STATUS, BEFORE_STATUS, category_of_class, is_never_sent
 from .google_genai import classify_google
 from .http_status import asked_wait, classify_response
 from .plain_text import classify_text
@@ -34,7 +35,7 @@ class DefaultErrorClassifier(ErrorClassifier):
     |---|---|---|
     | `rate_limit` | yes, pauses the run | 429 |
     | `quota_exhausted` | no, ends the run | a day's quota, billing, 402 |
-    | `timeout` | yes | timeouts of the client, 408 |
+    | `timeout` | yes; one before the request left uses up no attempt | timeouts of the client, 408 |
     | `connection` | yes | refused, reset or cut connections |
     | `server_error` | yes | 5xx |
     | `auth` | no, ends the run | 401, 403, a wrong key |
@@ -50,7 +51,8 @@ class DefaultErrorClassifier(ErrorClassifier):
         for read in (_by_type, classify_text):
             for error in chain:
                 if info := read(error):
-                    return info
+                    never_sent = info.category == "timeout" and any(map(is_never_sent, chain))
+                    return replace(info, never_sent=True) if never_sent else info
         return ErrorInfo(is_retryable=False)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batch_llm.jobs import Progress
-from batch_llm.jobs.sentences import duration, failures, money
+from batch_llm.jobs.sentences import duration, failures, limit, money
 
 from .screen import Screen
 
@@ -85,6 +85,8 @@ def facts(progress: Progress, per_second: float) -> str:
         parts.append(f"{progress.reused:,} reused")
     if progress.failed:
         parts.append(f"{progress.failed:,} failed ({failures(progress.categories)})")
+    if progress.limit is not None:
+        parts.append(f"limit {limit(progress.limit)}")
     if progress.paused_seconds > 0:
         parts.append(f"the provider asked for a pause of {duration(progress.paused_seconds)} more")
     return " · ".join(parts)

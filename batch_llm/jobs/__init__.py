@@ -3,9 +3,11 @@
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
 from .check import check
 from .folder import RunFolder, ask_to_stop, job_store, run_folder, tell_waiting
+from .governing import governed, scope_of
 from .job import BatchJob
 from .lease import hold
 from .merge import Summary, merge
+from .models import LOCAL
 from .outcomes import result_rows
 from .plan import Plan, ShardRef, plan
 from .progress import Progress, read_progress
@@ -14,6 +16,7 @@ from .run_shard import ShardOutcome, run_shard
 from .stats import RunStats, run_stats
 
 __all__ = [
+    "LOCAL",
     "BatchJob",
     "Plan",
     "Progress",
@@ -24,6 +27,7 @@ __all__ = [
     "Summary",
     "ask_to_stop",
     "check",
+    "governed",
     "hold",
     "home",
     "job_store",
@@ -36,5 +40,6 @@ __all__ = [
     "run_folder",
     "run_shard",
     "run_stats",
+    "scope_of",
     "tell_waiting",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from batch_llm.config import ProcessorConfig, RateLimitConfig, RetryConfig
+from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 from batch_llm.errors import JobError
 
 from .schemas import check_schema
@@ -74,6 +74,19 @@ class BatchJob(BaseModel):
     limit: int | None = Field(None, ge=1, title="Limit", description="Only the first items of the source.")
     config: ProcessorConfig = Field(
         default_factory=ProcessorConfig, title="Engine", description="How each shard runs: workers, timeouts, retries."
+    )
+    limits: Limits = Field(
+        default_factory=Limits,
+        title="Provider's limits",
+        description="What the provider allows: requests_per_minute, tokens_per_minute, input_tokens_per_minute, "
+        "output_tokens_per_minute. What is not set is found out.",
+    )
+    limit_scope: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        title="Limit scope",
+        description="Names the limit; runs of the same scope share it. Without it: the model's name.",
     )
     shard_retry: RetryConfig = Field(
         default_factory=_long_waits,
@@ -174,7 +187,7 @@ def _unknown_setting(place: str) -> str:
 
 
 def _settings_of(parent: str) -> list[str]:
-    kinds = {"config": ProcessorConfig, "config.rate_limit": RateLimitConfig}
+    kinds = {"config": ProcessorConfig, "config.rate_limit": RateLimitConfig, "limits": Limits}
     kinds |= {"config.retry": RetryConfig, "shard_retry": RetryConfig}
     return [setting.name for setting in fields(kinds[parent])] if parent in kinds else list(BatchJob.model_fields)
 

@@ -19,6 +19,9 @@ class ShardProgress:
     Attributes:
         cost_usd: None where the model's price is not known.
         paused_until: When the provider's pause ends, in seconds since the epoch.
+        limit: Calls a second that the limit in force allows all who share it; None while nothing has come near it.
+        rate_limits: How often the provider refused calls of this shard.
+        paused_for: Seconds that it paused for that, in all.
         updated_at: When this was written, in seconds since the epoch.
     """
 
@@ -30,6 +33,9 @@ class ShardProgress:
     cost_usd: float | None = 0.0
     categories: dict[str, int] = field(default_factory=dict[str, int])
     paused_until: float = 0.0
+    limit: float | None = None
+    rate_limits: int = 0
+    paused_for: float = 0.0
     finished: bool = False
     updated_at: float = 0.0
 
@@ -53,6 +59,9 @@ class Progress:
         categories: Failures by category.
         seconds: Since the plan was made, until now or until the last shard ended.
         paused_seconds: How much longer the provider's pause lasts.
+        limit: Calls a second that the limit in force allows; None while nothing has come near it.
+        rate_limits: How often the provider refused calls.
+        paused_for: Seconds that shards paused for that, in all.
         shards_done: Shards that have ended.
         waiting: What the run waits for before it begins; empty when it waits for nothing.
     """
@@ -68,6 +77,9 @@ class Progress:
     categories: dict[str, int] = field(default_factory=dict[str, int])
     seconds: float = 0.0
     paused_seconds: float = 0.0
+    limit: float | None = None
+    rate_limits: int = 0
+    paused_for: float = 0.0
     shards_done: int = 0
     shards: int = 0
     waiting: str = ""
@@ -94,6 +106,9 @@ def read_progress(folder: str | Path) -> Progress:
         categories=dict(categories),
         seconds=_seconds(plan, shards),
         paused_seconds=max((shard.paused_until - time.time() for shard in shards if not shard.finished), default=0.0),
+        limit=max(shards, key=lambda shard: shard.updated_at).limit if shards else None,
+        rate_limits=sum(shard.rate_limits for shard in shards),
+        paused_for=sum(shard.paused_for for shard in shards),
         shards_done=sum(shard.finished for shard in shards),
         shards=len(plan.get("shards", ())),
         waiting=str(read_object(run / "waiting").get("for", "")),

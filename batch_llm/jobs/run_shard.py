@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import ErrorInfo
+from batch_llm.governor import Governor
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
 from batch_llm.processor import ParallelBatchProcessor
@@ -71,6 +72,7 @@ async def run_shard(
     *,
     observers: Sequence[ProcessorObserver] = (),
     strategy: StrategyFactory | None = None,
+    governor: Governor | None = None,
 ) -> ShardOutcome:
     """Answer what is missing of one shard.
 
@@ -80,6 +82,7 @@ async def run_shard(
         shard: Which shard.
         observers: Told of the engine's events.
         strategy: Makes the strategy, here in this process; None for the job's model.
+        governor: Paces the calls; None for one of the shard's own, with the job's limits.
 
     Raises:
         JobError: The job's model cannot be had here.
@@ -95,7 +98,8 @@ async def run_shard(
         # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
         cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
         with LedgerWriter(run.kept, shard.part) as ledger:
-            stopped_by = await _Try(job, run, shard, tally, ledger).answer(items, cost, observers)
+            pace = _Pace(governor or Governor(job.limits), tally)
+            stopped_by = await _Try(job, run, shard, tally, ledger, pace).answer(items, cost, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     return _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
@@ -109,6 +113,21 @@ def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[A
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
 
 
+class _Pace:
+    """The governor, and what the shard's progress tells of it: what was met since the shard began."""
+
+    def __init__(self, governor: Governor, tally: Tally) -> None:
+        self.governor = governor
+        self._before = governor.standing()
+        self._tally = tally
+
+    def note(self) -> None:
+        standing, progress = self.governor.standing(), self._tally.progress
+        progress.limit = standing.rate
+        progress.rate_limits = standing.episodes - self._before.episodes
+        progress.paused_for = standing.paused_seconds - self._before.paused_seconds
+
+
 @dataclass(frozen=True, slots=True)
 class _Try:
     """A shard at work."""
@@ -118,14 +137,17 @@ class _Try:
     shard: ShardRef
     tally: Tally
     ledger: LedgerWriter
+    pace: _Pace
 
     async def answer(
         self, items: Iterator[AnyWorkItem], cost: CostOf, observers: Sequence[ProcessorObserver]
     ) -> ErrorInfo | None:
         """Call the items; return what stopped it early."""
-        pauses = _PauseObserver(self.run, self.shard.index, self.tally)
+        pauses = _PauseObserver(self)
         keeper = Keeper(self.ledger, self.tally, cost)
-        processor = ParallelBatchProcessor[Any, Any, str](self.job.config, keeper.keep, observers=[*observers, pauses])
+        processor = ParallelBatchProcessor[Any, Any, str](
+            self.job.config, keeper.keep, observers=[*observers, pauses], governor=self.pace.governor
+        )
         async with processor:
             keeper.stop = processor.stop
             watch = asyncio.create_task(self._look_after(processor.stop))
@@ -136,6 +158,7 @@ class _Try:
                 with suppress(asyncio.CancelledError):
                     await watch
             keeper.check()
+            self.pace.note()
             return processor.stopped_by
 
     async def _show_progress(self, results: AsyncGenerator[AnyResult]) -> None:
@@ -143,8 +166,13 @@ class _Try:
         async with aclosing(results):
             async for _ in results:
                 if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
-                    self.tally.progress.write(self.run.path, self.shard.index)
+                    self.write_progress()
                     last_write = time.monotonic()
+
+    def write_progress(self) -> None:
+        """Show how far the shard is."""
+        self.pace.note()
+        self.tally.progress.write(self.run.path, self.shard.index)
 
     async def _look_after(self, stop: Callable[[], None]) -> None:
         """Stop when somebody asks for it, and when the run's process is gone and another one has the ledger.
@@ -167,13 +195,13 @@ class _Try:
 class _PauseObserver(BaseObserver):
     """Shows a provider's pause in the shard's progress, where no result comes that would."""
 
-    def __init__(self, run: RunFolder, shard: int, tally: Tally) -> None:
-        self._run, self._shard, self._tally = run, shard, tally
+    def __init__(self, shard: _Try) -> None:
+        self._shard = shard
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         if event is ProcessingEvent.RATE_LIMIT_HIT:
-            self._tally.progress.paused_until = time.time() + float(data["pause"])
-            self._tally.progress.write(self._run.path, self._shard)
+            self._shard.tally.progress.paused_until = time.time() + float(data["pause"])
+            self._shard.write_progress()
 
 
 def _outcome(

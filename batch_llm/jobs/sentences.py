@@ -28,6 +28,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def limit(per_second: float) -> str:
+    """Return a limit with the unit in which providers state it, where it is no fraction."""
+    return f"{per_second * 60:,.0f} calls/min" if per_second >= 0.1 else f"{per_second * 3600:,.0f} calls/h"
+
+
 def failures(categories: dict[str, int]) -> str:
     """Return failures by category, most frequent first."""
     return ", ".join(f"{count:,} {name}" for name, count in sorted(categories.items(), key=lambda pair: -pair[1]))

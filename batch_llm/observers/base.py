@@ -20,7 +20,8 @@ class ProcessingEvent(StrEnum):
             never started, `skipped` for one that a middleware dropped, `cancelled` for one whose run was cancelled.
         RETRY_SCHEDULED: An attempt failed and another follows: `item_id`, `attempt` (the one that failed), `wait`
             (seconds), `category`.
-        RATE_LIMIT_HIT: The run pauses, once per episode: `item_id` (the first that met it), `pause` (seconds).
+        RATE_LIMIT_HIT: The run pauses, once per episode: `item_id` (the first that met it), `pause` (seconds), and with
+            a governor `limit` (calls a second after it).
         WORKER_STARTED: A worker began: `worker`.
         WORKER_STOPPED: A worker ended: `worker`.
     """

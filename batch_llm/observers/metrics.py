@@ -58,6 +58,7 @@ class MetricsObserver(BaseObserver):
         self._succeeded = self._failed = self._retries = self._rate_limits = 0
         self._input_tokens = self._output_tokens = 0
         self._paused_seconds = 0.0
+        self._limit: float | None = None
         self._errors: Counter[str] = Counter()
         self._times = _Histogram()
 
@@ -75,6 +76,7 @@ class MetricsObserver(BaseObserver):
             case ProcessingEvent.RATE_LIMIT_HIT:
                 self._rate_limits += 1
                 self._paused_seconds += data["pause"]
+                self._limit = data.get("limit")
             case _:
                 pass
 
@@ -90,7 +92,8 @@ class MetricsObserver(BaseObserver):
 
         Keys: `items_processed`, `items_succeeded`, `items_failed`, `success_rate` (0 to 1; 0 without items),
         `avg_processing_time`, `p50_processing_time`, `p95_processing_time`, `p99_processing_time`, `retries`,
-        `rate_limits` (episodes), `rate_limit_seconds`, `total_input_tokens`, `total_output_tokens`, `errors`
+        `rate_limits` (episodes), `rate_limit_seconds`, `limit_per_second` (calls that a governor allowed after the
+        latest of them, else None), `total_input_tokens`, `total_output_tokens`, `errors`
         (`{category: items}`).
         """
         processed = self._succeeded + self._failed
@@ -107,6 +110,7 @@ class MetricsObserver(BaseObserver):
             "retries": self._retries,
             "rate_limits": self._rate_limits,
             "rate_limit_seconds": self._paused_seconds,
+            "limit_per_second": self._limit,
             "total_input_tokens": self._input_tokens,
             "total_output_tokens": self._output_tokens,
             "errors": dict(self._errors),
@@ -130,6 +134,7 @@ class MetricsObserver(BaseObserver):
             *_counter("retries_total", "Retries that were scheduled.", {"": self._retries}),
             *_counter("rate_limits_total", "Cooldowns of the whole run.", {"": self._rate_limits}),
             *_counter("rate_limit_seconds_total", "Seconds of those cooldowns.", {"": self._paused_seconds}),
+            *([] if self._limit is None else _gauge("limit_per_second", "Calls that may start.", self._limit)),
             *_counter("tokens_total", "Tokens.", {"input": self._input_tokens, "output": self._output_tokens}, "kind"),
             *self._buckets("batch_llm_item_seconds"),
         ]
@@ -153,6 +158,11 @@ def _counter(name: str, text: str, values: dict[str, int] | dict[str, float], la
     for value, count in values.items():
         lines.append(f'{name}{{{label}="{_escaped(value)}"}} {count}' if label else f"{name} {count}")
     return lines
+
+
+def _gauge(name: str, text: str, value: float) -> list[str]:
+    name = f"batch_llm_{name}"
+    return [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value}"]
 
 
 def _escaped(value: str) -> str:

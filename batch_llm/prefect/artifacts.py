@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from batch_llm.items import AnyResult, BatchResult
-from batch_llm.jobs import BatchJob, RunStats, Summary, result_rows, run_stats
-from batch_llm.jobs.sentences import duration, money, run_sentence
+from batch_llm.jobs import BatchJob, Progress, RunStats, Summary, read_progress, result_rows, run_stats, scope_of
+from batch_llm.jobs.sentences import duration, limit, money, run_sentence
 
 MOST_ROWS = 500
 """Rows of the table artifact: a page of more is no pleasure, and the output file has all."""
@@ -35,7 +36,7 @@ def publish_results(job: BatchJob, folder: str, summary: Summary) -> None:
 
 def publish_report(job: BatchJob, folder: str, summary: Summary) -> None:
     """Persist the run's metrics as a markdown artifact."""
-    text = report(job, summary, run_stats(job, folder))
+    text = report(job, summary, run_stats(job, folder), read_progress(folder))
     create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=f"**{run_sentence(summary)}**")
 
 
@@ -89,9 +90,9 @@ def _cell(value: Any) -> Any:
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
 
 
-def report(job: BatchJob, summary: Summary, stats: RunStats) -> str:
+def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress) -> str:
     """Return the run's page: what came out, what it cost, how fast it was, what failed."""
-    parts = [_facts(job, summary), _speed(stats)]
+    parts = [_facts(job, summary), _speed(stats), _limit(job, progress)]
     if summary.failed:
         parts.append(_failures(summary, stats))
     if stats.slowest:
@@ -137,6 +138,15 @@ def _speed(stats: RunStats) -> str:
             ("calls an item, on average", f"{stats.calls_per_item:.2f}"),
         ],
     )
+
+
+def _limit(job: BatchJob, progress: Progress) -> str:
+    said = [
+        (name.replace("_", " "), f"{value:,.0f}") for name, value in asdict(job.limits).items() if value is not None
+    ]
+    found = f"{limit(progress.limit)} at the end" if progress.limit is not None else "nothing came near it"
+    pauses = f"{progress.rate_limits:,}, for {duration(progress.paused_for)} in all" if progress.rate_limits else "none"
+    return _table("Limit", ("scope", _code(scope_of(job))), [("in force", found), ("pauses by 429", pauses), *said])
 
 
 def _failures(summary: Summary, stats: RunStats) -> str:

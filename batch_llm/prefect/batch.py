@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import BrokenExecutor
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from prefect import Task
 from prefect.client.schemas.objects import State
@@ -20,7 +17,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from batch_llm.errors import BatchLLMError, JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, Summary, run_folder
+from batch_llm.jobs import BatchJob, Plan, Summary, governed, run_folder
 from batch_llm.jobs.sentences import run_sentence
 
 from . import tasks
@@ -28,8 +25,7 @@ from .contained import await_api
 from .events import RunEvents
 from .lease import lease
 from .output import outlive_reader
-from .progress import ProgressArtifact
-from .retries import ShardUnfinished, retry_options
+from .shards import Shards
 from .stopping import Ending, read_stop
 
 
@@ -48,8 +44,8 @@ def run_batch(
 ) -> Summary:
     """Run a batch inside the current flow: plan, shards, publish.
 
-    Shards run one after another, so that `config.max_workers` is what is in flight in all and one pause holds for the
-    whole run.
+    Shards run one after another, or, where `config.max_workers` is more than a core can carry, in processes beside each
+    other. A flow that names a task runner of its own has its way. `config.max_workers` is what is in flight in all.
 
     Args:
         job: What to do; or give its fields as `settings`.
@@ -78,8 +74,8 @@ def run_batch(
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = Ending(planned.folder)
-        shards = _Shards(job, planned, events, strategy)
-        stopped = ending.through(shards.run)
+        with governed(job), Shards(job, planned, events, strategy) as shards:
+            stopped = ending.through(shards.run)
         summary = _publish(job, planned, stopped, ending)
     _tell(job, summary, events)
     if ending.signal is not None:
@@ -132,55 +128,6 @@ def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFutu
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
     with threads:
         yield threads.submit(task, parameters)
-
-
-class _Shards:
-    """The shards of a run, one after another.
-
-    Attributes:
-        broken: What the flow's task runner says after one of its processes was killed; it takes no more shards then.
-    """
-
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> None:
-        task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
-        submit = cast("Callable[..., PrefectFuture[Any]]", task.submit)  # pyright: ignore[reportUnknownMemberType]  overloads
-        self._submit = partial(submit, job, planned.folder, events=events, strategy=strategy)
-        self._folder = planned.folder
-        self._left = deque(planned.shards)
-        self._running: PrefectFuture[Any] | None = None
-        self._progress = ProgressArtifact(job, planned)
-        self.broken: BrokenExecutor | None = None
-
-    def run(self) -> str:
-        """Run what is left; return why the run stopped early, or nothing. Goes on after a signal that broke it off."""
-        try:
-            return self._run_left()
-        except BrokenExecutor as error:
-            self.broken = error
-            return "stopped by the end of a process of the task runner, which was killed or ran out of memory"
-
-    def _run_left(self) -> str:
-        while self._running or (self._left and not read_stop(self._folder)):
-            self._running = self._running or self._submit(shard=self._left.popleft())
-            self._progress.until(self._running)
-            reason = _reason_to_stop(self._running.result(raise_on_failure=False))
-            self._running = None
-            if reason:
-                return reason
-        stop = read_stop(self._folder)
-        return stop.text if stop else ""
-
-
-def _reason_to_stop(result: Any) -> str:
-    match result:
-        case ShardUnfinished(outcome=ShardOutcome(unfinished_text=text)):
-            return text
-        case JobError():
-            return str(result)
-        case BaseException():
-            raise result
-        case _:
-            return ""
 
 
 def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:

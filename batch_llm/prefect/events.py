@@ -4,7 +4,7 @@ batch-llm.run.waiting          waits_for
 batch-llm.run.started          source, model, total, reused, shards
 batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, left_out
 batch-llm.item.failed          item_id, category, error, attempts, left_out
-batch-llm.rate-limit.hit       shard, pause_seconds
+batch-llm.rate-limit.hit       shard, pause_seconds, calls_per_second (after it)
 batch-llm.run.completed        the run's totals; also as batch-llm.run.failed and batch-llm.run.stopped
 """
 

@@ -39,7 +39,14 @@ class PrefectObserver(BaseObserver):
             case ProcessingEvent.ITEM_FAILED:
                 self._item_failed(data)
             case ProcessingEvent.RATE_LIMIT_HIT:
-                self._events.emit("rate-limit.hit", {"shard": self._shard.index, "pause_seconds": data.get("pause")})
+                self._events.emit(
+                    "rate-limit.hit",
+                    {
+                        "shard": self._shard.index,
+                        "pause_seconds": data.get("pause"),
+                        "calls_per_second": data.get("limit"),
+                    },
+                )
             case _:
                 pass
 

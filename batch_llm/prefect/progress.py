@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.futures import PrefectFuture, wait
 
 from batch_llm.jobs import BatchJob, Plan, read_progress
 
 from .contained import contained
-
-PROGRESS_SECONDS = 2.0
-"""Between two writes of the progress artifact."""
 
 
 class ProgressArtifact:
@@ -24,15 +20,10 @@ class ProgressArtifact:
         self._folder = planned.folder
         self._shown: float | None = None
         self._artifact: UUID | None = None
-        self._show()
+        self.show()
 
-    def until(self, future: PrefectFuture[Any]) -> None:
-        """Show how far the run is until `future` is done."""
-        while wait([future], timeout=PROGRESS_SECONDS).not_done:
-            self._show()
-        self._show()
-
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Show how far the run is."""
         percent = self._percent()
         if percent == self._shown:
             return

@@ -59,8 +59,11 @@ def run_shard(
     outlive_reader()  # this may be the process of a pool
     observer = PrefectObserver(events, shard)
     try:
-        answer = partial(jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy)
-        outcome = asyncio.run(within_grace(folder, answer))
+        with jobs.governed(job) as governor:
+            answer = partial(
+                jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy, governor=governor
+            )
+            outcome = asyncio.run(within_grace(folder, answer))
         if is_orphan():
             os.kill(os.getpid(), signal.SIGKILL)  # an exit would wait for a queue that nobody reads
     except JobError as error:

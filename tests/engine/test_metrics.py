@@ -43,6 +43,7 @@ async def test_metrics_are_what_happened() -> None:
         "retries": 1,
         "rate_limits": 1,
         "rate_limit_seconds": 5,
+        "limit_per_second": None,
         "total_input_tokens": 99,
         "total_output_tokens": 198,
         "errors": {'odd "category"\n': 1},
@@ -121,3 +122,13 @@ async def test_an_item_without_a_call_says_nothing_of_how_long_items_take() -> N
     await metrics.on_event(EVENT.ITEM_FAILED, data)
     await metrics.on_event(EVENT.ITEM_COMPLETED, data | {"duration": 4.0, "attempts": 1})
     assert (await metrics.get_metrics())["avg_processing_time"] == 4.0
+
+
+async def test_a_governed_run_exports_the_limit_in_force() -> None:
+    metrics = MetricsObserver()
+    await metrics.on_event(EVENT.RATE_LIMIT_HIT, {"item_id": "a", "pause": 5.0, "limit": 45.5})
+    assert (await metrics.get_metrics())["limit_per_second"] == 45.5
+    assert (
+        "# TYPE batch_llm_limit_per_second gauge\nbatch_llm_limit_per_second 45.5\n"
+        in await metrics.export_prometheus()
+    )

@@ -215,7 +215,8 @@ async def test_a_shard_whose_run_is_gone_stops(home: Path) -> None:
 
 async def test_no_more_answers_than_workers_are_ever_unwritten(home: Path) -> None:
     """Whenever the process is killed: what is paid for and not on disk is what its workers have in their hands."""
-    made_for, made = _planned(home, *(f"doc-{number}" for number in range(60)), config={**_FAST, "max_workers": 4})
+    at_once = {"config": {**_FAST, "max_workers": 4}, "limits": {"requests_per_minute": 1e6}}
+    made_for, made = _planned(home, *(f"doc-{number}" for number in range(60)), **at_once)
 
     class Counting(_Scripted):
         most = 0

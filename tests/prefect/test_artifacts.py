@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batch_llm import BatchResult, ErrorInfo, WorkItemResult
-from batch_llm.jobs import BatchJob, RunStats, Summary
+from batch_llm import BatchResult, ErrorInfo, Limits, WorkItemResult
+from batch_llm.jobs import BatchJob, Progress, RunStats, Summary
 from batch_llm.jobs.sentences import duration, money, run_sentence
 from batch_llm.prefect.artifacts import MOST_TEXT, report, results_table
 
@@ -102,10 +102,15 @@ def test_table_has_a_row_an_item_and_the_same_columns_in_each() -> None:
 
 def test_report_names_totals_failures_and_files() -> None:
     stats = RunStats("runs/1", 9.2, 1.5, 3.0, 9.9, 1.04, [("doc-7", 12.5, 3)], {"timeout": "no answer | in\n120 s"})
-    text = report(JOB, SUMMARY, stats)
+    job = JOB.model_copy(update={"limits": Limits(tokens_per_minute=90_000)})
+    text = report(job, SUMMARY, stats, Progress(limit=48.21, rate_limits=6, paused_for=7.4))
     assert "| answered | 9,963 |" in text
     assert "| cost | $4.12 |" in text
     assert "| content_filter | 31 |" in text
     assert "`no answer / in 120 s`" in text, "a text must not break the table"
     assert "| doc-7 | 12.5 | 3 |" in text
     assert "`out.failures.jsonl`" in text
+    assert "| scope | `openai-chat:gpt-4.1-mini` |" in text
+    assert "| in force | 2,893 calls/min at the end |" in text
+    assert "| pauses by 429 | 6, for 7 s in all |" in text
+    assert "| tokens per minute | 90,000 |" in text

@@ -44,10 +44,10 @@ async def test_many_failures_make_few_events_and_none_is_forgotten() -> None:
     assert len(heard.events) + sum(payload["left_out"] for _, payload in heard.events) + watching.left_out == 10_000
 
 
-async def test_a_rate_limit_tells_its_pause() -> None:
+async def test_a_rate_limit_tells_its_pause_and_the_limit_after_it() -> None:
     heard = Heard()
-    await observer(heard, Clock()).on_event(ProcessingEvent.RATE_LIMIT_HIT, {"pause": 5.0})
-    assert heard.events == [("rate-limit.hit", {"shard": 3, "pause_seconds": 5.0})]
+    await observer(heard, Clock()).on_event(ProcessingEvent.RATE_LIMIT_HIT, {"pause": 5.0, "limit": 45.0})
+    assert heard.events == [("rate-limit.hit", {"shard": 3, "pause_seconds": 5.0, "calls_per_second": 45.0})]
 
 
 async def test_items_that_succeed_are_no_events() -> None:

@@ -54,6 +54,30 @@ class _StatusError(ValueError):
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        httpx.PoolTimeout("full"),
+        httpx.ConnectTimeout("slow"),
+        httpx2.ConnectTimeout("slow"),
+        aiohttp.ConnectionTimeoutError(),
+        pai.ModelTimeoutError("m", "slow", phase="connect"),
+        pai.ModelTimeoutError("m", "slow", phase="pool"),
+        _caused(openai.APITimeoutError(httpx2.Request("POST", "http://x")), httpx2.ConnectTimeout("slow")),
+    ],
+)
+def test_a_timeout_before_the_request_left(error: Exception) -> None:
+    """It cost nothing, and is probably our own overload."""
+    assert classify(error) == ErrorInfo(True, category="timeout", never_sent=True)
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ReadTimeout("slow"), pai.ModelTimeoutError("m", "slow", phase="read"), AttemptTimedOut("slow")]
+)
+def test_a_timeout_after_the_request_left(error: Exception) -> None:
+    assert classify(error) == retryable("timeout")
+
+
+@pytest.mark.parametrize(
     ("error", "info"),
     [
         (TimeoutError(), retryable("timeout")),
@@ -75,7 +99,6 @@ class _StatusError(ValueError):
         (SyntaxError(), final("programming")),
         (httpx.DecodingError("bad gzip"), retryable("connection")),
         (httpx.TooManyRedirects("round and round"), final("invalid_request")),
-        (httpx.PoolTimeout("full"), retryable("timeout")),
         (httpx2.UnsupportedProtocol("ftp"), final("invalid_request")),
         (aiohttp.ServerTimeoutError(), retryable("timeout")),
         (aiohttp.InvalidURL("nowhere"), final("invalid_request")),

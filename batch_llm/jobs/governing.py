@@ -1,0 +1,64 @@
+"""Which governor paces a job's calls: one for each scope and process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+from batch_llm.governor import Governor
+
+from .job import BatchJob
+
+LINGER_SECONDS = 15.0
+"""A pool's process keeps a governor so long after a shard, for the next one goes on at the same pace."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    governor: Governor
+    users: int = 0
+    left_at: float = 0.0
+
+
+_entries: dict[str, _Entry] = {}
+_lock = Lock()
+
+
+def scope_of(job: BatchJob) -> str:
+    """Return the name of the limit that the job's calls share with others: the model's, unless the job says another."""
+    return job.limit_scope or job.model
+
+
+@contextmanager
+def governed(job: BatchJob) -> Generator[Governor]:
+    """Have the governor of the job's scope, the same one for everybody in this process who has it meanwhile."""
+    scope = scope_of(job)
+    with _lock:
+        entry = _entries.get(scope)
+        if entry is None or not (entry.users or _lingers(entry)):
+            entry = _entries[scope] = _Entry(Governor(job.limits, output_tokens=_output_tokens(job)))
+        entry.users += 1
+    entry.governor.set_limits(job.limits)
+    try:
+        yield entry.governor
+    finally:
+        with _lock:
+            entry.users -= 1
+            entry.left_at = time.monotonic()
+            if not entry.users and not _lingers(entry):
+                _entries.pop(scope, None)
+
+
+def _lingers(entry: _Entry) -> bool:
+    is_of_pool = multiprocessing.parent_process() is not None
+    return is_of_pool and time.monotonic() - entry.left_at < LINGER_SECONDS
+
+
+def _output_tokens(job: BatchJob) -> float:
+    """Expect an answer as long as it may be, until there was one."""
+    most = job.model_settings.get("max_tokens")
+    return float(most) if isinstance(most, int | float) and most > 0 else 1000.0
