@@ -35,11 +35,10 @@ class FoundRate:
 
     Attributes:
         rate: What may start in a second now.
-        ceiling: What was said to be allowed; None where nothing was.
     """
 
     def __init__(self, ceiling: float | None = None) -> None:
-        self.ceiling = ceiling
+        self._said, self._told = ceiling or MOST, MOST
         self.rate = FIRST if ceiling is None else ceiling
         self._top: float | None = None  # where it is flat
         self._way = 0.0  # seconds of growth from the cut to the top
@@ -49,8 +48,16 @@ class FoundRate:
 
     def say(self, ceiling: float | None) -> None:
         """Start anew with another ceiling, from what was found where there is none."""
-        self.ceiling, self._top = ceiling, None
+        self._said, self._top = ceiling or MOST, None
         self.rate = self.rate if ceiling is None else ceiling
+
+    def tell(self, ceiling: float) -> None:
+        """Go no faster than the provider itself says."""
+        self._told = ceiling
+        self._bound()
+
+    def _bound(self) -> None:
+        self.rate = min(self.rate, self._said, self._told)
 
     def grow(self, seconds: float, calls: int, latency: float) -> None:
         """Grow after `seconds` of use, in which `calls` started, each answered after some `latency` seconds."""
@@ -61,7 +68,7 @@ class FoundRate:
             beyond = self._grown - self._way
             steepness = _STEEPNESS_BEYOND if beyond > 0 else _STEEPNESS
             self.rate = max(self.rate, self._top * (1 + steepness * beyond**3))
-        self.rate = min(self.rate, self.ceiling or MOST, MOST)
+        self._bound()
 
     def accepted(self, calls: float) -> None:
         """Count calls of the whole scope that were not refused."""
@@ -86,5 +93,6 @@ class FoundRate:
 
     def follow(self, rate: float) -> None:
         """Take over what somebody else has found; to be grown from there as if it had been refused just above."""
-        self.rate = min(max(rate, LEAST), self.ceiling or MOST, MOST)
+        self.rate = max(rate, LEAST)
+        self._bound()
         self._top, self._way, self._grown = self.rate, 0.0, 0.0

@@ -18,6 +18,7 @@ from threading import Lock
 
 from ._allowance import Allowance
 from ._found_rate import FoundRate
+from ._limit_headers import windows
 from ._token_limits import TokenLimits
 from ._turn import Turn
 from .config import Limits
@@ -103,6 +104,7 @@ class Governor:
         self._leads = True
         self._needed_until = -math.inf  # by somebody else of the scope
         self._reopens_at = -math.inf
+        self._spent_until = -math.inf  # as the provider's headers tell
         self._proven = False  # by an answer to a call that started after the latest pause
         self._last_start = -math.inf
         self._looked_at = 0.0
@@ -126,7 +128,7 @@ class Governor:
         with self._lock:
             if now - self._looked_at >= TICK_SECONDS:
                 self._look(now)
-            start = self._reopens_at
+            start = max(self._reopens_at, self._spent_until)
             if self.episodes > 1:
                 start = max(start, self._last_start + PROBE_SECONDS)
             if start <= now:
@@ -187,6 +189,18 @@ class Governor:
         with self._lock:
             self._charge(turn, -1)
             turn.input_tokens = turn.output_tokens = 0.0
+
+    def hear(self, headers: Mapping[str, str], now: float) -> None:
+        """Take note of what a response's headers tell of the limits; names are in lower case.
+
+        A limit of requests a minute is never exceeded; where nothing is left of any limit, calls wait for its reset.
+        """
+        for window in windows(headers):
+            with self._lock:
+                if window.kind == "requests" and window.is_of_a_minute:
+                    self._found.tell(window.limit / 60)
+                if window.wait:
+                    self._spent_until = max(self._spent_until, now + window.wait)
 
     def too_large(self, size: int) -> str:
         """Return why a prompt of `size` characters can never be sent; empty where it can."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model
     from pydantic_ai.settings import ModelSettings
 
-    from .clients import Client
+    from .clients import Client, Hear
 
 LOCAL = "local"
 GEMINI_DIRECT = "gemini-direct"
@@ -50,8 +50,12 @@ def check_model(job: BatchJob) -> None:
         _check_shape(job.output_schema)
 
 
-def make_strategy(job: BatchJob) -> LLMCallStrategy[Any]:
+def make_strategy(job: BatchJob, hear: Hear | None = None) -> LLMCallStrategy[Any]:
     """Build what makes the job's calls, with live clients whose own retries are off.
+
+    Args:
+        job: The job.
+        hear: Is shown the headers of responses, which tell of the provider's limits.
 
     Raises:
         JobError: As `check_model`.
@@ -66,7 +70,7 @@ def make_strategy(job: BatchJob) -> LLMCallStrategy[Any]:
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
         return Spread([_calls(job, *_local_model(job, url), settings) for url in local_base_urls()])
-    return _calls(job, *model_and_client(job.model, job.config.max_workers), job.model_settings)
+    return _calls(job, *model_and_client(job.model, job.config.max_workers, hear), job.model_settings)
 
 
 def _calls(job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any]) -> LLMCallStrategy[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,17 +92,22 @@ async def run_shard(
     tally = Tally(shard.items)
     for record in read_records(run.kept, shard.part):
         tally.add(record)
-    items = _missing(shard, tally, strategy or partial(make_strategy, job))
+    governor = governor or Governor(job.limits)
+    items = _missing(shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
     stopped_by: ErrorInfo | None = None
     if not run.stop.exists():
         # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
         cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
         with LedgerWriter(run.kept, shard.part) as ledger:
-            pace = _Pace(governor or Governor(job.limits), tally)
+            pace = _Pace(governor, tally)
             stopped_by = await _Try(job, run, shard, tally, ledger, pace).answer(items, cost, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     return _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
+
+
+def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
+    governor.hear(headers, asyncio.get_running_loop().time())
 
 
 def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
