@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urljoin
@@ -28,18 +28,23 @@ class Served:
 
 
 @contextmanager
-def served(provider: Literal["openai", "gemini"], *, latency: float = 0.0) -> Generator[Served]:
-    """Serve a provider's API until the block ends; every answer takes `latency` seconds.
+def listening(module: str, *arguments: object) -> Generator[Served]:
+    """Run a module that serves until it is ended and prints its base URL first; the block's end ends it.
 
     Raises:
         RuntimeError: The server did not come up; its own words stand on standard error.
     """
-    command = [sys.executable, "-m", "tests.providers.servers", provider, "--latency", str(latency)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip() if process.stdout else ""
             if not url:
-                raise RuntimeError(f"the {provider} server did not start: exit code {process.wait(10)}")
+                raise RuntimeError(f"{' '.join(command[2:])} did not start: exit code {process.wait(10)}")
             yield Served(url)
         finally:
             process.terminate()
+
+
+def served(provider: Literal["openai", "gemini"], *, latency: float = 0.0) -> AbstractContextManager[Served]:
+    """Serve a provider's API until the block ends; every answer takes `latency` seconds."""
+    return listening("tests.providers.servers", provider, "--latency", latency)

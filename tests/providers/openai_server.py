@@ -116,6 +116,11 @@ class OpenAIServer(LoopbackServer):
         return cls.text('{"title": ')
 
 
+def input_tokens(body: Json) -> int:
+    """Count what a request brings along."""
+    return sum(tokens(_text(part.get("content"))) for part in body.get("messages", []))
+
+
 def _healthy_message(call: Call) -> Json:
     prompt = call.prompt
     shape: Json = call.body.get("response_format") or {}
@@ -133,7 +138,7 @@ def _tool_call(name: str, arguments: str) -> Json:
 
 
 def _completion(call: Call, message: Json, finish_reason: str, cached: int = 0) -> Json:
-    spent_in = sum(tokens(_text(part.get("content"))) for part in call.body.get("messages", []))
+    spent_in = input_tokens(call.body)
     spent_out = tokens(message.get("content") or json.dumps(message.get("tool_calls", "")))
     if "tool_calls" in message:
         finish_reason = "tool_calls"
