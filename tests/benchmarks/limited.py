@@ -78,14 +78,14 @@ class LimitedServer(OpenAIServer):
             spent["total_tokens"] = spent["prompt_tokens"] + spent["completion_tokens"]
         if "tokens" in self._buckets:
             self._buckets["tokens"].take(spent["completion_tokens"], now)
-            self._note_use(now)
+            self._at_last_call = self._use(now)
         return replace(reply, headers=self._remaining(now))
 
     def stats(self) -> Json:
         """Return, beside the usual: calls with their clients and times (seconds since the first), and limits' use.
 
-        The use of a limit is counted from the first call to the last that was accepted or answered: `allowed` is what
-        somebody could have taken in that time.
+        The use of a limit is counted from the first call to the last that was accepted or answered (`limits`), and to
+        this moment (`limits_now`): `allowed` is what somebody could have taken in that time.
         """
         clients: dict[str, Counter[str]] = {}
         for _, client, accepted in self._calls:
@@ -95,6 +95,7 @@ class LimitedServer(OpenAIServer):
             "refused_at": [at for at, _, accepted in self._calls if not accepted],
             "clients": clients,
             "limits": self._at_last_call,
+            "limits_now": self._use(time.monotonic()),
         }
 
     def _admit(self, call: Call) -> Reply | None:
@@ -112,7 +113,7 @@ class LimitedServer(OpenAIServer):
             return self._refuse(waits, now)
         for name, bucket in self._buckets.items():
             bucket.take(1 if name == "requests" else input_tokens(call.body), now)
-        self._note_use(now)
+        self._at_last_call = self._use(now)
         return Reply(delay=self._latency)
 
     def _refuse(self, waits: dict[str, float], now: float) -> Reply:
@@ -136,10 +137,10 @@ class LimitedServer(OpenAIServer):
             self._buckets[name.removesuffix("_per_second")].refill_at(rate, time.monotonic())
         return Reply(body={"limits": {name: bucket.rate for name, bucket in self._buckets.items()}})
 
-    def _note_use(self, now: float) -> None:
-        for name, bucket in self._buckets.items():
+    def _use(self, now: float) -> dict[str, Json]:
+        for bucket in self._buckets.values():
             bucket.look(now)
-            self._at_last_call[name] = {"allowed": bucket.allowed, "taken": bucket.taken}
+        return {name: {"allowed": bucket.allowed, "taken": bucket.taken} for name, bucket in self._buckets.items()}
 
     def _uneven(self, prompt: str) -> int:
         """Draw a length whose mean is the one that was asked for: most are short, some are several times as long."""

@@ -17,7 +17,15 @@ from typing import Any
 
 import aiohttp
 
-from batch_llm import DefaultErrorClassifier, LLMCallStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
+from batch_llm import (
+    DefaultErrorClassifier,
+    Governor,
+    Limits,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ParallelBatchProcessor,
+    ProcessorConfig,
+)
 
 from .clients import Bare
 from .contenders import RIVAL
@@ -67,6 +75,13 @@ async def calling(url: str) -> AsyncGenerator[LLMCallStrategy[str]]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, raise_for_status=True) as session:
         yield Bare(session, url)
+
+
+async def governed(task: Task) -> int:
+    """Our engine with a governor, which knows of the limit what the task tells."""
+    told = Limits(requests_per_minute=task.requests_per_minute, tokens_per_minute=task.tokens_per_minute)
+    config = ProcessorConfig(max_workers=MANY)
+    return await _run(ParallelBatchProcessor[None, str, None](config, governor=Governor(told)), task)
 
 
 async def engine(task: Task, *, max_workers: int) -> int:
@@ -130,13 +145,15 @@ def rival(task: Task, **settings: Any) -> Awaitable[int]:
     return run()
 
 
-OURS = "batch-llm"
+OURS, RIVAL_MANY = "batch-llm", "async-batch-llm, 500 workers"
+CAN_BE_TOLD = (OURS, RIVAL_MANY)
 PACERS: dict[str, Callable[[Task], Awaitable[int]]] = {
+    OURS: governed,
     "semaphore of 10, found by hand": partial(semaphore, places=BY_HAND),
     "semaphore of 500": partial(semaphore, places=MANY),
     "batch-llm, 5 workers, no governor": partial(engine, max_workers=5),
     "async-batch-llm, as it comes": rival,
-    "async-batch-llm, 500 workers": partial(rival, max_workers=MANY),
+    RIVAL_MANY: partial(rival, max_workers=MANY),
 }
 
 

@@ -20,7 +20,9 @@ from .contenders import CONTENDERS
 from .engine import bounds, sections
 from .fresh import CHECKOUT, fresh
 from .ledger import WITH
+from .limits import sections as limits_sections
 from .measure import Measurement, clocked
+from .pacing import Pace
 from .report import Bound, judge
 from .sampling import Owner, owner
 from .serving import served
@@ -34,6 +36,7 @@ SHORT = {
     "clients": "--calls 10 --rounds 1 --workers 10",
     "nights": "--items 2000",
     "ledger": "--items 500 --rounds 1",
+    "limits": "--items 20 --beside 20 --longest 30 --trace --only 25/s$|told:.tokens.*0.2|by.hand",
 }
 """How each is made short: at its full size it takes minutes."""
 
@@ -170,3 +173,30 @@ def test_a_second_night_calls_what_changed_alone() -> None:
 def test_the_ledger_stands_beside_no_ledger() -> None:
     rows = [line for line in printed("ledger").splitlines() if line.startswith("│")]
     assert [row.split("│")[1].strip() for row in rows] == ["process_stream", "process_stream, ledger"]
+
+
+def test_the_runs_under_a_limit_stand_side_by_side() -> None:
+    """A row each, in which everything was answered; the trace holds every second of each run."""
+    table, *traces = printed("limits").split("accepted(-refused)")
+    names = ("unknown: 50/s, then 25/s", "told: tokens, burst of 0.2 s", "beside: semaphore of 10, found by hand")
+    for name in names:
+        row = next(line for line in table.splitlines() if line.startswith(f"│ {name} "))
+        assert row.split("│")[2].strip() == "20 of 20"
+    assert len(traces) == len(names)
+
+
+def test_a_run_under_a_limit_is_judged_by_what_it_used_and_what_was_refused() -> None:
+    """Whoever lost an item kept no promise either; those who stand beside are not judged."""
+    unknown, told, beside = limits_sections(100, 100)
+    unknown.paces["a"] = Pace(100, 99, 3.0, accepted=97, refused=3, used=0.9, trace=[])
+    told.paces["a"] = Pace(100, 100, 3.0, accepted=997, refused=3, used=0.94, trace=[])
+    beside.paces["a"] = Pace(100, 1, 3.0, accepted=1, refused=99, used=0.1, trace=[])
+    judged = [(bound.figure, bound.holds) for section in (unknown, told, beside) for bound in section.bounds()]
+    assert judged == [
+        ("90.0%", True),
+        ("3.00%", False),
+        ("99 of 100", False),
+        ("94.0%", False),
+        ("0.30%", True),
+        ("100 of 100", True),
+    ]
