@@ -19,7 +19,8 @@ class Allowance:
         """Return when `cost` may be taken at `rate` a second: `now`, or later."""
         burst = max(1.0, rate * self._burst_seconds)
         if now > self._at:
-            self._level = min(burst, self._level + (now - self._at) * rate)
+            # What was given back may be more than a burst, and is not lost.
+            self._level = max(self._level, min(burst, self._level + (now - self._at) * rate))
             self._at = now
         missing = min(cost, burst) - self._level
         return now if missing <= 1e-6 else now + missing / rate

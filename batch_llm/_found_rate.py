@@ -74,11 +74,13 @@ class FoundRate:
         """Count calls of the whole scope that were not refused."""
         self._accepted += calls
 
-    def cut(self, now: float, used: float) -> None:
-        """Go down once for an episode, from `used` calls a second: what was sent, or the rate where it was used up."""
-        used = max(min(used, self.rate), LEAST)
+    def cut(self, now: float, used: float | None) -> None:
+        """Go down once for an episode: from `used` calls a second, or from the rate where it was used up (None)."""
+        bound, used = used is None, max(min(used or self.rate, self.rate), LEAST)
         since = now - self._cut_at
-        if self._top is None:
+        if self._top is None and not bound:
+            top, rate = used, _CUT * used
+        elif self._top is None:
             top, rate = _FIRST_TOP * used, _FIRST_CUT * used
         elif since < _SOON_SECONDS:
             top, rate = _SOON_TOP * used, _SOON_CUT * used

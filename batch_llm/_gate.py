@@ -126,7 +126,10 @@ class Gate:
 
     def succeeded(self, turn: Turn, usage: Mapping[str, int]) -> None:
         """Note that a call was answered, and what it cost."""
+        was_charged = turn.input_tokens > 0
         self._pacer.answered(turn, self._clock(), usage)
+        if was_charged:  # what it did not use may be enough for the head of the line
+            self._wake()
 
     def failed(self, turn: Turn, usage: Mapping[str, int]) -> None:
         """Note that a call failed otherwise than by a rate limit, and what it cost."""

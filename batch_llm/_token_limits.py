@@ -13,8 +13,7 @@ _TOKENS_A_CHARACTER = 0.25
 _LEAST_WEIGHT = 0.02
 """Of the newest answer in the average, once there have been fifty."""
 
-_BURST_SECONDS = 1.0
-"""Longer than for calls: what was estimated too high comes back in lumps, which must find room."""
+_BURST_SECONDS = 0.1
 
 _COUNTED = {
     "tokens_per_minute": (1, 1),

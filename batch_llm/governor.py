@@ -85,7 +85,7 @@ class Governor:
 
     Give one governor to all processors that share a provider's limit: `ParallelBatchProcessor(config,
     governor=governor)`; they may run in several threads. `slow_start_items` and its delays don't apply then, and where
-    the provider names no wait, a pause begins at a second, or `cooldown_seconds` if that is shorter.
+    the provider names no wait, a pause begins at half a second, or `cooldown_seconds` if that is shorter.
 
     Args:
         limits: What is known of the provider's limits.
@@ -324,11 +324,12 @@ class Governor:
 
     def _cut(self, now: float) -> None:
         using = max(self._using, self._calls_in_tick) / self._share
-        self._found.cut(now, self._found.rate if self._bound or self._held else using)
+        self._found.cut(now, None if self._bound or self._held else using)
 
     def _close(self, until: float) -> None:
         self._reopens_at = until
         self._proven = False
+        self._last_start = -math.inf  # the first probe need not wait
         self._calls.empty_until(until)
         self.version += 1
 

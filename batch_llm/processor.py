@@ -242,7 +242,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             self._ids = set()
 
 
-_GOVERNED_PAUSE_SECONDS = 1.0
+_GOVERNED_PAUSE_SECONDS = 0.5
 _GOVERNED_MULTIPLIER = 2.0
 _STOPPED = ErrorInfo(is_retryable=True, category="stopped")
 
