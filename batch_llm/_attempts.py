@@ -132,7 +132,7 @@ class Attempts:
 
     def _tell_gate(self, turn: Turn, error: Exception, info: ErrorInfo) -> None:
         if info.never_sent:
-            self.gate.unsent(turn)
+            self.gate.strained(turn)
         elif not info.is_rate_limit:
             self.gate.failed(turn, error.token_usage if isinstance(error, CallFailed) else {})
 

@@ -44,6 +44,7 @@ class FoundRate:
         self._way = 0.0  # seconds of growth from the cut to the top
         self._grown = 0.0  # seconds of growth since the cut
         self._cut_at = 0.0
+        self._doubled = False
         self._accepted = 0.0
 
     def say(self, ceiling: float | None) -> None:
@@ -62,6 +63,7 @@ class FoundRate:
     def grow(self, seconds: float, calls: int, latency: float) -> None:
         """Grow after `seconds` of use, in which `calls` started, each answered after some `latency` seconds."""
         if self._top is None:
+            self._doubled = True
             self.rate *= 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))
         else:
             self._grown += min(seconds, _SECONDS_A_CALL * calls)
@@ -78,7 +80,7 @@ class FoundRate:
         """Go down once for an episode: from `used` calls a second, or from the rate where it was used up (None)."""
         bound, used = used is None, max(min(used or self.rate, self.rate), LEAST)
         since = now - self._cut_at
-        if self._top is None and not bound:
+        if self._top is None and not (bound and self._doubled):
             top, rate = used, _CUT * used
         elif self._top is None:
             top, rate = _FIRST_TOP * used, _FIRST_CUT * used

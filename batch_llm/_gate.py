@@ -136,8 +136,12 @@ class Gate:
         self._pacer.failed(turn, self._clock(), usage)
 
     def unsent(self, turn: Turn) -> None:
-        """Give back the turn of a call that the provider never saw."""
+        """Give back the turn of a call that is not made after all."""
         self._pacer.unsent(turn, self._clock())
+
+    def strained(self, turn: Turn) -> None:
+        """Give back the turn of a call that found no connection in time."""
+        self._pacer.strained(turn, self._clock())
 
     async def rest(self, seconds: float) -> None:
         """Wait that long, or until the run stops."""

@@ -81,6 +81,9 @@ class SlowStart:
     def unsent(self, turn: Turn, now: float) -> None:
         """Nor does a call that was never sent."""
 
+    def strained(self, turn: Turn, now: float) -> None:
+        """Nor one that found no connection."""
+
     def too_large(self, size: int) -> str:
         """No request is."""
         return ""

@@ -64,6 +64,10 @@ class Pacer(Protocol):
         """Take back what was charged for a call that never reached the provider."""
         ...
 
+    def strained(self, turn: Turn, now: float) -> None:
+        """The same, of a call that found no connection in time."""
+        ...
+
     def too_large(self, size: int) -> str:
         """Return why a prompt of `size` characters can never be sent; empty where it can."""
         ...

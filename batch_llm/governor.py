@@ -104,6 +104,7 @@ class Governor:
         self._leads = True
         self._needed_until = -math.inf  # by somebody else of the scope
         self._reopens_at = -math.inf
+        self._strained_at = -math.inf
         self._spent_until = -math.inf  # as the provider's headers tell
         self._proven = False  # by an answer to a call that started after the latest pause
         self._last_start = -math.inf
@@ -189,6 +190,14 @@ class Governor:
         with self._lock:
             self._charge(turn, -1)
             turn.input_tokens = turn.output_tokens = 0.0
+
+    def strained(self, turn: Turn, now: float) -> None:
+        """Take back a call that found no connection in time, and go slower: it is this side that has too much to do."""
+        self.unsent(turn, now)
+        with self._lock:
+            if turn.started >= self._strained_at:
+                self._strained_at = now
+                self._cut(now)
 
     def hear(self, headers: Mapping[str, str], now: float) -> None:
         """Take note of what a response's headers tell of the limits; names are in lower case.

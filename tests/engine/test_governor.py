@@ -147,6 +147,14 @@ async def test_a_call_that_was_never_sent_uses_up_no_attempt_and_no_rate() -> No
     assert strategy.starts == [0, 1, 3, 7, 15, 31]
 
 
+async def test_calls_that_find_no_connection_slow_the_run_once() -> None:
+    governor = Governor(Limits(requests_per_minute=6000))
+    strategy = Scripted([[0.5, never_sent()], ["ok"]])
+    batch = await governed(items(40, strategy), governor)
+    assert batch.succeeded == 40
+    assert 50 < (governor.rate or 0) < 100
+
+
 async def test_calls_that_can_never_be_sent_fail_in_the_end() -> None:
     strategy = Scripted([[never_sent()]])
     limits = RateLimitConfig(max_rate_limit_retries=3)
