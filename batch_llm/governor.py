@@ -47,6 +47,7 @@ class Stock:
         rate: Calls a second that the whole scope may start: found, and no more than was said.
         started: Calls a second that this process started.
         held: Whether calls had to wait for the rate, so that more of it would have been used.
+        short: Whether they had to wait for the rate or for tokens, so that a larger share would have been used.
         paused_until: When the latest pause ends or ended, by the event loop's clock; -inf where there was none.
         episodes: Rate limits that this process's calls have met, since its start.
     """
@@ -54,6 +55,7 @@ class Stock:
     rate: float
     started: float
     held: bool
+    short: bool
     paused_until: float
     episodes: int
 
@@ -116,7 +118,7 @@ class Governor:
         self._window_answered = self._window_refused = 0
         self._stock_at: float | None = None
         self._stock_started = 0
-        self._stock_held = False
+        self._stock_held = self._stock_short = False
         self._all_episodes = 0
         self._paused_seconds = 0.0
         self.episodes = 0
@@ -137,6 +139,7 @@ class Governor:
                 self._held = self._held or start > now
                 if self._tokens:
                     start = max(start, self._tokens.until(now, self._share, turn))
+                self._stock_short = self._stock_short or start > now
             if start > now:
                 return min(start, now + LOOK_SECONDS)
             self._charge(turn, 1)
@@ -279,6 +282,11 @@ class Governor:
         with self._lock:
             self._told.append(told)
 
+    def ignore(self, told: Callable[[float], None]) -> None:
+        """Call `told` no more."""
+        with self._lock:
+            self._told.remove(told)
+
     @property
     def rate(self) -> float | None:
         """Calls a second that this process may start."""
@@ -304,10 +312,12 @@ class Governor:
                 rate=self._found.rate,
                 started=(self._started - self._stock_started) / seconds if seconds > 0 else 0.0,
                 held=self._stock_held or self._held,
+                short=self._stock_short,
                 paused_until=self._reopens_at,
                 episodes=self._all_episodes,
             )
-            self._stock_at, self._stock_started, self._stock_held = now, self._started, False
+            self._stock_at, self._stock_started = now, self._started
+            self._stock_held = self._stock_short = False
             return stock
 
     # Behind the lock.

@@ -1,0 +1,87 @@
+"""What the members of a scope tell each other, and how a limit is shared out from that: pure functions.
+
+A member is a process that makes calls under a scope's limit. Each writes one record, of its own, and reads all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+
+ALIVE_SECONDS = 12.0
+"""A member whose record is so much older than ours is dead: it would have written twice."""
+
+
+class Said(BaseModel, frozen=True):
+    """What a member writes; moments are seconds by the server's clock, the only one that all of them see.
+
+    Attributes:
+        want: How much of the limit it could use, 0 to 1; 1 for as much as it can get.
+        claim: How much of it it has or is about to take.
+        rate: Calls a second that its governor takes the whole scope to be allowed.
+        held: Whether its calls had to wait for the rate lately.
+        busy: Whether it made calls lately.
+        began: When the latest pause of its own began.
+        until: When that one ends.
+        heard: When the latest pause began that its rate accounts for, its own or another member's.
+    """
+
+    want: float = Field(ge=0, le=1, allow_inf_nan=False)
+    claim: float = Field(ge=0, le=1, allow_inf_nan=False)
+    rate: float = Field(gt=0, allow_inf_nan=False)
+    held: bool = False
+    busy: bool = False
+    began: float = 0.0
+    until: float = 0.0
+    heard: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What stands on the board for one member.
+
+    Attributes:
+        id: The member's.
+        born: When it was first written, by the server's clock.
+        written: When it was written last, by the server's clock.
+        said: What it says.
+    """
+
+    id: str
+    born: float
+    written: float
+    said: Said
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A rate limit that a member's calls met; moments are seconds by the server's clock."""
+
+    member: str
+    began: float
+    until: float
+
+
+def alive(records: Iterable[Record], now: float) -> list[Record]:
+    """Return the records of those who live, `now` by the server's clock."""
+    return [record for record in records if record.written >= now - ALIVE_SECONDS]
+
+
+def leader(records: Sequence[Record]) -> Record:
+    """Return who finds the rate for all: of those who make calls, if any do, the one that was first."""
+    return min(records, key=lambda record: (not record.said.busy, record.born, record.id))
+
+
+def share_out(wants: Mapping[str, float]) -> dict[str, float]:
+    """Share out a whole, max-min fair: nobody gets less than another who gets less than it wants.
+
+    What nobody wants is shared out evenly on top, for the next moment's needs; so the shares sum up to 1.
+    """
+    shares: dict[str, float] = {}
+    left = 1.0
+    for place, (member, want) in enumerate(sorted(wants.items(), key=lambda each: (each[1], each[0]))):
+        shares[member] = min(want, left / (len(wants) - place))
+        left -= shares[member]
+    return {member: share + max(0.0, left) / len(wants) for member, share in shares.items()}

@@ -1,0 +1,57 @@
+"""The limits that people state for a scope: Prefect Variables, seen and changed in the UI, or by `batch-llm limit`.
+
+`batch_llm_limit_<scope>` is `{"scope": ..., "requests_per_minute": 3000, "tokens_per_minute": null, ...}`; in its name,
+what is neither a letter nor a digit is `_`. What stands there wins over what a job says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, fields
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from batch_llm.config import Limits
+
+PREFIX = "batch_llm_limit_"
+_LIMITS = TypeAdapter(Limits)
+
+
+def slug(scope: str) -> str:
+    """Return a scope's name as Prefect takes it in names."""
+    return re.sub("[^a-z0-9]+", "_", scope.lower()).strip("_")
+
+
+def variable_name(scope: str) -> str:
+    """Return the name of the Variable that holds a scope's limits."""
+    return PREFIX + slug(scope)
+
+
+def to_value(scope: str, limits: Limits) -> dict[str, Any]:
+    """Return what stands in the Variable."""
+    return {"scope": scope, **asdict(limits)}
+
+
+def from_value(value: object) -> Limits:
+    """Return the limits that a Variable states, which a person may have typed.
+
+    Raises:
+        ValueError: It states none: not an object, an unknown name, not a number.
+    """
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, dict):
+        raise ValueError(f"it is {value!r}; it must be an object such as {{'requests_per_minute': 3000}}")
+    stated: dict[str, Any] = {str(name): number for name, number in value.items() if name != "scope"}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  from JSON
+    return _LIMITS.validate_python(stated)
+
+
+def merged(stated: Limits | None, own: Limits) -> Limits:
+    """Return the limits in force: what is stated for the scope, else what the job says, one by one."""
+    if stated is None:
+        return own
+    names = [limit.name for limit in fields(Limits)]
+    numbers = {name: getattr(stated, name) for name in names}
+    return Limits(**{name: getattr(own, name) if number is None else number for name, number in numbers.items()})

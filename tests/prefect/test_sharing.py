@@ -1,0 +1,65 @@
+"""Two members of a scope at a real Prefect server: their shares, a pause, a limit that somebody states meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from batch_llm import Governor, Limits
+from batch_llm._turn import Turn
+from tests.prefect_server import eventually
+
+pytestmark = pytest.mark.prefect
+
+
+@contextmanager
+def two_members(scope: str, limits: Limits) -> Generator[tuple[Governor, Governor]]:
+    from batch_llm.prefect.sharing import shared
+
+    first, second = Governor(limits), Governor(limits)
+    with shared(scope, first, limits), shared(scope, second, limits):
+        yield first, second
+
+
+def use(*governors: Governor) -> None:
+    """Ask for more calls than there may be."""
+    for governor in governors:
+        while governor.ask(time.monotonic(), Turn(10)) <= time.monotonic():
+            pass
+
+
+def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
+    prefect_api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect.variables import Variable
+
+    from batch_llm.prefect.limits import variable_name
+
+    def shares() -> list[float]:
+        use(*both)
+        return [governor.standing().share for governor in both]
+
+    caplog.set_level(logging.INFO, "httpx")
+    with two_members("openai-chat:gpt-6-luna", Limits(requests_per_minute=3000)) as both:
+        assert shares() == [1, pytest.approx(0, abs=1e-3)]
+        eventually(lambda: shares() == [0.5, 0.5], seconds=15)
+        caplog.clear()
+        end = time.monotonic() + 10
+        eventually(lambda: shares() != [0.5, 0.5] or time.monotonic() > end, seconds=15)
+        assert shares() == [0.5, 0.5]
+        assert sum(record.name == "httpx" for record in caplog.records) <= 2 * 10 * 0.5
+
+        now = time.monotonic()
+        assert both[0].begin(Turn(10, started=now), now)
+        both[0].pause(now + 20, now)
+        eventually(lambda: both[1].take_stock(now).paused_until > now, seconds=2)
+        assert both[1].take_stock(now).paused_until == pytest.approx(now + 20, abs=1)
+
+        Variable.set(variable_name("openai-chat:gpt-6-luna"), {"requests_per_minute": 600})
+        eventually(lambda: [each.limits.requests_per_minute for each in both] == [600, 600], seconds=5)
+        Variable.unset(variable_name("openai-chat:gpt-6-luna"))
+        eventually(lambda: [each.limits.requests_per_minute for each in both] == [3000, 3000], seconds=5)
