@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed
 
 from batch_llm import jobs
 from batch_llm.errors import JobError
+from batch_llm.governor import Governor
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Summary
 from batch_llm.jobs.sentences import plan_sentence, shard_sentence
 from batch_llm.strategies.base import LLMCallStrategy
@@ -28,6 +29,7 @@ from .events import RunEvents
 from .observer import PrefectObserver
 from .output import outlive_reader
 from .retries import ShardUnfinished
+from .sharing import shared
 from .stopping import is_orphan, within_grace
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
@@ -59,7 +61,7 @@ def run_shard(
     outlive_reader()  # this may be the process of a pool
     observer = PrefectObserver(events, shard)
     try:
-        with jobs.governed(job) as governor:
+        with jobs.governed(job) as governor, _sharing(job, governor):
             answer = partial(
                 jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy, governor=governor
             )
@@ -75,6 +77,12 @@ def run_shard(
     if outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try()):
         return Failed(message=outcome.unfinished_text, data=ShardUnfinished(outcome))
     return Completed(message=shard_sentence(outcome), data=outcome)
+
+
+def _sharing(job: BatchJob, governor: Governor) -> AbstractContextManager[None]:
+    """Share the limit with other processes, where there can be one: this machine's own model has none."""
+    is_own = job.model == jobs.LOCAL and job.limit_scope is None
+    return nullcontext() if is_own else shared(jobs.scope_of(job), governor, job.limits)
 
 
 def _stop_all(folder: str, reason: str) -> None:
