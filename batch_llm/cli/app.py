@@ -23,6 +23,8 @@ app = App(
 )
 server = App(name="server", help="The local Prefect server: start it, end it, see whether it runs.")
 app.command(server)
+limits = App(name="limit", help="What a provider allows, shared by all runs of the same scope; heeded within seconds.")
+app.command(limits)
 
 LOADING = "Loading Prefect"
 """What takes some seconds before anything else can be said."""
@@ -320,3 +322,66 @@ def status() -> int:
         from .local_server import status
 
     return status()
+
+
+@limits.command(name="set")
+def set_limit(
+    scope: str,
+    /,
+    *,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    input_tokens_per_minute: float | None = None,
+    output_tokens_per_minute: float | None = None,
+) -> int:
+    """State what a provider allows; runs of that scope keep to it, also those at work.
+
+    It stands in the UI under Variables. What is not named stays as it was.
+
+    Parameters
+    ----------
+    scope
+        The model's name as runs have it, such as openai-chat:gpt-6-luna, or their limit_scope.
+    requests_per_minute
+        Calls.
+    tokens_per_minute
+        Tokens sent and received, together.
+    input_tokens_per_minute
+        Tokens sent.
+    output_tokens_per_minute
+        Tokens received.
+    """
+    named = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "input_tokens_per_minute": input_tokens_per_minute,
+        "output_tokens_per_minute": output_tokens_per_minute,
+    }
+    with _loading():
+        from .limits import set_limit
+
+    return set_limit(scope, {name: value for name, value in named.items() if value is not None})
+
+
+@limits.command(name="show")
+def show_limits() -> int:
+    """Show the limits that are stated."""
+    with _loading():
+        from .limits import show_limits
+
+    return show_limits()
+
+
+@limits.command(name="clear")
+def clear_limit(scope: str, /) -> int:
+    """State nothing for a scope any more.
+
+    Parameters
+    ----------
+    scope
+        As `batch-llm limit show` has it.
+    """
+    with _loading():
+        from .limits import clear_limit
+
+    return clear_limit(scope)

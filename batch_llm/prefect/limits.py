@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, cast
 
+from prefect.client.orchestration import get_client
+from prefect.variables import Variable
 from pydantic import TypeAdapter
 
 from batch_llm.config import Limits
@@ -55,3 +57,28 @@ def merged(stated: Limits | None, own: Limits) -> Limits:
     names = [limit.name for limit in fields(Limits)]
     numbers = {name: getattr(stated, name) for name in names}
     return Limits(**{name: getattr(own, name) if number is None else number for name, number in numbers.items()})
+
+
+def state(scope: str, limits: Limits) -> None:
+    """Let everybody who works under `scope` keep to `limits`, from now on."""
+    Variable.set(variable_name(scope), to_value(scope, limits), tags=["batch-llm"], overwrite=True)
+
+
+def clear(scope: str) -> bool:
+    """State nothing for `scope` any more; whether anything was stated."""
+    return cast("bool", Variable.unset(variable_name(scope)))  # typed for both worlds; here it is synchronous
+
+
+def all_stated() -> dict[str, object]:
+    """Return what is stated, as it stands there, by scope."""
+    with get_client(sync_client=True) as client:
+        wanted = {"variables": {"name": {"like_": PREFIX}}, "sort": "NAME_ASC"}
+        found: list[dict[str, Any]] = client.request("POST", "/variables/filter", json=wanted).json()
+    return {_scope(variable): variable["value"] for variable in found if variable["name"].startswith(PREFIX)}
+
+
+def _scope(variable: dict[str, Any]) -> str:
+    value: Any = variable["value"]
+    return (
+        str(value["scope"]) if isinstance(value, dict) and "scope" in value else variable["name"].removeprefix(PREFIX)
+    )

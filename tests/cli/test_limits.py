@@ -1,0 +1,44 @@
+"""`batch-llm limit`: stated at the server, shown, changed, and taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .command import batch_llm
+
+pytestmark = pytest.mark.prefect
+
+SCOPE = "openai-chat:of-this-test"
+
+
+def test_a_limit_is_stated_changed_shown_and_cleared(prefect_api: str, tmp_path: Path) -> None:
+    def limit(*arguments: str) -> tuple[int, str]:
+        done = batch_llm("limit", *arguments, folder=tmp_path, PREFECT_API_URL=prefect_api)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    assert limit("set", SCOPE, "--requests-per-minute", "3000")[0] == 0
+    code, said = limit("set", SCOPE, "--tokens-per-minute", "1e6")
+    assert code == 0
+    assert f"{SCOPE}: 3,000 requests per minute, 1,000,000 tokens per minute" in said
+    assert "3,000 requests per minute" in limit("show")[1]
+    assert limit("clear", SCOPE)[0] == 0
+    code, said = limit("clear", SCOPE)
+    assert code == 2
+    assert f"no limit is stated for '{SCOPE}'" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("set", "m"), "nothing to set: add --requests-per-minute"),
+        (("set", "m", "--requests-per-minute", "-1"), "Limits.requests_per_minute is -1.0; it must be greater than 0"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
+    done = batch_llm("limit", *arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
