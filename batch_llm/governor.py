@@ -30,6 +30,9 @@ TICK_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 """Between two looks of somebody who waits: limits, shares and pauses may change from outside."""
 
+USE_SECONDS = 3.0
+"""What is used lately is the average over so long: calls come in clusters where tokens are what is short."""
+
 PROBE_SECONDS = 10.0
 """Between two calls while a provider refuses even the first one after a pause."""
 
@@ -114,6 +117,7 @@ class Governor:
         self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
         self._using = 0.0  # calls a second, lately
+        self._ticks = 0
         self._window_began: float | None = None
         self._window_answered = self._window_refused = 0
         self._stock_at: float | None = None
@@ -326,7 +330,8 @@ class Governor:
         """At the end of a tick, see what was used of the rate, and grow if it was."""
         seconds, calls = now - self._looked_at, self._calls_in_tick
         self._calls_in_tick, self._looked_at = 0, now
-        self._using += (calls / seconds - self._using) * min(1.0, 2 * seconds)
+        self._ticks += 1
+        self._using += (calls / seconds - self._using) * min(1.0, max(seconds / USE_SECONDS, 1 / self._ticks))
         self._found.accepted(calls / self._share)
         used = self._held or now < self._needed_until
         if used and self._proven and self._leads and seconds < 2 * LOOK_SECONDS:
