@@ -7,8 +7,8 @@ hands on to those who listen within some 10 ms.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -115,17 +115,21 @@ class Board:
         variable = await self._client.read_variable_by_name(variable_name(self._scope))
         return Stated(variable.value if variable else None)
 
-    async def listen(self) -> AsyncGenerator[Pause | Stated]:
-        """Yield pauses that others tell of, and limits that people state, as it happens."""
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[AsyncGenerator[Pause | Stated]]:
+        """Hear of pauses that others tell of, and of limits that people state, as it happens."""
         names = EventNameFilter(prefix=[PAUSED, _VARIABLE])
         async with get_events_subscriber(filter=EventFilter(event=names)) as events:
-            async for event in events:
-                if event.event == PAUSED and event.resource.id == _resource(self._scope).id:
-                    if pause := _to_pause(event):
-                        yield pause
-                elif event.resource.name == variable_name(self._scope):
-                    # The event comes before the change can be read.
-                    yield Stated(None if event.event.endswith("deleted") else event.payload.get("value"))
+            yield self._heard(events)
+
+    async def _heard(self, events: AsyncIterable[Event]) -> AsyncGenerator[Pause | Stated]:
+        async for event in events:
+            if event.event == PAUSED and event.resource.id == _resource(self._scope).id:
+                if pause := _to_pause(event):
+                    yield pause
+            elif event.resource.name == variable_name(self._scope):
+                # The event comes before the change can be read.
+                yield Stated(None if event.event.endswith("deleted") else event.payload.get("value"))
 
     async def _request(self, method: Any, artifact: str, body: dict[str, Any] | None = None) -> None:
         await self._client.request(method, "/artifacts/{id}", path_params={"id": artifact}, json=body)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from threading import Event
 from uuid import uuid4
 
+import httpx
 from prefect.client.orchestration import get_client
 
 from batch_llm.config import Limits
@@ -24,9 +25,13 @@ from .server import one_line
 logger = logging.getLogger(__name__)
 
 LIMITS_EVERY = 3
-"""Cycles between two looks at the stated limits, whose changes are told of as they happen."""
+LIMITS_EVERY_WHEN_TOLD = 12
+"""Cycles between two looks at the stated limits; where events are heard, each change is told of as it happens."""
 
 LISTEN_AGAIN_SECONDS = 30.0
+_CONNECTIONS = httpx.Limits(max_connections=2, keepalive_expiry=2.0)
+"""A server closes what is idle for 5 s, which is our cycle: a request must not meet that moment."""
+
 END_SECONDS = 2.0
 """For giving the share back; what is not given back by then expires."""
 
@@ -51,7 +56,7 @@ class Membership:
         self._untold: Pause | None = None
         self._next_cycle = 0.0
         self._cycles_to_limits = 0
-        self._is_away = False
+        self._hears = self._is_away = False
         self._trouble = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
@@ -70,7 +75,7 @@ class Membership:
         self._loop = asyncio.get_running_loop()
         self.governor.listen(self._tell_soon)
         try:
-            async with get_client() as client:
+            async with get_client(httpx_settings={"limits": _CONNECTIONS}) as client:
                 board = Board(client, self.scope, self._member.id)
                 listening = asyncio.create_task(self._listen(board))
                 try:
@@ -94,7 +99,7 @@ class Membership:
                 await board.tell(pause)
             await self._contained(self._write(board))
         if self._cycles_to_limits <= 0:
-            self._cycles_to_limits = LIMITS_EVERY
+            self._cycles_to_limits = LIMITS_EVERY_WHEN_TOLD if self._hears else LIMITS_EVERY
             await self._contained(self._read_limits(board))
         if time.monotonic() >= self._next_cycle:
             self._cycles_to_limits -= 1
@@ -142,20 +147,26 @@ class Membership:
     async def _listen(self, board: Board) -> None:
         while True:
             try:
-                async for heard in board.listen():
-                    if isinstance(heard, Pause):
-                        self._member.told(heard, time.monotonic())
-                    else:
-                        self._state(heard)
+                async with board.listening() as events:
+                    self._hears = True
+                    async for event in events:
+                        self._hear(event)
                 problem = "the stream ended"
             except Exception as error:
                 problem = f"{type(error).__name__}: {one_line(error)}"
+            self._hears = False
             if not self._is_away:
                 self._say_once(
                     f"Prefect's events cannot be listened to ({problem}); what others meet at the limit of "
                     f"{self.scope} is heard of within seconds, not at once"
                 )
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+
+    def _hear(self, event: Pause | Stated) -> None:
+        if isinstance(event, Pause):
+            self._member.told(event, time.monotonic())
+        else:
+            self._state(event)
 
     # What may go wrong.
 
