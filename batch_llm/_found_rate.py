@@ -10,6 +10,8 @@ that was raised is found within seconds. Growth needs use: a rate that nobody wa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 FIRST = 10.0
 LEAST = 1 / 60
 MOST = 1e6
@@ -28,6 +30,23 @@ _STEEPNESS = 0.0005
 _STEEPNESS_BEYOND = 0.002
 _SECONDS_A_CALL = 0.25
 """Growth takes calls as well as seconds: at three calls a minute, ten seconds without a refusal mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How far a rate has grown, for others who share the limit.
+
+    Attributes:
+        rate: Calls a second.
+        top: Where it is flat; None while it doubles.
+        way: Seconds of growth from the cut to the top.
+        grown: Seconds of growth since the cut.
+    """
+
+    rate: float
+    top: float | None = None
+    way: float = 0.0
+    grown: float = 0.0
 
 
 class FoundRate:
@@ -66,11 +85,15 @@ class FoundRate:
             self._doubled = True
             self.rate *= 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))
         else:
-            self._grown += min(seconds, _SECONDS_A_CALL * calls)
+            self._along(min(seconds, _SECONDS_A_CALL * calls))
+        self._bound()
+
+    def _along(self, seconds: float) -> None:
+        if self._top is not None:
+            self._grown += seconds
             beyond = self._grown - self._way
             steepness = _STEEPNESS_BEYOND if beyond > 0 else _STEEPNESS
             self.rate = max(self.rate, self._top * (1 + steepness * beyond**3))
-        self._bound()
 
     def accepted(self, calls: float) -> None:
         """Count calls of the whole scope that were not refused."""
@@ -95,8 +118,14 @@ class FoundRate:
         self._grown = self._accepted = 0.0
         self._cut_at = now
 
-    def follow(self, rate: float) -> None:
-        """Take over what somebody else has found; to be grown from there as if it had been refused just above."""
-        self.rate = max(rate, LEAST)
+    @property
+    def curve(self) -> Curve:
+        """How far this is."""
+        return Curve(self.rate, self._top, self._way, self._grown)
+
+    def follow(self, curve: Curve, seconds: float) -> None:
+        """Take over what somebody else has found, `seconds` of growth ago."""
+        self.rate = max(curve.rate, LEAST)
+        self._top, self._way, self._grown = curve.top, curve.way, curve.grown
+        self._along(seconds)
         self._bound()
-        self._top, self._way, self._grown = self.rate, 0.0, 0.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from ._allowance import Allowance
-from ._found_rate import FoundRate
+from ._found_rate import Curve, FoundRate
 from ._limit_headers import windows
 from ._token_limits import TokenLimits
 from ._turn import Turn
@@ -47,7 +47,7 @@ class Stock:
     """What a governor did since it was last asked.
 
     Attributes:
-        rate: Calls a second that the whole scope may start: found, and no more than was said.
+        curve: Calls a second that the whole scope may start: found, and no more than was said.
         started: Calls a second that this process started.
         held: Whether calls had to wait for the rate, so that more of it would have been used.
         short: Whether they had to wait for the rate or for tokens, so that a larger share would have been used.
@@ -55,7 +55,7 @@ class Stock:
         episodes: Rate limits that this process's calls have met, since its start.
     """
 
-    rate: float
+    curve: Curve
     started: float
     held: bool
     short: bool
@@ -106,7 +106,6 @@ class Governor:
         self._tokens = TokenLimits(self._limits, output_tokens)
         self._latency = 0.2
         self._told: list[Callable[[float], None]] = []
-        self._leads = True
         self._needed_until = -math.inf  # by somebody else of the scope
         self._reopens_at = -math.inf
         self._strained_at = -math.inf
@@ -257,16 +256,14 @@ class Governor:
         with self._lock:
             self._share = max(share, 1e-6)
 
-    def follow(self, rate: float) -> None:
-        """Leave it to another process to find the rate, which is `rate` calls a second for the whole scope now."""
-        with self._lock:
-            self._leads = False
-            self._found.follow(rate)
+    def follow(self, curve: Curve, seconds: float) -> None:
+        """Take over the rate that another process has found for the whole scope, `seconds` of growth ago.
 
-    def lead(self) -> None:
-        """Find the rate for the whole scope, from what it is."""
+        It goes on growing here as it does there: a process that had to be told of each step would lag behind, and the
+        one that finds the rate would go beyond the limit without a refusal.
+        """
         with self._lock:
-            self._leads = True
+            self._found.follow(curve, seconds)
 
     def need(self, until: float) -> None:
         """Take it that others of the scope use the rate up until then."""
@@ -313,7 +310,7 @@ class Governor:
         with self._lock:
             seconds = now - self._stock_at if self._stock_at is not None else 0.0
             stock = Stock(
-                rate=self._found.rate,
+                curve=self._found.curve,
                 started=(self._started - self._stock_started) / seconds if seconds > 0 else 0.0,
                 held=self._stock_held or self._held,
                 short=self._stock_short,
@@ -334,7 +331,7 @@ class Governor:
         self._using += (calls / seconds - self._using) * min(1.0, max(seconds / USE_SECONDS, 1 / self._ticks))
         self._found.accepted(calls / self._share)
         used = self._held or now < self._needed_until
-        if used and self._proven and self._leads and seconds < 2 * LOOK_SECONDS:
+        if used and self._proven and seconds < 2 * LOOK_SECONDS:
             self._found.grow(seconds, calls, self._latency)
         self._bound, self._held = self._held, False
         self._stock_held = self._stock_held or self._bound

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
-ALIVE_SECONDS = 12.0
+from batch_llm.governor import Curve
+
+ALIVE_SECONDS = 15.0
 """A member whose record is so much older than ours is dead: it would have written twice."""
 
 
@@ -20,7 +22,7 @@ class Said(BaseModel, frozen=True):
     Attributes:
         want: How much of the limit it could use, 0 to 1; 1 for as much as it can get.
         claim: How much of it it has or is about to take.
-        rate: Calls a second that its governor takes the whole scope to be allowed.
+        rate, top, way, grown: What its governor takes the whole scope to be allowed, and how that grows: a `Curve`.
         held: Whether its calls had to wait for the rate lately.
         busy: Whether it made calls lately.
         began: When the latest pause of its own began.
@@ -31,11 +33,19 @@ class Said(BaseModel, frozen=True):
     want: float = Field(ge=0, le=1, allow_inf_nan=False)
     claim: float = Field(ge=0, le=1, allow_inf_nan=False)
     rate: float = Field(gt=0, allow_inf_nan=False)
+    top: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    way: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    grown: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     held: bool = False
     busy: bool = False
     began: float = 0.0
     until: float = 0.0
     heard: float = 0.0
+
+    @property
+    def curve(self) -> Curve:
+        """The rate and how it grows."""
+        return Curve(self.rate, self.top, self.way, self.grown)
 
 
 @dataclass(frozen=True, slots=True)

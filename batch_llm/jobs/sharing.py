@@ -11,7 +11,7 @@ just written, is the server's now. Two rules keep the shares in force within the
 
 So whoever takes more has seen what all the others may have at most, and they, whenever they take more, see its claim.
 Shrinking works at once, growing when those who have to give way have written so: within two cycles. There is one
-exception: a member that cannot write for 12 s looks dead to the others, who share out the whole among them, and goes on
+exception: a member that cannot write for 15 s looks dead to the others, who share out the whole among them, and goes on
 with its last share until it reads again.
 """
 
@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from batch_llm.governor import Governor, Stock
 
 from .shares import ALIVE_SECONDS, Pause, Record, Said, alive, leader, share_out
 
-CYCLE_SECONDS = 5.0
+CYCLE_SECONDS = 6.0
 QUICK_SECONDS = 2.0
 """Until the next cycle after members have come or gone."""
 
@@ -86,7 +87,7 @@ class Member:
         return Said(
             want=self._want,
             claim=self.claim,
-            rate=self._stock.rate,
+            **asdict(self._stock.curve),
             held=self._stock.held,
             busy=now < self._busy_until,
             began=self._own.began,
@@ -129,11 +130,11 @@ class Member:
 
     def _lead_or_follow(self, leads: Record, others: Sequence[Record], now: float) -> None:
         if leads.id == self.id:
-            self._governor.lead()
             if any(record.said.held for record in others):
                 self._governor.need(now + 2 * CYCLE_SECONDS)
         elif leads.said.heard >= self._heard:  # else its rate is from before a refusal
-            self._governor.follow(leads.said.rate)
+            age = max(0.0, now + self._ahead - leads.written) if leads.said.held else 0.0
+            self._governor.follow(leads.said.curve, age)
 
     # Pauses.
 
@@ -161,5 +162,5 @@ class Member:
 def _want(stock: Stock) -> float:
     if stock.short:
         return 1.0
-    used = _HEADROOM * stock.started / stock.rate + _LITTLE
+    used = _HEADROOM * stock.started / stock.curve.rate + _LITTLE
     return min(1.0, math.ceil(used * _STEPS) / _STEPS)

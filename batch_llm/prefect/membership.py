@@ -30,7 +30,7 @@ LIMITS_EVERY_WHEN_TOLD = 12
 
 LISTEN_AGAIN_SECONDS = 30.0
 _CONNECTIONS = httpx.Limits(max_connections=2, keepalive_expiry=2.0)
-"""A server closes what is idle for 5 s, which is our cycle: a request must not meet that moment."""
+"""A server closes what is idle for 5 s, about our cycle: a request must not meet that moment."""
 
 END_SECONDS = 2.0
 """For giving the share back; what is not given back by then expires."""
@@ -89,7 +89,6 @@ class Membership:
         finally:
             self.governor.ignore(self._tell_soon)
             self.governor.set_share(1.0)
-            self.governor.lead()
             self.has_share.set()
 
     async def _work(self, board: Board) -> None:
@@ -97,7 +96,8 @@ class Membership:
             self._untold = None
             with suppress(Exception):  # the record tells the same, later
                 await board.tell(pause)
-            await self._contained(self._write(board))
+            if not self._hears:  # nor do others, perhaps
+                await self._contained(self._write(board))
         if self._cycles_to_limits <= 0:
             self._cycles_to_limits = LIMITS_EVERY_WHEN_TOLD if self._hears else LIMITS_EVERY
             await self._contained(self._read_limits(board))

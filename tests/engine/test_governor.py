@@ -51,7 +51,7 @@ async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
 async def test_a_rate_that_nobody_waits_for_does_not_grow() -> None:
     governor = Governor()
     await governed(items(100, Scripted([[1.0]])), governor, workers=2)
-    assert governor.take_stock(now()).rate == 10
+    assert governor.take_stock(now()).curve.rate == 10
 
 
 async def test_a_limit_that_is_said_is_kept_from_the_start() -> None:
@@ -91,7 +91,7 @@ async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
 async def test_server_errors_do_not_shrink_the_rate() -> None:
     governor = Governor(Limits(requests_per_minute=600))
     await governed(items(50, Scripted([[failure()], ["ok"]])), governor)
-    assert governor.take_stock(now()).rate == 10
+    assert governor.take_stock(now()).curve.rate == 10
 
 
 async def test_many_refusals_at_once_cut_once() -> None:

@@ -257,11 +257,11 @@ def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -
     member = member_among(governor, said(0, 0))
     member.told(Pause("other", 1002.0, 1009.0), 2.1)
     assert governor.take_stock(2.1).paused_until == pytest.approx(9)
-    cut = governor.take_stock(2.1).rate
+    cut = governor.take_stock(2.1).curve.rate
     assert cut < 50
     member.told(Pause("other", 1002.0, 1009.0), 2.2)
     member.told(Pause("third", 1002.1, 1009.5), 2.3)
-    assert governor.take_stock(2.3).rate == cut
+    assert governor.take_stock(2.3).curve.rate == cut
     assert governor.take_stock(2.3).paused_until == pytest.approx(9.5)
 
 
@@ -269,24 +269,24 @@ def test_what_was_before_one_came_is_no_news() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
     member_among(governor, said(began=700.0, until=705.0))
     assert governor.take_stock(1.0).paused_until == -math.inf
-    assert governor.take_stock(1.0).rate == 50
+    assert governor.take_stock(1.0).curve.rate == 50
 
 
 def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refusal() -> None:
     governor = Governor()
     member = member_among(governor, said(0, 0, rate=33.0))
-    assert governor.take_stock(1.0).rate == 33
+    assert governor.take_stock(1.0).curve.rate == 33
     pause = member.refused(5.0, 2.0)
     assert pause == Pause("me", 1002.0, 1005.0)
     governor.pause_for_others(5.0, 2.0)
-    cut = governor.take_stock(2.0).rate
+    cut = governor.take_stock(2.0).curve.rate
 
     def read(other: Said) -> float:
         member.look(6.0)
         mine = Record("me", 1000.0, 1006.0, member.says(6.0))
         member.wrote(6.0, 6.0)
         member.read([mine, Record("other", 900.0, 1005.5, other)], 6.0)
-        return governor.take_stock(6.0).rate
+        return governor.take_stock(6.0).curve.rate
 
     assert read(said(0, 0, rate=33.0)) == cut < 33
     assert read(said(0, 0, rate=20.0, heard=1002.0)) == 20
@@ -295,7 +295,7 @@ def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refu
 def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
     governor = Governor()
     member_among(governor, said(0, 0, rate=33.0), born=1000.5)
-    assert governor.take_stock(1.0).rate == 33  # nobody knows yet whether we call
+    assert governor.take_stock(1.0).curve.rate == 33  # nobody knows yet whether we call
     elder = Governor()
     member = Member("me", elder, 0.0)
     elder.ask(0.5, Turn(1))
@@ -303,4 +303,4 @@ def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
     mine = Record("me", 1000.0, 1001.0, member.says(1.0))
     member.wrote(1.0, 1.0)
     member.read([mine, Record("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
-    assert elder.take_stock(1.0).rate == 10
+    assert elder.take_stock(1.0).curve.rate == 10
