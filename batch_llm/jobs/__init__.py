@@ -13,6 +13,7 @@ from .plan import Plan, ShardRef, plan
 from .progress import Progress, read_progress
 from .project import home, project_folder, resolve
 from .run_shard import ShardOutcome, run_shard
+from .runner import RunnerName, RunnerOptions
 from .stats import RunStats, run_stats
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "Progress",
     "RunFolder",
     "RunStats",
+    "RunnerName",
+    "RunnerOptions",
     "ShardOutcome",
     "ShardRef",
     "Summary",

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 from batch_llm.errors import JobError
 
+from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
 
 OUTPUT_FORMATS = (".jsonl", ".parquet", ".csv")
@@ -93,6 +94,17 @@ class BatchJob(BaseModel):
         title="Retries of a shard",
         description="How often and how patiently Prefect runs a shard again for the items that are missing.",
     )
+    runner: RunnerName = Field(
+        "auto",
+        title="Runner",
+        description="What carries the shards: 'auto' takes as many processes as help, 'threads' (one shard after "
+        "another), or 'processes'.",
+    )
+    runner_options: RunnerOptions = Field(
+        default_factory=RunnerOptions,
+        title="Options of the runner",
+        description="processes: shards at once.",
+    )
     failure_threshold: float = Field(
         0.1, ge=0, le=1, title="Failure threshold", description="The run fails when a larger share of items failed."
     )
@@ -134,6 +146,11 @@ class BatchJob(BaseModel):
             raise ValueError("refresh calls all items, only_failed some: set one of them")
         return self
 
+    @model_validator(mode="after")
+    def _options_of_the_runner(self) -> Self:
+        self.runner_options.check_for(self.runner)
+        return self
+
     @field_validator("output_schema")
     @classmethod
     def _usable_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -172,8 +189,12 @@ def _one_line(error: ErrorDetails) -> str:
             rule = "must not be empty"
         case "string_pattern_mismatch":
             rule = "must be lower-case letters, digits and '-', such as 'nightly-tickets'"
+        case "literal_error":
+            rule = f"must be one of {context['expected']}"
         case _:
             rule = error["msg"][:1].lower() + error["msg"][1:]
+    if not place:  # a rule of several settings, which it names
+        return rule
     value: object = error["input"]
     return f"{place}: {rule}" if isinstance(value, dict) else f"{place} is {_shown(value)}: {rule}"
 
@@ -188,7 +209,7 @@ def _unknown_setting(place: str) -> str:
 
 def _settings_of(parent: str) -> list[str]:
     kinds = {"config": ProcessorConfig, "config.rate_limit": RateLimitConfig, "limits": Limits}
-    kinds |= {"config.retry": RetryConfig, "shard_retry": RetryConfig}
+    kinds |= {"config.retry": RetryConfig, "shard_retry": RetryConfig, "runner_options": RunnerOptions}
     return [setting.name for setting in fields(kinds[parent])] if parent in kinds else list(BatchJob.model_fields)
 
 

@@ -45,8 +45,8 @@ def run_batch(
     """Run a batch inside the current flow: plan, shards, publish.
 
     Shards run one after another, or, where `config.max_workers` is more than a core can carry, in processes beside each
-    other, for which a script needs its `if __name__ == "__main__":`. A flow that names a task runner of its own has its
-    way. `config.max_workers` is what is in flight in all.
+    other, for which a script needs its `if __name__ == "__main__":`; the job's `runner` says it differently. A flow
+    that names a task runner of its own has its way. `config.max_workers` is what is in flight in all.
 
     Args:
         job: What to do; or give its fields as `settings`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,29 +11,39 @@ from pathlib import Path
 import pytest
 
 from batch_llm.jobs import BatchJob
-from batch_llm.prefect.shards import processes_for
+from batch_llm.prefect import tasks
+from batch_llm.prefect.runners import Load, processes_for
 from tests.prefect.processes import user_environment
 from tests.prefect_server import rows
 
 FLOW = """
-import asyncio, os
+import asyncio, json, os, sys
 from prefect import flow
 from batch_llm import LLMCallStrategy
 from batch_llm.prefect import run_batch
 
 class Here(LLMCallStrategy[str]):
     async def execute(self, prompt, attempt, timeout):
-        await asyncio.sleep(2)
+        await asyncio.sleep(1)
         return str(os.getpid()), {}
 
 @flow
-def beside():
-    run_batch(name="beside", items=[{"id": str(number)} for number in range(40)], prompt="{id}", strategy=Here,
-              output="out.jsonl", shard_size=20, config={"max_workers": 100}, limits={"requests_per_minute": 60000})
+def beside(output, settings):
+    run_batch(name=output, items=[{"id": str(number)} for number in range(40)], prompt="{id}", strategy=Here,
+              output=output + ".jsonl", shard_size=20, limits={"requests_per_minute": 60000}, **settings)
 
 if __name__ == "__main__":
-    beside()
+    for output, settings in json.loads(sys.argv[1]).items():
+        beside(output, settings)
 """
+IN_TWO: dict[str, dict[str, object]] = {
+    "auto": {"config": {"max_workers": 100}},
+    "said": {"config": {"max_workers": 40}, "runner": "processes", "runner_options": {"processes": 2}},
+}
+IN_ONE: dict[str, dict[str, object]] = {
+    "little": {"config": {"max_workers": 40}},
+    "threads": {"config": {"max_workers": 100}, "runner": "threads"},
+}
 
 
 def job(workers: int, **settings: object) -> BatchJob:
@@ -64,17 +75,32 @@ def test_processes_are_as_many_as_help(
     assert processes_for(made, shards) == processes
 
 
+@pytest.mark.parametrize(
+    ("options", "shards", "workers", "processes"),
+    [({}, 100, 9, 4), ({"processes": 6}, 100, 9, 6), ({"processes": 6}, 5, 9, 5), ({"processes": 6}, 100, 3, 3)],
+)
+def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, int], shards: int, workers: int, processes: int
+) -> None:
+    def four_cores(_: int) -> set[int]:
+        return set(range(4))
+
+    monkeypatch.setattr(os, "sched_getaffinity", four_cores)
+    made = job(workers, runner="processes", runner_options=options)
+    assert Load(made, tasks.run_shard, shards).processes() == processes
+
+
 @pytest.mark.prefect
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: shards run one after another")
 def test_shards_run_beside_each_other_in_processes_of_their_own(prefect_api: str, tmp_path: Path) -> None:
-    """Also those of a strategy that stands in the script itself."""
+    """Where that helps, or the job says so; also those of a strategy that stands in the script itself."""
     (tmp_path / "flow.py").write_text(FLOW)
     env = user_environment(tmp_path, prefect_api)
-    done = subprocess.run(
-        [sys.executable, "flow.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, "flow.py", json.dumps(IN_TWO | IN_ONE)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    answers = [row["answer"] for row in rows(tmp_path / "out.jsonl")]
-    assert len(answers) == 40
-    assert len(set(answers[:20])) == len(set(answers[20:])) == 1
-    assert answers[0] != answers[20]
+    for output in IN_TWO | IN_ONE:
+        answers = [row["answer"] for row in rows(tmp_path / f"{output}.jsonl")]
+        assert len(answers) == 40
+        assert len(set(answers[:20])) == len(set(answers[20:])) == 1
+        assert (answers[0] != answers[20]) == (output in IN_TWO), output

@@ -1,0 +1,49 @@
+"""What carries a run's shards, as a job says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
+
+RunnerName = Literal["auto", "threads", "processes"]
+
+OPTIONS: dict[RunnerName, tuple[str, ...]] = {
+    "auto": (),
+    "threads": (),
+    "processes": ("processes",),
+}
+"""Which options each runner takes."""
+
+
+@dataclass(frozen=True)
+class RunnerOptions:
+    """What a runner is told; each takes its own, as `OPTIONS` says.
+
+    Attributes:
+        processes: Shards at once, each in a process of its own; without it, one for each core.
+
+    Raises:
+        ValueError: A value breaks its rule.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.processes is not None and self.processes < 1:
+            raise ValueError(f"processes is {self.processes}; it must be 1 or more")
+
+    def check_for(self, runner: RunnerName) -> None:
+        """Refuse an option that the runner does not take.
+
+        Raises:
+            ValueError: With the runners that take it.
+        """
+        for option in fields(self):
+            if getattr(self, option.name) is not None and option.name not in OPTIONS[runner]:
+                takers = [repr(name) for name, taken in OPTIONS.items() if option.name in taken]
+                raise ValueError(
+                    f"runner_options.{option.name} means nothing to the runner {runner!r}: leave it out, or set runner "
+                    f"to {' or '.join(takers)}"
+                )
