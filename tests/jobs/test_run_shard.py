@@ -220,9 +220,11 @@ async def test_no_more_answers_than_workers_are_ever_unwritten(home: Path) -> No
 
     class Counting(_Scripted):
         most = 0
+        together = asyncio.Barrier(4)  # a busy machine starts calls one by one
 
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             answer = await super().execute(prompt, attempt, timeout)
+            await self.together.wait()
             written = sum(len(read_lines(path)) for path in (Path(made.folder) / "ledger").glob("*.jsonl"))
             self.most = max(self.most, self.calls.total() - written)
             await asyncio.sleep(0)
