@@ -4,6 +4,7 @@
 from .check import check
 from .folder import RunFolder, ask_to_stop, job_store, run_folder, tell_waiting
 from .governing import governed, scope_of
+from .history import Night, drifts, read_nights
 from .job import BatchJob
 from .lease import hold
 from .merge import Summary, merge
@@ -14,11 +15,12 @@ from .progress import Progress, read_progress
 from .project import home, project_folder, resolve
 from .run_shard import ShardOutcome, run_shard
 from .runner import RunnerName, RunnerOptions
-from .stats import RunStats, run_stats
+from .stats import RunStats, Slice, run_stats
 
 __all__ = [
     "LOCAL",
     "BatchJob",
+    "Night",
     "Plan",
     "Progress",
     "RunFolder",
@@ -27,9 +29,11 @@ __all__ = [
     "RunnerOptions",
     "ShardOutcome",
     "ShardRef",
+    "Slice",
     "Summary",
     "ask_to_stop",
     "check",
+    "drifts",
     "governed",
     "hold",
     "home",
@@ -37,6 +41,7 @@ __all__ = [
     "merge",
     "plan",
     "project_folder",
+    "read_nights",
     "read_progress",
     "resolve",
     "result_rows",

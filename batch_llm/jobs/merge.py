@@ -43,6 +43,8 @@ class Summary:
         failures: Path of the failures file; None when nothing failed.
         categories: Failures by category.
         stopped: Why the run ended early; empty when it did not.
+        p50_seconds: Median time of the items that this run called, waits and retries included; None without any.
+        p95_seconds: 95 % of them took no longer.
     """
 
     total_items: int
@@ -63,6 +65,8 @@ class Summary:
     failures: str | None
     categories: dict[str, int] = field(default_factory=dict[str, int])
     stopped: str = ""
+    p50_seconds: float | None = None
+    p95_seconds: float | None = None
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
@@ -140,7 +144,9 @@ _TOTALS = """
         CASE WHEN bool_or(cost_usd IS NULL AND NOT reused AND attempts > 0) THEN NULL
             ELSE coalesce(sum(cost_usd) FILTER (NOT reused), 0) END AS cost_usd,
         CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
-            ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd
+            ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd,
+        quantile_cont(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
+        quantile_cont(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
     FROM outcomes"""
 _CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
 

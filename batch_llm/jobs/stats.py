@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from .folder import open_folder
 from .job import BatchJob
 from .ledger import record_files, view_records
-from .tables import open_tables, text
+from .tables import Tables, open_tables, text
+
+MOST_SLICES = 60
+"""Into so many parts of equal length a run's time is cut, at most."""
+
+_SLICES_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What ended in a part of the run's time.
+
+    Attributes:
+        answered: Items.
+        failed: Items that failed.
+        p50_seconds: Median time of these items; None where none ended.
+        p95_seconds: 95 % of them took no longer.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    p50_seconds: float | None = None
+    p95_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +43,13 @@ class RunStats:
         p50_seconds: Median time of an item, waits and retries included.
         p95_seconds: 95 % of the items took no longer.
         p99_seconds: 99 % of the items took no longer.
-        calls_per_item: 1.0 where nothing was tried twice.
+        calls: Calls that were made.
+        tried_again: Items that were called more than once.
+        cached_input_tokens: Input tokens that came from the provider's cache.
         slowest: Item, seconds and attempts of the slowest items.
         examples: One error text for each category of failures.
+        slice_seconds: How long a slice is.
+        slices: The run's time, from the first call's start to the last one's end.
     """
 
     folder: str
@@ -30,21 +57,32 @@ class RunStats:
     p50_seconds: float = 0.0
     p95_seconds: float = 0.0
     p99_seconds: float = 0.0
-    calls_per_item: float = 0.0
+    calls: int = 0
+    tried_again: int = 0
+    cached_input_tokens: int = 0
     slowest: list[tuple[str, float, int]] = field(default_factory=list[tuple[str, float, int]])
     examples: dict[str, str] = field(default_factory=dict[str, str])
+    slice_seconds: float = 0.0
+    slices: list[Slice] = field(default_factory=list[Slice])
 
 
+# A table, not a view: the files are parsed once.
+_CALLS = """
+    CREATE TEMP TABLE calls AS
+    SELECT id, status, attempts, seconds, cached_input_tokens, epoch(finished_at) AS ended
+    FROM records WHERE attempts > 0"""
 _FIGURES = """
-    SELECT count(*) / greatest(epoch(max(ended) - min(ended - to_milliseconds(CAST(seconds * 1000 AS BIGINT)))), 0.001),
-           quantile_cont(seconds, [0.5, 0.95, 0.99]), avg(attempts)
-    FROM (SELECT *, finished_at AS ended FROM calls)
-"""
+    SELECT min(ended - seconds), max(ended), count(*), quantile_cont(seconds, [0.5, 0.95, 0.99]),
+        sum(attempts)::BIGINT, count(*) FILTER (attempts > 1), coalesce(sum(cached_input_tokens), 0)::BIGINT
+    FROM calls"""
 _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds DESC, id LIMIT 5"
 _EXAMPLES = """
     SELECT error_category, left(any_value(error), 500) FROM outcomes
-    WHERE status = 'failed' AND error IS NOT NULL GROUP BY error_category
-"""
+    WHERE status = 'failed' AND error IS NOT NULL GROUP BY error_category"""
+_SLICES = """
+    SELECT floor((ended - ?) / ?)::BIGINT AS slice, count(*) FILTER (status = 'succeeded'),
+        count(*) FILTER (status = 'failed'), quantile_cont(seconds, 0.5), quantile_cont(seconds, 0.95)
+    FROM calls GROUP BY slice"""
 
 
 def run_stats(job: BatchJob, folder: str) -> RunStats:
@@ -52,14 +90,35 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
     run = open_folder(job, folder)
     with open_tables() as tables:
         view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
-        # A table, not a view: the files are parsed once.
-        wanted = "id, attempts, seconds, finished_at"
-        tables.execute(f"CREATE TEMP TABLE calls AS SELECT {wanted} FROM records WHERE attempts > 0")
+        tables.execute(_CALLS)
         tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(run.outcomes)}")
         examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
         figures = tables.execute(_FIGURES).fetchone()
-        if figures is None or figures[1] is None:
+        if figures is None or figures[0] is None:
             return RunStats(folder, examples=examples)
-        rate, (median, p95, p99), calls = figures
-        slowest = [(str(item), float(took), int(tries)) for item, took, tries in tables.execute(_SLOWEST).fetchall()]
-        return RunStats(folder, rate, median, p95, p99, calls, slowest, examples)
+        began, ended, items, (median, p95, p99), calls, again, cached = figures
+        return RunStats(
+            folder,
+            items_per_second=items / max(ended - began, 0.001),
+            p50_seconds=median,
+            p95_seconds=p95,
+            p99_seconds=p99,
+            calls=calls,
+            tried_again=again,
+            cached_input_tokens=cached,
+            slowest=[(str(item), float(took), int(tries)) for item, took, tries in tables.execute(_SLOWEST).fetchall()],
+            examples=examples,
+            slice_seconds=(seconds := slice_seconds(ended - began)),
+            slices=_slices(tables, began, seconds),
+        )
+
+
+def slice_seconds(whole: float) -> float:
+    """Return how long a part is of which no more than `MOST_SLICES` make the whole: what a person would choose."""
+    fitting = (seconds for seconds in _SLICES_SECONDS if whole / seconds <= MOST_SLICES)
+    return next(fitting, math.ceil(whole / MOST_SLICES / 3600) * 3600)
+
+
+def _slices(tables: Tables, began: float, seconds: float) -> list[Slice]:
+    found = {int(at): Slice(*figures) for at, *figures in tables.execute(_SLICES, [began, seconds]).fetchall()}
+    return [found.get(at, Slice()) for at in range(max(found, default=-1) + 1)]

@@ -24,6 +24,7 @@ from . import tasks
 from .contained import await_api
 from .events import RunEvents
 from .lease import lease
+from .outcome import outcome_of, too_many_failed
 from .output import outlive_reader
 from .shards import Shards
 from .stopping import Ending, read_stop
@@ -132,7 +133,6 @@ def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFutu
 
 
 def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:
-    outcome = "stopped" if summary.stopped else "failed" if _too_many_failed(job, summary) else "completed"
     totals = {
         "message": run_sentence(summary),
         "total_items": summary.total_items,
@@ -147,7 +147,7 @@ def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:
         "output": summary.output,
         "failures": summary.failures,
     }
-    events.emit(f"run.{outcome}", totals)
+    events.emit(f"run.{outcome_of(job, summary)}", totals)
 
 
 def final_state(job: BatchJob, summary: Summary) -> State[Any]:
@@ -158,10 +158,6 @@ def final_state(job: BatchJob, summary: Summary) -> State[Any]:
         return Cancelled(message=message)
     if summary.stopped or summary.not_attempted:
         return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")
-    if _too_many_failed(job, summary):
+    if too_many_failed(job, summary):
         return Failed(message=f"{message}: more than failure_threshold={job.failure_threshold:g} allows")
     return Completed(message=message)
-
-
-def _too_many_failed(job: BatchJob, summary: Summary) -> bool:
-    return summary.failed > job.failure_threshold * summary.total_items

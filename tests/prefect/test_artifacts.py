@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batch_llm import BatchResult, ErrorInfo, Limits, WorkItemResult
-from batch_llm.jobs import BatchJob, Progress, RunStats, Summary
+from batch_llm.jobs import BatchJob, Progress, RunStats, Slice, Summary
 from batch_llm.jobs.sentences import duration, money, run_sentence
-from batch_llm.prefect.artifacts import MOST_TEXT, report, results_table
+from batch_llm.prefect.artifacts import history, report, results_note, results_table, trend, verdict
+from batch_llm.prefect.artifacts.markdown import MOST_TEXT
+from tests.jobs.nights import NOON, ordinary
 
 JOB = BatchJob.parse(
     {
@@ -85,32 +87,84 @@ def test_table_has_a_row_an_item_and_the_same_columns_in_each() -> None:
     assert [list(row) for row in rows] == [list(rows[0])] * 2
     assert rows[0]["status"] == "timeout"
     assert rows[0]["cost"] == "unpriced"
-    assert len(rows[0]["error"]) == MOST_TEXT + 1
+    assert len(rows[0]["result"]) == MOST_TEXT + 1, "why there is no answer stands where answers stand"
     assert rows[1] == {
         "item": "a",
         "status": "ok",
-        "title": "T",
-        "tags": '["x", "y"]',
+        "cost": "$0.50",
+        "seconds": 1.23,
+        "attempts": 1,
         "tokens in": 10,
         "tokens out": 2,
-        "cost": "$0.50",
-        "attempts": 1,
-        "seconds": 1.23,
-        "error": "",
+        "result": '{"title": "T", "tags": ["x", "y"]}',
+        "title": "T",
+        "tags": '["x", "y"]',
     }
 
 
-def test_report_names_totals_failures_and_files() -> None:
-    stats = RunStats("runs/1", 9.2, 1.5, 3.0, 9.9, 1.04, [("doc-7", 12.5, 3)], {"timeout": "no answer | in\n120 s"})
+def test_the_note_above_the_table_tells_where_all_rows_are() -> None:
+    note = results_note(SUMMARY)
+    assert note.startswith("**9,963 of 10,000 answered")
+    assert "`out.jsonl`" in note
+    assert "`out.failures.jsonl`" in note
+    assert "the first 500 of 10,000" in note
+
+
+def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
+    stats = RunStats(
+        "runs/1",
+        items_per_second=9.2,
+        p50_seconds=1.5,
+        p95_seconds=3.0,
+        p99_seconds=9.9,
+        calls=1040,
+        tried_again=31,
+        cached_input_tokens=308_642,
+        slowest=[("doc-7", 12.5, 3)],
+        examples={"timeout": "no answer | in\n120 s"},
+        slice_seconds=60,
+        slices=[Slice(500, 30, 1.4, 2.8), Slice(463, 7, 1.6, 3.3)],
+    )
     job = JOB.model_copy(update={"limits": Limits(tokens_per_minute=90_000)})
     text = report(job, SUMMARY, stats, Progress(limit=48.21, rate_limits=6, paused_for=7.4))
-    assert "| answered | 9,963 |" in text
-    assert "| cost | $4.12 |" in text
-    assert "| content_filter | 31 |" in text
-    assert "`no answer / in 120 s`" in text, "a text must not break the table"
+    assert "| content_filter | 31 | 0.3% |" in text
+    assert "| timeout | 6 | 0.1% | `no answer / in 120 s` |" in text, "a text must not break the table"
+    assert "| `openai-chat:gpt-4.1-mini` | 1,040 | 1,234,567 | 25% | 89 | **$4.12** | $4.12 | $41.20 |" in text
+    assert "| 10,000 | 9,963 | 37 | 985 | 12 | 3 | 9,000 |" in text
+    assert "| 9.20 | 1.50 s | 3.00 s | 9.90 s | 1,040 | 31 |" in text
+    assert "![Items in each 60 s; Seconds an item took](data:image/svg+xml;base64," in text
     assert "| doc-7 | 12.5 | 3 |" in text
     assert "`out.failures.jsonl`" in text
-    assert "| scope | `openai-chat:gpt-4.1-mini` |" in text
-    assert "| in force | 2,893 calls/min at the end |" in text
-    assert "| pauses by 429 | 6, for 7 s in all |" in text
-    assert "| tokens per minute | 90,000 |" in text
+    assert "| `openai-chat:gpt-4.1-mini` | 2,893 calls/min at the end | 6, for 7 s in all | 90,000 |" in text
+
+
+def test_a_run_that_called_nothing_has_a_short_report() -> None:
+    nothing = replace(SUMMARY, reused=10_000, succeeded=10_000, failed=0, categories={}, cost_usd=0.0)
+    text = report(JOB, nothing, RunStats("runs/2"), Progress())
+    assert "## Failures" not in text
+    assert "## Speed" not in text
+    assert "data:image" not in text
+
+
+def test_the_verdict_says_whether_it_worked_and_whether_it_gets_worse() -> None:
+    usual = [ordinary(cost_usd=4.0) for _ in range(6)]
+    assert verdict(JOB, SUMMARY, []) == f"**Completed**: {run_sentence(SUMMARY)}"
+    assert "nothing has drifted from the 6 runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
+    worse = verdict(JOB, replace(SUMMARY, failed=2_000), [*usual, ordinary(cost_usd=6.0)])
+    assert worse.startswith("**Failed**")
+    assert "- cost of 1,000 items is $6.00, usually $4.00 (+50%)" in worse
+
+
+def test_the_history_shows_the_trend_and_a_row_a_run() -> None:
+    nights = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, p95_seconds=None)]
+    assert trend(nights[:1]) == ""
+    assert trend(nights).startswith(
+        "![Cost of 1,000 items; Failed items; Seconds an item took; Output tokens an answer]"
+    )
+    newest, oldest = history(nights).splitlines()[-2:]
+    assert newest == (
+        "| 2026-11-25 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | unpriced | unpriced | 0.50 s |  | 50 | 18 min |"
+    )
+    assert oldest == (
+        "| 2026-11-24 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | $4.00 | $4.00 | 0.50 s | 1.20 s | 50 | 18 min |"
+    )

@@ -98,7 +98,9 @@ def test_a_run_answers_every_item_and_tells_so(run: Any, provider: OpenAIServer,
     found = artifacts(state)
     table = json.loads(found["batch-llm-trial-results"]["data"])
     assert [row["item"] for row in table] == [row["id"] for row in output]
-    assert "| answered | 12 |" in found["batch-llm-trial-report"]["data"]
+    assert found["batch-llm-trial-report"]["description"] == f"**Completed**: {state.message}"
+    assert "| in the source | answered | failed |" in found["batch-llm-trial-report"]["data"]
+    assert "| 12 of 12 |" in found["batch-llm-trial-history"]["data"]
     assert found["batch-llm-trial-progress"]["data"] == 100
     names = ["batch-llm.run.started", *["batch-llm.shard.completed"] * 3, "batch-llm.run.completed"]
     eventually(lambda: len(events(state)) >= len(names))

@@ -1,0 +1,31 @@
+"""A night as the history has it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from batch_llm.jobs import Night
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
+
+
+def ordinary(**figures: Any) -> Night:
+    """Return an ordinary night, but for what is given."""
+    usual: dict[str, Any] = {
+        "run": "r",
+        "began": NOON,
+        "model": "openai-chat:m",
+        "items": 1000,
+        "called": 1000,
+        "succeeded": 990,
+        "answered": 990,
+        "failed": 10,
+        "cost_usd": 4.0,
+        "output_tokens": 49_500,
+        "seconds": 1080.0,
+        "p50_seconds": 0.5,
+        "p95_seconds": 1.2,
+        "stopped": "",
+    }
+    return Night(**(usual | figures))
