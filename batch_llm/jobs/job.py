@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 from batch_llm.errors import JobError
 
+from .own_prices import check_prices
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
 
@@ -113,6 +114,12 @@ class BatchJob(BaseModel):
         title="Model settings",
         description="pydantic-ai's model settings: temperature, max_tokens, ...",
     )
+    prices: dict[str, Any] | None = Field(
+        None,
+        title="Own prices",
+        description="USD per million tokens: input_mtok, output_mtok, cached_input_mtok; or such an object for each "
+        "model's name. Without them: the published prices.",
+    )
     cached_context: str | None = Field(
         None,
         title="Cached context",
@@ -156,6 +163,13 @@ class BatchJob(BaseModel):
     def _usable_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
             check_schema(value)
+        return value
+
+    @field_validator("prices")
+    @classmethod
+    def _usable_prices(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            check_prices(value)
         return value
 
     @classmethod

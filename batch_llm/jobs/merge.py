@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -15,6 +16,7 @@ from .folder import RunFolder, open_folder
 from .job import BatchJob
 from .outcomes import write_outcomes
 from .plan import Plan
+from .prices import prices_of
 from .rows import FAILURE_COLUMNS, input_columns
 from .sinks import OutputColumns, failures_path, output_columns, remove_file, write_table
 from .tables import Tables, column_types, name, one_line, open_tables, text
@@ -45,6 +47,8 @@ class Summary:
         stopped: Why the run ended early; empty when it did not.
         p50_seconds: Median time of the items that this run called, waits and retries included; None without any.
         p95_seconds: 95 % of them took no longer.
+        total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
+        priced_by: Where the prices are from, with their version; empty where there are none.
     """
 
     total_items: int
@@ -67,6 +71,8 @@ class Summary:
     stopped: str = ""
     p50_seconds: float | None = None
     p95_seconds: float | None = None
+    total_cached_input_tokens: int = 0
+    priced_by: str = ""
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
@@ -89,6 +95,8 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
             write_outcomes(tables, folder)
             output, failures = _write_files(tables, job, folder)
             summary = replace(_sum_up(tables, plan, output, failures), stopped=stopped)
+            if summary.cost_usd is not None:
+                summary = replace(summary, priced_by=prices_of(job).source)
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
     write_whole(folder.summary, to_json(asdict(summary)))
@@ -139,24 +147,26 @@ _TOTALS = """
         count(*) FILTER (status = 'not_attempted') AS not_attempted,
         count(*) FILTER (status = 'left_out') AS left_out,
         count(*) FILTER (reused) AS reused,
-        coalesce(sum(input_tokens) FILTER (NOT reused), 0)::BIGINT AS total_input_tokens,
-        coalesce(sum(output_tokens) FILTER (NOT reused), 0)::BIGINT AS total_output_tokens,
-        CASE WHEN bool_or(cost_usd IS NULL AND NOT reused AND attempts > 0) THEN NULL
-            ELSE coalesce(sum(cost_usd) FILTER (NOT reused), 0) END AS cost_usd,
         CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
             ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd,
         quantile_cont(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
         quantile_cont(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
     FROM outcomes"""
+# Over all records of the run: also those of a text that has changed since, and those before another run answered.
+_SPENT = """
+    SELECT coalesce(sum(input_tokens), 0)::BIGINT AS total_input_tokens,
+        coalesce(sum(output_tokens), 0)::BIGINT AS total_output_tokens,
+        coalesce(sum(cached_input_tokens), 0)::BIGINT AS total_cached_input_tokens,
+        CASE WHEN bool_or(cost_usd IS NULL AND attempts > 0) THEN NULL ELSE coalesce(sum(cost_usd), 0) END AS cost_usd
+    FROM tries"""
 _CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
 
 
 def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Summary:
-    found = tables.execute(_TOTALS)
-    names = [str(column[0]) for column in found.description or ()]
     planned_at = float(read_object(Path(plan.folder) / "plan.json").get("planned_at", time.time()))
     return Summary(
-        **dict(zip(names, found.fetchone() or (), strict=True)),
+        **_one_row(tables, _TOTALS),
+        **_one_row(tables, _SPENT),
         new=plan.new,
         changed=plan.changed,
         retried=plan.retried,
@@ -165,3 +175,9 @@ def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Su
         failures=failures,
         categories={str(category): int(count) for category, count in tables.execute(_CATEGORIES).fetchall()},
     )
+
+
+def _one_row(tables: Tables, query: str) -> dict[str, Any]:
+    found = tables.execute(query)
+    names = [str(column[0]) for column in found.description or ()]
+    return dict(zip(names, found.fetchone() or (), strict=True))

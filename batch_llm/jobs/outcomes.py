@@ -46,6 +46,7 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         CREATE TEMP TABLE tries AS
         SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
+            sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
             sum(attempts)::BIGINT AS attempts,
             sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
         FROM records GROUP BY id, key""")

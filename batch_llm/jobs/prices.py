@@ -1,10 +1,22 @@
-"""What an item costs, from genai-prices: offline, and honest where a model's price is not known."""
+"""What an item costs: by the job's own prices or by genai-prices, offline; "unpriced" where neither knows the model.
+
+A job calls models one request at a time, so the prices are those of plain calls: a provider's batch prices (which
+genai-prices has under `price_context={"processing": "batch"}`) never apply.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeAlias
+
+from .job import BatchJob
+from .models import LOCAL
+from .own_prices import PRICE_NAMES, own_prices
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
@@ -25,10 +37,38 @@ _PROVIDERS = {
 }
 
 
-def cost_of(model: str) -> CostOf:
-    """Return what prices the items of a model; finding the price costs more than using it."""
-    if model == "local":
-        return lambda usage: 0.0
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """What the calls of a job cost.
+
+    Attributes:
+        cost: Prices the tokens of an item.
+        source: Where the prices are from, with their version; empty where there are none.
+    """
+
+    cost: CostOf
+    source: str
+
+
+def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
+    """Return the prices of a job's calls; finding them costs more than using them.
+
+    Args:
+        job: The job; its own `prices` win.
+        own_strategy: Whether the caller brings a strategy, of which a model that nobody has set says nothing.
+    """
+    if own := own_prices(job.prices, job.model):
+        from genai_prices.types import ModelPrice
+
+        named = {PRICE_NAMES[name]: Decimal(str(value)) for name, value in own.items()}
+        return PriceList(_quick(ModelPrice(**named)), "own prices")
+    if job.model == LOCAL:
+        return PriceList(lambda usage: None, "") if own_strategy else PriceList(lambda usage: 0.0, "a local model")
+    return _published(job.model)
+
+
+@cache
+def _published(model: str) -> PriceList:
     provider_name, _, reference = model.partition(":")
     from genai_prices.data_snapshot import get_snapshot
 
@@ -36,8 +76,8 @@ def cost_of(model: str) -> CostOf:
     try:
         _, info = get_snapshot().find_provider_model(reference, None, provider, None)
     except LookupError:
-        return lambda usage: None
-    return _quick(info.get_prices(datetime.now(UTC)))
+        return PriceList(lambda usage: None, "")
+    return PriceList(_quick(info.get_prices(datetime.now(UTC))), f"genai-prices {version('genai-prices')}")
 
 
 def _quick(price: ModelPrice) -> CostOf:

@@ -24,9 +24,9 @@ from .job import BatchJob
 from .keeper import Keeper
 from .lease import BEAT_SECONDS, newest_lease
 from .ledger import LedgerWriter, read_records
-from .models import LOCAL, make_strategy
+from .models import make_strategy
 from .plan import ShardRef
-from .prices import CostOf, cost_of
+from .prices import CostOf, prices_of
 from .tally import Tally
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -96,8 +96,7 @@ async def run_shard(
     items = _missing(shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
     stopped_by: ErrorInfo | None = None
     if not run.stop.exists():
-        # The model of a job says nothing of a strategy that the caller brings, unless the caller has set it.
-        cost = cost_of("" if strategy is not None and job.model == LOCAL else job.model)
+        cost = prices_of(job, own_strategy=strategy is not None).cost
         with LedgerWriter(run.kept, shard.part) as ledger:
             pace = _Pace(governor, tally)
             stopped_by = await _Try(job, run, shard, tally, ledger, pace).answer(items, cost, observers)

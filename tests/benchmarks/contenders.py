@@ -27,14 +27,17 @@ from batch_llm import (
     ProcessorObserver,
     WorkItemResult,
 )
+from batch_llm.jobs import BatchJob
 from batch_llm.jobs.keeper import Keeper
 from batch_llm.jobs.ledger import LedgerWriter
-from batch_llm.jobs.prices import cost_of
+from batch_llm.jobs.prices import prices_of
 from batch_llm.jobs.store import Store
 from batch_llm.jobs.tally import Tally
 
 TIMEOUT_SECONDS = 120.0
-PRICED = "openai-chat:gpt-4.1-mini"
+PRICED = BatchJob.parse(
+    {"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl", "model": "openai-chat:gpt-4.1-mini"}
+)
 RIVAL = "async_batch_llm"
 
 Item = LLMWorkItem[None, str, None]
@@ -167,7 +170,7 @@ def kept(load: Load) -> Timed:
 
     async def run() -> int:
         with TemporaryDirectory(prefix="batch-llm-ledger-") as folder, LedgerWriter(Store(folder), "part") as ledger:
-            keeper = Keeper(ledger, Tally(load.items), cost_of(PRICED))
+            keeper = Keeper(ledger, Tally(load.items), prices_of(PRICED).cost)
             config = ProcessorConfig(max_workers=load.workers)
             results = Processor(config, keeper.keep).process_stream(items)
             succeeded = sum([result.success async for result in results])

@@ -49,6 +49,10 @@ def test_a_job_survives_the_way_through_json() -> None:
             "runner_options.processes is 'two': input should be a valid integer",
         ),
         ({"runner_options": {"processes": 2}}, "runner_options.processes means nothing to the runner 'auto': leave it"),
+        ({"prices": {"input_mtok": 1}}, "prices: output_mtok is missing: set it, in USD per million tokens"),
+        ({"prices": {"input": 1}}, "prices: 'input' is no price: there are input_mtok, output_mtok, cached_input_mtok"),
+        ({"prices": {"m": {"input_mtok": "x"}}}, "prices: m: input_mtok is 'x': it must be USD per million tokens"),
+        ({"prices": {}}, "prices: input_mtok is missing"),
         ({"limit": "many"}, "limit is 'many': input should be a valid integer"),
     ],
 )

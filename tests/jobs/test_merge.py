@@ -212,7 +212,7 @@ def test_a_run_that_goes_on_calls_what_nobody_has_answered_meanwhile(home: Path)
     assert (again.answered, again.reused, again.new, again.retried) == (1, 2, 1, 1)
     _answer_all(again)
     summary = merge(job(), again)
-    assert (summary.succeeded, summary.reused, summary.total_input_tokens) == (4, 2, 20)
+    assert (summary.succeeded, summary.reused, summary.total_input_tokens) == (4, 2, 30)
 
 
 def test_only_what_failed_is_called(home: Path) -> None:
@@ -256,6 +256,17 @@ def test_several_tries_of_an_item_add_up(home: Path) -> None:
     row = read_lines(summary.output)[0]
     assert (row["status"], row["answer"], row["attempts"], row["input_tokens"]) == ("succeeded", "good", 3, 30)
     assert (summary.succeeded, summary.total_input_tokens, summary.cost_usd) == (1, 30, 1.5)
+
+
+def test_a_run_that_goes_on_costs_what_all_its_calls_cost(home: Path) -> None:
+    """Also those for a text that has changed since, and those for an item that another run has answered meanwhile."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"})
+    _answer_all(plan(job(), "r"), fail=("a", "b"))
+    merge(job(), _run(job(limit=1), "other"))
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "changed"})
+    summary = merge(job(), _run(job()))
+    assert (summary.succeeded, summary.reused, summary.saved_usd) == (2, 1, 0.5)
+    assert (summary.cost_usd, summary.total_input_tokens) == (1.5, 30)
 
 
 def test_an_unknown_price_is_never_a_sum_of_the_rest(home: Path) -> None:
