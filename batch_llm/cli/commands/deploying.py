@@ -1,0 +1,41 @@
+"""`batch-llm serve` and `deploy`."""
+
+from __future__ import annotations
+
+from .options import loading
+
+
+def serve() -> int:
+    """Serve all presets from this process: scheduled runs, and runs started from the UI.
+
+    Also those of `prefect deployment run batch-llm/PRESET`. Nothing else is
+    needed: a local Prefect server is started if there is none, and then ends
+    with this command. Relative paths start from the folder where you are.
+    """
+    with loading():
+        from batch_llm.cli.serving import serve
+
+    return serve()
+
+
+def deploy(*names: str, pool: str | None = None) -> int:
+    """Deploy presets to a work pool, whose workers run them.
+
+    This is `prefect deploy` with deployments/prefect.yaml.
+
+    Examples:
+
+      batch-llm deploy
+      batch-llm deploy summarize-nightly --pool nightly
+
+    Parameters
+    ----------
+    names
+        Presets; all of them if none is named.
+    pool
+        The work pool, instead of the one that the preset names; a process pool is created if there is none.
+    """
+    with loading():
+        from batch_llm.cli.deploying import deploy
+
+    return deploy(names, pool)
