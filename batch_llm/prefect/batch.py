@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from prefect import Task
@@ -24,10 +25,11 @@ from . import tasks
 from .contained import await_api
 from .events import RunEvents
 from .lease import lease
-from .outcome import outcome_of, too_many_failed
+from .outcome import tell_outcome, too_many_failed
 from .output import outlive_reader
 from .shards import Shards
 from .stopping import Ending, read_stop
+from .tags import tag_run
 
 
 def run_name() -> str:
@@ -71,15 +73,17 @@ def run_batch(
     run_id = str(context.flow_run.id)
     job = _with_items(job, settings, items, run_id)
     events = RunEvents(run_id, job.name)
+    tag_run(job.name, job.model)
     with lease(job, run_id, events) as number:
         planned = _plan(job, run_id, strategy, number)
+        events = replace(events, shards=max(1, len(planned.shards)))
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = Ending(planned.folder)
         with governed(job), Shards(job, planned, events, strategy) as shards:
             stopped = ending.through(shards.run)
         summary = _publish(job, planned, stopped, ending)
-    _tell(job, summary, events)
+    tell_outcome(job, summary, events)
     if ending.signal is not None:
         get_run_logger().warning("%s", run_sentence(summary))
         raise ending.signal
@@ -130,24 +134,6 @@ def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFutu
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
     with threads:
         yield threads.submit(task, parameters)
-
-
-def _tell(job: BatchJob, summary: Summary, events: RunEvents) -> None:
-    totals = {
-        "message": run_sentence(summary),
-        "total_items": summary.total_items,
-        "succeeded": summary.succeeded,
-        "failed": summary.failed,
-        "reused": summary.reused,
-        "not_attempted": summary.not_attempted,
-        "total_input_tokens": summary.total_input_tokens,
-        "total_output_tokens": summary.total_output_tokens,
-        "cost_usd": summary.cost_usd,
-        "seconds": round(summary.seconds, 1),
-        "output": summary.output,
-        "failures": summary.failures,
-    }
-    events.emit(f"run.{outcome_of(job, summary)}", totals)
 
 
 def final_state(job: BatchJob, summary: Summary) -> State[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from batch_llm.jobs import ShardRef
@@ -11,53 +9,58 @@ from batch_llm.observers.base import BaseObserver, ProcessingEvent
 
 from .events import RunEvents
 
-BURST = 5
-"""Failed items that a shard reports at once."""
-
-SECONDS_BETWEEN = 10.0
-"""After the burst, one failed item is reported in so many seconds; the next report tells how many were left out."""
-
 
 class PrefectObserver(BaseObserver):
-    """Reports failed items and rate limits of a shard to Prefect.
+    """Reports failed items and rate limits of a shard to Prefect: each first, second, fourth, eighth, ... of them.
 
-    Attributes:
-        left_out: Failed items since the last report that were not reported.
+    Args:
+        events: Where to.
+        shard: Which shard.
+        run_count: Which try of it this is; each has half the room of the one before.
     """
 
-    def __init__(self, events: RunEvents, shard: ShardRef, clock: Callable[[], float] = time.monotonic) -> None:
-        self.left_out = 0
+    def __init__(self, events: RunEvents, shard: ShardRef, run_count: int = 1) -> None:
         self._events = events
         self._shard = shard
-        self._clock = clock
-        self._budget = float(BURST)
-        self._counted_at = clock()
+        room = events.room_for(shard.index) >> (run_count - 1)
+        self._failures, self._refusals = _Thinned(room), _Thinned(room)
+
+    @property
+    def left_out(self) -> int:
+        """Failed items since the last report that were not reported."""
+        return self._failures.left_out
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         """Pass on what a person would act on."""
         match event:
             case ProcessingEvent.ITEM_FAILED:
-                self._item_failed(data)
+                known = {key: data.get(key) for key in ("item_id", "category", "error", "attempts")}
+                self._report("item.failed", self._failures, known)
             case ProcessingEvent.RATE_LIMIT_HIT:
-                self._events.emit(
-                    "rate-limit.hit",
-                    {
-                        "shard": self._shard.index,
-                        "pause_seconds": data.get("pause"),
-                        "calls_per_second": data.get("limit"),
-                    },
-                )
+                known = {"pause_seconds": data.get("pause"), "calls_per_second": data.get("limit")}
+                self._report("rate-limit.hit", self._refusals, known)
             case _:
                 pass
 
-    def _item_failed(self, data: dict[str, Any]) -> None:
-        now = self._clock()
-        self._budget = min(BURST, self._budget + (now - self._counted_at) / SECONDS_BETWEEN)
-        self._counted_at = now
-        if self._budget < 1:
-            self.left_out += 1
-            return
-        self._budget -= 1
-        known = {key: data.get(key) for key in ("item_id", "category", "error", "attempts")}
-        self._events.emit("item.failed", {**known, "shard": self._shard.index, "left_out": self.left_out})
+    def _report(self, event: str, thinned: _Thinned, known: dict[str, Any]) -> None:
+        if thinned.takes():
+            self._events.emit(event, {**known, "shard": self._shard.index, "left_out": thinned.left_out})
+            thinned.left_out = 0
+
+
+class _Thinned:
+    """Lets the first, the second, the fourth, the eighth ... through, as long as there is room."""
+
+    def __init__(self, room: int) -> None:
         self.left_out = 0
+        self._room = room
+        self._seen, self._next = 0, 1
+
+    def takes(self) -> bool:
+        self._seen += 1
+        if self._seen < self._next or not self._room:
+            self.left_out += 1
+            return False
+        self._next *= 2
+        self._room -= 1
+        return True

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from batch_llm.jobs import BatchJob, Plan, read_progress
+from batch_llm.jobs import Progress
 
 from .contained import contained
 
@@ -15,16 +15,14 @@ from .contained import contained
 class ProgressArtifact:
     """The progress artifact of a run, written only when it moved."""
 
-    def __init__(self, job: BatchJob, planned: Plan) -> None:
-        self._name = job.name
-        self._folder = planned.folder
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._shown: float | None = None
         self._artifact: UUID | None = None
-        self.show()
 
-    def show(self) -> None:
+    def show(self, progress: Progress) -> None:
         """Show how far the run is."""
-        percent = self._percent()
+        percent = round(100 * progress.done / max(1, progress.total), 1)
         if percent == self._shown:
             return
         with contained():
@@ -36,7 +34,3 @@ class ProgressArtifact:
             else:
                 update_progress_artifact(self._artifact, percent)
             self._shown = percent
-
-    def _percent(self) -> float:
-        progress = read_progress(self._folder)
-        return round(100 * progress.done / max(1, progress.total), 1)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from prefect.futures import PrefectFuture
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, read_progress
 
 from . import tasks
 from .events import RunEvents
@@ -20,6 +20,7 @@ from .progress import ProgressArtifact
 from .retries import ShardUnfinished, retry_options
 from .runners import Load, open_runner
 from .stopping import read_stop
+from .threshold import Threshold
 
 PROGRESS_SECONDS = 2.0
 """Between two writes of the progress artifact."""
@@ -40,12 +41,14 @@ class Shards:
         self._left = deque(planned.shards)
         self._running: dict[PrefectFuture[Any], int] = {}
         self._done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
-        self._progress = ProgressArtifact(job, planned)
+        self._progress = ProgressArtifact(job.name)
+        self._threshold = Threshold(job, events)
         self._reason = ""
         self._stack = ExitStack()
         self.broken: Exception | None = None
 
     def __enter__(self) -> Self:
+        self._show()
         load = Load(self._job, self._task, len(self._left), calls_model=not self._arguments["strategy"])
         self._runner = self._stack.enter_context(open_runner(load))
         self._free = _workers_each(self._job.config.max_workers, self._runner.at_once)
@@ -73,7 +76,12 @@ class Shards:
             else:
                 self._free.append(self._running.pop(future))
                 self._reason = self._reason or _reason_to_stop(future.result(raise_on_failure=False))
-            self._progress.show()
+            self._show()
+
+    def _show(self) -> None:
+        progress = read_progress(self._folder)
+        self._progress.show(progress)
+        self._threshold.look(progress)
 
     def _start_next(self) -> bool:
         """Start as many shards as there is room for; whether one was started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from .output import outlive_reader
 from .retries import ShardUnfinished
 from .sharing import shared
 from .stopping import is_orphan, within_grace
+from .tags import shard_tags
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
@@ -59,7 +60,7 @@ def run_shard(
     States are returned, not raised: a provider's outage is no bug, and its log needs no traceback.
     """
     outlive_reader()  # this may be the process of a pool
-    observer = PrefectObserver(events, shard)
+    observer = PrefectObserver(events, shard, _run_count())
     try:
         with jobs.governed(job) as governor, _sharing(job, governor):
             answer = partial(
@@ -73,8 +74,13 @@ def run_shard(
         return Failed(message=str(error), data=error)
     if outcome.unfinished and not outcome.unfinished.is_retryable:
         _stop_all(folder, outcome.unfinished_text)
-    _tell(outcome, shard, events, observer.left_out)
-    if outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try()):
+    fails = outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try())
+    if fails and outcome.unfinished and outcome.unfinished.is_retryable:
+        _name(outcome, shard)  # Prefect tries again
+    else:
+        _name(outcome, shard, shard_tags(outcome))
+        _tell(outcome, shard, events, observer.left_out)
+    if fails:
         return Failed(message=outcome.unfinished_text, data=ShardUnfinished(outcome))
     return Completed(message=shard_sentence(outcome), data=outcome)
 
@@ -91,22 +97,27 @@ def _stop_all(folder: str, reason: str) -> None:
         jobs.ask_to_stop(folder, reason, fatal=True)
 
 
-def _tell(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
+def _name(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> None:
+    """Let the task run's name and tags tell what became of the shard.
+
+    Prefect records a task run from what its engine sends; a name that is set through the API is overwritten. Tags come
+    with the last try only: the engine asks the API for a slot of each before it tries again, and the API may be away.
+    """
     if context := TaskRunContext.get():
-        # Prefect records a task run from what its engine sends; a name that is set through the API is overwritten.
         context.task_run.name = f"items {shard.first:,}-{shard.last:,}: {shard_sentence(outcome)}"
-    events.emit(
-        "shard.completed",
-        {
-            "shard": shard.index,
-            "first": shard.first,
-            "last": shard.last,
-            "succeeded": outcome.succeeded,
-            "failed": outcome.failed,
-            "not_attempted": outcome.not_attempted,
-            "left_out": left_out,
-        },
-    )
+        context.task_run.tags = sorted({*context.task_run.tags, *tags})
+
+
+def _tell(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
+    if events.room_for(shard.index):
+        known = {name: getattr(shard, name) for name in ("first", "last")}
+        counts = {name: getattr(outcome, name) for name in ("succeeded", "failed", "not_attempted")}
+        events.emit("shard.completed", {"shard": shard.index, **known, **counts, "left_out": left_out})
+
+
+def _run_count() -> int:
+    context = TaskRunContext.get()
+    return 1 if context is None else context.task_run.run_count
 
 
 def _is_last_try() -> bool:

@@ -65,6 +65,11 @@ def task_runs(state: Any) -> list[dict[str, Any]]:
     return api("/task_runs/filter", {**runs, "limit": 50, "sort": "EXPECTED_START_TIME_ASC"})
 
 
+def flow_run_of(state: Any) -> dict[str, Any]:
+    (found,) = api("/flow_runs/filter", {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}})
+    return found
+
+
 def artifacts(state: Any) -> dict[str, dict[str, Any]]:
     only = {"artifacts": {"flow_run_id": {"any_": [str(state.state_details.flow_run_id)]}}}
     return {artifact["key"]: artifact for artifact in api("/artifacts/filter", {**only, "limit": 50})}
@@ -108,6 +113,9 @@ def test_a_run_answers_every_item_and_tells_so(run: Any, provider: OpenAIServer,
     assert sorted(event["event"] for event in heard) == sorted(names)
     flow_run = f"prefect.flow-run.{state.state_details.flow_run_id}"
     assert all(flow_run in {related["prefect.resource.id"] for related in event["related"]} for event in heard)
+    assert flow_run_of(state)["tags"] == ["completed", "openai-chat:gpt-4.1-mini", "trial"]
+    tagged = {task["name"]: task["tags"] for task in task_runs(state)}
+    assert tagged["items 1-5: 5 answered"] == ["all-answered", "shard"]
 
 
 def test_a_second_night_pays_for_nothing(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
@@ -136,6 +144,11 @@ def test_too_many_failures_fail_the_run_and_keep_the_answers(run: Any, provider:
     state = run(failure_threshold=0.1)
     assert state.is_failed()
     assert "failure_threshold=0.1" in state.message
+    told = eventually(lambda: [event for event in events(state) if event["event"] == "batch-llm.failures.threshold"])
+    assert told[0]["payload"]["categories"] == {"invalid_request": 2}
+    assert {"failed", "with-failures"} <= {*flow_run_of(state)["tags"]}
+    (shard,) = [task for task in task_runs(state) if "shard" in task["tags"]]
+    assert {"with-failures", "invalid_request"} <= {*shard["tags"]}
     assert [row["status"] for row in rows(tmp_path / "out.jsonl")].count("succeeded") == 10
 
 
