@@ -1,17 +1,21 @@
 """One real Prefect server for all tests of a session that need one; pytest loads this as a plugin.
 
 Tests that use it carry `pytestmark = pytest.mark.prefect` and come first. Each worker of xdist that runs one has a
-server of its own, which takes 11 to 30 seconds to come up.
+server of its own, which takes 11 to 30 seconds to come up the first time. Half of that makes the tables of an empty
+database, so that one is kept in pytest's cache for the servers after it.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +23,7 @@ import pytest
 
 T = TypeVar("T")
 START_SECONDS = 120
+DATABASE = "prefect.db"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,13 +36,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def empty_database(pytestconfig: pytest.Config) -> Path:
+    """Where an empty database of this Prefect is kept, once there has been one."""
+    assert pytestconfig.cache is not None
+    return pytestconfig.cache.mkdir(f"prefect-{version('prefect')}") / DATABASE
+
+
+def copy_database(found: Path, to: Path) -> None:
+    """Copy a database that a server may have open, so that nobody ever sees a part of it."""
+    part = to.with_suffix(f".{os.getpid()}")
+    with closing(sqlite3.connect(found)) as source, closing(sqlite3.connect(part)) as target:
+        source.backup(target)
+    part.replace(to)
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
     """The API address of a Prefect server with an empty database."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     from batch_llm.prefect.server import healthy
 
     home = tmp_path_factory.mktemp("prefect")
+    if empty_database.exists():
+        copy_database(empty_database, home / DATABASE)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
@@ -47,6 +69,8 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
         eventually(lambda: healthy(url), seconds=START_SECONDS)
+        if not empty_database.exists():
+            copy_database(home / DATABASE, empty_database)
         os.environ.update(PREFECT_API_URL=url, PREFECT_HOME=str(home), DO_NOT_TRACK="1")
         with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
             yield url

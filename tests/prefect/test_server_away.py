@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.prefect.processes import user_environment
-from tests.prefect_server import eventually, rows
+from tests.prefect_server import DATABASE, copy_database, eventually, rows
 from tests.providers.servers import OpenAIServer
 
 FLOW = """
@@ -57,7 +57,7 @@ def last_states(url: str) -> list[Any]:
 
 
 @pytest.mark.prefect
-def test_a_killed_server_costs_no_answer_and_no_state(tmp_path: Path) -> None:
+def test_a_killed_server_costs_no_answer_and_no_state(tmp_path: Path, empty_database: Path) -> None:
     """Calls go on, files are written, the run's state catches up; a new run makes no call."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
@@ -70,6 +70,8 @@ def test_a_killed_server_costs_no_answer_and_no_state(tmp_path: Path) -> None:
         command = [sys.executable, "flow.py"]
         log = tmp_path / "flow.log"
         (home := tmp_path / "server").mkdir()
+        if empty_database.exists():
+            copy_database(empty_database, home / DATABASE)
         with log.open("w") as output:
             with prefect_server(home, port):
                 running = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=output, stderr=output)
