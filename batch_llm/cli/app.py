@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from .commands import deploying, limits, looking, presets, running, server
+from .commands import completion, deploying, limits, looking, presets, running, server
 
 HELP = """LLM batches over your documents, as Prefect flows.
 
@@ -33,11 +33,14 @@ COMMANDS = (
     running.demo,
     running.run,
     presets.presets,
+    presets.show,
+    presets.new,
     looking.status,
     looking.results,
     looking.prune,
     deploying.serve,
     deploying.deploy,
+    completion.completion,
 )
 
 SERVER = App(name="server", help="The local Prefect server: start it, end it, see whether it runs.")

@@ -19,7 +19,7 @@ from batch_llm.prefect import deployments
 
 from .connection import connected
 from .interrupts import Interrupts
-from .presets import find_preset, presets_file, read_presets
+from .presets import find_preset, read_presets
 from .screen import Screen, shell
 
 
@@ -38,8 +38,10 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
             if deployments.ensure_work_pool(name):
                 screen.say(f"Created the process work pool {name}")
         names = [preset.name for preset in chosen]
-        with screen.phase(f"Deploying {', '.join(names)}"), _file_for(pool) as file:
-            _prefect_deploy(file, names)
+        with screen.phase(f"Deploying {', '.join(names)}"):
+            for source in dict.fromkeys(preset.file for preset in chosen):
+                with _file_for(source, pool) as file:
+                    _prefect_deploy(file, [preset.name for preset in chosen if preset.file == source])
     screen.say(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
     screen.say("Next, on each machine that shall run them:")
     screen.say(f"  export PREFECT_API_URL={connection.url}")
@@ -49,12 +51,12 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
 
 
 @contextmanager
-def _file_for(pool: str | None) -> Generator[Path]:
-    """Give our file, or a copy that names another pool: of several deployments `prefect deploy --pool` changes none."""
+def _file_for(source: Path, pool: str | None) -> Generator[Path]:
+    """Give a file, or a copy that names another pool: of several deployments `prefect deploy --pool` changes none."""
     if pool is None:
-        yield presets_file()
+        yield source
         return
-    content: dict[str, Any] = yaml.safe_load(presets_file().read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
     for block in content["deployments"]:
         block["work_pool"] = {**block.get("work_pool", {}), "name": pool}
     with tempfile.TemporaryDirectory() as folder:

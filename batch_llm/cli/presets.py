@@ -1,4 +1,4 @@
-"""Presets: the deployments of `deployments/prefect.yaml`, read as plain data."""
+"""Presets, read as plain data: blocks of `deployments/prefect.yaml`, and of the user's own `batch-llm.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import project_folder
+from batch_llm.jobs import home, project_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,13 @@ class Preset:
         name: What the command and the deployment are called by.
         parameters: What it sets of a job.
         block: The whole block, as Prefect reads it.
+        file: Where it stands.
     """
 
     name: str
     parameters: dict[str, Any]
     block: dict[str, Any]
+    file: Path
 
     @property
     def schedule(self) -> str:
@@ -34,21 +36,38 @@ class Preset:
 
 
 def presets_file() -> Path:
-    """Return the file that holds the presets."""
+    """Return the file that holds the presets that we ship."""
     return project_folder() / "deployments" / "prefect.yaml"
 
 
-def read_presets(file: Path | None = None) -> dict[str, Preset]:
-    """Return all presets by name, in the file's order.
+def own_file() -> Path:
+    """Return the file for the user's own presets: `batch-llm.yaml` beside the data, for an update replaces ours.
+
+    Who works in a checkout of ours has it at hand, with its history.
+    """
+    return presets_file() if home().resolve() == project_folder() else home() / "batch-llm.yaml"
+
+
+def read_presets() -> dict[str, Preset]:
+    """Return all presets by name, ours before the user's own, in their files' order; of two of a name, the user's.
+
+    Raises:
+        JobError: A file cannot be read as presets.
+    """
+    own = own_file()
+    return read_file(presets_file()) | (read_file(own) if own.exists() else {})
+
+
+def read_file(file: Path) -> dict[str, Preset]:
+    """Return the presets of one file.
 
     Raises:
         JobError: The file cannot be read as presets.
     """
-    file = file or presets_file()
     try:
         found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        blocks: list[dict[str, Any]] = found["deployments"]
-        return {str(block["name"]): _preset(block) for block in blocks}
+        blocks: list[dict[str, Any]] = found["deployments"] or []
+        return {str(block["name"]): _preset(block, file) for block in blocks}
     except OSError as error:
         raise JobError(f"the presets cannot be read: {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -71,8 +90,8 @@ def find_preset(name: str) -> Preset:
     raise JobError(f"no preset is called {name!r}: {hint}there are {', '.join(presets)}")
 
 
-def _preset(block: dict[str, Any]) -> Preset:
-    return Preset(name=str(block["name"]), parameters=dict(block.get("parameters") or {}), block=block)
+def _preset(block: dict[str, Any], file: Path) -> Preset:
+    return Preset(str(block["name"]), dict(block.get("parameters") or {}), block, file)
 
 
 def _schedule(schedule: dict[str, Any]) -> str:
@@ -85,15 +104,18 @@ def print_presets() -> None:
     """Write one line a preset."""
     from rich.table import Table
 
-    from .screen import Screen
+    from .screen import Screen, shell
 
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("preset", "model", "source", "schedule"):
         table.add_column(title, no_wrap=True)
     table.add_column("")
-    for preset in read_presets().values():
+    presets = read_presets().values()
+    for preset in presets:
         shown = [str(preset.parameters.get(name, "")) for name in ("model", "source")]
         table.add_row(preset.name, *shown, preset.schedule, str(preset.block.get("description", "")))
     screen = Screen()
     screen.out.print(table)
-    screen.say(f"\nThey are blocks of {presets_file()}")
+    files = dict.fromkeys(str(preset.file) for preset in presets)
+    screen.say(f"\nThey are blocks of {' and '.join(files)}")
+    screen.say(f"`{shell('batch-llm new NAME')}` writes one, `{shell('batch-llm show NAME')}` shows what it sends.")

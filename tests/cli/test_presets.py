@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_llm.cli.presets import find_preset, read_presets
+from batch_llm.cli.presets import find_preset, read_file, read_presets
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
 
@@ -33,6 +33,6 @@ def test_a_file_that_holds_no_presets_is_one_line(tmp_path: Path, text: str) -> 
     file = tmp_path / "prefect.yaml"
     file.write_text(text)
     with pytest.raises(JobError) as caught:
-        read_presets(file)
+        read_file(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
