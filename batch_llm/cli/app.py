@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from .commands import completion, deploying, limits, looking, presets, running, server
+from .commands import completion, deploying, limits, looking, presets, running, server, simulating
 
 HELP = """LLM batches over your documents, as Prefect flows.
 
@@ -35,6 +35,7 @@ COMMANDS = (
     presets.presets,
     presets.show,
     presets.new,
+    simulating.simulate,
     looking.status,
     looking.results,
     looking.prune,

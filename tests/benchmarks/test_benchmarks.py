@@ -35,6 +35,7 @@ SHORT = {
     "strategies": "--calls 10",
     "clients": "--calls 10 --rounds 1 --workers 10",
     "nights": "--items 2000",
+    "million": "--items 500 --workers 10",
     "ledger": "--items 500 --rounds 1",
     "limits": "--items 20 --beside 20 --longest 30 --trace --only 25/s$|told:.tokens.*0.2|by.hand",
 }
@@ -168,6 +169,13 @@ def test_a_second_night_calls_what_changed_alone() -> None:
     lines = printed("nights").splitlines()
     called = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in lines if row.startswith("│")}
     assert called == {"first": "2,000", "second": "2"}
+
+
+def test_a_run_through_the_whole_flow_tells_its_memory_and_prefects_database() -> None:
+    (row,) = (line for line in printed("million").splitlines() if line.startswith("│ 500 "))
+    figures = [float(cell.replace(",", "")) for cell in row.split("│")[2:-1]]
+    assert len(figures) == 8
+    assert all(figure > 0 for figure in figures)
 
 
 def test_the_ledger_stands_beside_no_ledger() -> None:

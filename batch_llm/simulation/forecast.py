@@ -1,0 +1,157 @@
+"""From a window to the whole run: what it takes in time, money, memory, and of the Prefect server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batch_llm.jobs import BatchJob
+from batch_llm.jobs.prices import prices_of
+
+from . import costs
+from .scenario import Scenario
+from .window import Window, play
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run will take.
+
+    Attributes:
+        items: Items.
+        failed: Items that fail in the end.
+        seconds: From the command to the output.
+        plan_seconds, call_seconds, publish_seconds: Of that, the plan, the calls, the merge and the artifacts.
+        calls: Calls made, refused and failed ones included.
+        refused: Calls that met a rate limit.
+        input_tokens, output_tokens: Billed.
+        cost_usd: None where the model's price is not known.
+        max_workers: Calls at once.
+        processes: Processes that carry shards, on all machines.
+        machines: Machines.
+        shards: Shards.
+        memory_bytes: Of the processes on the machine with the flow, at most, together.
+        server_bytes: Of the Prefect server.
+        server_requests, server_events: What the Prefect server is asked and told.
+        database_bytes: By how much its database grows.
+        limit_used, cpu_used, workers_used: Shares, while calls are made; None where there is no limit.
+    """
+
+    items: int
+    failed: int
+    seconds: float
+    plan_seconds: float
+    call_seconds: float
+    publish_seconds: float
+    calls: int
+    refused: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    max_workers: int
+    processes: int
+    machines: int
+    shards: int
+    memory_bytes: int
+    server_bytes: int
+    server_requests: int
+    server_events: int
+    database_bytes: int
+    limit_used: float | None
+    cpu_used: float
+    workers_used: float
+
+
+def simulate(scenario: Scenario) -> Forecast:
+    """Tell what a run will take, in some seconds and without a call.
+
+    The first shards of each process are played out in virtual time, by the engine and the governor themselves. What is
+    beyond goes on at the pace of those between the first and the last of each process.
+
+    Raises:
+        JobError: The model's price is asked for by a name that cannot be.
+    """
+    window = play(scenario)
+    call_seconds = _call_seconds(scenario, window)
+    items, counts = scenario.items, window.counts
+    times = items / window.items
+    plan = costs.PLAN_SECONDS + costs.PLAN_SECONDS_AN_ITEM * items
+    publish = costs.PUBLISH_SECONDS + costs.PUBLISH_SECONDS_AN_ITEM * items
+    seconds = costs.START_SECONDS + plan + call_seconds + publish
+    sent, received = round(counts.input_tokens * times), round(counts.output_tokens * times)
+    return Forecast(
+        items=items,
+        failed=round(sum(end.failed for end in window.ends) * times),
+        seconds=seconds,
+        plan_seconds=plan,
+        call_seconds=call_seconds,
+        publish_seconds=publish,
+        calls=round(counts.calls * times),
+        refused=round(counts.refused * times),
+        input_tokens=sent,
+        output_tokens=received,
+        cost_usd=_cost(scenario, sent, received),
+        max_workers=scenario.workers,
+        processes=scenario.at_once,
+        machines=scenario.machines,
+        shards=scenario.shards,
+        memory_bytes=_memory(scenario),
+        server_bytes=round(costs.SERVER_BYTES),
+        server_requests=_requests(scenario, call_seconds),
+        server_events=round(costs.RUN_EVENTS + costs.SHARD_EVENTS * scenario.shards),
+        database_bytes=round(costs.RUN_DATABASE_BYTES + costs.SHARD_DATABASE_BYTES * scenario.shards),
+        limit_used=_limit_used(scenario, window),
+        cpu_used=window.busy / window.processes / window.working_seconds,
+        workers_used=_workers_used(scenario, window),
+    )
+
+
+def _call_seconds(scenario: Scenario, window: Window) -> float:
+    """Return when the last shard of the whole run ends, counted from the first one's start."""
+    if window.whole:
+        return window.seconds
+    first = window.processes
+    last = max(first + 1, len(window.ends) - window.processes)
+    begin, end = window.ends[first - 1], window.ends[min(last, len(window.ends)) - 1]
+    between = window.ends[first:last]
+    items = sum(each.items for each in between)
+    # What is played out in smaller shards than there are ends more often than it will.
+    spared = 1 - window.shard_size / scenario.shard_size
+    drained = sum(each.drained for each in between) / window.processes
+    pace = max(1e-9, end.at - begin.at - spared * drained) / items * window.share
+    done = sum(each.items for each in window.ends[:last]) / window.share
+    return end.at + max(0.0, scenario.items - done) * pace
+
+
+def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
+    """Return the sum; a call is priced by its mean length, for a price may depend on that."""
+    job = BatchJob.parse({"source": "samples", "prompt": "{text}", "output": "out.jsonl", "model": scenario.model})
+    calls = sent / scenario.input_tokens if scenario.input_tokens else float(scenario.items)
+    usage = {"input_tokens": round(scenario.input_tokens), "output_tokens": round(received / max(1.0, calls))}
+    one = prices_of(job).cost(usage)
+    return None if one is None else calls * one
+
+
+def _memory(scenario: Scenario) -> int:
+    """Return the larger of what planning and what calling takes on the machine with the flow."""
+    planning = min(costs.PLAN_BYTES_AN_ITEM * scenario.items, costs.MOST_PLAN_BYTES)
+    here = scenario.at_once / scenario.machines
+    processes = costs.PROCESS_BYTES * here if scenario.has_pool else 0.0
+    calling = processes + costs.WORKER_BYTES * scenario.workers / scenario.machines
+    return round(costs.FLOW_BYTES + max(planning, calling))
+
+
+def _requests(scenario: Scenario, seconds: float) -> int:
+    steady = seconds / costs.SECONDS_A_PROGRESS + scenario.at_once * seconds / costs.SECONDS_A_SHARING
+    return round(costs.RUN_REQUESTS + costs.SHARD_REQUESTS * scenario.shards + steady)
+
+
+def _limit_used(scenario: Scenario, window: Window) -> float | None:
+    if scenario.rate_limit is None:
+        return None
+    answered = window.counts.calls - window.counts.refused
+    return answered / window.working_seconds / (scenario.rate_limit * window.share)
+
+
+def _workers_used(scenario: Scenario, window: Window) -> float:
+    answered = window.counts.calls - window.counts.refused
+    return answered * scenario.mean_latency / window.working_seconds / max(1.0, scenario.workers * window.share)

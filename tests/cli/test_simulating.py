@@ -1,0 +1,58 @@
+"""`batch-llm simulate`: what a person and a program are told, without a server and without a call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batch_llm.cli.simulating import duration, money, size
+from tests.cli.command import batch_llm
+
+SHORT = ("--requests-per-minute", "600", "--model", "openai-chat:gpt-4.1-mini")
+
+
+def test_a_row_for_each_number_of_items(tmp_path: Path) -> None:
+    shown = batch_llm("simulate", "--items", "100", "--items", "200", *SHORT, folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    heading, time, *_ = shown.stdout.splitlines()
+    assert "100 items" in heading
+    assert "200 items" in heading
+    word, short, _, long, _ = time.split()
+    assert word == "time"
+    assert float(long) - float(short) == pytest.approx(10, abs=2), "100 calls at ten a second"
+
+
+def test_a_program_reads_an_object_for_each(tmp_path: Path) -> None:
+    shown = batch_llm("simulate", "--items", "100", *SHORT, "--output-tokens", "0", "--json", folder=tmp_path)
+    forecast = json.loads(shown.stdout)
+    assert (forecast["items"], forecast["calls"], forecast["input_tokens"]) == (100, 100, 50_000)
+    assert forecast["cost_usd"] == pytest.approx(0.02)  # USD 0.40 for a million
+
+
+def test_a_preset_gives_what_no_option_does(tmp_path: Path) -> None:
+    shown = batch_llm("simulate", "summarize", "--items", "20", "--json", folder=tmp_path)
+    forecast = json.loads(shown.stdout)
+    assert (forecast["cost_usd"], forecast["max_workers"], forecast["processes"]) == (0.0, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((), "nothing to simulate: say how many, such as --items 100000"),
+        (("--items", "5", "--latency", "0"), "latency is 0: it must be more than 0"),
+        (("sumarize", "--items", "5"), "did you mean 'summarize'?"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
+    shown = batch_llm("simulate", *options, folder=tmp_path)
+    assert shown.returncode == 2
+    assert problem in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_figures_are_said_in_two() -> None:
+    assert [duration(each) for each in (42, 100, 8_000, 400_000)] == ["42 s", "1.7 min", "2.2 h", "4.6 d"]
+    assert [size(each) for each in (312_000_000, 1_440_000_000)] == ["310 MB", "1.4 GB"]
+    assert [money(each) for each in (0, 0.0123, 7.77, 12_345)] == ["$0", "$0.012", "$7.8", "$12,000"]

@@ -1,0 +1,123 @@
+"""What the simulation foretells, where it can be reckoned by hand."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from batch_llm.config import ProcessorConfig
+from batch_llm.errors import JobError
+from batch_llm.simulation import Forecast, Scenario, simulate
+from batch_llm.simulation.costs import PROCESS_SECONDS
+
+STEADY: dict[str, Any] = {"latency": 1.0, "latency_p95": 1.0, "call_seconds": 0.0, "cores": 4}
+
+
+def foretold(items: int, **settings: Any) -> Forecast:
+    return simulate(Scenario(items, **(STEADY | settings)))
+
+
+def test_workers_and_latency_alone() -> None:
+    """50 workers with answers of a second: 50 a second, once the pace has doubled up to that."""
+    forecast = foretold(5_000, max_workers=50, processes=1, shard_size=5_000)
+    assert forecast.call_seconds == pytest.approx(100 + 13, rel=0.05)
+    assert forecast.workers_used == pytest.approx(1.0, rel=0.1)
+    assert (forecast.calls, forecast.refused, forecast.failed) == (5_000, 0, 0)
+
+
+def test_a_limit_that_is_told_is_used_whole() -> None:
+    forecast = foretold(6_000, requests_per_minute=1200, processes=1, shard_size=6_000)
+    assert forecast.call_seconds == pytest.approx(300, rel=0.06)
+    assert forecast.limit_used == pytest.approx(1.0, rel=0.06)
+    assert forecast.refused == 0
+
+
+def test_tokens_are_a_limit_too() -> None:
+    """60,000 tokens a minute are 100 calls of 500 and 100."""
+    forecast = foretold(1_000, tokens_per_minute=60_000, processes=1)
+    assert forecast.call_seconds == pytest.approx(600, rel=0.08)
+    assert forecast.input_tokens == 500_000
+
+
+def test_a_limit_that_is_not_told_is_found_by_refusals() -> None:
+    forecast = foretold(4_000, requests_per_minute=1200, told=False, processes=1, shard_size=4_000)
+    assert 0 < forecast.refused < 200
+    assert 200 < forecast.call_seconds < 240
+
+
+def test_a_core_is_a_limit_and_more_processes_help() -> None:
+    """20 ms of CPU a call are 50 calls a second on a core, and 25 where two processes share it."""
+    busy = {"max_workers": 200, "call_seconds": 0.02, "shard_size": 2_000}
+    one = foretold(4_000, **busy, processes=1)
+    two = foretold(4_000, **busy, processes=2)
+    shared = foretold(4_000, **busy, processes=2, cores=1)
+    assert one.call_seconds == pytest.approx(80, rel=0.25)
+    assert one.cpu_used == pytest.approx(0.93, abs=0.12)
+    assert two.call_seconds == pytest.approx(one.call_seconds / 2, rel=0.15)
+    assert shared.call_seconds == pytest.approx(one.call_seconds, rel=0.15)
+
+
+def test_failures_are_tried_again_and_some_items_fail_in_the_end() -> None:
+    """Nine tries of one half each: two items in a thousand."""
+    forecast = foretold(2_000, max_workers=50, failure_rate=0.5, shard_size=2_000)
+    assert forecast.calls == pytest.approx(4_000, rel=0.08)
+    assert 0 <= forecast.failed <= 15
+    assert forecast.input_tokens == pytest.approx(500 * 2_000, rel=0.01)
+
+
+def test_what_is_beyond_the_window_goes_on_at_its_pace() -> None:
+    """A run that is extended takes as long as one that is played out, also where shards are larger than a window."""
+    settings: dict[str, Any] = {"requests_per_minute": 6_000, "processes": 1, "shard_size": 10_000}
+    short, long = foretold(10_000, **settings), foretold(100_000, **settings)
+    assert long.call_seconds == pytest.approx(10 * (short.call_seconds - PROCESS_SECONDS), rel=0.06)
+
+
+def test_a_hundred_million_items_take_seconds_to_simulate() -> None:
+    """Linear in the items, and shared out among machines; the time bound is of this process's CPU."""
+    settings: dict[str, Any] = {"requests_per_minute": 120_000, "machines": 4, "cores": 8, "shard_size": 10_000}
+    began = time.process_time()
+    forecast = foretold(100_000_000, **settings)
+    assert time.process_time() - began < 20
+    assert forecast.call_seconds == pytest.approx(100_000_000 / 2_000, rel=0.08)
+    assert forecast.shards == 10_000
+    assert forecast.machines == 4
+
+
+def test_the_same_scenario_gives_the_same_forecast_and_disturbs_nobody() -> None:
+    settings = {"max_workers": 20, "failure_rate": 0.1, "latency_p95": 3.0, "rate_limited": 0.01}
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+    first = foretold(500, **settings)
+    assert random.random() == expected
+    assert foretold(500, **settings) == first
+
+
+def test_slow_answers_meet_the_timeout() -> None:
+    """An answer that comes too late is a failed call, and is made again."""
+    config = ProcessorConfig(timeout_per_item=2.0)
+    forecast = foretold(300, max_workers=50, latency=1.0, latency_p95=3.0, config=config)
+    assert forecast.calls > 320
+
+
+def test_a_model_without_a_price_is_unpriced() -> None:
+    assert foretold(10, model="nobody:knows").cost_usd is None
+    assert foretold(10, model="local").cost_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"items": 0}, "items is 0: it must be 1 or more"),
+        ({"requests_per_minute": 0}, "requests_per_minute is 0: it must be more than 0"),
+        ({"latency": 2.0}, "latency_p95 is 1: it must be the median, 2, or more"),
+        ({"failure_rate": 1.0}, "failure_rate is 1: it must be less than 1"),
+        ({"output_tokens": float("nan")}, "output_tokens is nan: it must be 0 or more"),
+    ],
+)
+def test_what_cannot_be_says_so_in_a_line(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(JobError, match=problem):
+        foretold(**({"items": 1} | settings))
