@@ -21,6 +21,7 @@ from random import random
 from typing import Any
 
 from . import _cancellation
+from ._deadlines import Deadlines
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
@@ -60,6 +61,7 @@ class Attempts:
     gate: Gate
     lifetimes: Lifetimes
     hooks: Hooks
+    deadlines: Deadlines
     stop: Callable[[ErrorInfo], None]
     is_ending: Callable[[], bool]
 
@@ -67,15 +69,16 @@ class Attempts:
         """Return the item's result; what its strategy or its hooks raise ends the item, never the run."""
         if self.gate.stopped:
             return Tries().result(item)
-        started = asyncio.get_running_loop().time()
+        clock = self.gate.clock
+        started = clock()
         if self.hooks.observed:
             self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.item_id})
         try:
             result = await (self._between_hooks(item) if self.hooks.wrapped else self._attempt(item))
         except asyncio.CancelledError:
-            self.hooks.finished(cancelled(item, asyncio.get_running_loop().time() - started))
+            self.hooks.finished(cancelled(item, clock() - started))
             raise
-        result.duration_seconds = asyncio.get_running_loop().time() - started
+        result.duration_seconds = clock() - started
         return result
 
     async def _between_hooks(self, item: AnyWorkItem) -> AnyResult:
@@ -146,7 +149,7 @@ class Attempts:
                 raise
             logger.warning("%s raised; the run pauses for %s s", type(self.rate_limits).__name__, pause, exc_info=True)
         finally:  # also when cancelled here: a gate that nobody reopens would hold everybody for ever
-            self.gate.pause(asyncio.get_running_loop().time() + pause)
+            self.gate.pause(self.gate.clock() + pause)
         logger.info("Item %s met a rate limit: no call starts for %.1f s", item.item_id, pause)
         data = {"item_id": item.item_id, "pause": pause, "limit": self.gate.rate}
         self.hooks.emit(
@@ -173,14 +176,14 @@ class Attempts:
 
     async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
         limit = self.config.timeout_per_item
-        deadline = asyncio.timeout(limit)
+        deadline = self.deadlines.one()
         try:
-            async with deadline:
+            with deadline:
                 return await item.strategy.execute(item.prompt, attempt, limit)
         except (Exception, asyncio.CancelledError) as error:
             if self._is_cancelled():
                 raise asyncio.CancelledError from error
-            if deadline.expired():
+            if deadline.expired:
                 late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
                 raise (CallFailed(late, error.token_usage) if isinstance(error, CallFailed) else late) from error
             if isinstance(error, asyncio.CancelledError):

@@ -26,12 +26,13 @@ class Gate:
     """The one place where a run's calls wait for their start.
 
     Attributes:
+        clock: The event loop's.
         stopped: Whether no further call may start.
     """
 
     def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
-        self._clock = asyncio.get_running_loop().time
+        self.clock = asyncio.get_running_loop().time
         self._line = asyncio.Lock()
         self._waiting = 0  # in line, its head included
         self._asleep: asyncio.Future[None] | None = None  # the head
@@ -52,7 +53,7 @@ class Gate:
     @property
     def is_hopeless(self) -> bool:
         """Whether nearly everything has been refused for too long."""
-        return self._pacer.is_hopeless(self._clock())
+        return self._pacer.is_hopeless(self.clock())
 
     def too_large(self, size: int) -> str:
         """Return why a prompt of so many characters can never be sent; empty where it can."""
@@ -60,7 +61,7 @@ class Gate:
 
     def enter_at_once(self, size: int) -> Turn | None:
         """Take a turn if there is nothing to wait for; None where `enter` has to."""
-        turn, now = Turn(size), self._clock()
+        turn, now = Turn(size), self.clock()
         if self._waiting or self.stopped or self._turnstile.is_closed(now) or self._pacer.ask(now, turn) > now:
             return None
         self._turnstile.pass_through(now)
@@ -71,7 +72,7 @@ class Gate:
         """Wait for a turn for a prompt of `size` characters, and take it; None once the run stops."""
         turn, pacer = Turn(size), self._pacer
         while not self.stopped:
-            now = self._clock()
+            now = self.clock()
             if self._waiting or pacer.ask(now, turn) > now:
                 now = await self._line_up(turn)
                 if self.stopped:
@@ -79,7 +80,7 @@ class Gate:
             version = pacer.version
             if self._turnstile.is_closed(now):
                 await self._turnstile.turn()
-                now = max(now, self._clock())
+                now = max(now, self.clock())
             else:
                 self._turnstile.pass_through(now)
             if version == pacer.version and not self.stopped:
@@ -90,7 +91,7 @@ class Gate:
 
     async def _line_up(self, turn: Turn) -> float:
         """Wait until everybody before is through and the pacer agrees; return when that was."""
-        clock = self._clock
+        clock = self.clock
         self._waiting += 1
         try:
             async with self._line:
@@ -117,31 +118,31 @@ class Gate:
 
     def begin(self, turn: Turn) -> bool:
         """Note that a call met a rate limit; True where it begins an episode: find out how long, and `pause`."""
-        return self._pacer.begin(turn, self._clock())
+        return self._pacer.begin(turn, self.clock())
 
     def pause(self, until: float) -> None:
         """Let no call start before `until`."""
-        self._pacer.pause(until, self._clock())
+        self._pacer.pause(until, self.clock())
         self._wake()
 
     def succeeded(self, turn: Turn, usage: Mapping[str, int]) -> None:
         """Note that a call was answered, and what it cost."""
         was_charged = turn.input_tokens > 0
-        self._pacer.answered(turn, self._clock(), usage)
+        self._pacer.answered(turn, self.clock(), usage)
         if was_charged:  # what it did not use may be enough for the head of the line
             self._wake()
 
     def failed(self, turn: Turn, usage: Mapping[str, int]) -> None:
         """Note that a call failed otherwise than by a rate limit, and what it cost."""
-        self._pacer.failed(turn, self._clock(), usage)
+        self._pacer.failed(turn, self.clock(), usage)
 
     def unsent(self, turn: Turn) -> None:
         """Give back the turn of a call that is not made after all."""
-        self._pacer.unsent(turn, self._clock())
+        self._pacer.unsent(turn, self.clock())
 
     def strained(self, turn: Turn) -> None:
         """Give back the turn of a call that found no connection in time."""
-        self._pacer.strained(turn, self._clock())
+        self._pacer.strained(turn, self.clock())
 
     async def rest(self, seconds: float) -> None:
         """Wait that long, or until the run stops."""

@@ -24,6 +24,7 @@ from . import _cancellation
 from ._attempts import Attempts
 from ._backlog import Backlog
 from ._crew import Crew
+from ._deadlines import Deadlines
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
@@ -66,8 +67,17 @@ class Run:
         # A dry run calls nobody, so that no limit is used.
         self._gate = Gate(SlowStart(config.rate_limit) if governor is None or config.dry_run else governor)
         self._lifetimes = Lifetimes()
+        self._deadlines = Deadlines(config.timeout_per_item)
         self._attempts = Attempts(
-            config, classifier, rate_limits, self._gate, self._lifetimes, hooks, self.stop, self._is_ending
+            config,
+            classifier,
+            rate_limits,
+            self._gate,
+            self._lifetimes,
+            hooks,
+            self._deadlines,
+            self.stop,
+            self._is_ending,
         )
         self._source = source
         self._source_error: Exception | None = None
@@ -185,6 +195,7 @@ class Run:
                 await self._work_until_over()
             cancelled = False
         finally:
+            self._deadlines.close()
             try:
                 await self._lifetimes.close()
             finally:
@@ -217,7 +228,8 @@ class Run:
                 await self._backlog.room()
                 async for item in items:
                     self._submit(item)
-                    await self._backlog.room()  # before the next one is pulled
+                    if self._backlog.is_full:
+                        await self._backlog.room()  # before the next one is pulled
                     if self.stopped_by is not None:
                         break
         except Exception as error:
@@ -253,7 +265,7 @@ class Run:
 
     async def has_result(self) -> bool:
         """Wait for a result to `claim`; False once the run is over and all are claimed."""
-        return bool(self.finished) or await self.finished.filled()
+        return await self.finished.filled()
 
     def claim(self) -> AnyResult:
         """Hand out a finished item's result; its place is free for another item then."""

@@ -34,9 +34,10 @@ class Tries:
 
     def bill(self, usage: dict[str, int]) -> None:
         """Add what a call cost; counts that are no whole numbers are left out, as a sum must not break on them."""
-        for key, count in usage.items():
-            if type(count) is int:
-                self.tokens[key] = self.tokens.get(key, 0) + count
+        counts = {key: count for key, count in usage.items() if type(count) is int}
+        for key, count in self.tokens.items():
+            counts[key] = counts.get(key, 0) + count
+        self.tokens = counts
         if isinstance(usage, TokenUsage) and usage.safety_ratings is not None:
             self.ratings = usage.safety_ratings
 

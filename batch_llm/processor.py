@@ -177,7 +177,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         run = self._run = self._open(items)
         run.start()
         try:
-            while await run.has_result():
+            while run.finished or await run.has_result():
                 yield run.claim()
             await run.ended()
         finally:

@@ -97,6 +97,16 @@ async def test_the_timeout_bounds_each_call_and_no_wait() -> None:
     assert result.error == "AttemptTimedOut: no answer within 10 s (timeout_per_item)"
 
 
+async def test_each_call_of_a_worker_has_the_whole_timeout() -> None:
+    """Its calls share a timer, which rings for the one that hangs, to the moment."""
+    work = [Item(str(number), Scripted([[seconds]])) for number, seconds in enumerate([9.0, 9.5, 0.0, 100.0, 9.0])]
+    began = asyncio.get_running_loop().time()
+    batch = await process(work, config(1, retry=RetryConfig(max_attempts=1), timeout=10.0))
+    assert [each.success for each in batch.results] == [True, True, True, False, True]
+    assert [each.duration_seconds for each in batch.results] == pytest.approx([9.0, 9.5, 0.0, 10.0, 9.0])
+    assert asyncio.get_running_loop().time() - began == pytest.approx(37.5)
+
+
 async def test_waiting_for_a_worker_is_no_timeout() -> None:
     batch = await process(items(5, Scripted([[9.0]])), config(1, timeout=10.0))
     assert batch.succeeded == 5
