@@ -41,6 +41,7 @@ COMMANDS = (
     looking.prune,
     deploying.serve,
     deploying.deploy,
+    deploying.automations,
     completion.completion,
 )
 

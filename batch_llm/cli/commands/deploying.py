@@ -1,4 +1,4 @@
-"""`batch-llm serve` and `deploy`."""
+"""`batch-llm serve`, `deploy` and `automations`."""
 
 from __future__ import annotations
 
@@ -39,3 +39,22 @@ def deploy(*names: str, pool: str | None = None) -> int:
         from batch_llm.cli.deploying import deploy
 
     return deploy(names, pool)
+
+
+def automations(*, notify: str | None = None) -> int:
+    """Let the Prefect server act when a run goes wrong; they stand in the UI under Automations.
+
+    It tells of failed runs, tries again an hour after an outage, pauses the
+    schedule when the budget is gone, and marks a run whose process died as
+    crashed. The same command again brings them up to date; what is switched off
+    stays so. This is deployments/automations.yaml.
+
+    Parameters
+    ----------
+    notify
+        The block that tells of failed runs, as type/name, such as slack-webhook/nightly; without it nobody is told.
+    """
+    with loading():
+        from batch_llm.cli.automating import install
+
+    return install(notify)

@@ -40,10 +40,10 @@ def results_table(result: BatchResult[Any, Any]) -> list[Row]:
             "status": _status(item),
             "cost": money(_context(item).get("cost_usd")),
             "seconds": round(item.duration_seconds, 2),
+            "result": _cell(item.output) if item.success else cut(item.error or ""),
             "attempts": item.attempts,
             "tokens in": item.token_usage.get("input_tokens", 0),
             "tokens out": item.token_usage.get("output_tokens", 0),
-            "result": _cell(item.output) if item.success else cut(item.error or ""),
             **{field: _cell(_fields(item).get(field)) for field in fields},
         }
         for item in result.results
