@@ -31,9 +31,9 @@ from ._lifetimes import Lifetimes
 from ._slow_start import SlowStart
 from ._source import Source, pull
 from ._totals import Totals
+from ._turn import Pacer
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
-from .governor import Governor
 from .items import AnyResult, AnyWorkItem, LLMWorkItem
 from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
@@ -60,7 +60,7 @@ class Run:
         rate_limits: RateLimitStrategy,
         hooks: Hooks,
         source: Source | None = None,
-        governor: Governor | None = None,
+        governor: Pacer | None = None,
     ) -> None:
         self._config = config
         self._hooks = hooks

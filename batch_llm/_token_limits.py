@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ._allowance import Allowance
+from ._call_estimate import CallEstimate
 from ._turn import Turn
 from .config import Limits
-
-_TOKENS_A_CHARACTER = 0.25
-_LEAST_WEIGHT = 0.02
-"""Of the newest answer in the average, once there have been fifty."""
 
 _BURST_SECONDS = 0.1
 
@@ -44,9 +41,7 @@ class TokenLimits:
     """
 
     def __init__(self, limits: Limits, output_tokens: float) -> None:
-        self._a_character = _TOKENS_A_CHARACTER
-        self._output_tokens = output_tokens
-        self._answers = 0
+        self._estimate = CallEstimate(output_tokens=output_tokens)
         self._limits: list[_Limit] = []
         self.say(limits)
 
@@ -60,7 +55,7 @@ class TokenLimits:
 
     def until(self, now: float, share: float, turn: Turn) -> float:
         """Return when a call may start with this share of the limits, and note in `turn` what it will be charged."""
-        turn.input_tokens, turn.output_tokens = self._input_tokens(turn.size), self._output_tokens
+        turn.input_tokens, turn.output_tokens = self._estimate.input_tokens(turn.size), self._estimate.output_tokens
         start = now
         for limit in self._limits:
             cost = limit.cost(turn.input_tokens, turn.output_tokens)
@@ -80,18 +75,11 @@ class TokenLimits:
 
     def learn(self, size: int, usage: Mapping[str, int]) -> None:
         """Learn from an answer to a prompt of `size` characters."""
-        sent, received = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-        if not sent and not received:
-            return  # the provider does not tell
-        self._answers += 1
-        weight = max(1 / self._answers, _LEAST_WEIGHT)
-        self._output_tokens += weight * (received - self._output_tokens)
-        if size > 0:
-            self._a_character += weight * (sent / size - self._a_character)
+        self._estimate.learn(size, usage)
 
     def too_large(self, size: int) -> str:
         """Return why no minute has room for a prompt of `size` characters; empty where one has."""
-        tokens = self._input_tokens(size)
+        tokens = self._estimate.input_tokens(size)
         for limit in self._limits:
             if limit.cost(tokens, 0) > limit.a_minute:
                 return (
@@ -99,6 +87,3 @@ class TokenLimits:
                     "has room for it; shorten the prompt, or raise the limit"
                 )
         return ""
-
-    def _input_tokens(self, size: int) -> float:
-        return max(1.0, size * self._a_character)

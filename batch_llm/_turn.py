@@ -16,24 +16,28 @@ class Turn:
         started: When the call started, by the event loop's clock.
         input_tokens: What was charged for it before it started.
         output_tokens: The same.
+        reserved: What of a budget is set aside for it, in USD and in tokens.
     """
 
     size: int
     started: float = 0.0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
+    reserved: tuple[float, float] | None = None
 
 
 class Pacer(Protocol):
-    """Decides when calls may start; plain numbers, changed between two awaits. Times are the event loop's.
+    """Decides when calls may start; plain numbers, changed between two awaits. Times are the event loop's."""
 
-    Attributes:
-        episodes: Rate-limit episodes in a row without a success between them.
-        version: Changes whenever starts that were promised are void.
-    """
+    @property
+    def episodes(self) -> int:
+        """Rate-limit episodes in a row without a success between them."""
+        ...
 
-    episodes: int
-    version: int
+    @property
+    def version(self) -> int:
+        """What changes whenever starts that were promised are void."""
+        ...
 
     @property
     def rate(self) -> float | None:

@@ -10,10 +10,10 @@ from typing import Generic, Self
 from ._hooks import Hooks
 from ._run import Run, check_is_item
 from ._source import Source
+from ._turn import Pacer
 from .classifiers.default import DefaultErrorClassifier
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
-from .governor import Governor
 from .items import (
     BatchResult,
     LLMWorkItem,
@@ -86,7 +86,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         middlewares: list[Middleware] | None = None,
         observers: list[ProcessorObserver] | None = None,
         *,
-        governor: Governor | None = None,
+        governor: Pacer | None = None,
     ) -> None:
         self._config = config
         self._post_processor = post_processor
@@ -247,7 +247,7 @@ _GOVERNED_MULTIPLIER = 2.0
 _STOPPED = ErrorInfo(is_retryable=True, category="stopped")
 
 
-def _default_rate_limits(config: ProcessorConfig, governor: Governor | None) -> RateLimitStrategy:
+def _default_rate_limits(config: ProcessorConfig, governor: Pacer | None) -> RateLimitStrategy:
     limits = config.rate_limit
     if governor is not None:  # it knows where to go on, so a pause need not be long
         return ExponentialBackoffStrategy(

@@ -11,6 +11,7 @@ from .prompts import Prompt
 from .rows import id_column, input_columns
 from .sinks import check_writable
 from .sources import open_source
+from .spending import check_budget
 from .tables import open_tables
 
 
@@ -36,5 +37,6 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     check_writable(job.output)
     if ledger := job_store(job).local:
         check_writable(str(ledger / "check"), setting="ledger")
+    check_budget(job, own_strategy=bool(strategy))
     if not strategy:
         check_model(job)

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from batch_llm.errors import JobError
 
@@ -14,6 +15,8 @@ from .files import write_whole
 from .job import BatchJob
 from .project import resolve
 from .store import Store
+
+StopKind: TypeAlias = Literal["asked", "fatal", "budget"]
 
 _WORKING_FOLDER = ".batch-llm/working"
 """Where runs work whose ledger is not on this machine: too deep for one that is to take them for its own."""
@@ -128,15 +131,15 @@ def open_folder(job: BatchJob, folder: str) -> RunFolder:
     return RunFolder(path, job_store(job).folder(path.name))
 
 
-def ask_to_stop(folder: str | Path, reason: str, *, fatal: bool = False) -> None:
+def ask_to_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked") -> None:
     """Ask every shard of a run to let the calls in flight end and to start no other.
 
     Args:
         folder: The run's folder.
-        reason: Who asks; or a sentence on what is to be mended first, if it is `fatal`.
-        fatal: Whether the run cannot go on, rather than that somebody wants its end.
+        reason: Who asks; or, of any other kind, a sentence on what is to be mended first.
+        kind: Whether somebody asks, or the run cannot go on ("fatal"), or its budget is used up.
     """
-    write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "fatal": fatal}))
+    write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "kind": kind}))
 
 
 def tell_waiting(folder: str | Path, other: str | None) -> None:

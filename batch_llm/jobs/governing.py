@@ -40,7 +40,7 @@ def governed(job: BatchJob) -> Generator[Governor]:
     with _lock:
         entry = _entries.get(scope)
         if entry is None or not (entry.users or _lingers(entry)):
-            entry = _entries[scope] = _Entry(Governor(job.limits, output_tokens=_output_tokens(job)))
+            entry = _entries[scope] = _Entry(Governor(job.limits, output_tokens=guessed_output_tokens(job)))
         entry.users += 1
     entry.governor.set_limits(job.limits)
     try:
@@ -58,7 +58,7 @@ def _lingers(entry: _Entry) -> bool:
     return is_of_pool and time.monotonic() - entry.left_at < LINGER_SECONDS
 
 
-def _output_tokens(job: BatchJob) -> float:
+def guessed_output_tokens(job: BatchJob) -> float:
     """Expect an answer as long as it may be, until there was one."""
     most = job.model_settings.get("max_tokens")
     return float(most) if isinstance(most, int | float) and most > 0 else 1000.0

@@ -120,6 +120,18 @@ class BatchJob(BaseModel):
         description="USD per million tokens: input_mtok, output_mtok, cached_input_mtok; or such an object for each "
         "model's name. Without them: the published prices.",
     )
+    budget_usd: float | None = Field(
+        None, gt=0, title="Budget", description="What a run may cost in USD; then no further call starts."
+    )
+    budget_tokens: int | None = Field(
+        None, ge=1, title="Budget in tokens", description="The same in tokens, those sent and received together."
+    )
+    monthly_budget_usd: float | None = Field(
+        None,
+        gt=0,
+        title="Monthly budget",
+        description="What all runs of this name may cost in USD in a calendar month (UTC), by what the ledger has.",
+    )
     cached_context: str | None = Field(
         None,
         title="Cached context",
@@ -195,6 +207,8 @@ def _one_line(error: ErrorDetails) -> str:
             return _unknown_setting(place)
         case "greater_than_equal":
             rule = f"must be {context['ge']:g} or more"
+        case "greater_than":
+            rule = f"must be more than {context['gt']:g}"
         case "less_than_equal":
             rule = f"must be {context['le']:g} or less"
         case "value_error":

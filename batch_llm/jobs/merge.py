@@ -19,6 +19,7 @@ from .plan import Plan
 from .prices import prices_of
 from .rows import FAILURE_COLUMNS, input_columns
 from .sinks import OutputColumns, failures_path, output_columns, remove_file, write_table
+from .spending import read_limits
 from .tables import Tables, column_types, name, one_line, open_tables, text
 
 
@@ -49,6 +50,7 @@ class Summary:
         p95_seconds: 95 % of them took no longer.
         total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
         priced_by: Where the prices are from, with their version; empty where there are none.
+        budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
     """
 
     total_items: int
@@ -73,6 +75,7 @@ class Summary:
     p95_seconds: float | None = None
     total_cached_input_tokens: int = 0
     priced_by: str = ""
+    budgets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
@@ -97,6 +100,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
             summary = replace(_sum_up(tables, plan, output, failures), stopped=stopped)
             if summary.cost_usd is not None:
                 summary = replace(summary, priced_by=prices_of(job).source)
+        summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
     write_whole(folder.summary, to_json(asdict(summary)))

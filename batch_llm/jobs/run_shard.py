@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batch_llm._call_estimate import CallEstimate
 from batch_llm.errors import ErrorInfo
 from batch_llm.governor import Governor
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
@@ -27,6 +28,7 @@ from .ledger import LedgerWriter, read_records
 from .models import make_strategy
 from .plan import ShardRef
 from .prices import CostOf, prices_of
+from .purse import Purse, Share, Spent
 from .tally import Tally
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -48,6 +50,8 @@ class ShardOutcome:
             which the shard stopped (then not); None when nothing is left to try.
         unfinished_text: The same as a sentence.
         stopped: Whether somebody asked the run to stop.
+        wanting: What the next call would have cost, for which the shard's share of the budget was too small.
+        estimate: What its answers have taught of the job's calls, where there is a budget.
     """
 
     index: int
@@ -63,6 +67,8 @@ class ShardOutcome:
     unfinished: ErrorInfo | None = None
     unfinished_text: str = ""
     stopped: bool = False
+    wanting: Spent | None = None
+    estimate: CallEstimate | None = None
 
 
 async def run_shard(
@@ -73,6 +79,7 @@ async def run_shard(
     observers: Sequence[ProcessorObserver] = (),
     strategy: StrategyFactory | None = None,
     governor: Governor | None = None,
+    share: Share | None = None,
 ) -> ShardOutcome:
     """Answer what is missing of one shard.
 
@@ -83,6 +90,7 @@ async def run_shard(
         observers: Told of the engine's events.
         strategy: Makes the strategy, here in this process; None for the job's model.
         governor: Paces the calls; None for one of the shard's own, with the job's limits.
+        share: What all calls of the shard may cost; None for no budget.
 
     Raises:
         JobError: The job's model cannot be had here.
@@ -95,14 +103,21 @@ async def run_shard(
     governor = governor or Governor(job.limits)
     items = _missing(shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
     stopped_by: ErrorInfo | None = None
+    cost = prices_of(job, own_strategy=strategy is not None).cost
+    purse = Purse(governor, share, _spent(tally), cost) if share and share.is_bounded else None
     if not run.stop.exists():
-        cost = prices_of(job, own_strategy=strategy is not None).cost
         with LedgerWriter(run.kept, shard.part) as ledger:
             pace = _Pace(governor, tally)
-            stopped_by = await _Try(job, run, shard, tally, ledger, pace).answer(items, cost, observers)
+            stopped_by = await _Try(job, run, shard, tally, ledger, pace, purse).answer(items, cost, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
-    return _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
+    outcome = _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
+    return outcome if purse is None else replace(outcome, wanting=purse.wanting, estimate=purse.estimate)
+
+
+def _spent(tally: Tally) -> Spent:
+    progress = tally.progress
+    return Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
 
 
 def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
@@ -142,6 +157,7 @@ class _Try:
     tally: Tally
     ledger: LedgerWriter
     pace: _Pace
+    purse: Purse | None
 
     async def answer(
         self, items: Iterator[AnyWorkItem], cost: CostOf, observers: Sequence[ProcessorObserver]
@@ -150,10 +166,12 @@ class _Try:
         pauses = _PauseObserver(self)
         keeper = Keeper(self.ledger, self.tally, cost)
         processor = ParallelBatchProcessor[Any, Any, str](
-            self.job.config, keeper.keep, observers=[*observers, pauses], governor=self.pace.governor
+            self.job.config, keeper.keep, observers=[*observers, pauses], governor=self.purse or self.pace.governor
         )
         async with processor:
             keeper.stop = processor.stop
+            if self.purse is not None:
+                self.purse.stop = processor.stop
             watch = asyncio.create_task(self._look_after(processor.stop))
             try:
                 await self._show_progress(processor.process_stream(items))

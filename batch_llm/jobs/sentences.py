@@ -7,6 +7,7 @@ import math
 from .merge import Summary
 from .plan import Plan
 from .run_shard import ShardOutcome
+from .spending import Limit
 
 
 def money(cost_usd: float | None) -> str:
@@ -36,6 +37,16 @@ def limit(per_second: float) -> str:
 def failures(categories: dict[str, int]) -> str:
     """Return failures by category, most frequent first."""
     return ", ".join(f"{count:,} {name}" for name, count in sorted(categories.items(), key=lambda pair: -pair[1]))
+
+
+def budget_sentence(limit: Limit) -> str:
+    """Return that a budget is used up, and what to do."""
+    amount = money if limit.unit == "usd" else "{:,.0f} tokens".format
+    when = "" if limit.scope == "run" else " this month"
+    return (
+        f"{limit.setting} of {amount(limit.budget)} is used up ({amount(limit.spent)} spent{when}): raise it and run "
+        "it again to go on from here, what was answered is not paid again"
+    )
 
 
 def plan_sentence(planned: Plan) -> str:

@@ -140,7 +140,10 @@ def final_state(job: BatchJob, summary: Summary) -> State[Any]:
     """Return the flow run's last state, with a message of one sentence."""
     message = run_sentence(summary)
     stop = read_stop(run_folder(job, flow_run.id).path)
-    if summary.stopped and stop and not stop.fatal:
+    if summary.stopped and stop and stop.kind == "budget":
+        # Of Cancelled's type: it is no success, and a flow's retries, which are for failures, would change nothing.
+        return Cancelled(name="BudgetReached", message=message)
+    if summary.stopped and stop and stop.kind == "asked":
         return Cancelled(message=message)
     if summary.stopped or summary.not_attempted:
         return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")

@@ -2,10 +2,12 @@
 
 batch-llm.run.waiting          waits_for
 batch-llm.run.started          source, model, total, reused, shards
-batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, left_out
+batch-llm.shard.completed      shard, first, last, succeeded, failed, not_attempted, cost_usd, left_out
 batch-llm.item.failed          item_id, category, error, attempts, shard, left_out
 batch-llm.rate-limit.hit       pause_seconds, calls_per_second (after it), shard, left_out
 batch-llm.failures.threshold   failed, total, failure_threshold, categories
+batch-llm.budget.warning       setting, scope (run, month), unit (usd, tokens), budget, spent, left; when 80 % is spent
+batch-llm.budget.exhausted     the same; no further call fits into it
 batch-llm.run.completed        the run's totals; also as batch-llm.run.failed and batch-llm.run.stopped
 
 A run has room for `MOST_OF_A_KIND` events of each kind that a shard sends, shared out among its shards, however many

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -12,9 +13,21 @@ from typing import Any, Self
 from prefect.futures import PrefectFuture
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, read_progress
+from batch_llm.jobs import (
+    BatchJob,
+    Budget,
+    Plan,
+    ShardOutcome,
+    ShardRef,
+    Share,
+    guessed_output_tokens,
+    read_limits,
+    read_progress,
+    run_folder,
+)
 
 from . import tasks
+from .budget import RunBudget
 from .events import RunEvents
 from .progress import ProgressArtifact
 from .retries import ShardUnfinished, retry_options
@@ -39,10 +52,12 @@ class Shards:
         self._arguments: dict[str, Any] = {"folder": planned.folder, "events": events, "strategy": strategy}
         self._folder = planned.folder
         self._left = deque(planned.shards)
-        self._running: dict[PrefectFuture[Any], int] = {}
+        self._running: dict[PrefectFuture[Any], tuple[ShardRef, int]] = {}
         self._done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self._progress = ProgressArtifact(job.name)
         self._threshold = Threshold(job, events)
+        limits = read_limits(job, run_folder(job, events.flow_run_id))
+        self._budget = RunBudget(Budget(limits, guessed_output_tokens(job)), planned.folder, events)
         self._reason = ""
         self._stack = ExitStack()
         self.broken: Exception | None = None
@@ -74,26 +89,46 @@ class Shards:
             except Empty:
                 pass
             else:
-                self._free.append(self._running.pop(future))
-                self._reason = self._reason or _reason_to_stop(future.result(raise_on_failure=False))
+                self._settle(*self._running.pop(future), future.result(raise_on_failure=False))
             self._show()
+        if self._left and not self._reason:
+            self._budget.end()
+
+    def _settle(self, shard: ShardRef, workers: int, result: Any) -> None:
+        self._free.append(workers)
+        self._reason = self._reason or _reason_to_stop(result)
+        if isinstance(result, ShardOutcome):
+            self._budget.settle(shard, result)
+            if result.wanting is not None:
+                self._left.append(shard)
 
     def _show(self) -> None:
         progress = read_progress(self._folder)
         self._progress.show(progress)
         self._threshold.look(progress)
+        self._budget.look(progress)
 
     def _start_next(self) -> bool:
         """Start as many shards as there is room for; whether one was started."""
         started = False
-        while self._left and self._free and not self._reason and not read_stop(self._folder):
+        while self._free and not self._reason and not read_stop(self._folder) and (taken := self._take()):
+            shard, share = taken
             workers = self._free.popleft()
             job = self._job.model_copy(update={"config": replace(self._job.config, max_workers=workers)})
-            future = self._runner.submit(job=job, shard=self._left.popleft(), **self._arguments)
-            self._running[future] = workers
+            future = self._runner.submit(job=job, shard=shard, share=share, **self._arguments)
+            self._running[future] = shard, workers
             future.add_done_callback(self._done.put)
             started = True
         return started
+
+    def _take(self) -> tuple[ShardRef, Share] | None:
+        """Take the next shard of which the budget allows another call."""
+        for _ in range(len(self._left)):
+            share = self._budget.next_share(self._left[0], islice(self._left, self._runner.at_once))
+            if share is not None:
+                return self._left.popleft(), share
+            self._left.rotate(-1)
+        return None
 
 
 def _workers_each(workers: int, parts: int) -> deque[int]:

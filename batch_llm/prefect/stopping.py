@@ -6,6 +6,7 @@
     Ctrl-C                                `KeyboardInterrupt` in the flow             Crashed, by Prefect's engine
     a shard that meets a fatal error      the stop file of the run's folder           Failed, by `final_state`
     `batch-llm run`                       the stop file of the run's folder           Cancelled, by `final_state`
+    a budget that is used up              the stop file of the run's folder           BudgetReached, by `final_state`
 
 Prefect sends SIGKILL 30 s after SIGTERM, and so does Kubernetes.
 """
@@ -25,7 +26,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
-from batch_llm.jobs import ask_to_stop
+from batch_llm.jobs import StopKind, ask_to_stop
 
 from .contained import contained
 
@@ -43,11 +44,11 @@ class Stop:
 
     Attributes:
         text: Why it ends early, for its message.
-        fatal: Whether it cannot go on, rather than that somebody wants its end.
+        kind: Whether somebody asked, or the run cannot go on, or its budget is used up.
     """
 
     text: str
-    fatal: bool
+    kind: StopKind
 
 
 def read_stop(folder: str | Path) -> Stop | None:
@@ -56,7 +57,8 @@ def read_stop(folder: str | Path) -> Stop | None:
         asked = json.loads((Path(folder) / "stop").read_text())
     except FileNotFoundError:
         return None
-    return Stop(asked["reason"] if asked["fatal"] else f"stopped by {asked['reason']}", asked["fatal"])
+    reason, kind = asked["reason"], asked["kind"]
+    return Stop(f"stopped by {reason}" if kind == "asked" else reason, kind)
 
 
 class Ending:

@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from batch_llm import jobs
 from batch_llm.errors import JobError
 from batch_llm.governor import Governor
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Summary
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share, Summary
 from batch_llm.jobs.sentences import plan_sentence, shard_sentence
 from batch_llm.strategies.base import LLMCallStrategy
 
@@ -53,7 +53,12 @@ def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None, le
 
 @task(name="shard", task_run_name="items {shard.first:,}-{shard.last:,}", cache_policy=NO_CACHE)
 def run_shard(
-    job: BatchJob, folder: str, shard: ShardRef, events: RunEvents, strategy: StrategyFactory | None = None
+    job: BatchJob,
+    folder: str,
+    shard: ShardRef,
+    events: RunEvents,
+    strategy: StrategyFactory | None = None,
+    share: Share | None = None,
 ) -> State[Any]:
     """Answer what is missing of one shard; the state carries a `ShardOutcome`, or a `ShardUnfinished` with one.
 
@@ -64,7 +69,14 @@ def run_shard(
     try:
         with jobs.governed(job) as governor, _sharing(job, governor):
             answer = partial(
-                jobs.run_shard, job, folder, shard, observers=[observer], strategy=strategy, governor=governor
+                jobs.run_shard,
+                job,
+                folder,
+                shard,
+                observers=[observer],
+                strategy=strategy,
+                governor=governor,
+                share=share,
             )
             outcome = asyncio.run(within_grace(folder, answer))
         if is_orphan():
@@ -94,7 +106,7 @@ def _sharing(job: BatchJob, governor: Governor) -> AbstractContextManager[None]:
 def _stop_all(folder: str, reason: str) -> None:
     """Stop the shards that run beside this one and the ones to come: the same would happen to them."""
     with suppress(OSError):  # a full disk stops them by itself
-        jobs.ask_to_stop(folder, reason, fatal=True)
+        jobs.ask_to_stop(folder, reason, kind="fatal")
 
 
 def _name(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> None:
@@ -111,7 +123,7 @@ def _name(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> N
 def _tell(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
     if events.room_for(shard.index):
         known = {name: getattr(shard, name) for name in ("first", "last")}
-        counts = {name: getattr(outcome, name) for name in ("succeeded", "failed", "not_attempted")}
+        counts = {name: getattr(outcome, name) for name in ("succeeded", "failed", "not_attempted", "cost_usd")}
         events.emit("shard.completed", {"shard": shard.index, **known, **counts, "left_out": left_out})
 
 

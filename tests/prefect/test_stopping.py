@@ -58,6 +58,6 @@ def test_a_fatal_error_stops_the_shards_beside_it(
         stop = two_shards_at_once()
         assert provider.requests < 30
     assert stop is not None
-    assert stop.fatal
+    assert stop.kind == "fatal"
     assert stop.text.startswith("stopped by auth: ")
     assert {row["status"] for row in rows(tmp_path / "out.jsonl")} == {"succeeded", "failed", "not_attempted"}
