@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from .commands import completion, deploying, limits, looking, presets, running, server, simulating
+from .commands import completion, deploying, estimating, limits, looking, presets, running, server, simulating
 
 HELP = """LLM batches over your documents, as Prefect flows.
 
@@ -32,6 +32,7 @@ app = App(
 COMMANDS = (
     running.demo,
     running.run,
+    estimating.estimate,
     presets.presets,
     presets.show,
     presets.new,

@@ -103,8 +103,10 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
     check(job, strategy=strategy)
     try:
         with open_tables() as tables:
-            made = _make(tables, job, folder, strategy, lease)
-        known = to_json({**asdict(made), "source": job.source, "model": job.model, "planned_at": time.time()})
+            made = make_plan(tables, job, folder, strategy, lease)
+            calls, characters = sizes_of_calls(tables, folder)
+        about = {"source": job.source, "model": job.model, "called": calls, "characters": characters}
+        known = to_json({**asdict(made), **about, "planned_at": time.time()})
         write_whole(folder.plan, known)
         folder.keep(folder.plan)
     except duckdb.Error as error:
@@ -114,7 +116,8 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
     return made
 
 
-def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str, lease: int) -> Plan:
+def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "", lease: int = 0) -> Plan:
+    """Make a plan in a folder; the session then has the tables that `_find_answers` tells of."""
     _make_room(folder)
     broken_rows = open_source(tables, job.source).stage(folder.rows, job.limit)
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
@@ -128,6 +131,15 @@ def _make(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str, lease
     shards = tuple(_write_shards(tables, folder, job.shard_size, lease))
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
     return Plan(str(folder.path), total, broken, shards=shards, notes=notes, **known)
+
+
+def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
+    """Return how many prompts a plan would send, and how many characters they have."""
+    row = tables.execute(f"""
+        SELECT count(*), coalesce(sum(length(prompt)), 0)::BIGINT
+        FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)""").fetchone()
+    calls, characters = row or (0, 0)
+    return int(calls), int(characters)
 
 
 def _make_room(folder: RunFolder) -> None:

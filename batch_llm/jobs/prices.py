@@ -21,7 +21,7 @@ from .own_prices import PRICE_NAMES, own_prices
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
 
-CostOf: TypeAlias = Callable[[Mapping[str, int]], float | None]
+CostOf: TypeAlias = Callable[[Mapping[str, float]], float | None]
 """From an item's token usage to USD; None where the model's price is not known."""
 
 # pydantic-ai's names of ways to a provider, and the provider as genai-prices knows it.
@@ -100,11 +100,11 @@ def _quick(price: ModelPrice) -> CostOf:
         (exact(*thousand) - call) / 1000 for thousand in ((1000, 0, 0), (1000, 1000, 0), (0, 0, 1000))
     )
 
-    def cost(usage: Mapping[str, int]) -> float | None:
+    def cost(usage: Mapping[str, float]) -> float | None:
         tokens, answered = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
         cached = usage.get("cached_input_tokens", 0)
         if most is not None and tokens > most:
-            return exact(tokens, cached, answered)
+            return exact(round(tokens), round(cached), round(answered))
         return round(call + (tokens - cached) * per_input + cached * per_cached + answered * per_output, 12)
 
     return cost

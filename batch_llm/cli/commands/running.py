@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .options import JobOptions, Json
+from .estimating import estimate
+from .options import Flag, JobOptions, Json
 
 
 def demo() -> int:
@@ -18,7 +19,7 @@ def demo() -> int:
     )
 
 
-def run(preset: str, /, *, options: JobOptions | None = None, json: Json = False) -> int:
+def run(preset: str, /, *, options: JobOptions | None = None, dry_run: Flag = False, json: Json = False) -> int:
     """Run a preset over your documents, and wait for the results.
 
     What was answered before, under this preset's name and from this folder, is
@@ -40,9 +41,13 @@ def run(preset: str, /, *, options: JobOptions | None = None, json: Json = False
     ----------
     preset
         One of those that `batch-llm presets` lists.
+    dry_run
+        Only say what it would cost, as `batch-llm estimate` does.
     json
         Print the totals as one JSON object, the last line on standard output.
     """
+    if dry_run:
+        return estimate(preset, options=options, json=json)
     return _run(preset, options or JobOptions(), for_program=json)
 
 

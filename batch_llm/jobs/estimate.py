@@ -1,0 +1,147 @@
+"""What a job would cost and how long it would take, before anything is paid for."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_llm._call_estimate import TOKENS_A_CHARACTER
+
+from .calibration import Calibration, calibrate
+from .files import to_json
+from .folder import RunFolder
+from .governing import guessed_output_tokens
+from .job import BatchJob
+from .plan import Plan, make_plan, sizes_of_calls
+from .prices import prices_of
+from .prompts import cached_context
+from .store import Store
+from .tables import job_error, open_tables
+
+_LEAST_A_CHARACTER, _MOST_A_CHARACTER = 1 / 8, 1 / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number that is not known for sure."""
+
+    low: float
+    expected: float
+    high: float
+
+    def times(self, factor: float) -> Range:
+        """Return the range of `factor` times the number."""
+        return Range(self.low * factor, self.expected * factor, self.high * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would be.
+
+    Attributes:
+        items: Items of the source, broken rows included.
+        broken: Rows that cannot be sent.
+        reused: Items whose answers the ledger has.
+        left_out: Items that are not called, for only those that failed were asked for.
+        to_answer: Items that would be called.
+        input_tokens: Of all calls, retries and re-asks as they have been before.
+        output_tokens: The same.
+        cost_usd: None where the model's price is not known.
+        priced_by: Where the prices are from.
+        calibrated_by: What the numbers rest on, in words.
+        is_guess: Whether nothing is known of the model's answers yet.
+        seconds: At the limits that the job states and its `max_workers`; None where nothing is known.
+    """
+
+    items: int
+    broken: int
+    reused: int
+    left_out: int
+    to_answer: int
+    input_tokens: Range
+    output_tokens: Range
+    cost_usd: Range | None
+    priced_by: str
+    calibrated_by: str
+    is_guess: bool
+    seconds: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+def estimate(job: BatchJob) -> Estimate:
+    """Plan a job without a trace and say what its calls would come to; nothing is called, and no server is needed.
+
+    Raises:
+        JobError: The job cannot run as it is written.
+    """
+    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as place:
+        folder = RunFolder(Path(place), Store(place))
+        try:
+            planned = make_plan(tables, job, folder)
+            calls, characters = sizes_of_calls(tables, folder)
+            known = calibrate(tables, job, folder, characters / max(1, calls))
+        except duckdb.Error as error:
+            raise job_error(f"source {job.source!r}", error) from error
+    return _estimate(job, planned, calls, known or _guess(job, characters / max(1, calls)), is_guess=known is None)
+
+
+def _guess(job: BatchJob, size: float) -> Calibration:
+    """Say what little can be said of a model that has not answered yet."""
+    shape = to_json(job.output_schema) if job.output_schema else ""
+    sent = size + len(job.instructions) + len(shape) + len(cached_context(job) or "")
+    least, most = 1.0, guessed_output_tokens(job)  # of an answer: a word, or as long as it may be
+    return Calibration(
+        input_tokens=(sent * _LEAST_A_CHARACTER, sent * TOKENS_A_CHARACTER, sent * _MOST_A_CHARACTER),
+        output_tokens=(least, math.sqrt(least * most), most),
+        cached_share=0.0,
+        seconds=None,
+        text="a guess, for this job has no answers yet: run it with --limit 50, and estimate again",
+    )
+
+
+def _estimate(job: BatchJob, planned: Plan, calls: int, known: Calibration, *, is_guess: bool) -> Estimate:
+    sent, received = Range(*known.input_tokens), Range(*known.output_tokens)
+    prices = prices_of(job)
+
+    def cost(of_input: float, of_output: float) -> float | None:
+        cached = of_input * known.cached_share
+        usage = {"input_tokens": of_input, "cached_input_tokens": cached, "output_tokens": of_output}
+        return prices.cost(usage)
+
+    ends = [cost(sent.low, received.low), cost(sent.expected, received.expected), cost(sent.high, received.high)]
+    costs = [end * calls for end in ends if end is not None]
+    return Estimate(
+        items=planned.total,
+        broken=planned.broken,
+        reused=planned.reused,
+        left_out=planned.left_out,
+        to_answer=calls,
+        input_tokens=sent.times(calls),
+        output_tokens=received.times(calls),
+        cost_usd=Range(*costs) if len(costs) == len(ends) else None,
+        priced_by=prices.source,
+        calibrated_by=known.text,
+        is_guess=is_guess,
+        seconds=_seconds(job, calls, sent.expected, received.expected, known.seconds),
+    )
+
+
+def _seconds(job: BatchJob, calls: int, sent: float, received: float, each: float | None) -> float | None:
+    limits = job.limits
+    rates = [
+        (1.0, limits.requests_per_minute),
+        (sent + received, limits.tokens_per_minute),
+        (sent, limits.input_tokens_per_minute),
+        (received, limits.output_tokens_per_minute),
+    ]
+    times = [calls * used / most * 60 for used, most in rates if most is not None]
+    times += [] if each is None else [calls * each / job.config.max_workers]
+    return max(times, default=None)
