@@ -21,6 +21,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from batch_llm.simulation.scenario import Z95
 from tests.providers.loopback import Call, Json, Reply
 from tests.providers.openai_server import OpenAIServer, input_tokens
 
@@ -32,6 +33,8 @@ class LimitedServer(OpenAIServer):
 
     Args:
         latency: Seconds that an answer takes; a refusal takes none.
+        latency_p95: Seconds within which 95 of 100 answers come; `latency` is the median then. None: all alike.
+        failure_rate: Share of calls that are answered with 500.
         requests_per_second, tokens_per_second: The limits; None for none.
         burst_seconds: How much of a limit may be used at once after a rest.
         retry_after: Whether a refusal tells when to come back, in whole seconds.
@@ -44,6 +47,8 @@ class LimitedServer(OpenAIServer):
         *,
         port: int = 0,
         latency: float = 0.2,
+        latency_p95: float | None = None,
+        failure_rate: float = 0.0,
         requests_per_second: float | None = None,
         tokens_per_second: float | None = None,
         burst_seconds: float = 0.2,
@@ -59,6 +64,8 @@ class LimitedServer(OpenAIServer):
         if tokens_per_second:
             self._buckets["tokens"] = Bucket(tokens_per_second, burst_seconds)
         self._latency, self._answer_tokens, self._seed = latency, answer_tokens, seed
+        self._spread = math.log((latency_p95 or latency) / latency) / Z95 if latency else 0.0
+        self._failure_rate, self._random = failure_rate, Random(seed)
         self._retry_after, self._remaining_headers = retry_after, remaining_headers
         self._began: float | None = None
         self._calls: list[tuple[float, str, bool]] = []
@@ -114,7 +121,10 @@ class LimitedServer(OpenAIServer):
         for name, bucket in self._buckets.items():
             bucket.take(1 if name == "requests" else input_tokens(call.body), now)
         self._at_last_call = self._use(now)
-        return Reply(delay=self._latency)
+        delay = self._latency * self._random.lognormvariate(0, self._spread)
+        if self._random.random() < self._failure_rate:
+            return replace(self.server_error(), delay=delay)
+        return Reply(delay=delay)
 
     def _refuse(self, waits: dict[str, float], now: float) -> Reply:
         name, wait = max(waits.items(), key=lambda each: each[1])
@@ -154,6 +164,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve OpenAI's API on 127.0.0.1 within limits.")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds that an answer takes")
+    parser.add_argument("--latency-p95", type=float, help="for latencies that vary; the other is the median then")
+    parser.add_argument("--failure-rate", type=float, default=0.0, help="share of calls that are answered with 500")
     parser.add_argument("--requests-per-second", type=float)
     parser.add_argument("--tokens-per-second", type=float)
     parser.add_argument("--burst-seconds", type=float, default=0.2, help="how much of a limit may be used at once")

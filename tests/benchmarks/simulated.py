@@ -1,0 +1,210 @@
+"""What `batch-llm simulate` foretells beside what runs take, against a provider on loopback.
+
+    python -m tests.benchmarks.simulated
+
+takes some six minutes; `--only limit --scale 0.2 --no-bounds` half a minute. Each run is a flow in a process of its own
+beside a Prefect server on SQLite; the provider is a token bucket that draws latencies and failures. Time is from the
+plan to the last answer. The CPU of a call is this machine's, measured before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from batch_llm.simulation import Forecast, Scenario, simulate
+
+from .clients import MODEL
+from .fresh import CHECKOUT, fresh
+from .prefect_process import PrefectProcess, prefect_server
+from .pss import watching
+from .report import Bound, judge, show
+from .serving import Served, listening
+
+NEAR = 0.15
+NEAR_SECONDS = 3.0
+"""Of time: what imports and processes take varies by so much between two runs."""
+
+REFUSED_SHARE = 0.015
+WORDS = 100
+BASE = Scenario(
+    1_000, latency=0.5, latency_p95=1.2, input_tokens=WORDS, output_tokens=100, model=MODEL, shard_size=500, cores=2
+)
+SCENARIOS = {
+    "limit": replace(BASE, requests_per_minute=1_200, max_workers=40),
+    "latency": replace(BASE, max_workers=20),
+    "failures": replace(BASE, requests_per_minute=1_200, max_workers=40, failure_rate=0.05),
+    "limit found": replace(BASE, requests_per_minute=1_200, max_workers=40, told=False),
+    "two processes": replace(BASE, items=3_000, requests_per_minute=4_800, max_workers=120, processes=2),
+    "CPU": replace(BASE, items=6_000, max_workers=100, latency=0.1, latency_p95=0.15, shard_size=6_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """What a run took."""
+
+    seconds: float
+    calls: int
+    refused: int
+    tokens: int
+    cost_usd: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A run and its forecast."""
+
+    real: Real
+    forecast: Forecast
+
+    def figures(self) -> dict[str, tuple[float, float]]:
+        """Return what is compared: the real figure, and the foretold one."""
+        real, forecast = self.real, self.forecast
+        tokens = forecast.input_tokens + forecast.output_tokens
+        return {
+            "seconds": (real.seconds, forecast.call_seconds),
+            "calls": (real.calls, forecast.calls),
+            "refused": (real.refused, forecast.refused),
+            "tokens": (real.tokens, tokens),
+            "USD": (real.cost_usd, forecast.cost_usd or 0.0),
+            "MB": (real.memory_bytes / 1e6, forecast.memory_bytes / 1e6),
+        }
+
+    def holds(self, figure: str) -> bool:
+        """Whether the forecast of a figure is near."""
+        real, foretold = self.figures()[figure]
+        least = {"seconds": NEAR_SECONDS, "refused": REFUSED_SHARE * self.real.calls}.get(figure, 0.0)
+        return abs(foretold - real) <= max(NEAR * real, least)
+
+
+def compare(name: str, scenario: Scenario, server: PrefectProcess) -> Pair:
+    """Run it, and foretell it."""
+    with tempfile.TemporaryDirectory(prefix="batch-llm-simulated-") as folder:
+        return Pair(_run(name, scenario, server, Path(folder)), simulate(scenario))
+
+
+def _run(name: str, scenario: Scenario, server: PrefectProcess, folder: Path) -> Real:
+    job = _job(name, scenario, folder)
+    text = " ".join(["word"] * (WORDS - 2))
+    lines = (json.dumps({"id": str(number), "text": f"item-{number} is {text}"}) for number in range(scenario.items))
+    Path(job["source"]).write_text("".join(f"{line}\n" for line in lines))
+    with listening("tests.benchmarks.limited", *_provider(scenario)) as provider:
+        env = server.env | {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "k"}
+        command = [sys.executable, "-m", "tests.benchmarks.flow_run", json.dumps(job)]
+        with (
+            subprocess.Popen(
+                command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ) as flow,
+            watching({"flow": flow.pid}, 0.25) as watch,
+        ):
+            printed, said = flow.communicate()
+        if flow.returncode:
+            raise RuntimeError(f"{name} failed:\n{said[-4000:]}")
+        return _real(json.loads(printed), provider, folder, watch.peak["flow"])
+
+
+def _real(summary: dict[str, Any], provider: Served, folder: Path, memory: int) -> Real:
+    stats = provider.stats()
+    (run,) = (path.parent for path in folder.glob("ledger/*/*/summary.json"))
+    planned = float(json.loads((run / "plan.json").read_text())["planned_at"])
+    answered = max(path.stat().st_mtime for path in run.glob("ledger/*.jsonl"))
+    return Real(
+        seconds=answered - planned,
+        calls=len(stats["accepted_at"]) + len(stats["refused_at"]),
+        refused=len(stats["refused_at"]),
+        tokens=summary["total_input_tokens"] + summary["total_output_tokens"],
+        cost_usd=summary["cost_usd"],
+        memory_bytes=memory,
+    )
+
+
+def _job(name: str, scenario: Scenario, folder: Path) -> dict[str, Any]:
+    limits = {"requests_per_minute": scenario.requests_per_minute} if scenario.told else {}
+    runner = {"runner": "processes", "runner_options": {"processes": scenario.processes}}
+    return {
+        "source": str(folder / "docs.jsonl"),
+        "prompt": "{text}",
+        "output": str(folder / "out.jsonl"),
+        "ledger": str(folder / "ledger"),
+        "model": scenario.model,
+        "limits": limits,
+        "limit_scope": f"simulated {name} {time.time()}",
+        "config": {"max_workers": scenario.workers},
+        "shard_size": scenario.shard_size,
+        **(runner if scenario.processes else {"runner": "threads"}),
+    }
+
+
+def _provider(scenario: Scenario) -> list[object]:
+    limit = scenario.requests_per_minute
+    return [
+        *("--latency", scenario.latency, "--latency-p95", scenario.latency_p95),
+        *(("--requests-per-second", limit / 60) if limit else ()),
+        *("--burst-seconds", scenario.burst_seconds, "--failure-rate", scenario.failure_rate),
+        *("--answer-tokens", round(scenario.output_tokens)),
+    ]
+
+
+def call_seconds() -> float:
+    """Return the CPU of a call on this machine."""
+    found = fresh("tests.benchmarks.clients", "--here", "ModelStrategy, text", "--workers", 100, "--calls", 1000)
+    return found["cpu_seconds"] / found["calls"]
+
+
+def bounds(pairs: dict[str, Pair]) -> list[Bound]:
+    """What is promised of each forecast."""
+    return [
+        Bound(f"{name}: {figure} within {NEAR:.0%}", f"{real:,.4g} real, {foretold:,.4g} foretold", pair.holds(figure))
+        for name, pair in pairs.items()
+        for figure, (real, foretold) in pair.figures().items()
+    ]
+
+
+def main() -> int:
+    """Compare, print the table and the bounds, return the exit code."""
+    parser = argparse.ArgumentParser(description="Compare what is foretold of runs with what they take.")
+    parser.add_argument("--only", default="", help="scenarios whose names match this")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the items")
+    parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
+    options = parser.parse_args()
+    pairs: dict[str, Pair] = {}
+    with tempfile.TemporaryDirectory(prefix="batch-llm-prefect-") as home, Console(stderr=True).status("") as status:
+        measured = call_seconds()
+        with prefect_server(Path(home) / "prefect") as server:
+            for name, scenario in SCENARIOS.items():
+                if re.search(options.only, name):
+                    status.update(name)
+                    scaled = replace(scenario, items=round(scenario.items * options.scale), call_seconds=measured)
+                    pairs[name] = compare(name, scaled, server)
+    columns = [
+        "scenario",
+        *(f"{figure}{who}" for figure in ("s", "calls", "refused", "MB") for who in ("", " foretold")),
+    ]
+    show(
+        "Runs and their forecasts",
+        columns,
+        [[_row(*each) for each in pairs.items()]],
+        f"{measured * 1000:.1f} ms a call",
+    )
+    return 0 if options.no_bounds else judge(bounds(pairs))
+
+
+def _row(name: str, pair: Pair) -> list[str]:
+    figures = pair.figures()
+    return [name, *(f"{value:,.0f}" for each in ("seconds", "calls", "refused", "MB") for value in figures[each])]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
