@@ -13,7 +13,7 @@ CALL_SECONDS = 0.004
 AGENT_CALL_SECONDS = 0.014
 """Of a core, for a call through `PydanticAIStrategy`."""
 
-# `python -m tests.benchmarks.million --items 2000 100000 1000000`
+# `python -m tests.benchmarks.million --items 2000 100000 1000000`; memory also `python -m tests.benchmarks.simulated`
 START_SECONDS = 6.0
 """From the command to the plan: imports, and the flow run's first words with the server."""
 
@@ -26,7 +26,7 @@ SHARD_SECONDS = 0.15
 
 PUBLISH_SECONDS, PUBLISH_SECONDS_AN_ITEM = 3.5, 30e-6
 
-FLOW_BYTES = 260e6
+FLOW_BYTES = 207e6
 """The flow's process, with what it has imported."""
 
 PROCESS_BYTES = 140e6
@@ -35,7 +35,7 @@ PROCESS_BYTES = 140e6
 PLAN_BYTES_AN_ITEM, MOST_PLAN_BYTES = 0.7e3, 500e6
 """What planning and merging hold beyond that; DuckDB writes to disk what is more than its part of the memory."""
 
-WORKER_BYTES = 60e3
+WORKER_BYTES = 150e3
 """A call in flight: its item, its task, its connection."""
 
 SERVER_BYTES = 235e6

@@ -64,10 +64,15 @@ def whole_run(folder: Path, items: int, workers: int) -> Run:
     """
     write_source(folder, items, changed=False)
     with prefect_server(folder / "prefect") as server:
-        return _watched(server, folder, workers)
+        return watched(server, folder, workers)
 
 
-def _watched(server: PrefectProcess, folder: Path, workers: int) -> Run:
+def watched(server: PrefectProcess, folder: Path, workers: int) -> Run:
+    """Run the batch over the documents in `folder`, and watch it and the server.
+
+    Raises:
+        RuntimeError: As `whole_run`.
+    """
     before = server.database_bytes()
     began, began_at = time.monotonic(), time.time()
     source, log = folder / "docs.jsonl", (folder / "flow.log").open("w+")

@@ -45,7 +45,7 @@ class Watch:
 
 
 @contextmanager
-def watching(roots: dict[str, int], seconds: float = 0.5) -> Generator[Watch]:
+def watching(roots: dict[str, int], seconds: float = 1.0) -> Generator[Watch]:
     """Look at the trees of `roots` every so often while the block runs."""
     watch, over = Watch(), Event()
 

@@ -107,7 +107,7 @@ def _run(name: str, scenario: Scenario, server: PrefectProcess, folder: Path) ->
             subprocess.Popen(
                 command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             ) as flow,
-            watching({"flow": flow.pid}, 0.25) as watch,
+            watching({"flow": flow.pid}, 0.5) as watch,
         ):
             printed, said = flow.communicate()
         if flow.returncode:

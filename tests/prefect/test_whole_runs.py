@@ -1,0 +1,45 @@
+"""Two benchmarks of whole runs, short, beside the session's Prefect server: each takes minutes at its full size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.million import bounds, watched
+from tests.benchmarks.nights import write_source
+from tests.benchmarks.prefect_process import PrefectProcess
+from tests.benchmarks.pss import descendants
+from tests.benchmarks.simulated import SCENARIOS, compare
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture
+def server(prefect_api: str) -> PrefectProcess:
+    """The session's server as the benchmarks know theirs."""
+    pid = next(each for each in descendants(os.getpid()) if b"\0server\0start\0" in _command(each))
+    return PrefectProcess(dict(os.environ), pid, Path(os.environ["PREFECT_HOME"]))
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_run_through_the_whole_flow_tells_its_memory_and_prefects_database(
+    server: PrefectProcess, tmp_path: Path
+) -> None:
+    write_source(tmp_path, 300, changed=False)
+    run = watched(server, tmp_path, workers=10)
+    assert (run.succeeded, [bound.holds for bound in bounds(300, run)]) == (300, [True] * 4)
+    assert min(run.flow_mb, run.server_mb, run.idle_mb, run.plan_seconds, run.publish_seconds) > 0
+
+
+def test_what_is_foretold_of_a_run_is_near_what_it_takes(server: PrefectProcess) -> None:
+    """Time that a busy machine adds, memory and the CPU are for the benchmark."""
+    pair = compare("limit", replace(SCENARIOS["limit"], items=200), server)
+    figures = {name: pair.figures()[name] for name in ("calls", "refused", "tokens", "USD")}
+    assert [name for name in figures if not pair.holds(name)] == [], figures
+    assert pair.real.seconds > 0.85 * pair.forecast.call_seconds
