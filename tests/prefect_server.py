@@ -64,6 +64,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
         port: int = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
     env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    env["PREFECT_SERVER_UI_API_URL"] = url  # else the UI asks port 4200
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
