@@ -23,7 +23,7 @@ class ProgressArtifact:
     def show(self, progress: Progress) -> None:
         """Show how far the run is."""
         percent = round(100 * progress.done / max(1, progress.total), 1)
-        if percent == self._shown:
+        if not worth_showing(self._shown, percent):
             return
         with contained():
             if self._artifact is None:
@@ -34,3 +34,8 @@ class ProgressArtifact:
             else:
                 update_progress_artifact(self._artifact, percent)
             self._shown = percent
+
+
+def worth_showing(shown: float | None, percent: float) -> bool:
+    """Whether a whole percent has passed, or the run is done: each write is an event, and a run may take days."""
+    return shown is None or (percent != shown and (abs(percent - shown) >= 1 or percent == 100))

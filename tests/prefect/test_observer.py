@@ -12,6 +12,7 @@ from batch_llm.jobs import BatchJob, Progress, ShardRef
 from batch_llm.observers.base import ProcessingEvent
 from batch_llm.prefect import PrefectObserver
 from batch_llm.prefect.events import MOST_OF_A_KIND, RunEvents
+from batch_llm.prefect.progress import worth_showing
 from batch_llm.prefect.threshold import Threshold
 
 
@@ -72,3 +73,15 @@ def test_too_many_failures_are_told_while_the_run_is_at_work_and_once() -> None:
         threshold.look(Progress(total=100, failed=failed, categories={"timeout": failed}))
     told = {"failed": 11, "total": 100, "failure_threshold": 0.1, "categories": {"timeout": 11}}
     assert heard.events == [("failures.threshold", told)]
+
+
+def test_a_run_of_days_shows_its_progress_a_hundred_times() -> None:
+    """However often it is looked at; the beginning and the end are shown whatever they are."""
+    shown: list[float] = []
+    for look in range(100_001):
+        percent = round(look / 1000, 1)
+        if worth_showing(shown[-1] if shown else None, percent):
+            shown.append(percent)
+    assert (len(shown), shown[0], shown[-1]) == (101, 0.0, 100.0)
+    assert worth_showing(99.6, 100.0)
+    assert not worth_showing(100.0, 100.0)
