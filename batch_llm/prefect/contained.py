@@ -38,18 +38,18 @@ def contained(*, retries: int = 0) -> Generator[None]:
         run_id = str(flow_run.id)
         if run_id not in _warned:
             _warned.add(run_id)
-            _warn(error)
+            _tell(error)
 
 
 def await_api() -> None:
     """Wait until the Prefect API answers, or not much longer: the run's last state is to be recorded there."""
     if _answers():
         return
-    _log("The batch is done and its files are written. Prefect is away: waiting %.0f s for it", AWAY_SECONDS)
+    warn("The batch is done and its files are written. Prefect is away: waiting %.0f s for it", AWAY_SECONDS)
     end = time.monotonic() + AWAY_SECONDS
     while not _answers():
         if time.monotonic() > end:
-            _log("Prefect stays away and cannot record how this run ended. A new run finds every answer in the ledger")
+            warn("Prefect stays away and cannot record how this run ended. A new run finds every answer in the ledger")
             return
         time.sleep(_LOOK_SECONDS)
 
@@ -63,13 +63,14 @@ def _impatient(retries: int) -> AbstractContextManager[object]:
     return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries, PREFECT_API_REQUEST_TIMEOUT: REQUEST_SECONDS})
 
 
-def _warn(error: Exception) -> None:
+def _tell(error: Exception) -> None:
     problem = " ".join(f"{type(error).__name__}: {error}".split())
     text = "Prefect cannot be told how the run goes (%s). The run goes on, and its files will tell the same"
-    _log(text, problem)
+    warn(text, problem)
 
 
-def _log(text: str, *values: object) -> None:
+def warn(text: str, *values: object) -> None:
+    """Log a warning of the run's, which its page shows; outside of a run, an ordinary one."""
     try:
         get_run_logger().warning(text, *values)
     except MissingContextError:

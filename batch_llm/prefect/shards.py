@@ -29,6 +29,7 @@ from batch_llm.jobs import (
 from . import tasks
 from .budget import RunBudget
 from .events import RunEvents
+from .metrics import Metrics
 from .progress import ProgressArtifact
 from .retries import ShardUnfinished, retry_options
 from .runners import Load, open_runner
@@ -66,6 +67,7 @@ class Shards:
         self._show()
         load = Load(self._job, self._task, len(self._left), calls_model=not self._arguments["strategy"])
         self._runner = self._stack.enter_context(open_runner(load))
+        self._metrics = self._stack.enter_context(Metrics.exported(self._job, self._folder))
         self._free = _workers_each(self._job.config.max_workers, self._runner.at_once)
         return self
 
