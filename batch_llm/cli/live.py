@@ -25,6 +25,8 @@ LINE_SECONDS = 10.0
 RATE_SECONDS, RATE_ITEMS = 30.0, 5
 """The rate is that of the last so many seconds, in which at least so many items ended: it forgets a slow start."""
 
+_BETWEEN = " · "
+
 
 class Rate:
     """Items a second, of late."""
@@ -89,7 +91,19 @@ def facts(progress: Progress, per_second: float) -> str:
         parts.append(f"limit {limit(progress.limit)}")
     if progress.paused_seconds > 0:
         parts.append(f"the provider asked for a pause of {duration(progress.paused_seconds)} more")
-    return " · ".join(parts)
+    return _BETWEEN.join(parts)
+
+
+def folded(line: str, width: int) -> str:
+    """Break a line of facts between two of them, where it does not fit."""
+    lines = [""]
+    for part in line.split(_BETWEEN):
+        longer = f"{lines[-1]}{_BETWEEN}{part}" if lines[-1] else part
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 class View:
@@ -135,7 +149,7 @@ class View:
             f"{progress.done:,}/{progress.total:,}",
             f"{100 * progress.done / progress.total:.0f} %",
         )
-        numbers = Text(facts(progress, self._rate.per_second))
+        numbers = Text(folded(facts(progress, self._rate.per_second), self._screen.out.width))
         return Group(bar, numbers, self._spinner) if what else Group(bar, numbers)
 
     def _line(self, progress: Progress, what: str) -> None:

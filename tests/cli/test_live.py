@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch_llm.cli.live import Rate, View, facts, phase, speed
+from batch_llm.cli.live import Rate, View, facts, folded, phase, speed
 from batch_llm.cli.screen import Screen
 from batch_llm.jobs import Progress
 
@@ -66,6 +66,14 @@ def test_the_numbers_of_a_run_are_one_line() -> None:
         "10.0 items/s · ETA 60 s · tokens 123,456 in, 789 out · $1.50 · 97 reused · "
         "3 failed (2 server_error, 1 timeout) · the provider asked for a pause of 42 s more"
     )
+
+
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_a_narrow_terminal_breaks_between_two_facts(width: int) -> None:
+    line = facts(Progress(total=10, done=4, failed=312, reused=97, categories={"server_error": 312}, limit=50), 3)
+    lines = folded(line, width).splitlines()
+    assert " · ".join(lines) == line
+    assert all(len(each) <= width or " · " not in each for each in lines)
 
 
 def test_a_price_that_is_not_known_is_no_zero() -> None:
