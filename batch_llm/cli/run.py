@@ -9,9 +9,11 @@ from typing import Any
 
 from prefect.client.schemas.objects import State
 
-from batch_llm.jobs import Summary, result_rows
+from batch_llm.jobs import BatchJob, Summary, result_rows
+from batch_llm.jobs.keys import KeyMissing
 from batch_llm.jobs.sentences import run_sentence
-from batch_llm.prefect import deployments
+from batch_llm.prefect import deployments, server
+from batch_llm.prefect.keys import provide_key
 
 from .carried import CarriedRun
 from .connection import Connection, connected
@@ -31,18 +33,28 @@ class Order:
         preset: Names the deployment.
         parameters: All that the preset and the user set, with absolute paths.
         screen: For a program it has one JSON object on standard output, and no report.
+        command: The command that orders the same again.
         next_step: A command to suggest after a success.
+        missing: The key that the environment lacks, and a Secret block may hold.
     """
 
     preset: Preset
     parameters: Mapping[str, Any]
     screen: Screen
+    command: str
     next_step: str = ""
+    missing: KeyMissing | None = None
 
 
 def run(order: Order) -> int:
-    """Carry a flow run from its start to the report; return the command's exit code."""
+    """Carry a flow run from its start to the report; return the command's exit code.
+
+    Raises:
+        KeyMissing: The model's key is nowhere.
+    """
     screen = order.screen
+    if order.missing and not (server.configured_url() or server.running()):
+        raise order.missing
     try:
         with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
             return _run(order, screen, interrupts, connection)
@@ -53,6 +65,8 @@ def run(order: Order) -> int:
 
 def _run(order: Order, screen: Screen, interrupts: Interrupts, connection: Connection) -> int:
     connection.wait()
+    if order.missing and not provide_key(BatchJob.parse(order.parameters)):
+        raise order.missing
     with screen.phase("Registering the deployment"):
         deployment_id = deployments.ensure_deployment(order.preset.block)
     carried = CarriedRun(interrupts, screen)
@@ -101,10 +115,20 @@ def _nothing_came_of_it(screen: Screen, state: State[Any], carried: CarriedRun) 
 
 def _next_steps(order: Order, screen: Screen, connection: Connection, summary: Summary) -> None:
     screen.say()
-    if summary.failed or summary.not_attempted:
-        screen.say("The same command again tries what failed, and pays for nothing that was answered.")
-    elif order.next_step:
-        screen.say(f"Next: {shell(order.next_step)}")
+    for line in next_steps(order, summary):
+        screen.say(line)
     if not connection.named:
         screen.say(f"The Prefect server keeps running; `{shell('batch-llm server stop')}` ends it.")
         screen.say(f"For the `prefect` command: export PREFECT_API_URL={connection.url}")
+
+
+def next_steps(order: Order, summary: Summary) -> list[str]:
+    """Return what is sensible to do after a run, as commands."""
+    again = shell(order.command)
+    if summary.stopped or summary.not_attempted:
+        return [f"To go on, which pays for nothing that was answered: {again}"]
+    if summary.failed:
+        only = again if "--only-failed" in again else f"{again} --only-failed"
+        look = shell(f"batch-llm results {order.preset.parameters.get('name', order.preset.name)}")
+        return [f"To look at what failed: {look}", f"To try it again, and nothing else: {only}"]
+    return [f"Next: {shell(order.next_step)}"] if order.next_step else []

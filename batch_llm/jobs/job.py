@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 from batch_llm.errors import JobError
 
+from .keys import refuse_keys, refuse_known_keys
 from .own_prices import check_prices
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
@@ -169,6 +170,19 @@ class BatchJob(BaseModel):
     def _options_of_the_runner(self) -> Self:
         self.runner_options.check_for(self.runner)
         return self
+
+    @field_validator("model_settings")
+    @classmethod
+    def _no_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
+        refuse_keys(value)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_known_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            refuse_known_keys(cast("dict[str, Any]", values))
+        return values  # pyright: ignore[reportUnknownVariableType]  whatever it is, pydantic looks at it
 
     @field_validator("output_schema")
     @classmethod

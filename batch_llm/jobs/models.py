@@ -13,6 +13,7 @@ from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.model import ModelStrategy
 
 from .job import BatchJob
+from .keys import key_missing
 from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
 from .owned import OwnedClient
 from .prompts import cached_context
@@ -105,7 +106,7 @@ def _named_model(model: str) -> Model:
     try:
         return infer_model(model)
     except UserError as error:
-        raise JobError(_what_to_do(model, str(error))) from error
+        raise _cannot_be_used(model, str(error)) from error
     except ImportError as error:
         raise JobError(f"model {model!r} needs a package that is not installed: {error}") from error
 
@@ -122,14 +123,16 @@ def _check_shape(schema: dict[str, Any]) -> None:
         ) from error
 
 
-def _what_to_do(model: str, message: str) -> str:
+def _cannot_be_used(model: str, message: str) -> JobError:
     if variable := re.search(r"`([A-Z][A-Z0-9_]+)` environment variable", message):
         server = "; for a compatible server, OPENAI_BASE_URL" if variable[1] == "OPENAI_API_KEY" else ""
-        return f"model {model!r} needs a key: set {variable[1]} in the environment{server}"
+        return key_missing(model, (variable[1],), server)
     if message.startswith("Unknown model"):
         hint = message.partition("Did you mean ")[2]
-        return f"model {model!r} is unknown: " + (f"did you mean {hint}" if hint else f"name one like {_EXAMPLES}")
-    return f"model {model!r} cannot be used: {message.splitlines()[0]}"
+        return JobError(
+            f"model {model!r} is unknown: " + (f"did you mean {hint}" if hint else f"name one like {_EXAMPLES}")
+        )
+    return JobError(f"model {model!r} cannot be used: {message.splitlines()[0]}")
 
 
 def _google_key(job: BatchJob) -> str:
@@ -137,5 +140,5 @@ def _google_key(job: BatchJob) -> str:
         raise JobError(f"model {job.model!r} names no model: write '{GEMINI_DIRECT}:gemini-3.8-flash', for example")
     key = next((os.environ[name] for name in _GOOGLE_KEYS if os.environ.get(name)), None)
     if key is None:
-        raise JobError(f"model {job.model!r} needs a key: set {' or '.join(_GOOGLE_KEYS)} in the environment")
+        raise key_missing(job.model, _GOOGLE_KEYS)
     return key

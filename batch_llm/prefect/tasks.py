@@ -26,6 +26,7 @@ from batch_llm.strategies.base import LLMCallStrategy
 from .artifacts import publish_report, publish_results
 from .contained import contained
 from .events import RunEvents
+from .keys import provide_key
 from .observer import PrefectObserver
 from .output import outlive_reader
 from .retries import ShardUnfinished
@@ -44,6 +45,8 @@ def strategy_name(strategy: StrategyFactory | None) -> str:
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
 def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None, lease: int = 0) -> State[Any]:
     """Read the source once and write what is to be answered into shard files."""
+    if strategy is None:
+        provide_key(job)
     try:
         planned = jobs.plan(job, run_id, strategy=strategy_name(strategy), lease=lease)
     except JobError as error:
@@ -66,6 +69,8 @@ def run_shard(
     """
     outlive_reader()  # this may be the process of a pool
     observer = PrefectObserver(events, shard, _run_count())
+    if strategy is None:
+        provide_key(job)  # this may be another machine than the plan's
     try:
         with jobs.governed(job) as governor, _sharing(job, governor):
             answer = partial(

@@ -188,7 +188,7 @@ async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiS
         ({"model": "gpt-4.1-mini"}, "model 'gpt-4.1-mini' is unknown: "),
         (
             {"model": "openai-chat:gpt-4.1-mini"},
-            "model 'openai-chat:gpt-4.1-mini' needs a key: set OPENAI_API_KEY in the environment; for a compatible",
+            "model 'openai-chat:gpt-4.1-mini' needs a key: set OPENAI_API_KEY in the environment, or save",
         ),
         ({"model": "google:gemini-2.5-flash"}, "model 'google:gemini-2.5-flash' needs a key: set GOOGLE_API_KEY"),
         ({"model": "gemini-direct:m"}, "model 'gemini-direct:m' needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+
 from .estimating import estimate
 from .options import Flag, JobOptions, Json
 
@@ -15,6 +18,7 @@ def demo() -> int:
     return _run(
         "summarize",
         JobOptions(),
+        command="batch-llm run summarize",
         next_step="batch-llm run summarize --source docs.jsonl --output out.jsonl --model google:gemini-3.8-flash",
     )
 
@@ -48,10 +52,11 @@ def run(preset: str, /, *, options: JobOptions | None = None, dry_run: Flag = Fa
     """
     if dry_run:
         return estimate(preset, options=options, json=json)
-    return _run(preset, options or JobOptions(), for_program=json)
+    command = shlex.join(["batch-llm", *sys.argv[1:]])
+    return _run(preset, options or JobOptions(), command=command, for_program=json)
 
 
-def _run(name: str, options: JobOptions, *, for_program: bool = False, next_step: str = "") -> int:
+def _run(name: str, options: JobOptions, *, command: str, for_program: bool = False, next_step: str = "") -> int:
     from batch_llm.cli.screen import Screen
 
     screen = Screen(for_program=for_program)
@@ -59,10 +64,15 @@ def _run(name: str, options: JobOptions, *, for_program: bool = False, next_step
         from batch_llm.cli.overrides import with_absolute_paths
         from batch_llm.cli.presets import find_preset
         from batch_llm.jobs import BatchJob, check
+        from batch_llm.jobs.keys import KeyMissing
 
         preset = find_preset(name)
         parameters = options.apply(preset)
-        check(BatchJob.parse(parameters))
+        missing: KeyMissing | None = None
+        try:
+            check(BatchJob.parse(parameters))
+        except KeyMissing as error:
+            missing = error  # Prefect may have it
     with screen.phase("Loading Prefect"):
         from batch_llm.cli.run import Order, run
-    return run(Order(preset, with_absolute_paths(parameters), screen, next_step))
+    return run(Order(preset, with_absolute_paths(parameters), screen, command, next_step, missing))

@@ -1,0 +1,47 @@
+"""Keys that are kept as Secret blocks, for processes whose environment lacks them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from prefect.blocks.system import Secret
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob
+from batch_llm.jobs.keys import KeyMissing, secret_name
+from batch_llm.jobs.models import check_model
+
+
+def provide_key(job: BatchJob) -> bool:
+    """Put the key that a job's model lacks into this process's environment, if a Secret block holds it.
+
+    `openai-api-key` is the block for `OPENAI_API_KEY`. A variable that is set wins, and costs no request. In the
+    environment every client finds the key, and what is logged or stored has it replaced.
+
+    Returns:
+        Whether a key was found.
+    """
+    return any(_load(variable) for variable in _missing(job))
+
+
+def _missing(job: BatchJob) -> tuple[str, ...]:
+    if job.model.startswith("openai") and not os.environ.get("OPENAI_API_KEY"):
+        return ("OPENAI_API_KEY",)  # with OPENAI_BASE_URL, pydantic-ai goes on without a key
+    try:
+        check_model(job)
+    except KeyMissing as missing:
+        return missing.variables
+    except JobError:
+        pass  # the plan tells
+    return ()
+
+
+def _load(variable: str) -> bool:
+    with suppress(Exception):  # there is no such block, or no server: then the key is missing, which the plan tells
+        secret = Secret[str].load(secret_name(variable), _sync=True)  # pyright: ignore[reportCallIssue]  both worlds
+        value: object = secret.get()  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(value, str) and value.strip():
+            os.environ[variable] = value.strip()
+            return True
+    return False

@@ -1,0 +1,60 @@
+"""At the end of a run the command says what is sensible to do next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batch_llm.cli.presets import Preset
+from batch_llm.cli.run import Order, next_steps
+from batch_llm.cli.screen import Screen
+from batch_llm.jobs import Summary
+
+from .test_report import SUMMARY
+
+GOOD = replace(SUMMARY, total_items=10, succeeded=10, failed=0, not_attempted=0, stopped="", categories={})
+COMMAND = "batch-llm run tickets --source 'a b.csv'"
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> Order:
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    return Order(Preset("tickets", {"name": "inbox"}, {}, Path("batch-llm.yaml")), {}, Screen(), COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({}, []),
+        (
+            {"succeeded": 8, "failed": 2},
+            [
+                "To look at what failed: batch-llm results inbox",
+                f"To try it again, and nothing else: {COMMAND} --only-failed",
+            ],
+        ),
+        (
+            {"succeeded": 5, "failed": 1, "not_attempted": 4, "stopped": "stopped by cancellation in the UI"},
+            [f"To go on, which pays for nothing that was answered: {COMMAND}"],
+        ),
+        (
+            {"succeeded": 0, "failed": 1, "not_attempted": 9, "stopped": "the key is refused"},
+            [f"To go on, which pays for nothing that was answered: {COMMAND}"],
+        ),
+    ],
+    ids=["all good", "some failed", "stopped", "bad key"],
+)
+def test_each_ending_names_the_next_command(order: Order, changes: dict[str, int | str], lines: list[str]) -> None:
+    summary: Summary = replace(GOOD, **changes)  # pyright: ignore[reportArgumentType]  by name, of several types
+    assert next_steps(order, summary) == lines
+
+
+def test_only_failed_is_said_once(order: Order) -> None:
+    again = replace(order, command=f"{COMMAND} --only-failed")
+    assert next_steps(again, replace(GOOD, failed=1))[1].count("--only-failed") == 1
+
+
+def test_a_demo_that_went_well_leads_on(order: Order) -> None:
+    assert next_steps(replace(order, next_step="batch-llm run x"), GOOD) == ["Next: batch-llm run x"]
