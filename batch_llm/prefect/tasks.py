@@ -21,6 +21,7 @@ from batch_llm.errors import JobError
 from batch_llm.governor import Governor
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share, Summary
 from batch_llm.jobs.sentences import plan_sentence, shard_sentence
+from batch_llm.jobs.tracing import shard_span
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .artifacts import publish_report, publish_results
@@ -72,7 +73,7 @@ def run_shard(
     if strategy is None:
         provide_key(job)  # this may be another machine than the plan's
     try:
-        with jobs.governed(job) as governor, _sharing(job, governor):
+        with jobs.governed(job) as governor, _sharing(job, governor), shard_span(job, shard):
             answer = partial(
                 jobs.run_shard,
                 job,
