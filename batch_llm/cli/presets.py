@@ -12,6 +12,9 @@ import yaml
 from batch_llm.errors import JobError
 from batch_llm.jobs import home, project_folder
 
+WIDE = 100
+"""Columns from which on there is room for descriptions; `batch-llm show` has them at any width."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
@@ -109,12 +112,15 @@ def print_presets() -> None:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("preset", "model", "source", "schedule"):
         table.add_column(title, no_wrap=True)
-    table.add_column("")
+    screen = Screen()
+    is_wide = screen.out.width >= WIDE
+    if is_wide:
+        table.add_column("")
     presets = read_presets().values()
     for preset in presets:
         shown = [str(preset.parameters.get(name, "")) for name in ("model", "source")]
-        table.add_row(preset.name, *shown, preset.schedule, str(preset.block.get("description", "")))
-    screen = Screen()
+        described = [str(preset.block.get("description", ""))] if is_wide else []
+        table.add_row(preset.name, *shown, preset.schedule, *described)
     screen.out.print(table)
     files = dict.fromkeys(str(preset.file) for preset in presets)
     screen.say(f"\nThey are blocks of {' and '.join(files)}")
