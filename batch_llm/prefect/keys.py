@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 from prefect.blocks.system import Secret
 
@@ -39,8 +41,8 @@ def _missing(job: BatchJob) -> tuple[str, ...]:
 
 def _load(variable: str) -> bool:
     with suppress(Exception):  # there is no such block, or no server: then the key is missing, which the plan tells
-        secret = Secret[str].load(secret_name(variable), _sync=True)  # pyright: ignore[reportCallIssue]  both worlds
-        value: object = secret.get()  # pyright: ignore[reportAttributeAccessIssue]
+        load = cast("Callable[..., Secret[str]]", Secret[str].load)  # typed for both worlds
+        value: object = load(secret_name(variable), _sync=True).get()
         if isinstance(value, str) and value.strip():
             os.environ[variable] = value.strip()
             return True
