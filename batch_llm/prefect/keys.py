@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from prefect.blocks.system import Secret
 
@@ -41,7 +41,7 @@ def _missing(job: BatchJob) -> tuple[str, ...]:
 
 def _load(variable: str) -> bool:
     with suppress(Exception):  # there is no such block, or no server: then the key is missing, which the plan tells
-        load = cast("Callable[..., Secret[str]]", Secret[str].load)  # typed for both worlds
+        load = cast("Callable[..., Secret[Any]]", Secret.load)  # typed for both worlds; Secret[str] is another type
         value: object = load(secret_name(variable), _sync=True).get()
         if isinstance(value, str) and value.strip():
             os.environ[variable] = value.strip()
