@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -21,6 +22,8 @@ StopKind: TypeAlias = Literal["asked", "fatal", "budget"]
 _WORKING_FOLDER = ".batch-llm/working"
 """Where runs work whose ledger is not on this machine: too deep for one that is to take them for its own."""
 
+_OF_CARRIERS = ("claims", "carriers")
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -34,6 +37,11 @@ class RunFolder:
 
     path: Path
     kept: Store
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it is another folder than what is kept: other machines see nothing of what is in it."""
+        return self.kept.local != self.path
 
     @property
     def rows(self) -> Path:
@@ -102,6 +110,9 @@ class RunFolder:
         for path in (self.rows, self.items, self.reused, self.called, *made_on_the_way):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.shards, ignore_errors=True)
+        with suppress(OSError):  # what stays of it misleads nobody
+            for name in _OF_CARRIERS if not self.is_away else (*_OF_CARRIERS, self.shards.name, self.progress.name):
+                self.kept.remove_folder(name)
 
 
 def job_store(job: BatchJob) -> Store:
@@ -131,15 +142,18 @@ def open_folder(job: BatchJob, folder: str) -> RunFolder:
     return RunFolder(path, job_store(job).folder(path.name))
 
 
-def ask_to_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked") -> None:
+def ask_to_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", here: bool = False) -> None:
     """Ask every shard of a run to let the calls in flight end and to start no other.
+
+    Who carries shards on other machines hears of it within seconds, through the ledger.
 
     Args:
         folder: The run's folder.
         reason: Who asks; or, of any other kind, a sentence on what is to be mended first.
         kind: Whether somebody asks, or the run cannot go on ("fatal"), or its budget is used up.
+        here: Whether this is for the shards on this machine alone, and others may go on with them.
     """
-    write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "kind": kind}))
+    write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "kind": kind, "here": here}))
 
 
 def tell_waiting(folder: str | Path, other: str | None) -> None:

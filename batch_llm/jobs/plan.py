@@ -38,6 +38,7 @@ class ShardRef:
         path: The shard file: one line an item with its id, key and prompt.
         part: Names the shard's files in the ledger; no two plans have the same ones.
         lease: The lease under which the run was planned, which is over when there is a later one; 0 for none.
+        claim: The claim under which a carrier has it, which is over when there is a later one; 0 for none.
     """
 
     index: int
@@ -47,6 +48,7 @@ class ShardRef:
     path: str
     part: str
     lease: int = 0
+    claim: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def _make_room(folder: RunFolder) -> None:
     """Remove what an earlier try planned; what the ledger knows of it stays."""
     folder.clear()
     shutil.rmtree(folder.progress, ignore_errors=True)
+    folder.kept.remove(["stop"])
     folder.kept.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
     for path in (folder.shards, folder.progress):
         path.mkdir(parents=True)

@@ -181,7 +181,7 @@ def _see_that_it_is_ours(store: Store, lease: int) -> None:
 
 
 def _files_of(store: Store, run: Run) -> dict[str, int]:
-    return {**store.sizes(f"{run.id}/ledger/*"), **store.sizes(f"{run.id}/*.*")}
+    return {**store.sizes(f"{run.id}/*/*"), **store.sizes(f"{run.id}/*.*")}
 
 
 def _remove_run(store: Store, run: Run) -> None:

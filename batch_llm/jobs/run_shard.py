@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from batch_llm._call_estimate import CallEstimate
@@ -19,12 +18,13 @@ from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObs
 from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.strategies.base import LLMCallStrategy
 
+from .away import shard_file, tell_progress
 from .files import read_lines
-from .folder import RunFolder, job_store, open_folder
+from .folder import RunFolder, open_folder
 from .job import BatchJob
 from .keeper import Keeper
-from .lease import BEAT_SECONDS, newest_lease
 from .ledger import LedgerWriter, read_records
+from .lookout import Lookout
 from .models import make_strategy
 from .plan import ShardRef
 from .prices import CostOf, prices_of
@@ -32,7 +32,6 @@ from .purse import Purse, Share, Spent
 from .tally import Tally
 
 _SECONDS_BETWEEN_WRITES = 1.0
-_SECONDS_BETWEEN_LOOKS = 0.5
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
@@ -101,7 +100,7 @@ async def run_shard(
     for record in read_records(run.kept, shard.part):
         tally.add(record)
     governor = governor or Governor(job.limits)
-    items = _missing(shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
+    items = _missing(run, shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
     stopped_by: ErrorInfo | None = None
     cost = prices_of(job, own_strategy=strategy is not None).cost
     purse = Purse(governor, share, _spent(tally), cost) if share and share.is_bounded else None
@@ -111,6 +110,8 @@ async def run_shard(
             stopped_by = await _Try(job, run, shard, tally, ledger, pace, purse).answer(items, cost, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
+    with suppress(OSError):  # it is shown, and nothing more
+        await asyncio.to_thread(tell_progress, run, shard)
     outcome = _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
     return outcome if purse is None else replace(outcome, wanting=purse.wanting, estimate=purse.estimate)
 
@@ -124,9 +125,9 @@ def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
     governor.hear(headers, asyncio.get_running_loop().time())
 
 
-def _missing(shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
+def _missing(run: RunFolder, shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
     strategy: LLMCallStrategy[Any] | None = None
-    for line in read_lines(Path(shard.path)):
+    for line in read_lines(shard_file(run, shard)):
         if not tally.is_settled(line["id"], line["key"]):
             strategy = strategy or make()  # not before an item needs it: a local model takes seconds to load
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
@@ -165,14 +166,21 @@ class _Try:
         """Call the items; return what stopped it early."""
         pauses = _PauseObserver(self)
         keeper = Keeper(self.ledger, self.tally, cost)
+        lookout = Lookout(self.job, self.run, self.shard)
+
+        async def keep(result: AnyResult) -> None:
+            await keeper.keep(result)
+            if lookout.is_late and await lookout.is_over():
+                processor.stop()
+
         processor = ParallelBatchProcessor[Any, Any, str](
-            self.job.config, keeper.keep, observers=[*observers, pauses], governor=self.purse or self.pace.governor
+            self.job.config, keep, observers=[*observers, pauses], governor=self.purse or self.pace.governor
         )
         async with processor:
             keeper.stop = processor.stop
             if self.purse is not None:
                 self.purse.stop = processor.stop
-            watch = asyncio.create_task(self._look_after(processor.stop))
+            watch = asyncio.create_task(lookout.watch(self.ledger, processor.stop))
             try:
                 await self._show_progress(processor.process_stream(items))
             finally:
@@ -195,23 +203,6 @@ class _Try:
         """Show how far the shard is."""
         self.pace.note()
         self.tally.progress.write(self.run.path, self.shard.index)
-
-    async def _look_after(self, stop: Callable[[], None]) -> None:
-        """Stop when somebody asks for it, and when the run's process is gone and another one has the ledger.
-
-        Meanwhile see to it that a machine that loses its power loses no more than half a second of answers.
-        """
-        store, next_look = job_store(self.job), 0.0
-        while not self.run.stop.exists():
-            if self.shard.lease and time.monotonic() >= next_look:
-                with suppress(OSError):  # the flow's own process tells when the ledger stays away
-                    if await asyncio.to_thread(newest_lease, store) > self.shard.lease:
-                        break
-                next_look = time.monotonic() + (0.0 if store.local else BEAT_SECONDS)
-            with suppress(OSError):  # the next write tells
-                await asyncio.to_thread(self.ledger.sync)
-            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-        stop()
 
 
 class _PauseObserver(BaseObserver):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable
+import uuid
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +98,28 @@ class Store:
                     with (self.local / name).open("rb") as copy:
                         os.fsync(copy.fileno())
 
+    def put_all(self, paths: Sequence[Path], folder: str) -> None:
+        """Copy files of this machine into a folder here, several at once.
+
+        Raises:
+            OSError: One cannot be written.
+        """
+        with self._told(folder):
+            self._make_folder(f"{folder}/*")
+            self._system.put([str(path) for path in paths], [self._path(f"{folder}/{path.name}") for path in paths])
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file to this machine, whole or not at all.
+
+        Raises:
+            OSError: There is none, or it cannot be read.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with self._told(name):
+            self._system.get_file(self._path(name), str(partial))
+        partial.replace(path)
+
     def read(self, name: str) -> bytes | None:
         """Return a file's content; None where there is none.
 
@@ -146,6 +169,16 @@ class Store:
         for name in names:
             with suppress(FileNotFoundError), self._told(name):
                 self._system.rm_file(self._path(name))
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and all that is in it, if there is one.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        with suppress(FileNotFoundError), self._told(name):
+            self._system.invalidate_cache()
+            self._system.rm(self._path(name), recursive=True)
 
     def for_tables(self, tables: Tables, names: Iterable[str]) -> list[str]:
         """Return files as DuckDB reads them in this session."""

@@ -15,8 +15,9 @@ from pathlib import Path
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
-from batch_llm.jobs import hold, lease
-from batch_llm.jobs.lease import Holder, newest_lease
+from batch_llm.jobs import hold, holder, lease
+from batch_llm.jobs.holder import Holder
+from batch_llm.jobs.lease import newest_lease
 from batch_llm.jobs.store import Store
 
 
@@ -30,8 +31,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in seconds."""
-    for name, seconds in {"BEAT_SECONDS": 0.05, "PATIENCE_SECONDS": 1.0, "LOOK_SECONDS": 0.02}.items():
-        monkeypatch.setattr(lease, name, seconds)
+    monkeypatch.setattr(holder, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(holder, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.02)
 
 
 def _nobody(_: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan, run_folder
 from batch_llm.jobs import prune as prune_module
-from batch_llm.jobs.lease import Holder, newest_lease
+from batch_llm.jobs.holder import Holder
+from batch_llm.jobs.lease import newest_lease
 from batch_llm.jobs.ledger import record_files
 from batch_llm.jobs.prune import Pruned, prune
 from batch_llm.jobs.runs import find_runs

@@ -11,7 +11,7 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import hold, job_store, merge, plan
-from batch_llm.jobs.lease import Holder
+from batch_llm.jobs.holder import Holder
 from batch_llm.jobs.outcomes import read_results
 from batch_llm.jobs.runs import choose_results, find_run, find_runs, standing
 from batch_llm.jobs.store import Store
