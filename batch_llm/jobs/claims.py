@@ -13,6 +13,7 @@ a later lease before it calls any further.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -70,6 +71,24 @@ class Carriers:
         if seen is None:
             return False
         return seen.is_gone or silence > (holder.PATIENCE_SECONDS if after is None else after)
+
+    def is_dead(self, carrier: str) -> bool:
+        """Whether one is gone without having said so; to be asked again and again.
+
+        Raises:
+            OSError: The ledger cannot be read.
+        """
+        seen = Holder.read(self._run, _of(carrier))
+        return seen is not None and not seen.ended and self.is_gone(carrier)
+
+    def is_at_work(self, carrier: str) -> bool:
+        """Whether one has joined and has not said that it ended, as one look can tell.
+
+        Raises:
+            OSError: The ledger cannot be read.
+        """
+        seen = Holder.read(self._run, _of(carrier))
+        return seen is not None and not seen.is_gone
 
 
 class Claims:
@@ -148,6 +167,22 @@ class Claims:
         except ValueError:
             return False  # just being written
         return "carrier" in claim and self._carriers.is_gone(str(claim["carrier"]))
+
+
+def await_carriers(run: Store, *, but: str) -> None:
+    """Wait until the carriers of a run have ended or are taken for dead: what they answer now need not be paid twice.
+
+    Args:
+        run: What the ledger has of a run whose own process is gone; they notice that within seconds.
+        but: That process.
+
+    Raises:
+        OSError: The ledger cannot be read.
+    """
+    carriers = Carriers(run)
+    left = set(carriers.names()) - {but}
+    while left := {name for name in left if not carriers.is_gone(name)}:
+        time.sleep(holder.BEAT_SECONDS / 5)
 
 
 def is_superseded(run: Store, shard: ShardRef) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from batch_llm.errors import JobError
 
 from . import holder
+from .claims import await_carriers
 from .holder import Holder, Watch, beating
 from .store import Store
 
@@ -97,6 +98,8 @@ def _acquire(store: Store, us: Holder, waits_for: Callable[[str], None]) -> int:
         is_silent = watch.still("lease", (newest, other)) > holder.PATIENCE_SECONDS
         is_over = newest == 0 or (other and other.is_gone) or is_silent
         if is_over and _take(store, newest + 1, us):
+            if other and not other.ended:
+                await_carriers(store.folder(other.run), but=other.run)
             return newest + 1
         if not is_over and other and told != other.run:
             told = other.run

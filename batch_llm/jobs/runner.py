@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
-RunnerName = Literal["auto", "threads", "processes"]
+RunnerName = Literal["auto", "threads", "processes", "pool"]
 
 OPTIONS: dict[RunnerName, tuple[str, ...]] = {
     "auto": (),
     "threads": (),
     "processes": ("processes",),
+    "pool": ("processes",),
 }
 """Which options each runner takes."""
 
@@ -20,7 +21,8 @@ class RunnerOptions:
     """What a runner is told; each takes its own, as `OPTIONS` says.
 
     Attributes:
-        processes: Shards at once, each in a process of its own; without it, one for each core.
+        processes: Shards at once, each in a process of its own; without it, one for each core, or for each
+            worker of the work pool.
 
     Raises:
         ValueError: A value breaks its rule.

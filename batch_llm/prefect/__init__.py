@@ -3,12 +3,14 @@
 from .batch import final_state, run_batch, run_name
 from .observer import PrefectObserver
 from .parameters import parameters_of
+from .pool import carry_shards
 from .retries import ShardUnfinished, retry_options
 from .tasks import plan, publish, run_shard
 
 __all__ = [
     "PrefectObserver",
     "ShardUnfinished",
+    "carry_shards",
     "final_state",
     "parameters_of",
     "plan",

@@ -27,6 +27,7 @@ from .events import RunEvents
 from .lease import lease
 from .outcome import tell_outcome, too_many_failed
 from .output import outlive_reader
+from .pool import PooledShards
 from .shards import Shards
 from .stopping import Ending, read_stop
 from .tags import tag_run
@@ -80,7 +81,8 @@ def run_batch(
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = Ending(planned.folder)
-        with governed(job), Shards(job, planned, events, strategy) as shards:
+        carried = PooledShards if job.runner == "pool" else Shards
+        with governed(job), carried(job, planned, events, strategy) as shards:
             stopped = ending.through(shards.run)
         summary = _publish(job, planned, stopped, ending)
     tell_outcome(job, summary, events)

@@ -85,13 +85,14 @@ class Shards:
         return self._reason or (stop.text if stop else "")
 
     def _run_left(self) -> None:
-        while self._start_next() or self._running:
+        while self._start_next() or self._running or self._waits_for_more():
             try:
                 future = self._done.get(timeout=PROGRESS_SECONDS)
             except Empty:
                 pass
             else:
                 self._settle(*self._running.pop(future), future.result(raise_on_failure=False))
+            self._look()
             self._show()
         if self._left and not self._reason:
             self._budget.end()
@@ -104,6 +105,16 @@ class Shards:
             if result.wanting is not None:
                 self._left.append(shard)
 
+    def _look(self) -> None:
+        """See what happens elsewhere; nothing does where all shards are this process's own."""
+
+    def _waits_for_more(self) -> bool:
+        """Whether there may be shards to run later, though there is none now."""
+        return False
+
+    def _is_to_end(self) -> bool:
+        return bool(self._reason) or read_stop(self._folder) is not None
+
     def _show(self) -> None:
         progress = read_progress(self._folder)
         self._progress.show(progress)
@@ -113,7 +124,7 @@ class Shards:
     def _start_next(self) -> bool:
         """Start as many shards as there is room for; whether one was started."""
         started = False
-        while self._free and not self._reason and not read_stop(self._folder) and (taken := self._take()):
+        while self._free and not self._is_to_end() and (taken := self._take()):
             shard, share = taken
             workers = self._free.popleft()
             job = self._job.model_copy(update={"config": replace(self._job.config, max_workers=workers)})

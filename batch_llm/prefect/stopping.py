@@ -64,13 +64,17 @@ def read_stop(folder: str | Path) -> Stop | None:
 class Ending:
     """Carries a run through the first signal that asks for its end; a second one ends it where it is.
 
+    Args:
+        folder: The run's folder.
+        here: Whether others may go on with what is carried here.
+
     Attributes:
         signal: What asked for the end, to be raised again when everything is written.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, here: bool = False) -> None:
         self.signal: BaseException | None = None
-        self._folder = folder
+        self._folder, self._here = folder, here
 
     def through(self, work: Callable[[], T]) -> T:
         """Do `work`; after the first signal ask the run to stop, and do the rest of it."""
@@ -80,7 +84,7 @@ class Ending:
             if self.signal is not None:
                 raise
             self.signal = signal
-            ask_to_stop(self._folder, _who_asks(signal))
+            ask_to_stop(self._folder, _who_asks(signal), here=self._here)
             return work()
 
 

@@ -6,13 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
-from batch_llm.jobs import ShardRef, claims, holder
+from batch_llm.jobs import ShardRef, claims, hold, holder
 from batch_llm.jobs.claims import Carriers, Claims, is_superseded
 from batch_llm.jobs.holder import Holder
 from batch_llm.jobs.store import Store
@@ -23,7 +24,7 @@ SHARDS = [ShardRef(n, n + 1, n + 1, 1, f"{n:05d}.jsonl", f"plan-{n:05d}") for n 
 @pytest.fixture(params=["local", "memory"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """What the ledger has of a run: on this machine, and where nothing of a process can be seen."""
-    yield Store(str(tmp_path) if request.param == "local" else "memory://claims/run")
+    yield Store(str(tmp_path / "run") if request.param == "local" else "memory://claims/run")
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -107,6 +108,24 @@ def test_a_shard_that_brings_its_carriers_down_is_left(run: Store, monkeypatch: 
     third = Claims(run, SHARDS[:1], "third")
     assert third.next() is None
     assert third.is_stuck
+
+
+def test_who_takes_a_ledger_over_waits_for_the_carriers_of_the_run_that_died(run: Store) -> None:
+    """They see within seconds that their run is gone; until then they pay for answers."""
+    dead = replace(Holder.of_this_process("run"), process="nobody sees it", pid=0)
+    dead.write(run.parent, "lease/000000000001.json")
+
+    def take_over() -> bool:
+        with hold(run.parent, "next", waits_for=_nobody, lost=_nobody):
+            return Carriers(run).is_at_work("far")
+
+    with ThreadPoolExecutor() as pool, ExitStack() as far:
+        far.enter_context(Carriers(run).join("far", lost=_nobody))
+        taken = pool.submit(take_over)
+        threading.Event().wait(1.5)
+        assert not taken.done()
+        far.close()
+        assert taken.result() is False
 
 
 def test_a_beat_that_does_not_get_through_is_known_to_the_carrier(run: Store, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""The short version of `python -m tests.reliability.machines`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.postgres import missing
+from tests.reliability.kills import CHECKOUT
+
+COMMAND = "python -m tests.reliability.machines"
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_a_machine_that_is_lost_costs_calls_in_flight_alone() -> None:
+    """The other two finish its shards; every item has its answer."""
+    assert f"uv run {COMMAND}\n" in (CHECKOUT / "README.md").read_text()
+    short = ["--items", "360", "--latency", "0.5", "--cut", "KILL"]
+    done = subprocess.run(
+        [sys.executable, *COMMAND.split()[1:], *short],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("holds") == 3

@@ -1,0 +1,67 @@
+"""The templates for Docker and Kubernetes, as far as a machine without an engine can tell."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from batch_llm.jobs import project_folder
+
+DEPLOYMENTS = project_folder() / "deployments"
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOYMENTS / name).read_text()))
+
+
+def containers() -> list[dict[str, Any]]:
+    deployments = [each for each in documents("kubernetes.yaml") if each["kind"] == "Deployment"]
+    return [container for each in deployments for container in each["spec"]["template"]["spec"]["containers"]]
+
+
+def commands() -> list[list[str]]:
+    """What containers start with."""
+    (started,) = re.findall(r"^CMD (.*)$", (DEPLOYMENTS / "Dockerfile").read_text(), flags=re.MULTILINE)
+    services = documents("compose.yaml")[0]["services"].values()
+    composed = [service["command"] for service in services if "command" in service]
+    return [json.loads(started), *composed, *(container["command"] for container in containers())]
+
+
+def test_containers_start_with_commands_that_there_are() -> None:
+    """Each option is one that the installed command knows."""
+    assert len(commands()) == 5
+    for words in {tuple(command[:3]) for command in commands()}:
+        program, *path = words
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / program), *path, "--help"], capture_output=True, text=True, check=True
+        )
+        given = [word for command in commands() if tuple(command[:3]) == words for word in command]
+        assert all(option in done.stdout for option in given if option.startswith("--"))
+
+
+def test_what_is_built_is_what_the_wheel_test_installs() -> None:
+    """The package and s3fs, by pip, from the checkout."""
+    assert "RUN pip install --no-cache-dir /src s3fs" in (DEPLOYMENTS / "Dockerfile").read_text()
+    services = documents("compose.yaml")[0]["services"]
+    for service in (services["server"], services["worker"]):
+        context = (DEPLOYMENTS / service["build"]["context"]).resolve()
+        assert (context / service["build"]["dockerfile"]).exists()
+        assert (context / "pyproject.toml").exists()
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service"])
+def test_selectors_find_their_pods(kind: str) -> None:
+    """A selector that no pod has is accepted in silence."""
+    found = documents("kubernetes.yaml")
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in found if each["kind"] == "Deployment"]
+    for each in found:
+        if each["kind"] == kind:
+            selector = each["spec"]["selector"]
+            assert selector.get("matchLabels", selector) in labels
