@@ -10,6 +10,7 @@ from typing import TypeAlias
 from .folder import RunFolder, job_store
 from .job import BatchJob
 from .ledger import record_files, view_records
+from .prices import CostOf
 from .tables import Tables, text
 
 LEAST_ITEMS = 10
@@ -39,6 +40,12 @@ class Calibration:
     cached_share: float
     seconds: float | None
     text: str
+
+    def cost(self, cost_of: CostOf, at: int = 1) -> float | None:
+        """Return the USD of an item at its lowest (0), expected (1) or highest (2) tokens; None without a price."""
+        sent, received = self.input_tokens[at], self.output_tokens[at]
+        usage = {"input_tokens": sent, "cached_input_tokens": sent * self.cached_share, "output_tokens": received}
+        return cost_of(usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,22 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
         planned: The folder of the plan.
         size: Characters of a prompt that will be sent, on average.
     """
+    mean = _measure(tables, job)
+    same = _fits(
+        tables, f"used JOIN (SELECT id, key, length(prompt) AS size FROM {text(planned.items)}) USING (id, key)"
+    )
+    if same is not None:
+        return _calibration(same, size, "items of this source that this job has called before")
+    return _by_others(tables, mean, size)
+
+
+def calibrate_by_others(tables: Tables, job: BatchJob, size: float) -> Calibration | None:
+    """Return what earlier runs of the job's name let expect of a prompt of `size` characters, as `calibrate` does."""
+    return _by_others(tables, _measure(tables, job), size)
+
+
+def _measure(tables: Tables, job: BatchJob) -> float:
+    """Let the session see what each item of earlier runs has `used`; return how long their prompts were."""
     store = job_store(job)
     runs = _runs_of_the_model(job)
     files = [file for file in record_files(store) if file.partition("/")[0] in runs]
@@ -82,12 +105,10 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
         SELECT id, key, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
             sum(cached_input_tokens) AS cached, sum(seconds) AS seconds
         FROM measured WHERE attempts > 0 GROUP BY id, key""")
-    same = _fits(
-        tables, f"used JOIN (SELECT id, key, length(prompt) AS size FROM {text(planned.items)}) USING (id, key)"
-    )
-    if same is not None:
-        return _calibration(same, size, "items of this source that this job has called before")
-    mean = _mean_size(list(runs.values()))
+    return _mean_size(list(runs.values()))
+
+
+def _by_others(tables: Tables, mean: float, size: float) -> Calibration | None:
     other = _fits(tables, f"(SELECT *, {mean} AS size FROM used)")
     if other is None or not mean:
         return None

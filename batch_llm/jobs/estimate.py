@@ -110,13 +110,7 @@ def _guess(job: BatchJob, size: float) -> Calibration:
 def _estimate(job: BatchJob, planned: Plan, calls: int, known: Calibration, *, is_guess: bool) -> Estimate:
     sent, received = Range(*known.input_tokens), Range(*known.output_tokens)
     prices = prices_of(job)
-
-    def cost(of_input: float, of_output: float) -> float | None:
-        cached = of_input * known.cached_share
-        usage = {"input_tokens": of_input, "cached_input_tokens": cached, "output_tokens": of_output}
-        return prices.cost(usage)
-
-    ends = [cost(sent.low, received.low), cost(sent.expected, received.expected), cost(sent.high, received.high)]
+    ends = [known.cost(prices.cost, at) for at in range(3)]
     costs = [end * calls for end in ends if end is not None]
     return Estimate(
         items=planned.total,

@@ -17,7 +17,7 @@ from .job import BatchJob
 from .project import resolve
 from .store import Store
 
-StopKind: TypeAlias = Literal["asked", "fatal", "budget"]
+StopKind: TypeAlias = Literal["asked", "fatal", "budget", "canary"]
 
 _WORKING_FOLDER = ".batch-llm/working"
 """Where runs work whose ledger is not on this machine: too deep for one that is to take them for its own."""
@@ -150,7 +150,7 @@ def ask_to_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", he
     Args:
         folder: The run's folder.
         reason: Who asks; or, of any other kind, a sentence on what is to be mended first.
-        kind: Whether somebody asks, or the run cannot go on ("fatal"), or its budget is used up.
+        kind: Whether somebody asks, or the run cannot go on ("fatal"), or its budget is used up, or its canary ends it.
         here: Whether this is for the shards on this machine alone, and others may go on with them.
     """
     write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "kind": kind, "here": here}))

@@ -138,6 +138,13 @@ class BatchJob(BaseModel):
         title="Cached context",
         description="Text, or @file, that is sent once and cached at the provider; for 'gemini-direct:' models.",
     )
+    canary: int = Field(
+        20,
+        ge=0,
+        title="Canary",
+        description="So many first items of a new or changed job run alone; where they fail or cost too much, nothing "
+        "else is called. 0 for none.",
+    )
     refresh: bool = Field(
         False, title="Refresh", description="Call the model for all items, also where the ledger has the answer."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 
+from .canary import note_passed
 from .files import read_object, to_json, write_whole
 from .folder import RunFolder, open_folder
 from .job import BatchJob
@@ -106,8 +108,18 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
     write_whole(folder.summary, to_json(asdict(summary)))
     folder.keep(folder.outcomes)
     folder.keep(folder.summary)
+    _learn(job, plan, summary)
     folder.clear()
     return summary
+
+
+def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
+    """Spare the next run its canary, where this one shows that the job works as it is."""
+    failed = summary.failed - plan.broken
+    tried = summary.succeeded - summary.reused - plan.answered + failed
+    if plan.canary.passed(tried, failed, job.failure_threshold):
+        with suppress(OSError):  # the next run then has a canary, which costs it some seconds
+            note_passed(job, plan.canary)
 
 
 def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str, str | None]:

@@ -6,14 +6,15 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import count, islice
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import duckdb
 
 from batch_llm.errors import JobError
 
+from .canary import Canary, choose_canary, expect
 from .check import check
 from .files import to_json, write_whole
 from .folder import RunFolder, job_store, run_folder
@@ -66,6 +67,7 @@ class Plan:
         left_out: Items without an answer that are not called, for only those that failed were asked for.
         shards: What is to be answered.
         notes: Sentences for the reader: renamed columns, broken rows.
+        canary: What runs before all else; the first shard, if it has items.
     """
 
     folder: str
@@ -78,6 +80,7 @@ class Plan:
     left_out: int
     shards: tuple[ShardRef, ...]
     notes: tuple[str, ...]
+    canary: Canary
 
     @property
     def new(self) -> int:
@@ -107,6 +110,8 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
         with open_tables() as tables:
             made = make_plan(tables, job, folder, strategy, lease)
             calls, characters = sizes_of_calls(tables, folder)
+            if made.canary.items:
+                made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
         about = {"source": job.source, "model": job.model, "called": calls, "characters": characters}
         known = to_json({**asdict(made), **about, "planned_at": time.time()})
         write_whole(folder.plan, known)
@@ -130,9 +135,11 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     _tell_apart(tables, folder.items, id_column(job, columns))
     _find_answers(tables, job, folder)
     known = _count(tables, folder)
-    shards = tuple(_write_shards(tables, folder, job.shard_size, lease))
+    canary = choose_canary(tables, job, folder, strategy)
+    sizes = chain([canary.items] if canary.items else [], repeat(job.shard_size))
+    shards = tuple(_write_shards(tables, folder, sizes, lease))
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
-    return Plan(str(folder.path), total, broken, shards=shards, notes=notes, **known)
+    return Plan(str(folder.path), total, broken, shards=shards, notes=notes, canary=canary, **known)
 
 
 def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
@@ -222,14 +229,14 @@ def _count(tables: Tables, folder: RunFolder) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
 
 
-def _write_shards(tables: Tables, folder: RunFolder, size: int, lease: int) -> Iterator[ShardRef]:
+def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
     plan = uuid.uuid4().hex[:8]
     left = rows_of(
         tables,
         f"SELECT position, id, key, prompt FROM {text(folder.items)} "
         f"SEMI JOIN {text(folder.called)} USING (position) ORDER BY position",
     )
-    for index in count():
+    for index, size in enumerate(sizes):
         path = folder.shards / f"{index:05d}.jsonl"
         positions: list[int] = []
         with path.open("w", encoding="utf-8") as file:

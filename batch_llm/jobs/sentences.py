@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .canary import Canary
 from .merge import Summary
 from .plan import Plan
 from .run_shard import ShardOutcome
@@ -49,10 +50,30 @@ def budget_sentence(limit: Limit) -> str:
     )
 
 
+def canary_sentence(canary: Canary, outcome: ShardOutcome, threshold: float) -> str:
+    """Return why the canary ends the run, and what to do; empty where the others may follow."""
+    first = f"the canary of {canary.items:,} items"
+    then = "so nothing else was called: look at its"
+    if canary.too_many_failed(outcome.failed, threshold):
+        return (
+            f"{outcome.failed:,} failed of {first} ({failures(outcome.categories)}), more than "
+            f"failure_threshold={threshold:g} allows, {then} failures, then change the job, or set canary=0 or a "
+            "higher failure_threshold"
+        )
+    if canary.too_dear(outcome.cost_usd):
+        return (
+            f"{first} cost {money(outcome.cost_usd)} where earlier runs let expect {money(canary.cost_usd)}, {then} "
+            "answers, then change the job, or set canary=0"
+        )
+    return ""
+
+
 def plan_sentence(planned: Plan) -> str:
     """Return what a run will do."""
     missing = sum(shard.items for shard in planned.shards)
     parts = [f"{planned.total:,} items: {missing:,} to answer in {len(planned.shards):,} shard(s)"]
+    if planned.canary.items:
+        parts.append(f"the first {planned.canary.items:,} alone, as a canary")
     if planned.changed:
         parts.append(f"{planned.changed:,} of them changed")
     if planned.retried:

@@ -147,6 +147,8 @@ def final_state(job: BatchJob, summary: Summary) -> State[Any]:
         return Cancelled(name="BudgetReached", message=message)
     if summary.stopped and stop and stop.kind == "asked":
         return Cancelled(message=message)
+    if summary.stopped and stop and stop.kind == "canary":
+        return Failed(message=message)
     if summary.stopped or summary.not_attempted:
         return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")
     if too_many_failed(job, summary):

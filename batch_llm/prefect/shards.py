@@ -28,6 +28,7 @@ from batch_llm.jobs import (
 
 from . import tasks
 from .budget import RunBudget
+from .canary import CanaryWatch
 from .events import RunEvents
 from .metrics import Metrics
 from .progress import ProgressArtifact
@@ -57,6 +58,7 @@ class Shards:
         self._done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self._progress = ProgressArtifact(job.name)
         self._threshold = Threshold(job, events)
+        self._canary = CanaryWatch(job, planned)
         limits = read_limits(job, run_folder(job, events.flow_run_id))
         self._budget = RunBudget(Budget(limits, guessed_output_tokens(job)), planned.folder, events)
         self._reason = ""
@@ -65,7 +67,9 @@ class Shards:
 
     def __enter__(self) -> Self:
         self._show()
-        load = Load(self._job, self._task, len(self._left), calls_model=not self._arguments["strategy"])
+        load = Load(
+            self._job, self._task, len(self._left) - self._canary.is_out, calls_model=not self._arguments["strategy"]
+        )
         self._runner = self._stack.enter_context(open_runner(load))
         self._metrics = self._stack.enter_context(Metrics.exported(self._job, self._folder))
         self._free = _workers_each(self._job.config.max_workers, self._runner.at_once)
@@ -102,6 +106,7 @@ class Shards:
         self._reason = self._reason or _reason_to_stop(result)
         if isinstance(result, ShardOutcome):
             self._budget.settle(shard, result)
+            self._canary.judge(result)
             if result.wanting is not None:
                 self._left.append(shard)
 
@@ -135,9 +140,13 @@ class Shards:
         return started
 
     def _take(self) -> tuple[ShardRef, Share] | None:
-        """Take the next shard of which the budget allows another call."""
-        for _ in range(len(self._left)):
-            share = self._budget.next_share(self._left[0], islice(self._left, self._runner.at_once))
+        """Take the next shard of which the budget allows another call; nothing beside a canary."""
+        alone = self._canary.is_out
+        if alone and self._running:
+            return None
+        at_once = 1 if alone else self._runner.at_once
+        for _ in range(1 if alone else len(self._left)):
+            share = self._budget.next_share(self._left[0], islice(self._left, at_once))
             if share is not None:
                 return self._left.popleft(), share
             self._left.rotate(-1)

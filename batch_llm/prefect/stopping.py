@@ -7,6 +7,7 @@
     a shard that meets a fatal error      the stop file of the run's folder           Failed, by `final_state`
     `batch-llm run`                       the stop file of the run's folder           Cancelled, by `final_state`
     a budget that is used up              the stop file of the run's folder           BudgetReached, by `final_state`
+    a canary that fails or costs too much the stop file of the run's folder           Failed, by `final_state`
 
 Prefect sends SIGKILL 30 s after SIGTERM, and so does Kubernetes.
 """
@@ -44,7 +45,7 @@ class Stop:
 
     Attributes:
         text: Why it ends early, for its message.
-        kind: Whether somebody asked, or the run cannot go on, or its budget is used up.
+        kind: Whether somebody asked, or the run cannot go on, or its budget is used up, or its canary ends it.
     """
 
     text: str

@@ -143,6 +143,7 @@ def _job(name: str, scenario: Scenario, folder: Path) -> dict[str, Any]:
         "limit_scope": f"simulated {name} {time.time()}",
         "config": {"max_workers": scenario.workers},
         "shard_size": scenario.shard_size,
+        "canary": 0,
         **(runner if scenario.processes else {"runner": "threads"}),
     }
 

@@ -53,13 +53,16 @@ def documents(home: Path, **texts: str) -> None:
     write_lines(home / "docs.jsonl", *({"id": name, "text": text} for name, text in texts.items()))
 
 
-def answer(made_for: BatchJob, made: Plan, *, fail: str = "", most: int = 1000) -> None:
-    """Write into the ledger what running the shards would."""
+def answer(
+    made_for: BatchJob, made: Plan, *, fail: str = "", most: int = 1000, only_first: bool = False, tokens: int = 0
+) -> None:
+    """Write into the ledger what running the shards, or only the first one, would."""
     kept = job_store(made_for).folder(Path(made.folder).name)
-    for shard in made.shards:
+    for shard in made.shards[:1] if only_first else made.shards:
         with LedgerWriter(kept, shard.part) as writer:
             for item in read_lines(shard.path)[:most]:
                 common: dict[str, Any] = {"id": item["id"], "key": item["key"], "attempts": 1, "cost_usd": 0.5}
+                common["output_tokens"] = tokens
                 if item["id"] in fail:
                     writer.append(Record(**common, status="failed", category="timeout", error="too slow"))
                 else:

@@ -1,0 +1,90 @@
+"""The canary: the first items of a new or changed job go alone, and tell whether the others may follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .calibration import calibrate_by_others
+from .files import objects_in, to_json
+from .folder import RunFolder, job_store
+from .job import BatchJob
+from .prices import prices_of
+from .prompts import Keys
+from .store import Store
+from .tables import Tables, text
+
+MUCH_MORE = 10
+"""How many times its own items a canary must spare, to be worth the wait."""
+
+TOO_DEAR = 3
+"""How many times the expected cost is too much."""
+
+_PASSED = "canary.json"
+"""In the folder of a job's name: which shape the last run had that went well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What runs before all else.
+
+    Attributes:
+        shape: Names the job by all that shapes its answers: prompt, instructions, model, settings, schema.
+        items: Items of the first shard, which runs alone; 0 for no canary.
+        cost_usd: What they should cost; None where that is not known.
+    """
+
+    shape: str
+    items: int
+    cost_usd: float | None = None
+
+    def too_many_failed(self, failed: int, threshold: float) -> bool:
+        """Whether a larger share than `threshold` of its items failed."""
+        return failed > threshold * self.items
+
+    def too_dear(self, cost_usd: float | None) -> bool:
+        """Whether it has cost far more than expected, where both are known."""
+        return bool(self.cost_usd) and (cost_usd or 0.0) > TOO_DEAR * (self.cost_usd or 0.0)
+
+    def passed(self, tried: int, failed: int, threshold: float) -> bool:
+        """Whether a run that has tried so many items shows that its shape works: beyond its canary, if it had one."""
+        return tried > self.items and failed <= threshold * tried
+
+
+def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "") -> Canary:
+    """Return the canary of a run that knows what it will call; without items where none is needed.
+
+    Carriers on other machines do not wait for a first shard, so that a run that they join has none.
+
+    Raises:
+        OSError: The ledger cannot be read.
+    """
+    shape = Keys(job, strategy).key(job.prompt)
+    (calls,) = tables.execute(f"SELECT count(*) FROM {text(folder.called)}").fetchone() or (0,)
+    needed = job.runner != "pool" and 0 < MUCH_MORE * job.canary < calls and _last_passed(job_store(job)) != shape
+    return Canary(shape, job.canary if needed else 0)
+
+
+def expect(tables: Tables, job: BatchJob, folder: RunFolder, canary: Canary, strategy: str = "") -> Canary:
+    """Return the canary with what it should cost, by what earlier runs of the job's name have paid."""
+    row = tables.execute(f"""
+        SELECT avg(size) FROM (
+            SELECT length(prompt) AS size FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)
+            ORDER BY position LIMIT {canary.items})""").fetchone()
+    known = calibrate_by_others(tables, job, float(row[0]) if row else 0.0)
+    each = known and known.cost(prices_of(job, own_strategy=bool(strategy)).cost)
+    return canary if each is None else replace(canary, cost_usd=each * canary.items)
+
+
+def note_passed(job: BatchJob, canary: Canary) -> None:
+    """Remember that a run of this shape went well: the next one needs no canary.
+
+    Raises:
+        OSError: The ledger cannot be written.
+    """
+    store = job_store(job)
+    if _last_passed(store) != canary.shape:
+        store.write(_PASSED, to_json({"shape": canary.shape}).encode())
+
+
+def _last_passed(store: Store) -> str:
+    return next((str(known.get("shape", "")) for known in objects_in([store.read(_PASSED) or b""])), "")
