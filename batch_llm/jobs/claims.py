@@ -118,7 +118,7 @@ class Claims:
         self.look()
         for shard in sorted(self.open, key=lambda shard: shard.part in self._numbers):
             number = self._numbers.get(shard.part, 0)
-            is_free = number == 0 or (number < MOST_CLAIMS and self._is_over(shard.part, number))
+            is_free = number == 0 or (number < MOST_CLAIMS and self._is_given_up(shard.part, number))
             if is_free and self._create(shard.part, number + 1):
                 return replace(shard, claim=number + 1)
         return None
@@ -155,11 +155,15 @@ class Claims:
         Raises:
             OSError: The ledger cannot be written.
         """
-        self._run.create(f"claims/{shard.part}.done.json", json.dumps({"carrier": self._carrier}).encode())
+        self._run.create(_done(shard.part), json.dumps({"carrier": self._carrier}).encode())
         self.open = [other for other in self.open if other.part != shard.part]
 
     def _create(self, part: str, number: int) -> bool:
         return self._run.create(_claim(part, number), json.dumps({"carrier": self._carrier}).encode())
+
+    def _is_given_up(self, part: str, number: int) -> bool:
+        # Asked in this order: a carrier that has ended had written before what it was done with.
+        return self._is_over(part, number) and self._run.read(_done(part)) is None
 
     def _is_over(self, part: str, number: int) -> bool:
         try:
@@ -196,6 +200,10 @@ def is_superseded(run: Store, shard: ShardRef) -> bool:
 
 def _claim(part: str, number: int) -> str:
     return f"claims/{part}.{number:06d}.json"
+
+
+def _done(part: str) -> str:
+    return f"claims/{part}.done.json"
 
 
 def _of(carrier: str) -> str:

@@ -99,6 +99,21 @@ def test_a_carrier_that_ends_gives_its_shard_back_at_once(run: Store) -> None:
     assert taken.claim == 2
 
 
+def test_what_was_done_just_before_its_carrier_ended_is_not_claimed(
+    run: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one that had looked before."""
+    late = Claims(run, SHARDS[:1], "late")
+    with Carriers(run).join("quick", lost=_nobody):
+        quick = Claims(run, SHARDS[:1], "quick")
+        held = quick.next()
+        late.look()
+        assert held is not None
+        quick.done(held)
+    monkeypatch.setattr(late, "look", lambda: None)
+    assert late.next() is None
+
+
 def test_a_shard_that_brings_its_carriers_down_is_left(run: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would bring down all machines one after another."""
     monkeypatch.setattr(claims, "MOST_CLAIMS", 2)

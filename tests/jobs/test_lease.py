@@ -66,6 +66,19 @@ def test_the_second_waits_for_the_first_and_says_so(store: Store) -> None:
     assert all("process" in line and "since" in line for line in told)
 
 
+def test_of_several_who_create_a_file_at_once_one_succeeds(tmp_path: Path) -> None:
+    """All that is promised of leases and claims hangs on it."""
+    made, together = Store(str(tmp_path)), threading.Barrier(8)
+
+    def create(_: int) -> list[bool]:
+        together.wait()
+        return [made.create(f"{number}.json", b"{}") for number in range(50)]
+
+    with ThreadPoolExecutor(8) as pool:
+        succeeded = list(zip(*pool.map(create, range(8)), strict=True))
+    assert [sum(each) for each in succeeded] == [1] * 50
+
+
 def test_a_lease_that_was_given_back_is_had_at_once(store: Store) -> None:
     with _hold(store, "one") as first:
         pass
