@@ -3,7 +3,7 @@
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
 from .budget import Budget
 from .check import check
-from .folder import RunFolder, StopKind, ask_to_stop, job_store, run_folder, tell_waiting
+from .folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, run_folder, tell_waiting
 from .governing import governed, guessed_output_tokens, scope_of
 from .history import Night, drifts, read_nights
 from .job import BatchJob
@@ -39,6 +39,7 @@ __all__ = [
     "Spent",
     "StopKind",
     "Summary",
+    "anchored",
     "ask_to_stop",
     "check",
     "drifts",

@@ -120,6 +120,14 @@ def job_store(job: BatchJob) -> Store:
     return Store(job.ledger).folder(job.name)
 
 
+def anchored(job: BatchJob) -> BatchJob:
+    """Return the job for processes that may stand in another folder: what a shard reads has an absolute path."""
+    local, context = Store(job.ledger).local, job.cached_context
+    if context and context.startswith("@"):
+        context = f"@{resolve(context[1:])}"
+    return job.model_copy(update={"ledger": str(local) if local else job.ledger, "cached_context": context})
+
+
 def run_folder(job: BatchJob, run_id: str) -> RunFolder:
     """Return the folder of one run: `<ledger>/<name>/<run_id>`."""
     return folder_in(job_store(job), job.name, run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ LINGER_SECONDS = 15.0
 class _Entry:
     governor: Governor
     users: int = 0
-    left_at: float = 0.0
+    kept_until: float = 0.0
 
 
 _entries: dict[str, _Entry] = {}
@@ -34,12 +33,17 @@ def scope_of(job: BatchJob) -> str:
 
 
 @contextmanager
-def governed(job: BatchJob) -> Generator[Governor]:
-    """Have the governor of the job's scope, the same one for everybody in this process who has it meanwhile."""
+def governed(job: BatchJob, *, lingers: bool = False) -> Generator[Governor]:
+    """Have the governor of the job's scope, the same one for everybody in this process who has it meanwhile.
+
+    Args:
+        job: The job.
+        lingers: Whether this process is likely to have another shard of the scope soon.
+    """
     scope = scope_of(job)
     with _lock:
         entry = _entries.get(scope)
-        if entry is None or not (entry.users or _lingers(entry)):
+        if entry is None or not (entry.users or time.monotonic() < entry.kept_until):
             entry = _entries[scope] = _Entry(Governor(job.limits, output_tokens=guessed_output_tokens(job)))
         entry.users += 1
     entry.governor.set_limits(job.limits)
@@ -48,14 +52,10 @@ def governed(job: BatchJob) -> Generator[Governor]:
     finally:
         with _lock:
             entry.users -= 1
-            entry.left_at = time.monotonic()
-            if not entry.users and not _lingers(entry):
+            if lingers:
+                entry.kept_until = time.monotonic() + LINGER_SECONDS
+            elif not entry.users:
                 _entries.pop(scope, None)
-
-
-def _lingers(entry: _Entry) -> bool:
-    is_of_pool = multiprocessing.parent_process() is not None
-    return is_of_pool and time.monotonic() - entry.left_at < LINGER_SECONDS
 
 
 def guessed_output_tokens(job: BatchJob) -> float:

@@ -20,6 +20,7 @@ from batch_llm.jobs import (
     ShardOutcome,
     ShardRef,
     Share,
+    anchored,
     guessed_output_tokens,
     read_limits,
     read_progress,
@@ -49,7 +50,7 @@ class Shards:
     """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> None:
-        self._job = job
+        self._job = anchored(job)
         self._task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
         self._arguments: dict[str, Any] = {"folder": planned.folder, "events": events, "strategy": strategy}
         self._folder = planned.folder

@@ -134,7 +134,17 @@ class _Grace:
         return time.monotonic() > self._ends
 
 
+def is_elsewhere() -> bool:
+    """Whether this process carries a shard for a flow in another one."""
+    context = FlowRunContext.get()
+    return context is not None and context.detached
+
+
 def is_orphan() -> bool:
-    """Whether this is the process of a pool whose flow is gone: nobody waits for it, and it would never end."""
-    context, parent = FlowRunContext.get(), multiprocessing.parent_process()
-    return context is not None and context.detached and parent is not None and not parent.is_alive()
+    """Whether this is the process of a pool whose flow is gone: nobody waits for it, and it would never end.
+
+    A Ray process ends with its flow by itself. Where a cluster outlives the flow, a shard stops when another run takes
+    the ledger over.
+    """
+    parent = multiprocessing.parent_process()
+    return is_elsewhere() and parent is not None and not parent.is_alive()

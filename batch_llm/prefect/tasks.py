@@ -32,7 +32,7 @@ from .observer import PrefectObserver
 from .output import outlive_reader
 from .retries import ShardUnfinished
 from .sharing import shared
-from .stopping import is_orphan, within_grace
+from .stopping import is_elsewhere, is_orphan, within_grace
 from .tags import shard_tags
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
@@ -73,7 +73,7 @@ def run_shard(
     if strategy is None:
         provide_key(job)  # this may be another machine than the plan's
     try:
-        with jobs.governed(job) as governor, _sharing(job, governor), shard_span(job, shard):
+        with jobs.governed(job, lingers=is_elsewhere()) as governor, _sharing(job, governor), shard_span(job, shard):
             answer = partial(
                 jobs.run_shard,
                 job,

@@ -9,7 +9,7 @@ import pytest
 
 from batch_llm.config import ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, home, project_folder, resolve
+from batch_llm.jobs import BatchJob, anchored, home, project_folder, resolve
 
 _LEAST = {"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl"}
 
@@ -84,6 +84,17 @@ def test_relative_paths_start_where_the_command_was_started(tmp_path: Path, monk
     assert resolve("/a.csv") == Path("/a.csv")
     monkeypatch.delenv("BATCH_LLM_HOME")
     assert home() == Path.cwd()
+
+
+def test_a_job_for_other_processes_means_the_same_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a shard reads has an absolute path; what has no folder stays as it is."""
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    near = anchored(BatchJob.parse({**_LEAST, "ledger": "kept", "cached_context": "@rules.md"}))
+    assert (near.ledger, near.cached_context) == (str(tmp_path / "kept"), f"@{tmp_path / 'rules.md'}")
+    far = anchored(BatchJob.parse({**_LEAST, "ledger": "memory://kept", "cached_context": "Be brief."}))
+    assert (far.ledger, far.cached_context) == ("memory://kept", "Be brief.")
 
 
 def test_the_project_folder_is_the_checkout() -> None:
