@@ -100,12 +100,12 @@ class BatchJob(BaseModel):
         "auto",
         title="Runner",
         description="What carries the shards: 'auto' takes as many processes as help, 'threads' (one shard after "
-        "another), or 'processes'.",
+        "another), 'processes', 'dask', 'ray', or 'pool', the workers of the run's work pool.",
     )
     runner_options: RunnerOptions = Field(
         default_factory=RunnerOptions,
         title="Options of the runner",
-        description="processes: shards at once.",
+        description="processes: shards at once; address: of an existing Dask scheduler or Ray cluster.",
     )
     failure_threshold: float = Field(
         0.1, ge=0, le=1, title="Failure threshold", description="The run fails when a larger share of items failed."

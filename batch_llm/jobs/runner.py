@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
-RunnerName = Literal["auto", "threads", "processes", "pool"]
+RunnerName = Literal["auto", "threads", "processes", "pool", "dask", "ray"]
 
 OPTIONS: dict[RunnerName, tuple[str, ...]] = {
     "auto": (),
     "threads": (),
     "processes": ("processes",),
     "pool": ("processes",),
+    "dask": ("processes", "address"),
+    "ray": ("processes", "address"),
 }
 """Which options each runner takes."""
 
@@ -21,8 +23,9 @@ class RunnerOptions:
     """What a runner is told; each takes its own, as `OPTIONS` says.
 
     Attributes:
-        processes: Shards at once, each in a process of its own; without it, one for each core, or for each
-            worker of the work pool.
+        processes: Shards at once, each in a process of its own. Without it: one for each core, for each worker of the
+            work pool, or for each place in an existing cluster.
+        address: Of an existing Dask scheduler or Ray cluster. Without it, one is started for the run.
 
     Raises:
         ValueError: A value breaks its rule.
@@ -31,6 +34,7 @@ class RunnerOptions:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     processes: int | None = None
+    address: str | None = None
 
     def __post_init__(self) -> None:
         if self.processes is not None and self.processes < 1:

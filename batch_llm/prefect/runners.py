@@ -64,7 +64,11 @@ class Load:
 
     def processes(self) -> int:
         """Return what the job says, or one for each core; no more than there is work for."""
-        return min(self.job.runner_options.processes or _cores(), self.most_at_once)
+        return self.at_once(_cores())
+
+    def at_once(self, room: int) -> int:
+        """Return what the job says, or as many as there is room for; no more than there is work for."""
+        return min(self.job.runner_options.processes or room, self.most_at_once)
 
 
 Opener = Callable[[Load], AbstractContextManager[Runner]]
@@ -109,7 +113,25 @@ def _pool(task: Task[..., Any], processes: int) -> Generator[Runner]:
         yield Runner(submitting(pool, task), processes)
 
 
-RUNNERS: dict[RunnerName, Opener] = {"auto": _auto, "threads": _threads, "processes": _processes}
+def _dask(load: Load) -> AbstractContextManager[Runner]:
+    from .clusters import on_dask
+
+    return on_dask(load)
+
+
+def _ray(load: Load) -> AbstractContextManager[Runner]:
+    from .clusters import on_ray
+
+    return on_ray(load)
+
+
+RUNNERS: dict[RunnerName, Opener] = {
+    "auto": _auto,
+    "threads": _threads,
+    "processes": _processes,
+    "dask": _dask,
+    "ray": _ray,
+}
 
 
 def submitting(runner: TaskRunner[Any], task: Task[..., Any]) -> Callable[..., PrefectFuture[Any]]:

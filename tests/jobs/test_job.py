@@ -41,7 +41,10 @@ def test_a_job_survives_the_way_through_json() -> None:
         ({"name": "My Batch"}, "name is 'My Batch': must be lower-case letters, digits and '-'"),
         ({"output_schema": {"type": "string"}}, "output_schema: it must describe an object with properties"),
         ({"output_schema": {"type": "objekt"}}, "output_schema: it is no JSON Schema, at type"),
-        ({"runner": "prozesses"}, "runner is 'prozesses': must be one of 'auto', 'threads', 'processes' or 'pool'"),
+        (
+            {"runner": "prozesses"},
+            "runner is 'prozesses': must be one of 'auto', 'threads', 'processes', 'pool', 'dask' or 'ray'",
+        ),
         ({"runner_options": {"process": 2}}, "runner_options.process is no setting: did you mean 'processes'?"),
         ({"runner_options": {"processes": 0}}, "runner_options: processes is 0; it must be 1 or more"),
         (

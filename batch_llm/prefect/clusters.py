@@ -1,0 +1,88 @@
+"""Shards on Dask and Ray: on a cluster that exists, or on one of this machine's own for the length of the run.
+
+Both run a shard again whose process was killed, up to three times; it then calls what the ledger lacks. The workers of
+a cluster elsewhere need `PREFECT_API_URL`, the keys, and the folders of the job, as the flow has them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from prefect.task_runners import TaskRunner
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob
+
+from .runners import Load, Runner, submitting
+
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 80_000_000
+"""Ray's least; a shard's arguments and its outcome are a few kilobytes."""
+
+
+@contextmanager
+def on_dask(load: Load) -> Generator[Runner]:
+    """Carry shards by Dask: https://docs.prefect.io/integrations/prefect-dask."""
+    _need(load.job, "prefect_dask")
+    from distributed.scheduler import KilledWorker
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    address = load.job.runner_options.address
+    own = {
+        "n_workers": load.processes(),
+        "threads_per_worker": 1,
+        "processes": True,
+        "host": LOOPBACK,
+        "dashboard_address": None,
+    }
+    dask: Any = DaskTaskRunner
+    runner = dask(address=address) if address else dask(cluster_kwargs=own)
+    with _entered(load, runner, lambda: sum(runner.client.nthreads().values())) as at_once:
+        yield Runner(submitting(runner, load.task), at_once, (KilledWorker,))
+
+
+@contextmanager
+def on_ray(load: Load) -> Generator[Runner]:
+    """Carry shards by Ray: https://docs.prefect.io/integrations/prefect-ray."""
+    _need(load.job, "prefect_ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from prefect_ray import RayTaskRunner
+    from ray.exceptions import RayError
+
+    address = load.job.runner_options.address
+    own = {
+        "num_cpus": load.processes(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_node_ip_address": LOOPBACK,
+        "log_to_driver": False,
+    }
+    made: Any = RayTaskRunner
+    resources: Any = ray.cluster_resources
+    runner = made(address=address) if address else made(init_kwargs=own)
+    with _entered(load, runner, lambda: int(resources().get("CPU", 1))) as at_once:
+        yield Runner(submitting(runner, load.task), at_once, (RayError,))
+
+
+@contextmanager
+def _entered(load: Load, runner: TaskRunner[Any], room: Callable[[], int]) -> Generator[int]:
+    """Have the cluster, or one line that says why not; yields how many shards at once it is to carry."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(runner)
+            at_once = load.at_once(max(1, room()))
+        except (OSError, RuntimeError) as error:
+            where = load.job.runner_options.address or "this machine"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise JobError(f"runner {load.job.runner!r} cannot be had at {where}: {reason}") from error
+        yield at_once
+
+
+def _need(job: BatchJob, package: str) -> None:
+    if find_spec(package) is None:
+        raise JobError(f"runner {job.runner!r} needs a package: pip install 'batch-llm[{job.runner}]'")

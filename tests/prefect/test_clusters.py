@@ -1,0 +1,86 @@
+"""Shards on Dask and Ray: both carry a run in two processes, and a killed one costs what it had in flight."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dask.config
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.prefect import tasks
+from batch_llm.prefect.clusters import on_dask
+from batch_llm.prefect.runners import Load
+from tests.jobs.making import job
+from tests.prefect.processes import user_environment
+from tests.prefect_server import eventually, rows
+from tests.providers.servers import OpenAIServer
+
+pytestmark = pytest.mark.prefect
+
+ITEMS = 60
+WORKERS = 4
+SIGNS = {"dask": b"spawn_main", "ray": b"ray::shard"}
+"""What the command of a process has that carries a shard."""
+
+FLOW = """
+import sys
+from prefect import flow
+from batch_llm.prefect import run_batch
+
+@flow
+def carried():
+    summary = run_batch(name=sys.argv[1], source="docs.csv", prompt="{text}", model="openai-chat:m", output="out.jsonl",
+              shard_size=10, config={"max_workers": 4}, runner=sys.argv[1], runner_options={"processes": 2})
+    print(summary.succeeded, "answered")
+
+if __name__ == "__main__":
+    carried()
+"""
+
+
+def workers(runner: str, provider: OpenAIServer) -> list[int]:
+    """Return the processes that carry a shard now, of the run that calls this provider."""
+    mark = f"OPENAI_BASE_URL={provider.base_url}".encode()
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, variables = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:  # it is gone
+            continue
+        is_worker = (
+            command.startswith(b"ray::") and b"IDLE" not in command if runner == "ray" else b"spawn_main" in command
+        )
+        if mark in variables and is_worker:
+            found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("runner", ["dask", "ray"])
+def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path: Path, runner: str) -> None:
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(ITEMS)))
+    with OpenAIServer(latency=0.5) as provider, (tmp_path / "flow.log").open("w") as log:
+        keys = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "test-key-that-is-no-secret"}
+        env = user_environment(tmp_path, prefect_api, **keys)
+        command = [sys.executable, "flow.py", runner]
+        flow = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log)
+        eventually(lambda: provider.requests >= 2 * WORKERS, seconds=120)
+        carrying = workers(runner, provider)
+        assert len(carrying) == 2
+        os.kill(carrying[0], signal.SIGKILL)
+        assert flow.wait(180) == 0, (tmp_path / "flow.log").read_text()
+        assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * ITEMS
+        assert provider.requests - ITEMS <= WORKERS // 2
+        eventually(lambda: not workers(runner, provider))
+
+
+def test_a_cluster_that_is_not_there_is_one_line() -> None:
+    dask.config.set({"distributed.comm.timeouts.connect": "1s"})  # pyright: ignore[reportUnknownMemberType]
+    made = job(runner="dask", runner_options={"address": "tcp://127.0.0.1:9"})
+    with pytest.raises(JobError, match=r"runner 'dask' cannot be had at tcp://127\.0\.0\.1:9: "):
+        on_dask(Load(made, tasks.run_shard, 1)).__enter__()
