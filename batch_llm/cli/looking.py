@@ -16,7 +16,7 @@ from batch_llm.jobs.outcomes import FAILURES_FIRST, read_results
 from batch_llm.jobs.prune import Pruned
 from batch_llm.jobs.prune import prune as prune_name
 from batch_llm.jobs.runs import Run, Standing, choose_results, find_run, find_runs, standing
-from batch_llm.jobs.sentences import duration, failures, money
+from batch_llm.jobs.sentences import budget_line, duration, failures, money
 from batch_llm.jobs.sinks import write_table
 from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import open_tables
@@ -80,8 +80,11 @@ def _print_run(screen: Screen, run: Run, found: Standing) -> None:
         "failed": f"{totals.failed:,} ({failures(totals.categories)})" if totals.failed else "0",
         "missing": f"{totals.not_attempted:,}",
         "left out": f"{totals.left_out:,}" if totals.left_out else "",
-        "tokens": f"{totals.total_input_tokens:,} in, {totals.total_output_tokens:,} out",
+        "tokens": f"{totals.total_input_tokens:,} in ({totals.total_cached_input_tokens:,} cached), "
+        f"{totals.total_output_tokens:,} out",
         "cost": money(totals.cost_usd) + (f" (saved {money(totals.saved_usd)})" if totals.saved_usd else ""),
+        "prices": totals.priced_by,
+        "budget": "; ".join(map(budget_line, totals.budgets)),
         "output": totals.output,
         "failures": totals.failures or "",
         "ledger": run.kept.address,

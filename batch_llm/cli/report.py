@@ -44,8 +44,9 @@ def as_json(outcome: Outcome) -> str:
     """Return the outcome as one JSON object in one line."""
     summary = outcome.summary
     counts = ("total_items", "succeeded", "failed", "reused", "new", "changed", "retried", "left_out")
-    spent = ("total_input_tokens", "total_output_tokens", "cost_usd", "saved_usd", "seconds")
-    totals = {name: getattr(summary, name) for name in (*counts, *spent, "output", "failures")}
+    spent = ("total_input_tokens", "total_cached_input_tokens", "total_output_tokens", "cost_usd", "priced_by")
+    rest = ("saved_usd", "budgets", "seconds", "output", "failures")
+    totals = {name: getattr(summary, name) for name in (*counts, *spent, *rest)}
     return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
 
 

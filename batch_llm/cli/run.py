@@ -125,6 +125,9 @@ def _next_steps(order: Order, screen: Screen, connection: Connection, summary: S
 def next_steps(order: Order, summary: Summary) -> list[str]:
     """Return what is sensible to do after a run, as commands."""
     again = shell(order.command)
+    for budget in summary.budgets:
+        if summary.stopped.startswith(f"{budget['setting']} of "):
+            return [f"To go on, which pays for nothing that was answered, raise {budget['setting']}: {again}"]
     if summary.stopped or summary.not_attempted:
         return [f"To go on, which pays for nothing that was answered: {again}"]
     if summary.failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from .canary import Canary
 from .merge import Summary
@@ -38,6 +39,13 @@ def limit(per_second: float) -> str:
 def failures(categories: dict[str, int]) -> str:
     """Return failures by category, most frequent first."""
     return ", ".join(f"{count:,} {name}" for name, count in sorted(categories.items(), key=lambda pair: -pair[1]))
+
+
+def budget_line(budget: dict[str, Any]) -> str:
+    """Return how a budget of a summary stands."""
+    amount = money if budget["unit"] == "usd" else "{:,.0f} tokens".format
+    when = "" if budget["scope"] == "run" else " this month"
+    return f"{budget['setting']}: {amount(budget['spent'])} of {amount(budget['budget'])} spent{when}"
 
 
 def budget_sentence(limit: Limit) -> str:

@@ -168,3 +168,10 @@ def test_the_history_shows_the_trend_and_a_row_a_run() -> None:
     assert oldest == (
         "| 2026-11-24 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | $4.00 | $4.00 | 0.50 s | 1.20 s | 50 | 18 min |"
     )
+
+
+def test_the_report_says_where_prices_are_from_and_how_budgets_stand() -> None:
+    budget = {"setting": "monthly_budget_usd", "scope": "month", "unit": "usd", "budget": 100.0, "spent": 4.117}
+    page = report(JOB, replace(SUMMARY, priced_by="own prices", budgets=[budget]), RunStats("runs/2"), Progress())
+    assert "| own prices |" in page
+    assert "- monthly_budget_usd: $4.12 of $100.00 spent this month" in page

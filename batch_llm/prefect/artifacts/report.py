@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch_llm.jobs import BatchJob, Night, Progress, RunStats, Summary, drifts, scope_of
 from batch_llm.jobs.history import LEAST_BEFORE
-from batch_llm.jobs.sentences import duration, limit, money, run_sentence
+from batch_llm.jobs.sentences import budget_line, duration, limit, money, run_sentence
 from batch_llm.prefect.outcome import outcome_of
 
 from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
@@ -101,7 +101,10 @@ def _cost(job: BatchJob, summary: Summary, stats: RunStats) -> str:
     }
     if summary.reused:
         row["saved by reuse"] = money(summary.saved_usd)
-    return table("Cost", tuple(row), [tuple(row.values())])
+    if summary.priced_by:
+        row["prices"] = summary.priced_by
+    budgets = [f"- {budget_line(budget)}" for budget in summary.budgets]
+    return "\n".join([table("Cost", tuple(row), [tuple(row.values())]), "", *budgets]).rstrip()
 
 
 def _items(job: BatchJob, summary: Summary) -> str:
