@@ -84,12 +84,15 @@ class CarrierRuns:
         self._carriers = Carriers(run.kept)
         self._at_work: dict[UUID, FlowRun] = {}
         self._replacements = 0
-        self._ended = False
+        self._started = self._ended = False
         self._next_look = 0.0
         self._deployment: UUID | None = None
 
     def start(self) -> None:
-        """Have the pool's workers carry, too. Without Prefect the run carries its shards alone."""
+        """Have the pool's workers carry, too, once. Without Prefect the run carries its shards alone."""
+        if self._started:
+            return
+        self._started = True
         with contained(retries=1):
             self._deployment = self._deploy()
             for _ in range(self._count):

@@ -107,13 +107,15 @@ class PooledShards(ClaimedShards):
         send_shards(self._job, self._folder)
         self._stack.callback(self._let_leave)
         self._stack.enter_context(joined(self._run, flow_run.id))
-        self._others.start()
         super().__enter__()
+        self._look()
         return self
 
     def _look(self) -> None:
         super()._look()
-        self._others.look()
+        if not self._canary.is_out and not self._is_to_end():  # the others wait for what the first items show
+            self._others.start()
+            self._others.look()
 
     def _let_leave(self) -> None:
         """Leave the ledger's folder to nobody who would take it for a run at work."""
@@ -190,4 +192,4 @@ class _CarriedShards(ClaimedShards):
 def _plan_of(run: RunFolder) -> Plan:
     known = read_object(run.plan)
     planned = TypeAdapter(Plan).validate_python({name: known[name] for name in Plan.__dataclass_fields__})
-    return replace(planned, folder=str(run.path))
+    return replace(planned, folder=str(run.path), canary=replace(planned.canary, items=0))  # it is back
