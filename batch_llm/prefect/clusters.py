@@ -6,6 +6,7 @@ a cluster elsewhere need `PREFECT_API_URL`, the keys, and the folders of the job
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,13 @@ LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 80_000_000
 """Ray's least; a shard's arguments and its outcome are a few kilobytes."""
 
+_OWN_RAY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on loopback alone, which `_node_ip_address` does not do
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else it packs the flow's folder and works in a copy of it
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What Ray reads when it is imported."""
+
 
 @contextmanager
 def on_dask(load: Load) -> Generator[Runner]:
@@ -39,6 +47,7 @@ def on_dask(load: Load) -> Generator[Runner]:
         "host": LOOPBACK,
         "dashboard_address": None,
     }
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # else some 60 lines a run
     dask: Any = DaskTaskRunner
     runner = dask(address=address) if address else dask(cluster_kwargs=own)
     with _entered(load, runner, lambda: sum(runner.client.nthreads().values())) as at_once:
@@ -49,7 +58,8 @@ def on_dask(load: Load) -> Generator[Runner]:
 def on_ray(load: Load) -> Generator[Runner]:
     """Carry shards by Ray: https://docs.prefect.io/integrations/prefect-ray."""
     _need(load.job, "prefect_ray")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not load.job.runner_options.address:
+        os.environ.update(_OWN_RAY)
     import ray
     from prefect_ray import RayTaskRunner
     from ray.exceptions import RayError

@@ -114,12 +114,16 @@ def _pool(task: Task[..., Any], processes: int) -> Generator[Runner]:
 
 
 def _dask(load: Load) -> AbstractContextManager[Runner]:
+    if not load.shards:
+        return _threads(load)  # a cluster takes half a minute to come up
     from .clusters import on_dask
 
     return on_dask(load)
 
 
 def _ray(load: Load) -> AbstractContextManager[Runner]:
+    if not load.shards:
+        return _threads(load)
     from .clusters import on_ray
 
     return on_ray(load)

@@ -52,10 +52,7 @@ def workers(runner: str, provider: OpenAIServer) -> list[int]:
             command, variables = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
         except OSError:  # it is gone
             continue
-        is_worker = (
-            command.startswith(b"ray::") and b"IDLE" not in command if runner == "ray" else b"spawn_main" in command
-        )
-        if mark in variables and is_worker:
+        if mark in variables and SIGNS[runner] in command:
             found.append(int(process.name))
     return found
 
@@ -68,12 +65,12 @@ def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path:
         keys = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "test-key-that-is-no-secret"}
         env = user_environment(tmp_path, prefect_api, **keys)
         command = [sys.executable, "flow.py", runner]
-        flow = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log)
-        eventually(lambda: provider.requests >= 2 * WORKERS, seconds=120)
-        carrying = workers(runner, provider)
-        assert len(carrying) == 2
-        os.kill(carrying[0], signal.SIGKILL)
-        assert flow.wait(180) == 0, (tmp_path / "flow.log").read_text()
+        with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log) as flow:
+            eventually(lambda: provider.requests >= 2 * WORKERS, seconds=120)
+            carrying = workers(runner, provider)
+            assert len(carrying) == 2
+            os.kill(carrying[0], signal.SIGKILL)
+            assert flow.wait(180) == 0, (tmp_path / "flow.log").read_text()
         assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * ITEMS
         assert provider.requests - ITEMS <= WORKERS // 2
         eventually(lambda: not workers(runner, provider))
