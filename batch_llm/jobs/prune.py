@@ -170,7 +170,7 @@ def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[R
     _see_that_it_is_ours(store, lease)
     working = working_folder(store, name)
     # Not of `runs` alone: one that was killed before its plan was written is none.
-    for path in working.iterdir() if working.exists() else ():
+    for path in filter(Path.is_dir, working.iterdir() if working.exists() else ()):
         RunFolder(path, store.folder(path.name)).clear()
 
 
