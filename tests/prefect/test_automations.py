@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -52,8 +52,9 @@ def hook() -> Iterator[LoopbackServer]:
 
 @pytest.fixture
 def deployment(client: SyncPrefectClient) -> UUID:
+    """A deployment of the test's own, for tests come in any order and count its runs."""
     block: automations.Block = {
-        "name": "tried",
+        "name": f"tried-{uuid4()}",
         "entrypoint": "flows/batch.py:batch",
         "parameters": {"source": "docs.csv", "output": "out.jsonl", "prompt": "{text}", "name": "tried"},
     }
