@@ -8,10 +8,10 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 
 from prefect.client.orchestration import get_client
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 REQUEST_SECONDS = 10.0
 """For one request to the API, which Prefect would give a minute, and six tries."""
@@ -32,7 +32,7 @@ def contained(*, retries: int = 0) -> Generator[None]:
         retries: How often a request is tried again, for what nobody would tell later.
     """
     try:
-        with _impatient(retries):
+        with impatient(retries=retries):
             yield
     except Exception as error:
         run_id = str(flow_run.id)
@@ -55,12 +55,20 @@ def await_api() -> None:
 
 
 def _answers() -> bool:
-    with _impatient(retries=0), get_client(sync_client=True) as client:
+    with impatient(), get_client(sync_client=True) as client:
         return client.api_healthcheck() is None
 
 
-def _impatient(retries: int) -> AbstractContextManager[object]:
-    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries, PREFECT_API_REQUEST_TIMEOUT: REQUEST_SECONDS})
+def impatient(seconds: float = REQUEST_SECONDS, *, retries: int = 0) -> AbstractContextManager[object]:
+    """Give requests to the API less time, and fewer tries, than Prefect does.
+
+    Prefect's own `temporary_settings` reads the environment and its files anew each time, which takes 20 ms of CPU.
+    """
+    known = get_settings_context()
+    api = known.settings.api.model_copy(update={"request_timeout": seconds})
+    client = known.settings.client.model_copy(update={"max_retries": retries})
+    settings = known.settings.model_copy(update={"api": api, "client": client})
+    return SettingsContext(profile=known.profile, settings=settings)
 
 
 def _tell(error: Exception) -> None:

@@ -177,7 +177,7 @@ class _CarriedShards(ClaimedShards):
         super().__init__(job, planned, events, hears=False)
         self._beat = beat
 
-    def _show(self) -> None:
+    def _show(self, *, last: bool = False) -> None:
         """Leave that to the run, which sees all shards."""
 
     def _look(self) -> None:

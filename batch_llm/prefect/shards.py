@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import replace
@@ -39,7 +40,7 @@ from .stopping import read_stop
 from .threshold import Threshold
 
 PROGRESS_SECONDS = 2.0
-"""Between two writes of the progress artifact."""
+"""Between two looks at how far the run is, each of which may be a write to the API."""
 
 
 class Shards:
@@ -63,6 +64,7 @@ class Shards:
         limits = read_limits(job, run_folder(job, events.flow_run_id))
         self._budget = RunBudget(Budget(limits, guessed_output_tokens(job)), planned.folder, events)
         self._reason = ""
+        self._shows_at = 0.0
         self._stack = ExitStack()
         self.broken: Exception | None = None
 
@@ -99,6 +101,7 @@ class Shards:
                 self._settle(*self._running.pop(future), future.result(raise_on_failure=False))
             self._look()
             self._show()
+        self._show(last=True)
         if self._left and not self._reason:
             self._budget.end()
 
@@ -121,7 +124,10 @@ class Shards:
     def _is_to_end(self) -> bool:
         return bool(self._reason) or read_stop(self._folder) is not None
 
-    def _show(self) -> None:
+    def _show(self, *, last: bool = False) -> None:
+        if time.monotonic() < self._shows_at and not last:
+            return
+        self._shows_at = time.monotonic() + PROGRESS_SECONDS
         progress = read_progress(self._folder)
         self._progress.show(progress)
         self._threshold.look(progress)

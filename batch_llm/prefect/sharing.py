@@ -14,14 +14,13 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from multiprocessing.util import Finalize
 from threading import Lock, Thread
-from typing import Any
 
 from prefect.context import SettingsContext
-from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from batch_llm.config import Limits
 from batch_llm.governor import Governor
 
+from .contained import impatient
 from .membership import END_SECONDS, Membership
 
 JOIN_SECONDS = 1.0
@@ -66,8 +65,7 @@ class _Place(Thread):
         self._settings = SettingsContext(profile=settings.profile, settings=settings.settings) if settings else None
 
     def run(self) -> None:
-        impatient: dict[Any, float] = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: REQUEST_SECONDS}
-        with self._settings or nullcontext(), temporary_settings(impatient):
+        with self._settings or nullcontext(), impatient(REQUEST_SECONDS):
             asyncio.run(self.membership.live(self._ends))
 
     def _ends(self) -> bool:

@@ -40,8 +40,8 @@ SHORT = {
 }
 """How each is made short: at its full size it takes minutes."""
 
-ELSEWHERE = {"million", "simulated"}
-"""What is run by tests/prefect/test_whole_runs.py."""
+ELSEWHERE = {"million", "simulated", "observing"}
+"""What is run by tests/prefect/test_whole_runs.py and test_observing.py."""
 
 
 def printed(benchmark: str) -> str:
