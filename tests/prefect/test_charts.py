@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_llm.prefect.artifacts.charts import BLUE, GREEN, HEIGHT, LOW, RED, TOP, WIDTH, Chart, Series, picture
@@ -32,6 +32,8 @@ def test_bars_stand_on_each_other_and_on_the_ground() -> None:
 
 
 @given(FIGURES, st.booleans())
+@example([5e-324], False)
+@example([2e-13, 3e-12], True)
 def test_every_figure_stays_in_its_chart(values: list[float | None], bars: bool) -> None:
     root = drawn(Chart("<&>", [Series("a", BLUE, values)], ("first", "last"), bars=bars))
     for line in root.iter(f"{SVG}polyline"):

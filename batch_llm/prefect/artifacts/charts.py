@@ -18,6 +18,9 @@ LEFT, RIGHT, TOP, LOW = 66, WIDTH - 16, 54, HEIGHT - 30
 """The part of a chart where its values are."""
 
 MOST_DOTS = 31
+NOTHING = 1e-12
+"""A chart whose figures are all smaller is drawn as one of zeros; floats near the smallest have no power of ten."""
+
 TEXT, GRID = "#8b949e", "#8b949e40"
 GREEN, RED, BLUE, ORANGE = "#2fa36b", "#e5534b", "#539bf5", "#c69026"
 
@@ -116,7 +119,7 @@ def _lines(series: Sequence[Series], scale: _Scale) -> Iterator[str]:
 
 def _ticks(highest: float) -> list[float]:
     """Return round numbers from 0 to just above the highest value."""
-    if highest <= 0:
+    if highest < NOTHING:
         return [0.0, 1.0]
     rough = highest / 3
     power = 10.0 ** math.floor(math.log10(rough))
