@@ -74,17 +74,15 @@ class Attempts:
         if self.hooks.observed:
             self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.item_id})
         try:
-            result = await (self._between_hooks(item) if self.hooks.wrapped else self._attempt(item))
+            changed = await self.hooks.before(item) if self.hooks.wrapped else item
+            result = skipped(item) if changed is None else await self._attempt(changed)
+            if self.hooks.wrapped:
+                result = await self.hooks.after(changed or item, result)
         except asyncio.CancelledError:
             self.hooks.finished(cancelled(item, clock() - started))
             raise
         result.duration_seconds = clock() - started
         return result
-
-    async def _between_hooks(self, item: AnyWorkItem) -> AnyResult:
-        changed = await self.hooks.before(item)
-        result = skipped(item) if changed is None else await self._attempt(changed)
-        return await self.hooks.after(changed or item, result)
 
     async def _attempt(self, item: AnyWorkItem) -> AnyResult:
         tries = Tries()

@@ -38,11 +38,15 @@ class Deadline:
         self._task = task = asyncio.current_task()
         assert task is not None
         self._cancelling = task.cancelling()
-        self._due = self._loop.time() + self._seconds
         self.expired = False
+        self.renew()
         if self._timer is None:
             self._timer = self._loop.call_at(self._due, self._ring)
         return self
+
+    def renew(self) -> None:
+        """Give the block its seconds again, from now on."""
+        self._due = self._loop.time() + self._seconds
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from ._contained import contained
+from ._contained import CONTAINED, contain
 from ._listeners import Listener
 from .items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from .middleware import Middleware
@@ -79,43 +79,53 @@ class Hooks:
         """Return the item that the middlewares make of `item`, or None to skip it."""
         current = item
         for middleware in self._middlewares:
-            with contained("%s.before_process on item %s", type(middleware).__name__, item.item_id):
+            try:
                 changed = await middleware.before_process(current)
                 if changed is None:
                     return None
                 if not isinstance(changed, LLMWorkItem):  # pyright: ignore[reportUnnecessaryIsInstance]  may be untyped
                     raise TypeError(f"before_process returned {changed!r}; it must return a work item or None")
                 current = changed if changed.item_id == item.item_id else replace(changed, item_id=item.item_id)
+            except CONTAINED as error:
+                _go_on(error, f"{type(middleware).__name__}.before_process", item.item_id)
         return current
 
     async def failed(self, item: AnyWorkItem, error: Exception) -> None:
         """Show the middlewares the error that `item` failed with, in reverse order."""
         for middleware in reversed(self._middlewares):
-            with contained("%s.on_error on item %s", type(middleware).__name__, item.item_id):
+            try:
                 await middleware.on_error(item, error)
+            except CONTAINED as own:
+                _go_on(own, f"{type(middleware).__name__}.on_error", item.item_id)
 
     async def after(self, item: AnyWorkItem, result: AnyResult) -> AnyResult:
         """Return the result that the middlewares make of `result`, in reverse order."""
         for middleware in reversed(self._middlewares):
-            with contained("%s.after_process on item %s", type(middleware).__name__, item.item_id):
+            try:
                 changed = await middleware.after_process(item, result)
                 if not isinstance(changed, WorkItemResult):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
                     raise TypeError(f"after_process returned {changed!r}; it must return a result")
                 result = changed if changed.item_id == item.item_id else replace(changed, item_id=item.item_id)
+            except CONTAINED as error:
+                _go_on(error, f"{type(middleware).__name__}.after_process", item.item_id)
         return result
 
     async def post_process(self, result: AnyResult) -> None:
         """Hand a finished item to the post-processor."""
         if self._post_processor is not None:
-            with contained("The post-processor on item %s", result.item_id):
+            try:
                 await self._call(self._post_processor, result)
+            except CONTAINED as error:
+                _go_on(error, "The post-processor", result.item_id)
 
     async def progress(self, completed: int, total: int, item_id: str) -> None:
         """Report progress; the lock is fair, so reports come in the order in which the items finished."""
         if self._progress_callback is not None:
             async with self._one_progress_at_a_time:
-                with contained("The progress callback on item %s", item_id):
+                try:
                     await self._call(self._progress_callback, completed, total, item_id)
+                except CONTAINED as error:
+                    _go_on(error, "The progress callback", item_id)
 
     async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
         if _is_async(callback):
@@ -140,6 +150,10 @@ class Hooks:
                 logger.warning("An observer still had events to hear when the run ended; they are dropped")
                 task.cancel()
             await asyncio.wait(endings)
+
+
+def _go_on(error: BaseException, hook: str, item_id: str) -> None:
+    contain(error, "%s on item %s raised; the item goes on", hook, item_id)
 
 
 def _is_async(callback: Callable[..., object]) -> bool:

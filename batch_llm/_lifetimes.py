@@ -8,13 +8,10 @@ unknown ──ready()──> preparing ──ok──> prepared ──close()─
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 
-from . import _cancellation
+from ._contained import CONTAINED, contain
 from .strategies.base import LLMCallStrategy
-
-logger = logging.getLogger(__name__)
 
 CLEANUP_SECONDS = 60.0
 CLEANUPS_AT_ONCE = 10
@@ -78,7 +75,5 @@ async def _clean_up(strategy: LLMCallStrategy[object]) -> None:
     try:
         async with asyncio.timeout(CLEANUP_SECONDS):
             await strategy.cleanup()
-    except (Exception, asyncio.CancelledError):
-        if _cancellation.is_requested():
-            raise
-        logger.warning("Cleaning up %s failed; what it created at the provider may still be there", name, exc_info=True)
+    except CONTAINED as error:
+        contain(error, "Cleaning up %s failed; what it created at the provider may still be there", name)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import Any, TypeAlias
 
-from . import _cancellation
+from ._contained import CONTAINED, contain
+from ._deadlines import Deadlines
 from .observers.base import ProcessingEvent, ProcessorObserver
 
 logger = logging.getLogger(__name__)
 
 OBSERVER_SECONDS = 5.0
 OBSERVER_BACKLOG = 100_000
-_DEADLINE_SECONDS = OBSERVER_SECONDS + 0.5
-"""Half a second more than an event may take, so that few of many quick calls set a new timer."""
 
 Entry: TypeAlias = tuple[ProcessingEvent, dict[str, Any]]
 
@@ -30,8 +28,9 @@ class Listener:
     def __init__(self, observer: ProcessorObserver) -> None:
         self._observer = observer
         self._name = type(observer).__name__
-        self._events: deque[Entry] = deque()
+        self._events: list[Entry] = []
         self._news = asyncio.Event()
+        self._deadlines = Deadlines(OBSERVER_SECONDS)
         self._closing = False
         self._listening = True
 
@@ -56,34 +55,34 @@ class Listener:
         return self._task
 
     async def _listen(self) -> None:
-        while self._listening:
-            await self._news.wait()
-            await self._hear_what_waits()
-            if not self._events:
-                if self._closing:
-                    return
+        try:
+            while self._listening:
+                await self._news.wait()
                 self._news.clear()
-            await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
+                await self._hear_what_waits()
+                if self._closing and not self._events:
+                    return
+                await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
+        finally:
+            self._deadlines.close()
 
     async def _hear_what_waits(self) -> None:
-        """Tell the observer of what waits by now, under one deadline that moves on with the events."""
-        clock, hear = asyncio.get_running_loop().time, self._observer.on_event
-        due = clock() + _DEADLINE_SECONDS
+        """Tell the observer of what waits by now, under one deadline that is renewed for each event."""
+        hear, deadline = self._observer.on_event, self._deadlines.one()
+        waiting, self._events = self._events, []
         try:
-            async with asyncio.timeout_at(due) as deadline:
-                for _ in range(len(self._events)):
-                    event, data = self._events.popleft()
-                    if due - (now := clock()) < OBSERVER_SECONDS:
-                        due = now + _DEADLINE_SECONDS
-                        deadline.reschedule(due)
+            with deadline:
+                for event, data in waiting:
+                    if not self._listening:
+                        return
+                    own = data.copy()
+                    if "tokens" in own:
+                        own["tokens"] = own["tokens"].copy()
+                    deadline.renew()
                     try:
-                        await hear(event, _own(data))
-                    except (Exception, asyncio.CancelledError):
-                        if _cancellation.is_requested():
-                            raise
-                        logger.warning(
-                            "Observer %s on %s raised; the run goes on", self._name, event.name, exc_info=True
-                        )
+                        await hear(event, own)
+                    except CONTAINED as error:
+                        contain(error, "Observer %s on %s raised; the run goes on", self._name, event.name)
         except TimeoutError:
             self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
 
@@ -92,10 +91,3 @@ class Listener:
         self._events.clear()
         self._news.set()
         logger.warning(f"Observer %s {reason} and is dropped for the rest of the run", self._name, *args)
-
-
-def _own(data: dict[str, Any]) -> dict[str, Any]:
-    own = data.copy()
-    if "tokens" in own:
-        own["tokens"] = own["tokens"].copy()
-    return own

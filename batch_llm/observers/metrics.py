@@ -61,26 +61,36 @@ class MetricsObserver(BaseObserver):
         self._limit: float | None = None
         self._errors: Counter[str] = Counter()
         self._times = _Histogram()
+        self._notes = {
+            ProcessingEvent.ITEM_COMPLETED: self._completed,
+            ProcessingEvent.ITEM_FAILED: self._went_wrong,
+            ProcessingEvent.RETRY_SCHEDULED: self._retried,
+            ProcessingEvent.RATE_LIMIT_HIT: self._paused,
+        }
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        match event:
-            case ProcessingEvent.ITEM_COMPLETED:
-                self._succeeded += 1
-                self._item(data)
-            case ProcessingEvent.ITEM_FAILED:
-                self._failed += 1
-                self._errors[data["category"]] += 1
-                self._item(data)
-            case ProcessingEvent.RETRY_SCHEDULED:
-                self._retries += 1
-            case ProcessingEvent.RATE_LIMIT_HIT:
-                self._rate_limits += 1
-                self._paused_seconds += data["pause"]
-                self._limit = data.get("limit")
-            case _:
-                pass
+        note = self._notes.get(event)
+        if note is not None:
+            note(data)
 
-    def _item(self, data: dict[str, Any]) -> None:
+    def _completed(self, data: dict[str, Any]) -> None:
+        self._succeeded += 1
+        self._ended(data)
+
+    def _went_wrong(self, data: dict[str, Any]) -> None:
+        self._failed += 1
+        self._errors[data["category"]] += 1
+        self._ended(data)
+
+    def _retried(self, data: dict[str, Any]) -> None:
+        self._retries += 1
+
+    def _paused(self, data: dict[str, Any]) -> None:
+        self._rate_limits += 1
+        self._paused_seconds += data["pause"]
+        self._limit = data.get("limit")
+
+    def _ended(self, data: dict[str, Any]) -> None:
         tokens: dict[str, int] = data["tokens"]
         self._input_tokens += tokens.get("input_tokens", 0)
         self._output_tokens += tokens.get("output_tokens", 0)

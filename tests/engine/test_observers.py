@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -139,3 +140,21 @@ async def test_a_cancelled_item_is_counted() -> None:
         "error": "The run was cancelled",
         "category": "cancelled",
     }
+
+
+async def test_one_that_falls_too_far_behind_is_dropped_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(Notes):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await super().on_event(event, data)
+            await asyncio.sleep(4)
+
+    monkeypatch.setattr("batch_llm._listeners.OBSERVER_BACKLOG", 10)
+    slow, metrics = Slow(), MetricsObserver()
+    batch = await process(items(30, Scripted([[1.0]])), config(1), observers=[slow, metrics])
+    assert batch.succeeded == (await metrics.get_metrics())["items_succeeded"] == 30
+    assert len(slow.events) < 30
+    assert caplog.text.count("Slow is 10 events behind and is dropped") == 1
+    gc.collect()  # a listener that failed says so when it is thrown away
+    assert "ERROR" not in caplog.text
