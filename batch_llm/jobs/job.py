@@ -71,8 +71,11 @@ class BatchJob(BaseModel):
         title="Name",
         description="Names the ledger's folder: runs of the same name reuse each other's answers.",
     )
-    shard_size: int = Field(
-        1000, ge=1, title="Shard size", description="Items in one shard: one Prefect task, retried as a whole."
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        title="Shard size",
+        description="Items in one shard: one Prefect task, retried as a whole. Without it: some minutes' worth.",
     )
     limit: int | None = Field(None, ge=1, title="Limit", description="Only the first items of the source.")
     config: ProcessorConfig = Field(

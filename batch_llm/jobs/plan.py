@@ -17,11 +17,12 @@ from batch_llm.errors import JobError
 from .canary import Canary, choose_canary, expect
 from .check import check
 from .files import to_json, write_whole
-from .folder import RunFolder, job_store, run_folder
+from .folder import RunFolder, run_folder
 from .job import BatchJob
-from .ledger import record_files, view_records
+from .known import count_known, find_answers, seconds_of_an_item
 from .prompts import Prompt
 from .rows import Item, id_column, input_columns, keep_items, make_items, number_repeats, repeated_ids
+from .shard_size import suitable_size
 from .sinks import output_columns
 from .sources import open_source
 from .tables import Tables, column_types, job_error, open_tables, rows_of, text
@@ -124,7 +125,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
 
 
 def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "", lease: int = 0) -> Plan:
-    """Make a plan in a folder; the session then has the tables that `_find_answers` tells of."""
+    """Make a plan in a folder; the session then has the tables that `find_answers` tells of."""
     _make_room(folder)
     broken_rows = open_source(tables, job.source).stage(folder.rows, job.limit)
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
@@ -133,10 +134,12 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
-    _find_answers(tables, job, folder)
-    known = _count(tables, folder)
+    find_answers(tables, job, folder)
+    known = count_known(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
-    sizes = chain([canary.items] if canary.items else [], repeat(job.shard_size))
+    left = known.pop("called") - canary.items
+    size = job.shard_size or suitable_size(job, left, seconds_of_an_item(tables, job), calls_model=not strategy)
+    sizes = chain([canary.items] if canary.items else [], repeat(size))
     shards = tuple(_write_shards(tables, folder, sizes, lease))
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
     return Plan(str(folder.path), total, broken, shards=shards, notes=notes, canary=canary, **known)
@@ -181,52 +184,6 @@ def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
     elif repeated := repeated_ids(tables, items):
         named = ", ".join(f"{item_id!r} ({count} rows)" for item_id, count in repeated)
         raise JobError(f"ids in column {ids!r} are not unique: {named}; give each row its own, or set id_column")
-
-
-def _find_answers(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
-    """Find what this run and others have answered, and copy the others' answers: the run then depends on no other.
-
-    Which they are is found out without the answers themselves, which would not fit into the memory. The session's
-    tables: `wanted`, what can be sent; `past`, what other runs have met; `standing`, their answers that stand;
-    `open`, what has no answer yet.
-    """
-    store, run = job_store(job), folder.path.name
-    own = record_files(store, f"{run}/ledger/*.jsonl")
-    view_records(tables, store, own, view="own_records")
-    view_records(tables, store, [] if job.refresh else sorted({*record_files(store)} - {*own}))
-    tables.execute(f"""
-        CREATE TEMP TABLE wanted AS SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL;
-        CREATE TEMP TABLE answered AS
-        SELECT position FROM wanted SEMI JOIN (FROM own_records WHERE status = 'succeeded') USING (id, key);
-        CREATE TEMP TABLE past AS
-        SELECT id, key, max(finished_at) FILTER (status = 'succeeded') AS answered_at
-        FROM records SEMI JOIN wanted USING (id) GROUP BY id, key;
-        CREATE TEMP TABLE standing AS
-        SELECT position, id, key, answered_at AS finished_at
-        FROM wanted ANTI JOIN answered USING (position) JOIN past USING (id, key) WHERE answered_at IS NOT NULL;
-        CREATE TEMP TABLE open AS
-        SELECT position, past.id IS NOT NULL AS failed_before
-        FROM wanted ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)
-        LEFT JOIN past USING (id, key)""")
-    tables.execute(f"""
-        COPY (
-            SELECT position, records.* EXCLUDE (id, key) FROM records JOIN standing USING (id, key, finished_at)
-        ) TO {text(folder.reused)} (FORMAT parquet);
-        COPY (
-            SELECT position FROM open WHERE {"failed_before" if job.only_failed else "true"}
-        ) TO {text(folder.called)} (FORMAT parquet)""")
-
-
-def _count(tables: Tables, folder: RunFolder) -> dict[str, int]:
-    """Return the plan's counts: what stands, and of the rest what others met under another key and under this one."""
-    found = tables.execute(f"""
-        SELECT (SELECT count(*) FROM answered) AS answered, (SELECT count(*) FROM standing) AS reused,
-            count(*) FILTER (past.id IS NULL AND id IN (SELECT id FROM past)) AS changed,
-            count(past.id) AS retried,
-            (SELECT count(*) FROM open ANTI JOIN {text(folder.called)} USING (position)) AS left_out
-        FROM wanted ANTI JOIN standing USING (position) LEFT JOIN past USING (id, key)""")
-    names = [str(column[0]) for column in found.description or ()]
-    return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
 
 
 def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +91,14 @@ class Progress:
 def read_progress(folder: str | Path) -> Progress:
     """Sum what the shards of a run have written so far; cheap enough for twice a second."""
     run = Path(folder)
-    plan = read_object(run / "plan.json")
-    shards = [ShardProgress(**read_object(path)) for path in sorted((run / "progress").glob("[0-9]*.json"))]
+    plan = _read_again(run / "plan.json")
+    shards = list(_shards(run / "progress"))
     broken, reused = int(plan.get("broken", 0)), int(plan.get("reused", 0))
     succeeded = sum(shard.succeeded for shard in shards) + int(plan.get("answered", 0))
     failed = sum(shard.failed for shard in shards) + broken
-    categories = sum((Counter(shard.categories) for shard in shards), Counter[str](_broken(broken)))
+    categories = Counter[str](_broken(broken))
+    for shard in shards:
+        categories.update(shard.categories)
     return Progress(
         total=int(plan.get("total", 0)),
         done=succeeded + failed + reused,
@@ -113,6 +118,27 @@ def read_progress(folder: str | Path) -> Progress:
         shards=len(plan.get("shards", ())),
         waiting=str(read_object(run / "waiting").get("for", "")),
     )
+
+
+def _shards(folder: Path) -> Iterator[ShardProgress]:
+    with suppress(FileNotFoundError), os.scandir(folder) as files:
+        for file in files:
+            if file.name[0].isdigit():
+                yield ShardProgress(**_read_again(file))
+
+
+def _read_again(file: Path | os.DirEntry[str]) -> dict[str, Any]:
+    """Return the object in a file that is replaced as a whole; of thousands of shards, few have moved since."""
+    try:
+        found = file.stat()
+    except OSError:
+        return {}
+    return _read_once(os.fspath(file), found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _read_once(path: str, changed_at: int, inode: int) -> dict[str, Any]:
+    return read_object(Path(path))
 
 
 def total_cost(costs: Iterable[float | None]) -> float | None:

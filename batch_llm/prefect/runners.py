@@ -5,8 +5,6 @@ ADD A RUNNER HERE: a context manager that yields a `Runner`, its name in `RUNNER
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Generator
 from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -19,10 +17,8 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from batch_llm.jobs import LOCAL, BatchJob, RunnerName
-
-WORKERS_A_PROCESS = 50
-"""Calls at once that are worth a process: with answers in a second and less, a core carries some hundred a second."""
+from batch_llm.jobs import BatchJob, RunnerName
+from batch_llm.jobs.processes import cores, processes_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class Load:
 
     def processes(self) -> int:
         """Return what the job says, or one for each core; no more than there is work for."""
-        return self.at_once(_cores())
+        return self.at_once(cores())
 
     def at_once(self, room: int) -> int:
         """Return what the job says, or as many as there is room for; no more than there is work for."""
@@ -145,23 +141,6 @@ def submitting(runner: TaskRunner[Any], task: Task[..., Any]) -> Callable[..., P
         return runner.submit(task, arguments)
 
     return submit
-
-
-def processes_for(job: BatchJob, shards: int, *, calls_model: bool = True) -> int:
-    """Return in how many processes shards are worth to run: by the cores, the workers, the limit, and what there is.
-
-    The local model has the cores to itself, where it is what is called.
-    """
-    if calls_model and job.model == LOCAL:
-        return 1
-    wanted = math.ceil(job.config.max_workers / WORKERS_A_PROCESS)
-    if job.limits.requests_per_minute is not None:
-        wanted = min(wanted, math.ceil(job.limits.requests_per_minute / 60 / WORKERS_A_PROCESS))
-    return max(1, min(_cores(), wanted, shards))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _submit_to_flow(task: Task[..., Any]) -> Callable[..., PrefectFuture[Any]]:

@@ -115,7 +115,7 @@ def _call_seconds(scenario: Scenario, window: Window) -> float:
     between = window.ends[first:last]
     items = sum(each.items for each in between)
     # What is played out in smaller shards than there are ends more often than it will.
-    spared = 1 - window.shard_size / scenario.shard_size
+    spared = 1 - window.shard_size / scenario.items_a_shard
     drained = sum(each.drained for each in between) / window.processes
     pace = max(1e-9, end.at - begin.at - spared * drained) / items * window.share
     done = sum(each.items for each in window.ends[:last]) / window.share

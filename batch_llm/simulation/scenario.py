@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field, fields
 
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
+from batch_llm.jobs.processes import WORKERS_A_PROCESS, cores
+from batch_llm.jobs.shard_size import shard_size
 
 from .costs import CALL_SECONDS
 
@@ -18,9 +19,6 @@ ENOUGH = 1.3
 """Workers beyond what a limit and the mean latency need: latencies vary."""
 
 WORKERS_WITHOUT_LIMIT = 50
-WORKERS_A_PROCESS = 50
-"""What a run counts as worth a process, where nothing says how many there are."""
-
 
 _ONE_OR_MORE = ("items", "max_workers", "processes", "machines", "cores", "shard_size")
 _MORE_THAN_NONE = ("requests_per_minute", "tokens_per_minute", "burst_seconds", "latency")
@@ -43,7 +41,7 @@ class Scenario:
         processes: Of one machine; None for one for each core, where there are 50 workers for each.
         machines: Machines.
         cores: Of one machine; None for those of this one.
-        shard_size: Items in one shard.
+        shard_size: Items in one shard; None for as many as take some minutes.
         failure_rate: Share of calls that fail with an error that can pass, such as 503.
         rate_limited: Share of calls that are refused although the limit is kept: others use it too.
         call_seconds: CPU of a call and its answer.
@@ -68,7 +66,7 @@ class Scenario:
     processes: int | None = None
     machines: int = 1
     cores: int | None = None
-    shard_size: int = 1000
+    shard_size: int | None = None
     failure_rate: float = 0.0
     rate_limited: float = 0.0
     call_seconds: float = CALL_SECONDS
@@ -121,19 +119,30 @@ class Scenario:
     @property
     def cores_each(self) -> int:
         """Cores of one machine."""
-        return self.cores or len(os.sched_getaffinity(0))
+        return self.cores or cores()
 
     @property
     def shards(self) -> int:
         """Shards of the run."""
-        return math.ceil(self.items / self.shard_size)
+        return math.ceil(self.items / self.items_a_shard)
+
+    @property
+    def items_a_shard(self) -> int:
+        """Items in one shard."""
+        if self.shard_size is not None:
+            return self.shard_size
+        pace = {"seconds": self.mean_latency, "per_second": self.rate_limit}
+        return shard_size(self.items, workers=self.workers, processes=min(self._room, self.workers), **pace)
 
     @property
     def at_once(self) -> int:
         """Processes that carry shards, on all machines; no more than there are shards and workers."""
+        return max(1, min(self._room, self.shards, self.workers))
+
+    @property
+    def _room(self) -> int:
         helpful = math.ceil(self.workers / WORKERS_A_PROCESS / self.machines)
-        each = self.processes or min(self.cores_each, helpful)
-        return max(1, min(each * self.machines, self.shards, self.workers))
+        return self.machines * (self.processes or min(self.cores_each, helpful))
 
     @property
     def has_pool(self) -> bool:

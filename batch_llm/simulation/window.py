@@ -59,7 +59,7 @@ class Window:
     Attributes:
         processes: Those that were played out.
         share: Their part of all processes.
-        whole: Whether it is the whole run.
+        whole: Whether it is all that these processes do.
         shard_size: Items of its shards, which may be smaller than the run's.
         began: When the first shard could begin.
         ends: The ends of its shards, in order.
@@ -115,9 +115,10 @@ class _Play:
         processes = min(scenario.at_once, MOST_PROCESSES)
         self._share = processes / scenario.at_once
         self._workers = max(processes, round(scenario.workers * self._share))
-        size, number = _shards(scenario, processes, self._workers)
-        self._left = deque(_sizes(min(scenario.items, size * number), size))
-        whole = scenario.at_once == processes and sum(self._left) == scenario.items
+        items = math.ceil(scenario.items * self._share)
+        size, number = _shards(scenario, items, processes, self._workers)
+        self._left = deque(_sizes(min(items, size * number), size))
+        whole = sum(self._left) == items
         began = PROCESS_SECONDS if scenario.has_pool else 0.0
         self._window = Window(processes, self._share, whole, size, began)
         self._provider = Provider(scenario, self._share)
@@ -194,12 +195,12 @@ class _Stream:
         return (self._end - self._middle) * self._items / max(1, later)
 
 
-def _shards(scenario: Scenario, processes: int, workers: int) -> tuple[int, int]:
-    """Return the size of the shards that are played out, and how many."""
+def _shards(scenario: Scenario, items: int, processes: int, workers: int) -> tuple[int, int]:
+    """Return the size of the shards that are played out, and how many; `items` is the part of these processes."""
     most = max(MOST_ITEMS // (ROUNDS * processes), 10 * math.ceil(workers / processes))
-    size = min(scenario.shard_size, most)
+    size = min(scenario.items_a_shard, most)
     rounds = max(ROUNDS, MOST_ITEMS // (size * processes))
-    return size, min(rounds * processes, math.ceil(scenario.items / size))
+    return size, min(rounds * processes, math.ceil(items / size))
 
 
 def _sizes(items: int, size: int) -> Iterator[int]:

@@ -54,7 +54,14 @@ def documents(home: Path, **texts: str) -> None:
 
 
 def answer(
-    made_for: BatchJob, made: Plan, *, fail: str = "", most: int = 1000, only_first: bool = False, tokens: int = 0
+    made_for: BatchJob,
+    made: Plan,
+    *,
+    fail: str = "",
+    most: int = 1000,
+    only_first: bool = False,
+    tokens: int = 0,
+    seconds: float = 0.0,
 ) -> None:
     """Write into the ledger what running the shards, or only the first one, would."""
     kept = job_store(made_for).folder(Path(made.folder).name)
@@ -62,7 +69,7 @@ def answer(
         with LedgerWriter(kept, shard.part) as writer:
             for item in read_lines(shard.path)[:most]:
                 common: dict[str, Any] = {"id": item["id"], "key": item["key"], "attempts": 1, "cost_usd": 0.5}
-                common["output_tokens"] = tokens
+                common |= {"output_tokens": tokens, "seconds": seconds}
                 if item["id"] in fail:
                     writer.append(Record(**common, status="failed", category="timeout", error="too slow"))
                 else:

@@ -17,7 +17,7 @@ _LEAST = {"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl"}
 def test_three_settings_make_a_job() -> None:
     """Source, prompt and output are enough; the rest has defaults."""
     made = BatchJob.parse(_LEAST)
-    assert (made.model, made.shard_size, made.failure_threshold) == ("local", 1000, 0.1)
+    assert (made.model, made.shard_size, made.failure_threshold) == ("local", None, 0.1)
     assert made.shard_retry == RetryConfig(max_attempts=3, initial_wait=30, max_wait=600)
     assert made.config == ProcessorConfig()
 

@@ -31,5 +31,5 @@ def test_a_parameter_shows_the_fields_title_and_description(schema: dict[str, An
 
 
 def test_rules_of_a_field_are_rules_of_the_form(schema: dict[str, Any]) -> None:
-    assert schema["properties"]["shard_size"]["minimum"] == 1
+    assert schema["properties"]["shard_size"]["anyOf"][0]["minimum"] == 1
     assert schema["properties"]["failure_threshold"]["maximum"] == 1

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from batch_llm.jobs import BatchJob
+from batch_llm.jobs.processes import processes_for
 from batch_llm.prefect import tasks
-from batch_llm.prefect.runners import Load, processes_for
+from batch_llm.prefect.runners import Load
 from tests.prefect.processes import user_environment
 from tests.prefect_server import rows
 
