@@ -12,7 +12,7 @@ from .merge import Summary, merge
 from .models import LOCAL
 from .outcomes import result_rows
 from .plan import Plan, ShardRef, plan
-from .progress import Progress, read_progress
+from .progress import Progress, ProgressReader, read_progress
 from .project import home, project_folder, resolve
 from .purse import Share, Spent
 from .run_shard import ShardOutcome, run_shard
@@ -28,6 +28,7 @@ __all__ = [
     "Night",
     "Plan",
     "Progress",
+    "ProgressReader",
     "RunFolder",
     "RunStats",
     "RunnerName",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -45,7 +45,7 @@ class ShardProgress:
     def write(self, folder: Path, shard: int) -> None:
         """Put it where `read_progress` finds it."""
         self.updated_at = time.time()
-        write_whole(folder / "progress" / f"{shard:05d}.json", to_json(asdict(self)))
+        write_whole(folder / "progress" / _name(shard), to_json(asdict(self)))
 
 
 @dataclass
@@ -90,41 +90,81 @@ class Progress:
 
 def read_progress(folder: str | Path) -> Progress:
     """Sum what the shards of a run have written so far; cheap enough for twice a second."""
-    run = Path(folder)
-    plan = _read_again(run / "plan.json")
-    shards = list(_shards(run / "progress"))
-    broken, reused = int(plan.get("broken", 0)), int(plan.get("reused", 0))
-    succeeded = sum(shard.succeeded for shard in shards) + int(plan.get("answered", 0))
-    failed = sum(shard.failed for shard in shards) + broken
-    categories = Counter[str](_broken(broken))
+    return ProgressReader(folder).read()
+
+
+class ProgressReader:
+    """Sums what the shards of a run write, again and again, and looks no more at those that are settled."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._run = Path(folder)
+        self._settled: set[str] = set()
+        self._sum = ShardProgress(finished=True)
+
+    def settle(self, shard: int) -> None:
+        """Count a shard once and for all: it has written its last word."""
+        name = _name(shard)
+        if name not in self._settled and (written := read_object(self._run / "progress" / name)):
+            self._sum = _together([self._sum, ShardProgress(**written)])
+            self._settled.add(name)
+
+    def read(self) -> Progress:
+        """Return how far the run is."""
+        plan = _read_again(self._run / "plan.json")
+        open_ones = list(self._open())
+        all_of_them = _together([self._sum, *open_ones])
+        now, broken, reused = time.time(), int(plan.get("broken", 0)), int(plan.get("reused", 0))
+        succeeded = all_of_them.succeeded + int(plan.get("answered", 0))
+        failed = all_of_them.failed + broken
+        shards, done = len(plan.get("shards", ())), len(self._settled) + sum(each.finished for each in open_ones)
+        return Progress(
+            total=int(plan.get("total", 0)),
+            done=succeeded + failed + reused,
+            succeeded=succeeded,
+            failed=failed,
+            reused=reused,
+            input_tokens=all_of_them.input_tokens,
+            output_tokens=all_of_them.output_tokens,
+            cost_usd=all_of_them.cost_usd,
+            categories=dict(Counter(all_of_them.categories) + Counter(_broken(broken))),
+            seconds=_seconds(plan, all_of_them.updated_at if done == shards else now),
+            paused_seconds=max((each.paused_until - now for each in open_ones if not each.finished), default=0.0),
+            limit=all_of_them.limit,
+            rate_limits=all_of_them.rate_limits,
+            paused_for=all_of_them.paused_for,
+            shards_done=done,
+            shards=shards,
+            waiting=str(read_object(self._run / "waiting").get("for", "")),
+        )
+
+    def _open(self) -> Iterator[ShardProgress]:
+        with suppress(FileNotFoundError), os.scandir(self._run / "progress") as files:
+            for file in files:
+                if file.name[0].isdigit() and file.name not in self._settled:
+                    yield ShardProgress(**_read_again(file))
+
+
+def _name(shard: int) -> str:
+    return f"{shard:05d}.json"
+
+
+def _together(shards: Sequence[ShardProgress]) -> ShardProgress:
+    categories = Counter[str]()
     for shard in shards:
         categories.update(shard.categories)
-    return Progress(
-        total=int(plan.get("total", 0)),
-        done=succeeded + failed + reused,
-        succeeded=succeeded,
-        failed=failed,
-        reused=reused,
+    latest = max(shards, key=lambda shard: shard.updated_at)
+    return ShardProgress(
+        succeeded=sum(shard.succeeded for shard in shards),
+        failed=sum(shard.failed for shard in shards),
         input_tokens=sum(shard.input_tokens for shard in shards),
         output_tokens=sum(shard.output_tokens for shard in shards),
         cost_usd=total_cost(shard.cost_usd for shard in shards),
         categories=dict(categories),
-        seconds=_seconds(plan, shards),
-        paused_seconds=max((shard.paused_until - time.time() for shard in shards if not shard.finished), default=0.0),
-        limit=max(shards, key=lambda shard: shard.updated_at).limit if shards else None,
+        limit=latest.limit,
         rate_limits=sum(shard.rate_limits for shard in shards),
         paused_for=sum(shard.paused_for for shard in shards),
-        shards_done=sum(shard.finished for shard in shards),
-        shards=len(plan.get("shards", ())),
-        waiting=str(read_object(run / "waiting").get("for", "")),
+        updated_at=latest.updated_at,
     )
-
-
-def _shards(folder: Path) -> Iterator[ShardProgress]:
-    with suppress(FileNotFoundError), os.scandir(folder) as files:
-        for file in files:
-            if file.name[0].isdigit():
-                yield ShardProgress(**_read_again(file))
 
 
 def _read_again(file: Path | os.DirEntry[str]) -> dict[str, Any]:
@@ -151,10 +191,6 @@ def _broken(count: int) -> dict[str, int]:
     return {"invalid_input": count} if count else {}
 
 
-def _seconds(plan: dict[str, Any], shards: list[ShardProgress]) -> float:
+def _seconds(plan: dict[str, Any], until: float) -> float:
     started = float(plan.get("planned_at", 0.0))
-    if not started:
-        return 0.0
-    ended = len(shards) == len(plan.get("shards", ())) and all(shard.finished for shard in shards)
-    until = max((shard.updated_at for shard in shards), default=started) if ended else time.time()
-    return max(0.0, until - started)
+    return max(0.0, (until or started) - started) if started else 0.0

@@ -18,13 +18,13 @@ from batch_llm.jobs import (
     BatchJob,
     Budget,
     Plan,
+    ProgressReader,
     ShardOutcome,
     ShardRef,
     Share,
     anchored,
     guessed_output_tokens,
     read_limits,
-    read_progress,
     run_folder,
 )
 
@@ -58,6 +58,7 @@ class Shards:
         self._left = deque(planned.shards)
         self._running: dict[PrefectFuture[Any], tuple[ShardRef, int]] = {}
         self._done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+        self._written = ProgressReader(planned.folder)
         self._progress = ProgressArtifact(job.name)
         self._threshold = Threshold(job, events)
         self._canary = CanaryWatch(job, planned)
@@ -113,6 +114,8 @@ class Shards:
             self._canary.judge(result)
             if result.wanting is not None:
                 self._left.append(shard)
+            elif not result.not_attempted:
+                self._written.settle(shard.index)
 
     def _look(self) -> None:
         """See what happens elsewhere; nothing does where all shards are this process's own."""
@@ -128,7 +131,7 @@ class Shards:
         if time.monotonic() < self._shows_at and not last:
             return
         self._shows_at = time.monotonic() + PROGRESS_SECONDS
-        progress = read_progress(self._folder)
+        progress = self._written.read()
         self._progress.show(progress)
         self._threshold.look(progress)
         self._budget.look(progress)
