@@ -53,6 +53,7 @@ def copy_database(found: Path, to: Path) -> None:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
     """The API address of a Prefect server with an empty database."""
+    from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     from batch_llm.prefect.server import healthy
@@ -73,6 +74,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
         if not empty_database.exists():
             copy_database(home / DATABASE, empty_database)
         os.environ.update(PREFECT_API_URL=url, PREFECT_HOME=str(home), DO_NOT_TRACK="1")
+        refresh_global_settings_context()  # what threads see that Prefect starts without a context of their own
         with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
             yield url
     finally:
