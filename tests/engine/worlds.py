@@ -115,14 +115,16 @@ class Anything(LLMCallStrategy[str]):
 
 
 class Rude(BaseMiddleware):
-    """Raises in every hook, or skips."""
+    """Takes its time and raises in every hook, or skips."""
 
     async def before_process(self, work_item: Item) -> Item | None:
+        await asyncio.sleep(0.5)
         if work_item.item_id.endswith("0"):
             return None
         raise RuntimeError
 
     async def after_process(self, work_item: Item, result: WorkItemResult[str, Any]) -> WorkItemResult[str, Any]:
+        await asyncio.sleep(0.5)
         raise asyncio.CancelledError
 
     async def on_error(self, work_item: Item, error: Exception) -> None:
@@ -134,6 +136,14 @@ class RudeObserver(BaseObserver):
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         raise asyncio.CancelledError if event is ProcessingEvent.ITEM_STARTED else RuntimeError
+
+
+class HangingObserver(BaseObserver):
+    """Never comes back from the first item that ends."""
+
+    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        if event in (ProcessingEvent.ITEM_COMPLETED, ProcessingEvent.ITEM_FAILED):
+            await asyncio.Event().wait()
 
 
 class Pauses(RateLimitStrategy):
@@ -197,6 +207,7 @@ def set_up(world: dict[str, Any]) -> Played:
     async def post(result: WorkItemResult[str, Any]) -> None:
         played.posted.append(result.item_id)
         if rude:
+            await asyncio.sleep(0.5)
             raise RuntimeError
 
     async def report(completed: int, total: int, item_id: str) -> None:
@@ -206,7 +217,7 @@ def set_up(world: dict[str, Any]) -> Played:
 
     engine = processor(
         setup,
-        observers=[RudeObserver(), notes] if rude else [notes],
+        observers=[RudeObserver(), HangingObserver(), notes] if rude else [notes],
         rate_limit_strategy=pauses,
         middlewares=[Rude()] if rude else [],
         post_processor=post,
