@@ -52,9 +52,10 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         cache_refresh_threshold: float = 0.1,
         config: GenerateContentConfig | None = None,
     ) -> None:
-        if not cache_ttl_seconds > 0:
-            raise ValueError(f"cache_ttl_seconds is {cache_ttl_seconds!r}; it must be greater than 0: raise it")
-        if not 0 <= cache_refresh_threshold < 1:
+        if type(cache_ttl_seconds) is not int or cache_ttl_seconds <= 0:
+            rule = "it must be a whole number greater than 0: 3600 is an hour"
+            raise ValueError(f"cache_ttl_seconds is {cache_ttl_seconds!r}; {rule}")
+        if isinstance(cache_refresh_threshold, bool) or not 0 <= cache_refresh_threshold < 1:
             rule = "it must be from 0 up to, but not, 1: 0.1 refreshes in the last tenth of the cache's time"
             raise ValueError(f"cache_refresh_threshold is {cache_refresh_threshold!r}; {rule}")
         self.model = model

@@ -43,7 +43,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         reasks: How often an answer that does not fit is asked for again within an attempt; 0 or more.
 
     Raises:
-        ValueError: `reasks` is below 0.
+        ValueError: `reasks` breaks its rule.
         pydantic_ai.exceptions.UserError: The JSON Schema describes something else than an object, or refers to itself.
     """
 
@@ -88,8 +88,8 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         settings: ModelSettings | None = None,
         reasks: int = 1,
     ) -> None:
-        if reasks < 0:
-            raise ValueError(f"reasks={reasks!r}: must be 0 or more; 0 asks once only")
+        if type(reasks) is not int or reasks < 0:
+            raise ValueError(f"reasks is {reasks!r}; it must be a whole number of 0 or more: 0 asks once only")
         self.model = model
         self._instructions = instructions or None
         self._answers = ModelAnswers(model, None if output_type is str else shape_of(output_type))

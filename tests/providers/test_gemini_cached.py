@@ -287,7 +287,13 @@ async def test_cancelled_while_the_cache_is_made(gemini_server: GeminiServer, cl
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
 
 
-@pytest.mark.parametrize("options", [{"cache_ttl_seconds": 0}, {"cache_refresh_threshold": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"cache_ttl_seconds": odd} for odd in (0, -1, True, 0.5, float("inf"), float("nan"))),
+        *({"cache_refresh_threshold": odd} for odd in (1.0, -0.1, False, float("nan"))),
+    ],
+)
 def test_settings_are_checked(options: dict[str, Any]) -> None:
     """A time or a threshold that cannot work is refused at once."""
     made = genai.Client(api_key="k")

@@ -204,7 +204,8 @@ async def test_nobody_listens() -> None:
     assert (outcome.info, outcome.spent) == (retryable("connection"), (0, 0))
 
 
-def test_reasks_is_checked(on_openai: Model) -> None:
-    """A number below 0 is no number of times."""
-    with pytest.raises(ValueError, match="reasks=-1: must be 0 or more"):
-        ModelStrategy(on_openai, reasks=-1)
+@pytest.mark.parametrize("reasks", [-1, True, 0.5, float("nan")])
+def test_reasks_is_checked(on_openai: Model, reasks: Any) -> None:
+    """Only a whole number is a number of times."""
+    with pytest.raises(ValueError, match=f"reasks is {reasks}; it must be a whole number of 0 or more"):
+        ModelStrategy(on_openai, reasks=reasks)
