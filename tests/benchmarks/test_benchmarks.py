@@ -33,6 +33,7 @@ SHORT = {
     "engine": "--items 300 --rounds 1 --workers 10",
     "stream": "--items 500",
     "strategies": "--calls 10",
+    "agents": "--runs 10",
     "clients": "--calls 10 --rounds 1 --workers 10",
     "nights": "--items 2000",
     "ledger": "--items 500 --rounds 1",
@@ -79,6 +80,10 @@ def test_the_strategies_show_whose_cpu_it_is() -> None:
     for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "40") for name in GEMINI)):
         row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
         assert row.split("│")[2].strip() == calls
+
+
+def test_agents_at_once_all_have_their_answer() -> None:
+    assert "10 of 10" in printed("agents")
 
 
 def test_the_clients_give_every_answer() -> None:
