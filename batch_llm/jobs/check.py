@@ -9,6 +9,7 @@ from .job import BatchJob
 from .models import check_model
 from .prompts import Prompt
 from .rows import id_column, input_columns
+from .runner import check_runner
 from .sinks import check_writable
 from .sources import open_source
 from .spending import check_budget
@@ -25,6 +26,7 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     Raises:
         JobError: One line: what is wrong, where, what to do.
     """
+    check_runner(job.runner)
     prompt = Prompt(job.prompt)
     with open_tables() as tables:
         wanted = {*prompt.columns, *([job.id_column] if job.id_column else [])}

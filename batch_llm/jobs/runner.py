@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import ClassVar, Literal
+
+from batch_llm.errors import JobError
 
 RunnerName = Literal["auto", "threads", "processes", "pool", "dask", "ray"]
 
@@ -16,6 +19,19 @@ OPTIONS: dict[RunnerName, tuple[str, ...]] = {
     "ray": ("processes", "address"),
 }
 """Which options each runner takes."""
+
+PACKAGES: dict[RunnerName, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
+"""What a runner needs beside us; the extra of its name brings it."""
+
+
+def check_runner(runner: RunnerName) -> None:
+    """See that what a runner needs is installed.
+
+    Raises:
+        JobError: One line: what to install.
+    """
+    if (package := PACKAGES.get(runner)) and find_spec(package) is None:
+        raise JobError(f"runner {runner!r} needs a package: pip install 'batch-llm[{runner}]'")
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,11 @@ import logging
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from prefect.task_runners import TaskRunner
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob
 
 from .runners import Load, Runner, submitting
 
@@ -35,7 +33,6 @@ _OWN_RAY = {
 @contextmanager
 def on_dask(load: Load) -> Generator[Runner]:
     """Carry shards by Dask: https://docs.prefect.io/integrations/prefect-dask."""
-    _need(load.job, "prefect_dask")
     from distributed.scheduler import KilledWorker
     from prefect_dask.task_runners import DaskTaskRunner
 
@@ -57,7 +54,6 @@ def on_dask(load: Load) -> Generator[Runner]:
 @contextmanager
 def on_ray(load: Load) -> Generator[Runner]:
     """Carry shards by Ray: https://docs.prefect.io/integrations/prefect-ray."""
-    _need(load.job, "prefect_ray")
     if not load.job.runner_options.address:
         os.environ.update(_OWN_RAY)
     import ray
@@ -91,8 +87,3 @@ def _entered(load: Load, runner: TaskRunner[Any], room: Callable[[], int]) -> Ge
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise JobError(f"runner {load.job.runner!r} cannot be had at {where}: {reason}") from error
         yield at_once
-
-
-def _need(job: BatchJob, package: str) -> None:
-    if find_spec(package) is None:
-        raise JobError(f"runner {job.runner!r} needs a package: pip install 'batch-llm[{job.runner}]'")

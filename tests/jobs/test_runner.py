@@ -1,0 +1,24 @@
+"""What a job says of who carries its shards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import plan
+
+from .making import documents, job
+
+
+@pytest.mark.parametrize(("runner", "package"), [("dask", "prefect_dask"), ("ray", "prefect_ray")])
+def test_a_package_that_a_runner_lacks_is_told_before_anything_is_planned(
+    home: Path, monkeypatch: pytest.MonkeyPatch, runner: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    documents(home, a="x")
+    with pytest.raises(JobError, match=rf"^runner '{runner}' needs a package: pip install 'batch-llm\[{runner}\]'$"):
+        plan(job(runner=runner), "r")
+    assert [path.name for path in home.iterdir()] == ["docs.jsonl"]
