@@ -41,8 +41,8 @@ SHORT = {
 }
 """How each is made short: at its full size it takes minutes."""
 
-ELSEWHERE = {"million", "simulated", "observing"}
-"""What is run by tests/prefect/test_whole_runs.py and test_observing.py."""
+ELSEWHERE = {"million", "simulated", "observing", "overhead", "beside", "cores"}
+"""What is run by tests/prefect: test_whole_runs.py, test_observing.py, test_flow_benchmarks.py."""
 
 
 def printed(benchmark: str) -> str:

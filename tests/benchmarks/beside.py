@@ -1,0 +1,171 @@
+"""Items a second of a flow in shards, beside one Prefect task an item, and beside what pydantic-ai has for Prefect.
+
+    python -m tests.benchmarks.beside
+
+takes some minutes; `--items 20 --many 100 --no-bounds` a minute. Nobody calls a provider: the strategy and the task
+answer at once, and the agents have a model that does. Each contender is a fresh process, beside one Prefect server on
+SQLite; its time is that of its flow, from start to end, with everything that a run of batch-llm has around its calls.
+That is some seconds whatever the number of items, so that the shards are shown at `--many` items too; what the others
+take is in proportion to the items, and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from .fresh import fresh
+from .prefect_process import prefect_server
+from .report import Bound, judge, show
+
+LEAST = 50.0
+FEW, MANY, WORKERS = 500, 100_000, 100
+ANSWER = "A short answer of some sixty characters, as summaries may be."
+PAIRS = {"task.map": "shards", "pydantic-ai, durable": "shards, agents"}
+"""What is compared with what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a contender was."""
+
+    items: int
+    seconds: float
+
+    @property
+    def a_second(self) -> float:
+        """Items."""
+        return self.items / self.seconds
+
+
+def mapped(items: int) -> int:
+    """Answer each item in a Prefect task of its own."""
+    from prefect import flow, task
+
+    @task
+    def answer(prompt: str) -> str:
+        return ANSWER
+
+    @flow
+    def one_task_an_item(prompts: list[str]) -> int:
+        return len(answer.map(prompts).result())
+
+    return one_task_an_item([f"item {number}" for number in range(items)])
+
+
+def durable(items: int) -> int:
+    """Let an agent answer each item, each request of which is a Prefect task."""
+    from prefect import flow
+    from pydantic_ai import Agent
+    from pydantic_ai.durable_exec.prefect import PrefectDurability
+    from pydantic_ai.models.test import TestModel
+
+    agent = Agent(TestModel(custom_output_text=ANSWER), name="beside", capabilities=[PrefectDurability()])
+
+    @flow
+    async def agents(prompts: list[str]) -> int:
+        room = asyncio.Semaphore(WORKERS)
+
+        async def answer(prompt: str) -> str:
+            async with room:
+                return (await agent.run(prompt)).output
+
+        return len(await asyncio.gather(*map(answer, prompts)))
+
+    return asyncio.run(agents([f"item {number}" for number in range(items)]))
+
+
+def sharded(items: int) -> int:
+    """Answer the items in shards, with a strategy that answers at once."""
+    from . import in_shards
+
+    return in_shards.in_shards(items, WORKERS, in_shards.AtOnce)
+
+
+def sharded_agents(items: int) -> int:
+    """Answer the items in shards, by an agent."""
+    from . import in_shards
+
+    return in_shards.in_shards(items, WORKERS, in_shards.agents)
+
+
+CONTENDERS: dict[str, Callable[[int], int]] = {
+    "task.map": mapped,
+    "pydantic-ai, durable": durable,
+    "shards": sharded,
+    "shards, agents": sharded_agents,
+}
+
+
+def here(contender: str, items: int) -> Pace:
+    """Measure in this process.
+
+    Raises:
+        RuntimeError: An item was not answered.
+    """
+    began = time.perf_counter()
+    answered = CONTENDERS[contender](items)
+    seconds = time.perf_counter() - began
+    if answered != items:
+        raise RuntimeError(f"{answered} of {items} items were answered")
+    return Pace(items, seconds)
+
+
+def measured(items: int, many: int) -> dict[tuple[str, int], Pace]:
+    """Let each have its turn."""
+    runs = [(name, items) for name in CONTENDERS] + [(name, many) for name in PAIRS.values()]
+    found: dict[tuple[str, int], Pace] = {}
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batch-llm-beside-")))
+        status = stack.enter_context(Console(stderr=True).status(""))
+        os.environ.update(stack.enter_context(prefect_server(home / "prefect")).env)
+        for name, count in runs:
+            status.update(f"{name}: {count:,} items")
+            found[name, count] = Pace(
+                **fresh("tests.benchmarks.beside", "--here", name, "--items", count, timeout_seconds=1_800)
+            )
+    return found
+
+
+def bounds(paces: dict[tuple[str, int], Pace], items: int, many: int) -> list[Bound]:
+    """What is promised of shards."""
+    judged: list[Bound] = []
+    for other, ours in PAIRS.items():
+        few, theirs = paces[ours, items].a_second, paces[other, items].a_second
+        ratio = paces[ours, many].a_second / theirs
+        figure = f"{ratio:.0f} times ({few / theirs:.1f} times at {items:,} items, the run's own seconds included)"
+        judged.append(Bound(f"{ours}: at least {LEAST:g} times the items a second of {other}", figure, ratio >= LEAST))
+    return judged
+
+
+def main() -> int:
+    """Measure, print the table and the bounds, return the exit code."""
+    parser = argparse.ArgumentParser(description="Compare shards with one Prefect task an item.")
+    parser.add_argument("--items", type=int, default=FEW)
+    parser.add_argument("--many", type=int, default=MANY, help="in shards alone")
+    parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
+    parser.add_argument("--here", choices=list(CONTENDERS), help="one in this process, as JSON")
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(asdict(here(options.here, options.items))))
+        return 0
+    paces = measured(options.items, options.many)
+    rows = [
+        [name, f"{pace.items:,}", f"{pace.seconds:.1f}", f"{pace.a_second:,.0f}"] for (name, _), pace in paces.items()
+    ]
+    show("Shards beside one task an item", ["contender", "items", "s", "items/s"], [rows], f"{WORKERS} at once.")
+    return 0 if options.no_bounds else judge(bounds(paces, options.items, options.many))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

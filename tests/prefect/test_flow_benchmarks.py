@@ -1,0 +1,72 @@
+"""Three benchmarks of the flow, at sizes that say nothing about speed: each contender answers every item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import beside, cores, overhead
+from tests.benchmarks.beside import Pace
+from tests.benchmarks.cores import Carried
+from tests.benchmarks.fresh import fresh
+from tests.benchmarks.nights import write_source
+from tests.benchmarks.overhead import Cost
+from tests.benchmarks.serving import listening
+
+ITEMS = 8
+
+
+@pytest.mark.prefect
+def test_a_flow_and_its_engine_answer_the_same_items(
+    prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_source(tmp_path, ITEMS, changed=False)
+    with listening("tests.benchmarks.canned") as provider:
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        costs = [overhead.here(contender, tmp_path) for contender in (overhead.ENGINE, overhead.FLOW)]
+    assert [cost.succeeded for cost in costs] == [ITEMS, ITEMS]
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize("contender", ["task.map", "shards, agents"])
+def test_a_way_through_prefect_answers_every_item(prefect_api: str, contender: str) -> None:
+    assert beside.here(contender, ITEMS).items == ITEMS
+
+
+@pytest.mark.prefect
+def test_so_does_a_durable_agent(prefect_api: str) -> None:
+    """In a process of its own, for its flow leaves a connection to Prefect open."""
+    told = fresh("tests.benchmarks.beside", "--here", "pydantic-ai, durable", "--items", ITEMS)
+    assert told["items"] == ITEMS
+
+
+@pytest.mark.prefect
+def test_a_pool_tells_what_its_processes_took(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cores.SEEN, "")
+    with listening("tests.benchmarks.canned") as provider:
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        carried = cores.here(1, 2)
+    assert (carried.answered, carried.processes) == (2, 1)
+    assert carried.busiest_seconds > 0
+
+
+def test_what_each_is_judged_by() -> None:
+    """The better round of each; an item without an answer is a bound missed."""
+    costs = {
+        overhead.ENGINE: [Cost(9, 40.0, 1.0, 50.0), Cost(9, 60.0, 1.0, 50.0)],
+        overhead.FLOW: [Cost(9, 45.0, 3.0, 50.0), Cost(9, 70.0, 3.0, 50.0)],
+    }
+    assert [bound.holds for bound in overhead.bounds(9, costs)] == [True, True]
+    assert [bound.holds for bound in overhead.bounds(10, costs)] == [False, True]
+
+    theirs = {("task.map", 5): Pace(5, 1.0), ("pydantic-ai, durable", 5): Pace(5, 1.0)}
+    ours = {(name, count): Pace(count, 2.0) for name in ("shards", "shards, agents") for count in (5, 500)}
+    ours["shards, agents", 500] = Pace(500, 2.1)
+    assert [bound.holds for bound in beside.bounds(theirs | ours, 5, 500)] == [True, False]
+
+    one = [Carried(9, 1, 20.0, 30.0), Carried(9, 1, 30.0, 30.0)]
+    assert [bound.holds for bound in cores.bounds(9, {1: one, 2: [Carried(9, 2, 11.0, 30.0)]})] == [True, True]
+    assert [bound.holds for bound in cores.bounds(9, {1: one, 2: [Carried(9, 1, 11.0, 30.0)]})] == [True, False]
