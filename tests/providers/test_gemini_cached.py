@@ -15,8 +15,9 @@ from batch_llm import BatchResult, GeminiCachedStrategy, LLMWorkItem, ParallelBa
 from batch_llm.classifiers import DefaultErrorClassifier
 from batch_llm.errors import ErrorInfo
 
+from . import refusals
 from .outcome import attempt, final, retryable
-from .servers import RESET, GeminiServer, Reply
+from .servers import HANG, RESET, GeminiServer, Reply
 
 BOOK = "a long book of at least ten words, so that it is worth a cache"
 CONTEXT = [
@@ -127,6 +128,21 @@ async def test_a_403_that_is_no_cachess_fault(gemini_server: GeminiServer, clien
     assert (await attempt(strategy)).info == final("auth")
     await strategy.cleanup()
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (2, {})
+
+
+@pytest.mark.parametrize(("reply", "info"), [(reply, info) for reply, info in refusals.GEMINI if reply is not HANG])
+async def test_errors_of_calls(
+    gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
+) -> None:
+    """What fails costs no tokens and one request, or a second with a new cache where the old may be gone."""
+    strategy = cached(client)
+    await strategy.prepare()
+    gemini_server.script(reply, reply)
+    outcome = await attempt(strategy)
+    await strategy.cleanup()
+    requests = 2 if reply.status == 404 else 1
+    assert (outcome.info, gemini_server.kinds["generate"], outcome.spent) == (info, requests, (0, 0))
+    assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (requests, {})
 
 
 @pytest.mark.parametrize("reply", [GeminiServer.error(404, "Not found"), GeminiServer.error(403, "Not found")])
