@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -22,6 +23,9 @@ _CODES = {
     "billing_error": "quota_exhausted",
     "content_filter": "content_filter",
 }
+
+# What the network says without a class of its own: Python has `ConnectionError` only for refused and broken ones.
+_CUT_OFF = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH})
 
 
 class DefaultErrorClassifier(ErrorClassifier):
@@ -79,8 +83,12 @@ def _by_type(error: BaseException) -> ErrorInfo | None:
         return as_info(category, asked_wait(error))
     if info := classify_google(error) or classify_response(error):
         return info
-    category = category_of_class(error, AFTER_STATUS)
+    category = category_of_class(error, AFTER_STATUS) or ("connection" if _is_cut_off(error) else None)
     return as_info(category) if category else None
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _CUT_OFF
 
 
 def _category_of_code(error: BaseException) -> str | None:

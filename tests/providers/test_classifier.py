@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import ssl
@@ -84,6 +85,9 @@ def test_a_timeout_after_the_request_left(error: Exception) -> None:
         (ConnectionResetError(), retryable("connection")),
         (socket.gaierror(), retryable("connection")),
         (ssl.SSLError(), retryable("connection")),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), retryable("connection")),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), retryable("connection")),
+        (OSError(errno.ENOSPC, "No space left on device"), final("unknown")),
         (asyncio.IncompleteReadError(b"", 1), retryable("connection")),
         (ValueError("bad"), retryable("validation")),
         (_validation_error(), retryable("validation")),
