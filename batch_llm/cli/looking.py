@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from rich.table import Table
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.job import OUTPUT_FORMATS
 from batch_llm.jobs.merge import Summary
 from batch_llm.jobs.outcomes import FAILURES_FIRST, read_results
+from batch_llm.jobs.outputs import check_output
 from batch_llm.jobs.prune import Pruned
 from batch_llm.jobs.prune import prune as prune_name
 from batch_llm.jobs.runs import Run, Standing, choose_results, find_run, find_runs, standing
 from batch_llm.jobs.sentences import budget_line, duration, failures, money
-from batch_llm.jobs.sinks import write_table
+from batch_llm.jobs.sinks import open_sink
 from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import open_tables
 
@@ -105,17 +104,16 @@ def _when(run: Run) -> str:
 def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) -> int:
     """Show items of a run, or write them to a file."""
     screen = Screen()
-    if output and PurePosixPath(output).suffix.lower() not in OUTPUT_FORMATS:
-        raise JobError(f"--output is {output!r}: its ending must be one of {', '.join(OUTPUT_FORMATS)}")
+    if output:
+        _check(output)
     if limit < 1:
         raise JobError(f"--limit is {limit}: it must be 1 or more")
     run = find_run(Store(ledger), wanted)
     with open_tables() as tables:
         count = choose_results(tables, run, where)
         if output:
-            screen.say(
-                f"{count:,} items: {write_table(tables, f'SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id', output)}"
-            )
+            written = open_sink(output).write(tables, f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id")
+            screen.say(f"{count:,} items: {written}")
             return 0
         found = read_results(tables, "chosen", f"{FAILURES_FIRST}, id", limit).results
     if found:
@@ -123,6 +121,13 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) ->
     more = f", of which these are {len(found):,}" if count > len(found) else ""
     screen.say(f"{count:,} items of {run.name} {run.id}{more}")
     return 0
+
+
+def _check(output: str) -> None:
+    try:
+        check_output(output)
+    except ValueError as error:
+        raise JobError(f"--output is {output!r}: {error}") from error
 
 
 def prune(names: Sequence[str], ledger: str, *, keep_days: float, dry_run: bool) -> int:

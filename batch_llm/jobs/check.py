@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from batch_llm.errors import JobError
 
 from .folder import job_store
@@ -10,7 +12,7 @@ from .models import check_model
 from .prompts import Prompt
 from .rows import id_column, input_columns
 from .runner import check_runner
-from .sinks import check_writable
+from .sinks import check_writable, open_sink, output_columns
 from .sources import open_source
 from .spending import check_budget
 from .tables import open_tables
@@ -36,9 +38,18 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     known = input_columns(dict.fromkeys(columns, ""))
     prompt.check(known)
     id_column(job, known)
-    check_writable(job.output)
+    _check_partition(job, known)
+    open_sink(job.output, job.partition_by).check()
     if ledger := job_store(job).local:
         check_writable(str(ledger / "check"), setting="ledger")
     check_budget(job, own_strategy=bool(strategy))
     if not strategy:
         check_model(job)
+
+
+def _check_partition(job: BatchJob, columns: Iterable[str]) -> None:
+    added = output_columns(columns, job.output_schema)
+    known = [*columns, *(column for column, _ in added.answer.values()), *added.bookkeeping.values()]
+    for column in job.partition_by:
+        if column not in known:
+            raise JobError(f"partition_by names {column!r}, which the output lacks: it has {', '.join(known)}")

@@ -34,13 +34,13 @@ def write_whole(path: Path, text: str) -> None:
 def to_json(value: Any) -> str:
     """Return `value` as one line of JSON that every reader takes.
 
-    Models and dataclasses become objects, NaN and infinity become null, half a surrogate pair (a model that broke off
-    in an emoji) becomes "?", and a value that JSON does not know becomes its text.
+    Models and dataclasses become objects, bytes hexadecimal, NaN and infinity null, half a surrogate pair (a model that
+    broke off in an emoji) becomes "?", and a value that JSON does not know becomes its text.
     """
     try:
-        return pydantic_core.to_json(value, fallback=str, inf_nan_mode="null").decode()
+        return pydantic_core.to_json(value, fallback=str, inf_nan_mode="null", bytes_mode="hex").decode()
     except pydantic_core.PydanticSerializationError:
-        plain = pydantic_core.to_jsonable_python(value, fallback=str, inf_nan_mode="null")
+        plain = pydantic_core.to_jsonable_python(value, fallback=str, inf_nan_mode="null", bytes_mode="hex")
         return to_json(json.loads(json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace")))
 
 

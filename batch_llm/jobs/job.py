@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import PurePosixPath
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,12 +13,12 @@ from pydantic_core import ErrorDetails
 from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 from batch_llm.errors import JobError
 
+from .databases import find_address, refuse_passwords
 from .keys import refuse_keys, refuse_known_keys
+from .outputs import check_output
 from .own_prices import check_prices
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
-
-OUTPUT_FORMATS = (".jsonl", ".parquet", ".csv")
 
 
 def _long_waits() -> RetryConfig:
@@ -29,13 +28,14 @@ def _long_waits() -> RetryConfig:
 class BatchJob(BaseModel):
     """A source, a prompt for each of its rows, a model, the shape of the answers, and where they go."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     source: str = Field(
         min_length=1,
         title="Source",
         description="What to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a DuckDB "
-        "query ('select ...'), or 'samples' for the documents that come with batch-llm.",
+        "query ('select ...'), a database's table or query (postgresql://host/db#docs, sqlite:///file.db#select ...), "
+        "or 'samples' for the documents that come with batch-llm.",
     )
     prompt: str = Field(
         min_length=1,
@@ -43,7 +43,15 @@ class BatchJob(BaseModel):
         description="Sent for each row. {column} is replaced by the row's value; write {{ and }} for braces.",
     )
     output: str = Field(
-        min_length=1, title="Output", description="The file to write; its ending decides: .jsonl, .parquet or .csv."
+        min_length=1,
+        title="Output",
+        description="The file to write; its ending decides: .jsonl, .parquet or .csv, packed with .gz or "
+        ".zst. Or a table in a database.",
+    )
+    partition_by: list[str] = Field(
+        default_factory=list[str],
+        title="Partition by",
+        description="Columns whose values become folders: the output is then a folder of files, out.csv/topic=a/...",
     )
     instructions: str = Field("", title="Instructions", description="System instructions, the same for each row.")
     model: str = Field(
@@ -166,9 +174,20 @@ class BatchJob(BaseModel):
     @field_validator("output")
     @classmethod
     def _known_format(cls, value: str) -> str:
-        if PurePosixPath(value).suffix.lower() not in OUTPUT_FORMATS:
-            raise ValueError(f"its ending must be one of {', '.join(OUTPUT_FORMATS)}")
+        check_output(value)
         return value
+
+    @field_validator("source")
+    @classmethod
+    def _whole_address(cls, value: str) -> str:
+        find_address(value)
+        return value
+
+    @model_validator(mode="after")
+    def _folder_to_partition(self) -> Self:
+        if self.partition_by and (find_address(self.output) or "://" in self.output):
+            raise ValueError("partition_by makes a folder that appears as a whole: name a local one as output")
+        return self
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -192,6 +211,7 @@ class BatchJob(BaseModel):
     def _no_known_keys(cls, values: Any) -> Any:
         if isinstance(values, dict):
             refuse_known_keys(cast("dict[str, Any]", values))
+            refuse_passwords(cast("dict[str, Any]", values).get(place) for place in ("source", "output", "ledger"))
         return values  # pyright: ignore[reportUnknownVariableType]  whatever it is, pydantic looks at it
 
     @field_validator("output_schema")

@@ -20,7 +20,7 @@ from .outcomes import write_outcomes
 from .plan import Plan
 from .prices import prices_of
 from .rows import FAILURE_COLUMNS, input_columns
-from .sinks import OutputColumns, failures_path, output_columns, remove_file, write_table
+from .sinks import OutputColumns, failures_place, open_sink, output_columns
 from .spending import read_limits
 from .tables import Tables, column_types, name, one_line, open_tables, text
 
@@ -128,15 +128,16 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
     joined = f"outcomes LEFT JOIN {text(folder.rows)} AS source ON source._position = outcomes.position"
     own = [f"source.{name(column)}" for column in columns]
     selected = ", ".join([*own, *_answers(job, added), *_bookkeeping(added)])
-    output = write_table(tables, f"SELECT {selected} FROM {joined} ORDER BY position", job.output)
+    output = open_sink(job.output, job.partition_by).write(tables, f"SELECT {selected} FROM {joined} ORDER BY position")
+    failures = open_sink(failures_place(job.output))
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
     if failed is None:
-        remove_file(failures_path(job.output))
+        failures.remove()
         return output, None
     why = [f"outcomes.{column}" if column != "item_id" else "outcomes.id AS item_id" for column in FAILURE_COLUMNS]
     selected = ", ".join([*(column for column in own if column != 'source."item_id"'), *why])
     query = f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY position"
-    return output, write_table(tables, query, failures_path(job.output))
+    return output, failures.write(tables, query)
 
 
 def _answers(job: BatchJob, added: OutputColumns) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-_SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+_SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "PASSWORD")
 _LEAST_LENGTH = 8  # "test" in every text is no secret
 _PATTERNS = re.compile(
     r"""(?ix)

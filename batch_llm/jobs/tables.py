@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import duckdb
@@ -26,8 +27,8 @@ _AS_THEY_ARE = frozenset(
 
 
 @contextmanager
-def open_tables() -> Generator[Tables]:
-    """Open a session that spills to a folder of its own and forgets everything at the end."""
+def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
+    """Open a session that spills to a folder of its own and, without a file, forgets everything at the end."""
     with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": "500MB",
@@ -36,7 +37,7 @@ def open_tables() -> Generator[Tables]:
             "autoinstall_known_extensions": "false",
             "file_search_path": str(home()),
         }
-        with duckdb.connect(config=settings) as tables:
+        with duckdb.connect(database, config=settings) as tables:
             yield tables
 
 

@@ -27,6 +27,15 @@ def provide_key(job: BatchJob) -> bool:
     return any(_load(variable) for variable in _missing(job))
 
 
+def provide_password(job: BatchJob) -> None:
+    """Put the password of a PostgreSQL server into this process's environment, if a Secret block `pgpassword` holds it.
+
+    A variable that is set wins, and costs no request.
+    """
+    if not os.environ.get("PGPASSWORD") and any(place.startswith("postgres") for place in (job.source, job.output)):
+        _load("PGPASSWORD")
+
+
 def _missing(job: BatchJob) -> tuple[str, ...]:
     if job.model.startswith("openai") and not os.environ.get("OPENAI_API_KEY"):
         return ("OPENAI_API_KEY",)  # with OPENAI_BASE_URL, pydantic-ai goes on without a key

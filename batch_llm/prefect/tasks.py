@@ -27,7 +27,7 @@ from batch_llm.strategies.base import LLMCallStrategy
 from .artifacts import publish_report, publish_results
 from .contained import contained
 from .events import RunEvents
-from .keys import provide_key
+from .keys import provide_key, provide_password
 from .observer import PrefectObserver
 from .output import outlive_reader
 from .retries import ShardUnfinished
@@ -48,6 +48,7 @@ def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None, le
     """Read the source once and write what is to be answered into shard files."""
     if strategy is None:
         provide_key(job)
+    provide_password(job)
     try:
         planned = jobs.plan(job, run_id, strategy=strategy_name(strategy), lease=lease)
     except JobError as error:

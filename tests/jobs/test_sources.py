@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import zstandard
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import plan
@@ -56,11 +57,14 @@ def test_csv_dialects_are_seen(home: Path, delimiter: str, line_break: str, enco
 
 
 def test_packed_files_are_read(home: Path) -> None:
-    """.gz of csv and jsonl."""
+    """.gz and .zst of csv and jsonl, also in several pieces, as parallel packers make them."""
     (home / "docs.csv.gz").write_bytes(gzip.compress(b"id,text\n1,a\n"))
     (home / "docs.jsonl.gz").write_bytes(gzip.compress(b'{"id": 2, "text": "b"}\n'))
     assert prompts(plan(job(source="docs.csv.gz"), "r1")) == {"1": "a"}
     assert prompts(plan(job(source="docs.jsonl.gz"), "r2")) == {"2": "b"}
+    for ending, lines in {"csv": (b"id,text\n", b"1,a\n"), "jsonl": (b"\n", b'{"id": 1, "text": "a"}\n')}.items():
+        (home / f"docs.{ending}.zst").write_bytes(b"".join(map(zstandard.compress, lines)))
+        assert prompts(plan(job(source=f"docs.{ending}.zst"), ending)) == {"1": "a"}
 
 
 def test_a_glob_reads_many_files_in_order(home: Path) -> None:

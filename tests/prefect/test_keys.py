@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
+from batch_llm.jobs import BatchJob
+from batch_llm.jobs.redact import redact
+from batch_llm.prefect.keys import provide_password
 from tests.cli.command import batch_llm
 from tests.prefect_server import eventually
 from tests.providers.servers import Call, OpenAIServer, Reply
@@ -55,6 +59,21 @@ def test_a_key_in_a_block_is_used_and_shown_nowhere(
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "prefect/" not in str(path)]
     texts = [told, done.stdout, done.stderr, *(path.read_bytes().decode("utf-8", "replace") for path in files)]
     assert not [text[:200] for text in texts if KEY in text]
+
+
+def test_a_databases_password_comes_from_a_block(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PostgreSQL's own client would look for it; a job without such a database asks for none."""
+    monkeypatch.setenv("PGPASSWORD", "")
+    job = BatchJob.parse({"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl"})
+    Secret(value=SecretStr(KEY)).save("pgpassword", overwrite=True)
+    try:
+        provide_password(job)
+        assert not os.environ["PGPASSWORD"]
+        provide_password(job.model_copy(update={"output": "postgresql://me@localhost/db#answers"}))
+    finally:
+        Secret.delete("pgpassword")
+    assert os.environ["PGPASSWORD"] == KEY
+    assert KEY not in redact(f"refused: {KEY}")
 
 
 def _wrong_key(call: Call) -> Reply:

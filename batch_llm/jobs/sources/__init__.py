@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
-
 from batch_llm.errors import JobError
+from batch_llm.jobs.databases import QUERY, Address, find_address
+from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import project_folder, resolve
 from batch_llm.jobs.tables import Tables
 
 from .base import BrokenRow, Source
 from .csv import CsvSource
+from .duckdb_file import DuckDBSource
 from .jsonl import JsonLinesSource
 from .parquet import ParquetSource
+from .postgresql import PostgresSource
 from .query import QuerySource
+from .sqlite import SqliteSource
 from .text_files import TEXT_ENDINGS, TextFilesSource
 
 __all__ = ["BrokenRow", "Source", "open_source"]
 
 SAMPLES = "samples"
-_QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
-_PACKED = (".gz", ".zst")
 _BY_ENDING: dict[str, type[Source]] = {
     ".jsonl": JsonLinesSource,
     ".ndjson": JsonLinesSource,
@@ -40,18 +40,32 @@ def open_source(tables: Tables, source: str) -> Source:
     """
     if source == SAMPLES:
         return TextFilesSource(tables, str(project_folder() / "deployments" / "samples"))
-    if _QUERY.match(source):
+    if QUERY.match(source):
         return QuerySource(tables, source)
-    path = PurePosixPath(source)
-    ending = PurePosixPath(path.stem).suffix if path.suffix.lower() in _PACKED else path.suffix
-    kind = _BY_ENDING.get(ending.lower())
+    if address := find_address(source):
+        return _open_database(tables, address)
+    return _kind_of(source)(tables, source)
+
+
+def _open_database(tables: Tables, address: Address) -> Source:
+    match address.kind:
+        case "sqlite":
+            return SqliteSource(tables, address)
+        case "duckdb":
+            return DuckDBSource(tables, address)
+        case "postgresql":
+            return PostgresSource(tables, address)
+
+
+def _kind_of(source: str) -> type[Source]:
+    kind = _BY_ENDING.get(split_ending(source)[0])
     if kind is None and resolve(source).is_dir():
         kind = TextFilesSource
     if kind is None:
         raise JobError(
             f"source {source!r} is not of a known kind: give a file ({', '.join(sorted(_BY_ENDING))}), a folder of "
-            "text files, or a query that starts with 'select'"
+            "text files, a table in a database (sqlite:///file.db#table), or a query that starts with 'select'"
             if "://" in source or resolve(source).exists()
             else f"{resolve(source)} does not exist: check source"
         )
-    return kind(tables, source)
+    return kind

@@ -11,6 +11,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.tables import MAX_ROW_BYTES, text
 
 from .base import BrokenRow, Source
+from .names import unique_names
 from .places import find_files, open_file
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -33,7 +34,7 @@ class CsvSource(Source):
         for file in files[1:]:
             if _header(file) != header:
                 raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
-        return _unique(next(csv.reader([header], delimiter=_delimiter(files[0], header))))
+        return unique_names(next(csv.reader([header], delimiter=_delimiter(files[0], header))))
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         files = find_files(self.tables, self.place)
@@ -99,14 +100,3 @@ def _delimiter(file: str, header: str) -> str:
         return "\t"
     outside_quotes = "".join(header.split('"')[::2])
     return max(",;\t|", key=outside_quotes.count)
-
-
-def _unique(header: list[str]) -> tuple[str, ...]:
-    """Name nameless columns, and tell columns apart that differ in nothing but case: DuckDB takes them for one."""
-    names: dict[str, str] = {}
-    for number, cell in enumerate(header, start=1):
-        column = plain = cell.strip() or f"column_{number}"
-        while column.lower() in names:
-            column = f"{plain}_{number}"
-        names[column.lower()] = column
-    return tuple(names.values())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import io
 from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+import zstandard
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.project import resolve
@@ -53,14 +55,13 @@ def find_files(tables: Tables, place: str) -> list[str]:
 
 
 def open_file(file: str) -> IO[bytes]:
-    """Open a file for reading; what its ending says is packed is unpacked.
-
-    Raises:
-        JobError: It is packed in a way that nothing here unpacks.
-    """
-    if file.endswith(".zst") and "zstd" not in cast("Any", fsspec).available_compressions():
-        raise JobError(f"{file} needs the package zstandard: pip install zstandard, or unpack the file")
-    return cast("IO[bytes]", cast("Any", fsspec).open(file, "rb", compression="infer").open())
+    """Open a file for reading; what its ending says is packed is unpacked."""
+    if not file.endswith(".zst"):
+        return cast("IO[bytes]", cast("Any", fsspec).open(file, "rb", compression="infer").open())
+    packed: IO[bytes] = cast("Any", fsspec).open(file, "rb").open()
+    # fsspec's own reader has no lines, and stops after the first of a file's frames; parallel packers make many.
+    unpacked = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+    return io.BufferedReader(cast("io.RawIOBase", unpacked))
 
 
 def _remote_files(tables: Tables, place: str) -> list[str]:

@@ -17,14 +17,15 @@ class QuerySource(Source):
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         try:
-            return tuple(column_types(self.tables, self._query()))
+            return tuple(column_types(self.tables, self.query()))
         except duckdb.Error as error:
             raise job_error("the query in source", error) from error
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
-        self.write_numbered(self._query(), rows, limit)
+        self.write_numbered(self.query(), rows, limit)
         return []
 
-    def _query(self) -> str:
+    def query(self) -> str:
+        """Return the query as a table that more can be asked of."""
         # The line break ends a trailing comment; the semicolon is a habit.
         return f"SELECT * FROM (\n{self.place.strip().rstrip(';')}\n)"

@@ -1,0 +1,50 @@
+"""What a job can write: a new kind of output is a new file here and a line in `open_sink`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batch_llm.jobs.databases import find_address
+from batch_llm.jobs.endings import split_ending
+
+from .base import Sink
+from .columns import BOOKKEEPING, OutputColumns, output_columns
+from .duckdb_file import DuckDBSink
+from .files import FileSink, check_writable
+from .folder import FolderSink
+from .postgresql import PostgresSink
+from .sqlite import SqliteSink
+
+__all__ = [
+    "BOOKKEEPING",
+    "OutputColumns",
+    "Sink",
+    "check_writable",
+    "failures_place",
+    "open_sink",
+    "output_columns",
+]
+
+
+def open_sink(output: str, partition_by: Sequence[str] = ()) -> Sink:
+    """Return what writes a job's output."""
+    if partition_by:
+        return FolderSink(output, partition_by)
+    address = find_address(output)
+    if address is None:
+        return FileSink(output)
+    match address.kind:
+        case "sqlite":
+            return SqliteSink(address)
+        case "duckdb":
+            return DuckDBSink(address)
+        case "postgresql":
+            return PostgresSink(address)
+
+
+def failures_place(output: str) -> str:
+    """Return where the failures of a run go: out.jsonl has out.failures.jsonl, the table out has out_failures."""
+    if find_address(output):
+        return f"{output}_failures"
+    ending = sum(map(len, split_ending(output)))
+    return f"{output[:-ending]}.failures{output[-ending:]}"

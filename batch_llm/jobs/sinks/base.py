@@ -1,0 +1,34 @@
+"""What every output does: show itself writable, appear as a whole, and make way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from batch_llm.jobs.tables import Tables
+
+
+class Sink(ABC):
+    """Where rows go. A reader sees what was there before, or all of the new rows."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """See that it can be written.
+
+        Raises:
+            JobError: It cannot.
+        """
+
+    @abstractmethod
+    def write(self, tables: Tables, query: str) -> str:
+        """Put the rows of a query in the place of what is there.
+
+        Returns:
+            Where they are, in full.
+
+        Raises:
+            JobError: They cannot be written.
+        """
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove what an earlier run wrote, if there is something."""

@@ -1,0 +1,67 @@
+"""How the columns of an output are called, and what stands in those of a flat one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batch_llm.jobs.schemas import answer_columns
+from batch_llm.jobs.tables import is_nested, name
+
+BOOKKEEPING = (
+    "status",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "attempts",
+    "seconds",
+    "error_category",
+    "error",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumns:
+    """How the columns that we add are called beside the input's.
+
+    Attributes:
+        answer: The answer's fields: their column and its DuckDB type.
+        bookkeeping: Our own columns, `item_id` among them where the input has none.
+        notes: A sentence for each that had to give way.
+    """
+
+    answer: dict[str, tuple[str, str]]
+    bookkeeping: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def output_columns(columns: Iterable[str], schema: dict[str, Any] | None) -> OutputColumns:
+    """Name the added columns: where the input has a column of that name, ours is called `answer_<name>`."""
+    taken = {column.lower() for column in columns}
+    ours = [column for column in ("item_id", *BOOKKEEPING) if column != "item_id" or column not in taken]
+    bookkeeping = {column: _free(column, taken) for column in ours}
+    answer = {field: (_free(field, taken), kind) for field, kind in answer_columns(schema).items()}
+    renamed = [*bookkeeping.items(), *((field, column) for field, (column, _) in answer.items())]
+    notes = [f"The column {old!r} of the answer is called {new!r}." for old, new in renamed if old != new]
+    return OutputColumns(answer, bookkeeping, tuple(notes))
+
+
+def _free(column: str, taken: set[str]) -> str:
+    free = column
+    while free.lower() in taken:
+        free = f"answer_{free}"
+    taken.add(free.lower())
+    return free
+
+
+def flat(columns: Mapping[str, str]) -> Iterator[str]:
+    """SQL for values in one cell of text: nested ones are JSON."""
+    for column, kind in columns.items():
+        value = name(column)
+        if kind == "JSON":
+            yield f"CASE json_type({value}) WHEN 'VARCHAR' THEN {value}->>'$' ELSE {value}::VARCHAR END AS {value}"
+        elif is_nested(kind):
+            yield f"to_json({value})::VARCHAR AS {value}"
+        else:
+            yield value

@@ -1,0 +1,45 @@
+"""A table in a DuckDB file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from batch_llm.jobs.databases import Address
+from batch_llm.jobs.tables import Tables, open_tables, text
+
+from .table import Session, TableSink, names_in
+
+
+class DuckDBSink(TableSink):
+    """Columns keep their types."""
+
+    errors = (duckdb.Error,)
+
+    @contextmanager
+    def open(self) -> Generator[Session]:
+        self.address.path.parent.mkdir(parents=True, exist_ok=True)
+        with open_tables(self.address.path) as database:
+            yield _DuckDBSession(self.address, database)
+
+    def type_for(self, kind: str) -> str:
+        return kind
+
+
+class _DuckDBSession(Session):
+    def __init__(self, address: Address, database: Tables) -> None:
+        super().__init__(address)
+        self._database = database
+
+    def execute(self, statement: str) -> None:
+        self._database.execute(statement)
+
+    def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
+            rows = Path(folder) / "rows.parquet"
+            tables.execute(f"COPY ({query}) TO {text(rows)} (FORMAT parquet, ROW_GROUP_SIZE 4096)")
+            self.execute(f"INSERT INTO {self.address.table} ({names_in(columns)}) FROM {text(rows)}")

@@ -1,0 +1,97 @@
+"""Files: a new format is a line here."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.endings import PACKINGS, split_ending
+from batch_llm.jobs.project import resolve
+from batch_llm.jobs.sources.places import file_system, is_remote
+from batch_llm.jobs.tables import Tables, column_types, text
+
+from .base import Sink
+from .columns import flat
+
+_FORMATS = {
+    ".jsonl": "FORMAT json",
+    ".csv": "FORMAT csv, HEADER",
+    ".parquet": "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 4096",
+}
+
+
+class FileSink(Sink):
+    """A file here or at a URL, in the format of its ending."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def check(self) -> None:
+        check_writable(self._place)
+
+    def write(self, tables: Tables, query: str) -> str:
+        try:
+            with _whole_file(self._place) as (path, final):
+                copy(tables, query, path)
+        except OSError as error:
+            raise JobError(f"output {self._place} cannot be written: {error}") from error
+        return final
+
+    def remove(self) -> None:
+        if is_remote(self._place):
+            with suppress(FileNotFoundError):
+                file_system(self._place).rm(self._place)
+        else:
+            resolve(self._place).unlink(missing_ok=True)
+
+
+def copy(tables: Tables, query: str, path: Path, more: str = "") -> None:
+    """Write the rows of a query to a path, in the format of its ending; `more` are options of DuckDB's COPY."""
+    ending, packing = split_ending(str(path))
+    if ending == ".csv":
+        query = f"SELECT {', '.join(flat(column_types(tables, query)))} FROM ({query})"
+    write(tables, query, path, f"{_FORMATS[ending]}, {more}" if more else _FORMATS[ending], packing)
+
+
+def write(tables: Tables, query: str, path: Path, options: str, packing: str) -> None:
+    """Write the rows of a query with some options of DuckDB's COPY, packed or not."""
+    packed = f", COMPRESSION {PACKINGS[packing]}" if packing else ""
+    tables.execute(f"COPY ({query}) TO {text(path)} ({options}{packed})")
+
+
+def check_writable(place: str, *, setting: str = "output") -> None:
+    """See that a file can be made at a place, and make its folder.
+
+    Raises:
+        JobError: It cannot.
+    """
+    if is_remote(place):
+        file_system(place)
+        return
+    path = resolve(place)
+    if path.is_dir():
+        raise JobError(f"{setting} {path} is a folder: name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise JobError(f"{setting} {path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _whole_file(place: str) -> Generator[tuple[Path, str]]:
+    """Give a path to write to; what is written there appears at `place` when all is well."""
+    remote = is_remote(place)
+    final = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{final.stem}-", dir=final.parent) as folder:
+        path = Path(folder) / final.name
+        yield path, place if remote else str(final)
+        if remote:
+            file_system(place).put_file(str(path), place)
+        else:
+            path.replace(final)

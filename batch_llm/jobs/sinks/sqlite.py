@@ -1,0 +1,46 @@
+"""A table in an SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
+
+from batch_llm.jobs.databases import Address
+from batch_llm.jobs.tables import Tables, name, plain
+
+from .table import Session, TableSink, names_in
+
+_INTEGERS = frozenset({"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"})
+
+
+class SqliteSink(TableSink):
+    """Nested values, dates and decimals are text, as SQLite has no types for them."""
+
+    errors = (sqlite3.Error,)
+
+    @contextmanager
+    def open(self) -> Generator[Session]:
+        self.address.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.address.path, timeout=60, isolation_level=None)) as connection:
+            yield _SqliteSession(self.address, connection)
+
+    def type_for(self, kind: str) -> str:
+        return "INTEGER" if kind in _INTEGERS else {"DOUBLE": "REAL", "BLOB": "BLOB"}.get(kind, "TEXT")
+
+
+class _SqliteSession(Session):
+    def __init__(self, address: Address, connection: sqlite3.Connection) -> None:
+        super().__init__(address)
+        self._connection = connection
+
+    def execute(self, statement: str) -> None:
+        self._connection.execute(statement)
+
+    def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
+        values = ", ".join(name(column) if kind == "BLOB" else plain(column, kind) for column, kind in columns.items())
+        holes = ", ".join("?" for _ in columns)
+        self._connection.executemany(
+            f"INSERT INTO {self.address.table} ({names_in(columns)}) VALUES ({holes})",
+            iter(tables.execute(f"SELECT {values} FROM ({query})").fetchone, None),
+        )

@@ -1,0 +1,84 @@
+"""Tables of databases: all rows are exchanged in one transaction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import ClassVar
+
+from batch_llm.jobs.databases import Address, database_error
+from batch_llm.jobs.tables import Tables, column_types, name
+
+from .base import Sink
+
+
+class Session(ABC):
+    """A connection to the database of a table; what is not committed when it ends is undone."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    @abstractmethod
+    def execute(self, statement: str) -> None:
+        """Run a statement."""
+
+    @abstractmethod
+    def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
+        """Add the rows of one of our queries, which has these columns and DuckDB types, to the table."""
+
+
+class TableSink(Sink):
+    """A table: made where there is none, else filled anew; its grants, views, indexes and other columns stay."""
+
+    errors: ClassVar[tuple[type[Exception], ...]]
+    """What the database's client raises."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    @abstractmethod
+    def open(self) -> AbstractContextManager[Session]:
+        """Connect to the database."""
+
+    @abstractmethod
+    def type_for(self, kind: str) -> str:
+        """Return the database's type for one of DuckDB's."""
+
+    def check(self) -> None:
+        with self._transaction("written") as session:
+            self._clear(session, {"checked": "INTEGER"})
+            session.execute("ROLLBACK")
+
+    def write(self, tables: Tables, query: str) -> str:
+        columns = column_types(tables, query)
+        with self._transaction("written; where its columns shall change, drop it or name another") as session:
+            self._clear(session, columns)
+            session.fill(columns, tables, query)
+            session.execute("COMMIT")
+        return self.address.place
+
+    def remove(self) -> None:
+        with self._transaction("removed") as session:
+            session.execute(f"DROP TABLE IF EXISTS {self.address.table}")
+            session.execute("COMMIT")
+
+    def _clear(self, session: Session, columns: Mapping[str, str]) -> None:
+        table = self.address.table
+        typed = ", ".join(f"{name(column)} {self.type_for(kind)}" for column, kind in columns.items())
+        session.execute(f"CREATE TABLE IF NOT EXISTS {table} ({typed})")
+        session.execute(f"DELETE FROM {table}")
+
+    @contextmanager
+    def _transaction(self, done: str) -> Generator[Session]:
+        try:
+            with self.open() as session:
+                session.execute("BEGIN")
+                yield session
+        except (*self.errors, OSError) as error:
+            raise database_error("output", self.address, error, done) from error
+
+
+def names_in(columns: Mapping[str, str]) -> str:
+    """SQL for a list of columns."""
+    return ", ".join(map(name, columns))

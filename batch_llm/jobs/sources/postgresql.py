@@ -1,0 +1,68 @@
+"""PostgreSQL: a table or a query of a database, through a cursor at the server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Generator, Iterator, Set
+from contextlib import contextmanager
+from typing import Any, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
+
+from batch_llm.jobs.databases import Address, database_error
+from batch_llm.jobs.tables import Tables
+
+from .names import unique_names
+from .rows import RowSource
+
+_ROWS_AT_ONCE = 100
+"""They are in memory together, and documents are large."""
+
+
+class PostgresSource(RowSource):
+    """Rows as they were when the reading began; nothing can be changed by it."""
+
+    def __init__(self, tables: Tables, address: Address) -> None:
+        super().__init__(tables, address.place)
+        self._address = address
+
+    def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        with self._prepared() as (_, statement):
+            return _names(statement)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        with self._prepared() as (runner, statement):
+            columns = _names(statement)
+            cursor = runner.run(_open(statement))
+            while found := runner.run(cursor.fetch(_ROWS_AT_ONCE)):
+                for row in found:
+                    yield dict(zip(columns, row.values(), strict=True))
+
+    @contextmanager
+    def _prepared(self) -> Generator[tuple[asyncio.Runner, Any]]:
+        try:
+            with asyncio.Runner() as runner:
+                connection = runner.run(_connect(self._address.database))
+                try:
+                    runner.run(connection.transaction(isolation="repeatable_read", readonly=True).start())
+                    yield runner, runner.run(connection.prepare(self._address.select()))
+                finally:
+                    connection.terminate()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise database_error("source", self._address, error, "read") from error
+
+
+async def _connect(url: str) -> Any:
+    connection = await cast("Any", asyncpg).connect(url)
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    return connection
+
+
+async def _open(statement: Any) -> Any:
+    return await statement.cursor()
+
+
+def _names(statement: Any) -> tuple[str, ...]:
+    return unique_names(column.name for column in statement.get_attributes())

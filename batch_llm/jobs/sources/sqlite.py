@@ -1,0 +1,62 @@
+"""SQLite: a table or a query of a database file. In SQLite a value has a type, and a column none."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Iterator, Set
+from contextlib import closing, contextmanager
+from typing import Any
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.databases import Address, database_error
+from batch_llm.jobs.tables import Tables
+
+from .base import BrokenRow
+from .names import unique_names
+from .rows import RowSource
+
+
+class _NotUtf8(bytes):
+    """Text that is none."""
+
+
+class SqliteSource(RowSource):
+    """Rows of an SQLite file, read as they come."""
+
+    def __init__(self, tables: Tables, address: Address) -> None:
+        super().__init__(tables, address.place)
+        self._address = address
+
+    def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        with self._running() as cursor:  # which makes no row before it is asked for one
+            return _names(cursor)
+
+    def rows(self) -> Iterator[dict[str, Any] | BrokenRow]:
+        with self._running() as cursor:
+            columns = _names(cursor)
+            for number, values in enumerate(cursor, start=1):
+                row: dict[str, Any] = dict(zip(columns, values, strict=True))
+                bad = next((column for column, value in row.items() if isinstance(value, _NotUtf8)), None)
+                yield row if bad is None else BrokenRow(f"row {number}", f"row {number}: {bad!r} is not UTF-8")
+
+    @contextmanager
+    def _running(self) -> Generator[sqlite3.Cursor]:
+        if not self._address.path.is_file():
+            raise JobError(f"{self._address.path} does not exist: check source")
+        try:
+            with closing(sqlite3.connect(f"{self._address.path.as_uri()}?mode=ro", uri=True)) as connection:
+                connection.text_factory = _text
+                yield connection.execute(self._address.select())
+        except sqlite3.Error as error:
+            raise database_error("source", self._address, error, "read") from error
+
+
+def _names(cursor: sqlite3.Cursor) -> tuple[str, ...]:
+    return unique_names(str(column[0]) for column in cursor.description)
+
+
+def _text(value: bytes) -> str | _NotUtf8:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return _NotUtf8(value)

@@ -1,0 +1,85 @@
+"""What is written: packed files, folders of parts; whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import Summary, check, merge, plan
+
+from .making import answer, documents, job, prompts, write_lines
+
+
+def night(run: str, *, fail: str = "", **settings: Any) -> Summary:
+    """A whole run."""
+    todo = job(**settings)
+    made = plan(todo, run)
+    answer(todo, made, fail=fail)
+    return merge(todo, made)
+
+
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
+def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str) -> None:
+    """The failures as well."""
+    documents(home, a="one", b="two")
+    totals = night("r1", output=f"out{ending}", fail="b")
+    assert (totals.output, totals.failures) == (str(home / f"out{ending}"), str(home / f"out.failures{ending}"))
+    assert prompts(plan(job(source=f"out{ending}", prompt="{answer}", name="again"), "r2")) == {"a": "answer to one"}
+    assert prompts(plan(job(source=f"out.failures{ending}", name="more"), "r3")) == {"b": "two"}
+    assert (home / f"out{ending}").read_bytes()[:2] == (b"\x1f\x8b" if ending.endswith(".gz") else b"\x28\xb5")
+
+
+@pytest.mark.parametrize("output", ["out.csv.gz", "out.parquet", "out.jsonl"])
+def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> None:
+    """A later night leaves nothing of an earlier one's parts; DuckDB and others read the folder as one table."""
+    write_lines(home / "docs.jsonl", *({"id": n, "text": str(n), "topic": topic} for n, topic in enumerate("aab")))
+    night("r1", output=output, partition_by=["topic", "status"], fail="2")
+    assert {str(path.relative_to(home / output)) for path in (home / output).glob("*/*")} == {
+        "topic=a/status=succeeded",
+        "topic=b/status=failed",
+    }
+    write_lines(home / "docs.jsonl", {"id": 7, "text": "7", "topic": "c"}, {"id": 8, "text": "8", "topic": None})
+    assert night("r2", output=output, partition_by=["topic"]).output == str(home / output)
+    kind = output.split(".")[1].replace("jsonl", "json")
+    files = f"read_{kind}('{home / output}/*/*.{output.partition('.')[2]}', hive_partitioning=true)"
+    found = duckdb.sql(f"SELECT id, topic, answer FROM {files} ORDER BY ALL").fetchall()
+    assert [(int(item), topic, said) for item, topic, said in found] == [
+        (7, "c", "answer to 7"),
+        (8, None, "answer to 8"),
+    ]
+    assert not [path for path in home.iterdir() if path.name.startswith(".out")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"output": "out.xlsx"}, "its ending must be one of .jsonl, .parquet, .csv, .jsonl.gz, "),
+        ({"output": "out.parquet.gz"}, "its ending must be one of"),
+        (
+            {"partition_by": ["nope"]},
+            "partition_by names 'nope', which the output lacks: it has id, text, answer, item_id, status",
+        ),
+        ({"partition_by": ["id"], "output": "s3://b/out.csv"}, "partition_by makes a folder that appears as a whole"),
+        ({"partition_by": ["id"], "output": "sqlite:///a.db#t"}, "partition_by makes a folder that appears as a whole"),
+        ({"partition_by": ["id"], "output": "file.csv"}, "is a file, and partition_by makes a folder"),
+        (
+            {"partition_by": ["id"], "output": "folder.csv"},
+            "would be replaced, and has mine.txt in it: name a new folder",
+        ),
+        ({"output": "folder.csv"}, "is a folder: name a file in it"),
+    ],
+)
+def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: dict[str, Any], line: str) -> None:
+    """What, where, and what to do; what is there stays."""
+    documents(home, a="one")
+    (home / "file.csv").touch()
+    (home / "folder.csv").mkdir()
+    (home / "folder.csv" / "mine.txt").touch()
+    with pytest.raises(JobError) as error:
+        check(job(**settings))
+    assert line in str(error.value)
+    assert (home / "folder.csv" / "mine.txt").exists()
