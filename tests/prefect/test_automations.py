@@ -12,18 +12,21 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.events import emit_event
 from prefect.flow_engine import run_flow
-from prefect.states import Completed, Running
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pydantic import SecretStr
 
+from batch_llm.cli.flow_process import FlowProcess
 from batch_llm.errors import BatchLLMError
+from batch_llm.jobs import project_folder
 from batch_llm.prefect import automations, deployments
 from tests.prefect.flow_file import load_flow
 from tests.prefect_server import eventually
 from tests.providers.servers import LoopbackServer, OpenAIServer
 
 pytestmark = pytest.mark.prefect
+
+ONCE = {"max_attempts": 1}
 
 SHORT = 10
 """The shortest that Prefect waits for an event that does not come."""
@@ -73,6 +76,22 @@ def runs_of(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
     return [FlowRun.model_validate(run) for run in found]
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where runs find their documents, of which the second is the longest; a key for their provider."""
+    (tmp_path / "docs.csv").write_text("id,text\na,one\nb,two and some more words\nc,three\n")
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+    return tmp_path
+
+
+def carry(deployment: UUID, parameters: dict[str, Any]) -> FlowRun:
+    """Run the flow of a deployment in this process, to its end."""
+    run = deployments.create_run(deployment, {"model": "openai-chat:m", "config": {"retry": ONCE}, **parameters})
+    run_flow(load_flow(), flow_run=run, parameters=run.parameters, return_type="state")
+    return run
+
+
 def test_installing_twice_installs_once_and_leaves_off_what_is_off(client: SyncPrefectClient) -> None:
     blocks = automations.read_automations()
     installed = automations.install(blocks)
@@ -98,24 +117,14 @@ def test_a_block_that_is_not_there_or_cannot_tell_is_one_line(client: SyncPrefec
 
 
 def test_a_failed_run_is_told_and_tried_again_an_hour_later(
-    client: SyncPrefectClient, hook: LoopbackServer, deployment: UUID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: SyncPrefectClient, hook: LoopbackServer, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second run has the first one's parameters, but asks only for what failed; its own end starts no third."""
     automations.install([*named("tell of"), *named("outage")], "custom-webhook/told")
-    (tmp_path / "docs.csv").write_text("id,text\na,one\nb,two\n")
-    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
-    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
-    own: dict[str, Any] = {"model": "openai-chat:m", "instructions": "<b>", "failure_threshold": 0}
-    once = {"max_attempts": 1}
+    own: dict[str, Any] = {"instructions": "<b>", "failure_threshold": 0, "shard_retry": ONCE}
     with OpenAIServer(rule=lambda call: OpenAIServer.overloaded() if "two" in call.prompt else None) as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
-
-        def carry(parameters: dict[str, Any]) -> FlowRun:
-            run = deployments.create_run(deployment, parameters)
-            run_flow(load_flow(), flow_run=run, parameters=run.parameters, return_type="state")
-            return run
-
-        failed = carry({**own, "shard_retry": once, "config": {"retry": once}})
+        failed = carry(deployment, own)
         assert state_of(client, failed).is_failed()
         (again,) = eventually(lambda: [run for run in runs_of(client, deployment) if run.id != failed.id])
         assert again.parameters == {**failed.parameters, "only_failed": True, "refresh": False}
@@ -123,11 +132,11 @@ def test_a_failed_run_is_told_and_tried_again_an_hour_later(
         wait = again.next_scheduled_start_time.timestamp() - time.time()
         assert 58 * 60 < wait <= 60 * 60
 
-        carry(again.parameters)
+        carry(deployment, again.parameters)
     eventually(lambda: len(hook.calls) == 2)
     told = [call.body for call in hook.calls]
     assert told[0]["subject"] == f"{failed.name}: Failed"
-    assert told[0]["body"].startswith("1 of 2 answered, 1 failed (1 server_error)")
+    assert told[0]["body"].startswith("2 of 3 answered, 1 failed (1 server_error)")
     assert len(runs_of(client, deployment)) == 3
 
 
@@ -137,35 +146,43 @@ def state_of(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
     return state
 
 
-def about_a_run(run: FlowRun) -> list[dict[str, str]]:
-    """What Prefect itself adds to the events of a run."""
-    roles = {"flow-run": run.id, "deployment": run.deployment_id}
-    related = [
-        {"prefect.resource.id": f"prefect.{role}.{own}", "prefect.resource.role": role} for role, own in roles.items()
-    ]
-    flow = {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow"}
-    return [*related, {**flow, "prefect.resource.name": "batch-llm"}]
-
-
-def test_the_schedule_is_paused_when_the_budget_is_gone(client: SyncPrefectClient, deployment: UUID) -> None:
+def test_the_schedule_is_paused_when_the_budget_is_gone(
+    client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the event of a run that has spent its budget, to which Prefect adds the deployment."""
     automations.install(named("budget"))
-    run = deployments.create_run(deployment, {})
-    resource = {"prefect.resource.id": f"batch-llm.run.{run.id}"}
-    emit_event("batch-llm.budget.exhausted", resource=resource, related=cast("Any", about_a_run(run)))
+    with OpenAIServer() as provider:
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+        run = carry(deployment, {"budget_tokens": 5, "config": {"max_workers": 1}})
+    assert state_of(client, run).name == "BudgetReached"
+    assert 0 < provider.requests < 3
     assert eventually(lambda: client.read_deployment(deployment).paused)
+    wanted = {
+        "filter": {"event": {"name": ["batch-llm.budget.exhausted"]}, "related": {"id": [f"prefect.flow-run.{run.id}"]}}
+    }
+    (event,) = client._client.post("/events/filter", json=wanted).json()["events"]  # pyright: ignore[reportPrivateUsage]  the plainest way
+    assert event["resource"]["prefect.resource.id"] == f"batch-llm.run.{run.id}"
+    assert f"prefect.deployment.{deployment}" in [each["prefect.resource.id"] for each in event["related"]]
 
 
-def test_a_run_whose_process_died_is_marked_as_crashed(client: SyncPrefectClient, deployment: UUID) -> None:
-    """With a shorter patience than the file's; another run, which goes on, is left alone."""
-    (block,) = named("heartbeat")
+def test_a_run_whose_process_died_is_marked_as_crashed(
+    client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the heartbeats that Prefect itself sends for a run; one that has ended by then is left alone."""
+    (block,) = named("heartbeat")  # with a shorter patience than the file's
     automations.install([{**block, "trigger": {**block["trigger"], "within": SHORT}}])
-    dead, ended = (deployments.create_run(deployment, {}) for _ in range(2))
-    for run in (dead, ended):
-        client.set_flow_run_state(run.id, Running(), force=True)
-        resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}"}
-        related = [about for about in about_a_run(run) if about["prefect.resource.role"] != "flow-run"]
-        emit_event("prefect.flow-run.heartbeat", resource=resource, related=cast("Any", related))
-    client.set_flow_run_state(ended.id, Completed(), force=True)
+    parameters = {"model": "openai-chat:m", "output": "dead.jsonl", "name": "dead"}
+    dead = deployments.create_run(deployment, parameters)
+    with OpenAIServer(latency=60) as hanging:
+        monkeypatch.setenv("OPENAI_BASE_URL", hanging.base_url)
+        process = FlowProcess(str(dead.id), f"{project_folder()}/flows/batch.py:batch", home / "dead.log")
+        try:
+            with OpenAIServer() as provider, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
+                monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+                ended = carry(deployment, {})
+            eventually(lambda: hanging.requests, seconds=60)
+        finally:
+            process.kill()
     eventually(lambda: state_of(client, dead).is_crashed(), seconds=60)
     assert str(state_of(client, dead).message).startswith("Its process gave no sign of life")
     assert state_of(client, ended).is_completed()
