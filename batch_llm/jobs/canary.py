@@ -53,14 +53,12 @@ class Canary:
 def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "") -> Canary:
     """Return the canary of a run that knows what it will call; without items where none is needed.
 
-    Carriers on other machines do not wait for a first shard, so that a run that they join has none.
-
     Raises:
         OSError: The ledger cannot be read.
     """
     shape = Keys(job, strategy).key(job.prompt)
     (calls,) = tables.execute(f"SELECT count(*) FROM {text(folder.called)}").fetchone() or (0,)
-    needed = job.runner != "pool" and 0 < MUCH_MORE * job.canary < calls and _last_passed(job_store(job)) != shape
+    needed = 0 < MUCH_MORE * job.canary < calls and _last_passed(job_store(job)) != shape
     return Canary(shape, job.canary if needed else 0)
 
 

@@ -25,6 +25,7 @@ from .rows import Item, id_column, input_columns, keep_items, make_items, number
 from .shard_size import suitable_size
 from .sinks import output_columns
 from .sources import open_source
+from .spending import budgets_of
 from .tables import Tables, column_types, job_error, open_tables, rows_of, text
 
 
@@ -113,7 +114,8 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
-        about = {"source": job.source, "model": job.model, "called": calls, "characters": characters}
+        about = {"source": job.source, "model": job.model, "budgets": budgets_of(job)}
+        about |= {"called": calls, "characters": characters}
         known = to_json({**asdict(made), **about, "planned_at": time.time()})
         write_whole(folder.plan, known)
         folder.keep(folder.plan)

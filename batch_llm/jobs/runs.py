@@ -17,6 +17,7 @@ from batch_llm.errors import JobError
 from .lease import run_at_work
 from .ledger import INVALID_INPUT, record_files, view_records
 from .merge import Summary
+from .spending import limits_of
 from .store import Store
 from .tables import Tables, one_line, open_tables, text
 
@@ -210,6 +211,7 @@ def _so_far(tables: Tables, run: Run) -> Summary:
         output="",
         failures=None,
         categories=categories,
+        budgets=[limit.as_json() for limit in limits_of(run.plan.get("budgets", {}), run.kept)],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -11,15 +12,22 @@ import duckdb
 
 from batch_llm.errors import JobError
 
-from .folder import RunFolder, job_store
+from .folder import RunFolder
 from .job import BatchJob
 from .ledger import record_files, view_records
 from .prices import prices_of
+from .purse import Spent
 from .store import Store
 from .tables import Tables, open_tables
 
 Unit: TypeAlias = Literal["usd", "tokens"]
 Scope: TypeAlias = Literal["run", "month"]
+
+_BUDGETS: dict[str, tuple[Scope, Unit]] = {
+    "budget_usd": ("run", "usd"),
+    "budget_tokens": ("run", "tokens"),
+    "monthly_budget_usd": ("month", "usd"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +71,43 @@ def check_budget(job: BatchJob, *, own_strategy: bool) -> None:
         raise JobError(f"{setting} cannot be kept, for the price of {model} is not known: set prices, or budget_tokens")
 
 
+def budgets_of(job: BatchJob) -> dict[str, float]:
+    """Return the budgets that a job sets, by their settings."""
+    return {name: value for name in _BUDGETS if (value := getattr(job, name)) is not None}
+
+
 def read_limits(job: BatchJob, run: RunFolder) -> list[Limit]:
     """Return the job's budgets, with what the ledger's records say is spent of them.
 
     Raises:
         JobError: The ledger cannot be read.
     """
-    store, month = job_store(job), 0.0
-    if job.budget_usd is None and job.budget_tokens is None and job.monthly_budget_usd is None:
+    return limits_of(budgets_of(job), run.kept)
+
+
+def limits_of(budgets: Mapping[str, float], run: Store) -> list[Limit]:
+    """Return budgets, with what the records of a run and of its job's name say is spent of them.
+
+    Raises:
+        JobError: The ledger cannot be read.
+    """
+    if not budgets:
         return []
+    this_month = f"finished_at >= '{datetime.now(UTC):%Y-%m}-01 00:00:00+00'::TIMESTAMPTZ"
     try:
         with open_tables() as tables:
-            usd, tokens = _spent(tables, store, f"{run.path.name}/ledger/*.jsonl")
-            if job.monthly_budget_usd is not None:
-                this_month = f"finished_at >= '{datetime.now(UTC):%Y-%m}-01 00:00:00+00'::TIMESTAMPTZ"
-                month, _ = _spent(tables, store, "*/ledger/*.jsonl", this_month)
+            spent = {"run": _spent(tables, run, "ledger/*.jsonl")}
+            if any(_BUDGETS[name][0] == "month" for name in budgets):
+                spent["month"] = _spent(tables, run.parent, "*/ledger/*.jsonl", this_month)
     except (OSError, duckdb.Error) as error:
-        raise JobError(f"ledger {store.address} cannot be read for the budget: {error}") from error
-    said: list[tuple[str, Scope, Unit, float | None, float]] = [
-        ("budget_usd", "run", "usd", job.budget_usd, usd),
-        ("budget_tokens", "run", "tokens", job.budget_tokens, tokens),
-        ("monthly_budget_usd", "month", "usd", job.monthly_budget_usd, month),
-    ]
-    return [Limit(name, scope, unit, most, spent) for name, scope, unit, most, spent in said if most is not None]
+        raise JobError(f"ledger {run.address} cannot be read for the budget: {error}") from error
+    known = [(name, *_BUDGETS[name], most) for name, most in budgets.items()]
+    return [Limit(name, scope, unit, most, getattr(spent[scope], unit)) for name, scope, unit, most in known]
 
 
-def _spent(tables: Tables, store: Store, files: str, where: str = "true") -> tuple[float, int]:
-    """Return the USD and the tokens of some records."""
+def _spent(tables: Tables, store: Store, files: str, where: str = "true") -> Spent:
     view_records(tables, store, record_files(store, files), view=(view := f"records_{uuid.uuid4().hex}"))
     (spent,) = tables.execute(
         f"SELECT coalesce(sum(cost_usd), 0), coalesce(sum(input_tokens + output_tokens), 0) FROM {view} WHERE {where}"
     ).fetchall()
-    return float(spent[0]), int(spent[1])
+    return Spent(float(spent[0]), int(spent[1]))

@@ -14,7 +14,7 @@ from batch_llm.jobs import merge, plan
 from batch_llm.jobs.ledger import LedgerWriter, Record
 from batch_llm.jobs.store import Store
 from tests.cli.command import batch_llm, environment
-from tests.jobs.making import job, read_lines, write_lines
+from tests.jobs.making import answer, job, read_lines, write_lines
 
 
 @pytest.fixture
@@ -44,6 +44,16 @@ def test_status_shows_all_runs_and_one(home: Path) -> None:
         assert line in one
     known = json.loads(batch_llm("status", "1963", "--json", folder=home).stdout)
     assert (known["state"], known["succeeded"], known["failed"], known["categories"]) == ("ended", 2, 1, {"timeout": 1})
+
+
+def test_status_shows_the_budgets_of_a_run_at_work(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is spent of them so far, a month's by all runs of the name."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+    made_for = job(name="letters", model="openai-chat:gpt-4.1-mini", budget_usd=4, monthly_budget_usd=10, refresh=True)
+    answer(made_for, plan(made_for, "2fe01a22"), most=2)
+    told = batch_llm("status", "2fe", folder=home).stdout
+    assert "answered  2 of 3" in told
+    assert "budget_usd: $1.00 of $4.00 spent; monthly_budget_usd: $2.00 of $10.00 spent this month" in told
 
 
 def test_results_are_shown_and_written(home: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.run import Order, next_steps
 from batch_llm.cli.screen import Screen
-from batch_llm.jobs import Summary
 
 from .test_report import SUMMARY
 
@@ -43,12 +43,19 @@ def order(monkeypatch: pytest.MonkeyPatch) -> Order:
             {"succeeded": 0, "failed": 1, "not_attempted": 9, "stopped": "the key is refused"},
             [f"To go on, which pays for nothing that was answered: {COMMAND}"],
         ),
+        (
+            {
+                "not_attempted": 4,
+                "stopped": "budget_usd of $4.00 is used up ($4.01 spent): raise it",
+                "budgets": [{"setting": "monthly_budget_usd"}, {"setting": "budget_usd"}],
+            },
+            [f"To go on, which pays for nothing that was answered, raise budget_usd: {COMMAND}"],
+        ),
     ],
-    ids=["all good", "some failed", "stopped", "bad key"],
+    ids=["all good", "some failed", "stopped", "bad key", "budget"],
 )
-def test_each_ending_names_the_next_command(order: Order, changes: dict[str, int | str], lines: list[str]) -> None:
-    summary: Summary = replace(GOOD, **changes)  # pyright: ignore[reportArgumentType]  by name, of several types
-    assert next_steps(order, summary) == lines
+def test_each_ending_names_the_next_command(order: Order, changes: dict[str, Any], lines: list[str]) -> None:
+    assert next_steps(order, replace(GOOD, **changes)) == lines
 
 
 def test_only_failed_is_said_once(order: Order) -> None:

@@ -77,6 +77,19 @@ def test_a_failed_run_says_why_and_where_to_look(env: dict[str, str], provider: 
     assert str(tmp_path / "out.failures.jsonl") in done.stdout
 
 
+def test_a_run_that_has_spent_its_budget_says_what_to_raise(
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
+) -> None:
+    """It is no success, and the same command with a larger number goes on from there."""
+    done = batch_llm(*RUN, "-p", "budget_tokens=30", "-p", 'config={"max_workers": 1}', folder=tmp_path, **env)
+    assert done.returncode == 1, done.stderr
+    assert 0 < provider.requests < 12
+    assert "budget_tokens of 30 tokens is used up" in done.stderr
+    assert "To go on, which pays for nothing that was answered, raise budget_tokens: " in done.stdout
+    told = batch_llm("status", "summarize", folder=tmp_path).stdout
+    assert "budget  budget_tokens: " in told
+
+
 def test_what_only_the_plan_can_see_is_one_line_too(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:

@@ -39,9 +39,7 @@ def test_a_new_job_sends_its_first_items_alone() -> None:
     assert "the first 2 alone, as a canary" in plan_sentence(made)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"canary": 0}, {"canary": 3}, {"canary": 2, "limit": 20}, {}, {"canary": 2, "runner": "pool"}]
-)
+@pytest.mark.parametrize("settings", [{"canary": 0}, {"canary": 3}, {"canary": 2, "limit": 20}, {}])
 def test_there_is_none_where_it_is_not_wanted_or_spares_little(settings: dict[str, Any]) -> None:
     assert sizes(plan(job(shard_size=30, **settings), "first")) == [settings.get("limit", 30)]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.prefect.flow_file import load_flow
 from tests.prefect_server import eventually, rows
 from tests.providers.servers import OpenAIServer
 
+from .conftest import FlowOver, Serve
 from .test_flow import api, events
 
 pytestmark = pytest.mark.prefect
@@ -23,35 +21,24 @@ DOCUMENTS = 80
 
 
 @pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
-    with OpenAIServer(latency=0.02) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
-        yield server
+def provider(serve: Serve) -> OpenAIServer:
+    return serve(latency=0.02)
 
 
 @pytest.fixture
-def run(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the flow in this process over documents of very different lengths, in four shards; returns its last state."""
-    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
-    docs = [{"id": f"d{place}", "text": f"d{place} " + "word " * (5 + 13 * place % 60)} for place in range(DOCUMENTS)]
-    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
-
-    def call(**parameters: Any) -> Any:
-        defaults: dict[str, Any] = {
-            "name": "thrifty",
-            "source": "docs.jsonl",
-            "output": "out.jsonl",
-            "prompt": "{text}",
-            "model": "openai-chat:my-model",
-            "prices": PRICES,
-            "shard_size": DOCUMENTS // 4,
-            "config": {"max_workers": WORKERS, "retry": {"max_attempts": 1}},
-            "shard_retry": {"max_attempts": 1},
-        }
-        return load_flow().with_options(retries=2)(**(defaults | parameters), return_state=True)
-
-    return call
+def run(flow_over: FlowOver) -> Any:
+    """Run the flow over documents of very different lengths, in four shards."""
+    return flow_over(
+        (f"d{place} " + "word " * (5 + 13 * place % 60) for place in range(DOCUMENTS)),
+        retries=2,
+        name="thrifty",
+        prompt="{text}",
+        model="openai-chat:my-model",
+        prices=PRICES,
+        shard_size=DOCUMENTS // 4,
+        config={"max_workers": WORKERS, "retry": {"max_attempts": 1}},
+        shard_retry={"max_attempts": 1},
+    )
 
 
 def bill(server: OpenAIServer) -> float:

@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.prefect.flow_file import load_flow
 from tests.prefect_server import rows
 from tests.providers.servers import Call, OpenAIServer, Reply
+
+from .conftest import FlowOver, Serve
 
 pytestmark = pytest.mark.prefect
 
 DOCUMENTS, CANARY = 1000, 20
+LONG = "word " * 200
 
 
 def answer(call: Call) -> Reply | None:
-    """Too long is the prompt that says so."""
-    return OpenAIServer.too_long() if "Recite" in call.prompt else None
+    """Too long is the prompt that says so; and one is answered at length."""
+    if "Recite" in call.prompt:
+        return OpenAIServer.too_long()
+    return OpenAIServer.text(LONG) if "Explain" in call.prompt else None
 
 
 @pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
-    with OpenAIServer(rule=answer) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
-        yield server
+def provider(serve: Serve) -> OpenAIServer:
+    return serve(rule=answer)
 
 
 @pytest.fixture
-def run(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the flow in this process over 1,000 documents; returns its last state."""
-    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
-    docs = [{"id": f"d{number}", "text": f"document {number}"} for number in range(DOCUMENTS)]
-    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
-
-    def call(**parameters: Any) -> Any:
-        defaults: dict[str, Any] = {
-            "name": "careful",
-            "source": "docs.jsonl",
-            "output": "out.jsonl",
-            "model": "openai-chat:gpt-4.1-mini",
-            "shard_size": 500,
-            "config": {"max_workers": 50},
-        }
-        return load_flow()(**(defaults | parameters), return_state=True)
-
-    return call
+def run(flow_over: FlowOver) -> Any:
+    """Run the flow over 1,000 documents."""
+    return flow_over(
+        (f"document {number}" for number in range(DOCUMENTS)),
+        name="careful",
+        model="openai-chat:gpt-4.1-mini",
+        shard_size=500,
+        config={"max_workers": 50},
+        limits={"requests_per_minute": 600_000},
+    )
 
 
 def shards(state: Any, home: Path) -> list[int]:
@@ -73,8 +66,17 @@ def test_a_run_ends_when_its_canary_fails_and_one_that_works_has_it_once(
     assert run(prompt="Recite {text}").is_failed()
     assert provider.requests == 2 * CANARY, "nothing was changed, so the canary goes first again"
 
-    state = run(prompt="Sum up {text}", limit=300)
+    state = run(prompt="Sum up {text}", limit=30, canary=2)
     assert state.is_completed(), state.message
-    assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 300, [20, 280])
-    state = run(prompt="Sum up {text}", limit=600)
-    assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 600, [300])
+    assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 30, [2, 28])
+    state = run(prompt="Sum up {text}", limit=60, canary=2)
+    assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 60, [30])
+
+
+def test_a_run_ends_when_its_canary_costs_far_more_than_earlier_runs(run: Any, provider: OpenAIServer) -> None:
+    """A changed prompt that is answered at length is stopped after 20 calls, and says what they should have cost."""
+    assert run(prompt="Sum up {text}", limit=CANARY).is_completed()
+    state = run(prompt="Explain {text}")
+    assert (provider.requests, state.type.value) == (2 * CANARY, "FAILED")
+    assert re.search(r"the canary of 20 items cost \$0\.\d+ where earlier runs let expect \$0\.\d+", state.message)
+    assert "look at its answers, then change the job, or set canary=0" in state.message
