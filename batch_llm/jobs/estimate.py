@@ -6,13 +6,14 @@ import math
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 import duckdb
 
 from batch_llm._call_estimate import TOKENS_A_CHARACTER
 
-from .calibration import Calibration, calibrate
+from .calibration import Calibration, Three, calibrate
 from .files import to_json
 from .folder import RunFolder
 from .governing import guessed_output_tokens
@@ -21,7 +22,11 @@ from .plan import Plan, make_plan, sizes_of_calls
 from .prices import prices_of
 from .prompts import cached_context
 from .store import Store
-from .tables import job_error, open_tables
+from .tables import Tables, job_error, open_tables, text
+from .tokens import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
+
+SAMPLE = 1000
+"""Prompts whose tokens are counted."""
 
 _LEAST_A_CHARACTER, _MOST_A_CHARACTER = 1 / 8, 1 / 2
 
@@ -87,23 +92,45 @@ def estimate(job: BatchJob) -> Estimate:
         try:
             planned = make_plan(tables, job, folder)
             calls, characters = sizes_of_calls(tables, folder)
-            known = calibrate(tables, job, folder, characters / max(1, calls))
+            size = characters / max(1, calls)
+            known = calibrate(tables, job, folder, size)
+            told = known or _guess(job, size, _count_sample(tables, job, folder) if calls else None)
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error
-    return _estimate(job, planned, calls, known or _guess(job, characters / max(1, calls)), is_guess=known is None)
+    return _estimate(job, planned, calls, told, is_guess=known is None)
 
 
-def _guess(job: BatchJob, size: float) -> Calibration:
+def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | None:
+    """Return what a call's input tokens are by the model's own tokenizer; None where it is not known.
+
+    Instructions are counted with each prompt. How a provider tells a model of a schema is not known: at most as it is
+    written, and once more with an answer that has to be asked for again.
+    """
+    if not (encoding := encoding_of(job.model)):
+        return None
+    rows = tables.execute(f"""
+        SELECT prompt FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)
+        ORDER BY hash(position) LIMIT {SAMPLE}""").fetchall()
+    shape = to_json(job.output_schema) if job.output_schema else ""
+    instructions, schema, *prompts = count_tokens(encoding, [job.instructions, shape, *(row[0] for row in rows)])
+    framed = TOKENS_A_CALL + TOKENS_A_MESSAGE * (2 if job.instructions else 1) + instructions
+    error = 2 * (pstdev(prompts) / math.sqrt(len(prompts)))
+    sent = mean(prompts) + framed
+    return sent - error, sent + schema / 2, sent + error + schema + (sent / 4 if schema else 0.0)
+
+
+def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:
     """Say what little can be said of a model that has not answered yet."""
     shape = to_json(job.output_schema) if job.output_schema else ""
     sent = size + len(job.instructions) + len(shape) + len(cached_context(job) or "")
     least, most = 1.0, guessed_output_tokens(job)  # of an answer: a word, or as long as it may be
     return Calibration(
-        input_tokens=(sent * _LEAST_A_CHARACTER, sent * TOKENS_A_CHARACTER, sent * _MOST_A_CHARACTER),
+        input_tokens=counted or (sent * _LEAST_A_CHARACTER, sent * TOKENS_A_CHARACTER, sent * _MOST_A_CHARACTER),
         output_tokens=(least, math.sqrt(least * most), most),
         cached_share=0.0,
         seconds=None,
-        text="a guess, for this job has no answers yet: run it with --limit 50, and estimate again",
+        text=("the model's own tokenizer, and of its answers " if counted else "")
+        + "a guess, for this job has no answers yet: run it with --limit 50, and estimate again",
     )
 
 
