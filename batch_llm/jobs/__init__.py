@@ -4,6 +4,7 @@
 from .budget import Budget
 from .check import check
 from .folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, run_folder, tell_waiting
+from .given import Items, with_items
 from .governing import governed, guessed_output_tokens, scope_of
 from .history import Night, drifts, read_nights
 from .job import BatchJob
@@ -24,6 +25,7 @@ __all__ = [
     "LOCAL",
     "BatchJob",
     "Budget",
+    "Items",
     "Limit",
     "Night",
     "Plan",
@@ -62,4 +64,5 @@ __all__ = [
     "run_stats",
     "scope_of",
     "tell_waiting",
+    "with_items",
 ]

@@ -32,7 +32,7 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     prompt = Prompt(job.prompt)
     with open_tables() as tables:
         wanted = {*prompt.columns, *([job.id_column] if job.id_column else [])}
-        columns = open_source(tables, job.source).columns(wanted)
+        columns = open_source(tables, job.source, job.encoding).columns(wanted)
     if "_position" in columns:
         raise JobError("the source has a column '_position', a name that is ours: rename it")
     known = input_columns(dict.fromkeys(columns, ""))

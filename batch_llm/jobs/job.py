@@ -85,6 +85,13 @@ class BatchJob(BaseModel):
         title="Shard size",
         description="Items in one shard: one Prefect task, retried as a whole. Without it: some minutes' worth.",
     )
+    encoding: str | None = Field(
+        None,
+        min_length=1,
+        title="Encoding",
+        description="Of text, csv and jsonl files: cp1252, latin-1, utf-16, ... Without it: UTF-8, or what a byte "
+        "order mark says.",
+    )
     limit: int | None = Field(None, ge=1, title="Limit", description="Only the first items of the source.")
     config: ProcessorConfig = Field(
         default_factory=ProcessorConfig, title="Engine", description="How each shard runs: workers, timeouts, retries."
@@ -213,6 +220,16 @@ class BatchJob(BaseModel):
             refuse_known_keys(cast("dict[str, Any]", values))
             refuse_passwords(cast("dict[str, Any]", values).get(place) for place in ("source", "output", "ledger"))
         return values  # pyright: ignore[reportUnknownVariableType]  whatever it is, pydantic looks at it
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                "a".encode(value)
+        except LookupError:
+            raise ValueError("no encoding has this name: use one such as cp1252, latin-1 or utf-16") from None
+        return value
 
     @field_validator("output_schema")
     @classmethod

@@ -129,7 +129,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
 def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "", lease: int = 0) -> Plan:
     """Make a plan in a folder; the session then has the tables that `find_answers` tells of."""
     _make_room(folder)
-    broken_rows = open_source(tables, job.source).stage(folder.rows, job.limit)
+    broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
     total, broken = _write_items(tables, folder, islice(items, job.limit))

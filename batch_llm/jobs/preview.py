@@ -48,7 +48,7 @@ def preview(job: BatchJob) -> Preview:
 
 def _preview(tables: Tables, job: BatchJob, rows: Path) -> Preview:
     counts = _is_small(job.source)
-    broken = open_source(tables, job.source).stage(rows, job.limit if counts else 1)
+    broken = open_source(tables, job.source, job.encoding).stage(rows, job.limit if counts else 1)
     items = list(make_items(tables, job, rows, broken, strategy=""))[: job.limit]
     if not items:
         raise JobError(f"source {job.source!r} has no rows")

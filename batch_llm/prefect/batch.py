@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from batch_llm.errors import BatchLLMError, JobError
-from batch_llm.jobs import BatchJob, Plan, Summary, governed, run_folder
+from batch_llm.jobs import BatchJob, Items, Plan, Summary, governed, run_folder, with_items
 from batch_llm.jobs.sentences import run_sentence
 
 from . import tasks
@@ -42,7 +41,7 @@ def run_name() -> str:
 def run_batch(
     job: BatchJob | None = None,
     *,
-    items: Iterable[Mapping[str, Any]] | None = None,
+    items: Items | None = None,
     strategy: tasks.StrategyFactory | None = None,
     **settings: Any,
 ) -> Summary:
@@ -54,7 +53,8 @@ def run_batch(
 
     Args:
         job: What to do; or give its fields as `settings`.
-        items: Rows, instead of the job's source.
+        items: Rows, instead of the job's source: an iterable of mappings, a generator too, which is taken one by one;
+            or a DataFrame, an Arrow table, a Hugging Face dataset, whatever has `__arrow_c_stream__`.
         strategy: Makes the strategy, once a shard and where the shard runs, instead of the job's model. Its name is
             part of what an answer is remembered under.
         **settings: Fields of a `BatchJob`.
@@ -72,7 +72,9 @@ def run_batch(
         raise BatchLLMError("run_batch was called outside of a flow: call it inside a function with @flow")
     outlive_reader()
     run_id = str(context.flow_run.id)
-    job = _with_items(job, settings, items, run_id)
+    job = job or BatchJob.parse(settings if items is None else {"source": "items", **settings})
+    if items is not None:
+        job = with_items(job, items, run_id)
     events = RunEvents(run_id, job.name)
     tag_run(job.name, job.model)
     with lease(job, run_id, events) as number:
@@ -93,19 +95,6 @@ def run_batch(
         raise BatchLLMError(f"{run_sentence(summary)}. Run it again: what was answered is not paid again")
     await_api()
     return summary
-
-
-def _with_items(
-    job: BatchJob | None, settings: dict[str, Any], items: Iterable[Mapping[str, Any]] | None, run_id: str
-) -> BatchJob:
-    if items is None:
-        return job or BatchJob.parse(settings)
-    job = job or BatchJob.parse({"source": "items", **settings})
-    path = run_folder(job, run_id).path / "source.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(dict(item), ensure_ascii=False, default=str) + "\n" for item in items)
-    return job.model_copy(update={"source": str(path)})
 
 
 def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, number: int) -> Plan:

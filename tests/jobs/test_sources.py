@@ -39,7 +39,7 @@ def test_broken_csv_rows_fail_alone_with_their_line(home: Path) -> None:
     assert broken(made) == {
         "line 4": "line 4: it has more columns than the header",
         "line 5": "line 5: it has fewer columns than the header",
-        "line 7": "line 7: it is not UTF-8",
+        "line 7": "line 7: it is not UTF-8: set encoding to what it is, such as cp1252",
         "line 8": "line 8: a quote is not closed",
     }
     assert (made.total, made.broken) == (6, 4)
@@ -92,7 +92,7 @@ def test_broken_json_lines_fail_alone_with_their_line(home: Path) -> None:
     made = plan(job(), "r")
     assert prompts(made) == {"1": "a", "5": "b"}
     assert list(broken(made)) == ["line 3", "line 4", "line 6", "line 7"]
-    assert broken(made)["line 4"] == "line 4 is not UTF-8, at byte 1"
+    assert broken(made)["line 4"] == "line 4, byte 1, is not UTF-8: set encoding to what it is, such as cp1252"
     assert broken(made)["line 6"] == "line 6 is no JSON object: write one as {...}"
 
 
@@ -136,7 +136,7 @@ def test_a_folder_of_texts_gives_a_row_a_file(home: Path) -> None:
     (folder / ".hidden.txt").write_text("no")
     made = plan(job(source="texts"), "r")
     assert prompts(made) == {"a.txt": "grün", "sub/b.md": "blau"}
-    assert broken(made) == {"c.txt": "c.txt is not UTF-8, at byte 2"}
+    assert broken(made) == {"c.txt": "c.txt, byte 2, is not UTF-8: set encoding to what it is, such as cp1252"}
     assert prompts(plan(job(source="texts/**/*.md"), "r2")) == {"sub/b.md": "blau"}
     assert prompts(plan(job(source="texts/a.txt"), "r3")) == {"a.txt": "grün"}
 
@@ -152,6 +152,43 @@ def test_a_url_is_read_through_fsspec(home: Path) -> None:
     assert prompts(plan(job(source="memory://in/docs.csv"), "r2")) == {"1": "a"}
     with pytest.raises(JobError, match=r"memory://in/nope\.csv does not exist"):
         plan(job(source="memory://in/nope.csv"), "r3")
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "cp437"]
+)
+def test_text_of_any_encoding_is_read(home: Path, encoding: str) -> None:
+    """Of csv, json lines and text files; packed ones too."""
+    files = {
+        "docs.csv": 'id,text\r\n1,"süß, é\n£"\r\n',
+        "docs.jsonl": '{"id": 1, "text": "süß, é\\n£"}\n',
+        "docs.txt": "süß, é\n£",
+    }
+    for name, content in files.items():
+        (home / f"{name}.gz").write_bytes(gzip.compress(content.encode(encoding)))
+        made = plan(job(source=f"{name}.gz", encoding=encoding), name)
+        assert list(prompts(made).values()) == ["süß, é\n£"], name
+
+
+def test_rows_that_are_not_in_the_encoding_fail_alone(home: Path) -> None:
+    """The others are read; files of a glob may have byte order marks of their own."""
+    (home / "a.csv").write_bytes(b"id,text\n1,a\n2,\x81\n3,c\n")
+    (home / "b.csv").write_bytes("id,text\n4,ü\n".encode("utf-16"))
+    (home / "a.jsonl").write_bytes(b'{"id": 1, "text": "a"}\n{"id": 2, "text": "\x81"}\n')
+    made = plan(job(source="a.csv", encoding="cp1252"), "r1")
+    assert prompts(made) == {"1": "a", "3": "c"}
+    assert broken(made) == {"line 3": "line 3: it is not CP1252: set encoding to what it is, such as cp1252"}
+    assert list(broken(plan(job(source="a.jsonl", encoding="ascii"), "r2"))) == ["line 2"]
+    made = plan(job(source="*.csv"), "r3")
+    assert prompts(made) == {"1": "a", "3": "c", "4": "ü"}
+    assert list(broken(made)) == ["a.csv line 3"]
+
+
+def test_an_encoding_that_nobody_knows_is_refused() -> None:
+    """One of bytes alone as well."""
+    for name in ("nope", "base64", "rot13"):
+        with pytest.raises(JobError, match=f"encoding is '{name}': no encoding has this name: use one such as cp1252"):
+            job(encoding=name)
 
 
 @pytest.mark.parametrize(

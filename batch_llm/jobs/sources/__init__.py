@@ -32,8 +32,8 @@ _BY_ENDING: dict[str, type[Source]] = {
 }
 
 
-def open_source(tables: Tables, source: str) -> Source:
-    """Return what reads a job's source.
+def open_source(tables: Tables, source: str, encoding: str | None = None) -> Source:
+    """Return what reads a job's source, whose text is in some encoding.
 
     Raises:
         JobError: Nothing here reads it.
@@ -44,7 +44,7 @@ def open_source(tables: Tables, source: str) -> Source:
         return QuerySource(tables, source)
     if address := find_address(source):
         return _open_database(tables, address)
-    return _kind_of(source)(tables, source)
+    return _kind_of(source)(tables, source, encoding)
 
 
 def _open_database(tables: Tables, address: Address) -> Source:

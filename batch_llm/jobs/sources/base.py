@@ -27,11 +27,18 @@ class BrokenRow:
 
 
 class Source(ABC):
-    """Where the rows of a job come from."""
+    """Where the rows of a job come from.
 
-    def __init__(self, tables: Tables, place: str) -> None:
+    Attributes:
+        tables: The session that reads them.
+        place: What the job says as its source.
+        encoding: What the job says of the encoding of text files.
+    """
+
+    def __init__(self, tables: Tables, place: str, encoding: str | None = None) -> None:
         self.tables = tables
         self.place = place
+        self.encoding = encoding
 
     @abstractmethod
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Set
+import shutil
+import tempfile
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,15 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.tables import MAX_ROW_BYTES, text
 
 from .base import BrokenRow, Source
+from .encodings import UTF_8, encoding_of, not_in, open_utf8
 from .names import unique_names
 from .places import find_files, open_file
 
-_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _LONGEST_HEADER = 1024 * 1024
 _REASONS = {
     "TOO MANY COLUMNS": "it has more columns than the header",
     "MISSING COLUMNS": "it has fewer columns than the header",
     "UNQUOTED VALUE": "a quote is not closed",
-    "INVALID ENCODING": "it is not UTF-8",
     "LINE SIZE OVER MAXIMUM": f"it is longer than {MAX_ROW_BYTES // 1024**2} MB",
 }
 
@@ -30,38 +31,56 @@ class CsvSource(Source):
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         files = find_files(self.tables, self.place)
-        header = _header(files[0])
+        header = self._header(files[0])
         for file in files[1:]:
-            if _header(file) != header:
+            if self._header(file) != header:
                 raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
         return unique_names(next(csv.reader([header], delimiter=_delimiter(files[0], header))))
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         files = find_files(self.tables, self.place)
-        with open_file(files[0]) as opened:
-            encoding = _encoding(opened.read(2))
         types = ", ".join(f"{text(column)}: 'VARCHAR'" for column in self.columns(frozenset()))
-        delimiter = text(_delimiter(files[0], _header(files[0])))
-        query = (
-            f"SELECT * FROM read_csv([{', '.join(map(text, files))}], auto_detect=false, header=true, "
-            f"columns={{{types}}}, delim={delimiter}, quote='\"', escape='\"', allow_quoted_nulls=false, "
-            f"encoding='{encoding}', max_line_size={MAX_ROW_BYTES}, "
-            f"buffer_size={MAX_ROW_BYTES}, store_rejects=true)"
-        )
-        self.write_numbered(query, rows, limit)
-        return self._rejected(several=len(files) > 1)
+        delimiter = text(_delimiter(files[0], self._header(files[0])))
+        with tempfile.TemporaryDirectory(prefix="utf-8-", dir=rows.parent) as folder:
+            originals = {self._in_utf8(file, Path(folder) / f"{number}.csv"): file for number, file in enumerate(files)}
+            query = (
+                f"SELECT * FROM read_csv([{', '.join(map(text, originals))}], auto_detect=false, header=true, "
+                f"columns={{{types}}}, delim={delimiter}, quote='\"', escape='\"', allow_quoted_nulls=false, "
+                f"max_line_size={MAX_ROW_BYTES}, buffer_size={MAX_ROW_BYTES}, store_rejects=true)"
+            )
+            self.write_numbered(query, rows, limit)
+            return self._rejected(originals)
 
-    def _rejected(self, *, several: bool) -> list[BrokenRow]:
+    def _in_utf8(self, file: str, copy: Path) -> str:
+        """Return a file that DuckDB reads, which knows hardly an encoding beside UTF-8: this one, or a copy."""
+        encoding = encoding_of(file, self.encoding)
+        if encoding == UTF_8:
+            return file
+        with open_utf8(file, encoding) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        return str(copy)
+
+    def _header(self, file: str) -> str:
+        with open_utf8(file, encoding_of(file, self.encoding)) as opened:
+            start = opened.read(_LONGEST_HEADER)
+        header = start.decode(UTF_8, "replace").removeprefix("\ufeff").partition("\n")[0].rstrip("\r")
+        if not header.strip():
+            raise JobError(f"{file} is empty: check source")
+        return header
+
+    def _rejected(self, originals: Mapping[str, str]) -> list[BrokenRow]:
         query = """
             SELECT file_path, min(line_byte_position), arg_min(error_type, byte_position), any_value(error_message)
             FROM reject_errors JOIN reject_scans USING (scan_id, file_id) GROUP BY file_path, line ORDER BY 1, 2"""
-        rejects = [(str(file), int(at), _REASONS.get(kind, why)) for file, at, kind, why in self._all(query)]
+        rejects = [(str(file), int(at), str(kind), str(why)) for file, at, kind, why in self._all(query)]
         broken: list[BrokenRow] = []
-        for file in dict.fromkeys(file for file, _, _ in rejects):
-            reasons = [(at, why) for place, at, why in rejects if place == file]
-            prefix = f"{Path(file).name} " if several else ""
-            for line, (_, why) in zip(_line_numbers(file, [at for at, _ in reasons]), reasons, strict=True):
-                broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {why}"))
+        for file in dict.fromkeys(file for file, *_ in rejects):
+            found = [(at, kind, why) for place, at, kind, why in rejects if place == file]
+            original = originals[file]
+            prefix = f"{Path(original).name} " if len(originals) > 1 else ""
+            reasons = _REASONS | {"INVALID ENCODING": f"it is {not_in(encoding_of(original, self.encoding))}"}
+            for line, (_, kind, why) in zip(_line_numbers(file, [at for at, *_ in found]), found, strict=True):
+                broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {reasons.get(kind, why)}"))
         return broken
 
     def _all(self, query: str) -> list[tuple[Any, ...]]:
@@ -80,19 +99,6 @@ def _line_numbers(file: str, starts: list[int]) -> list[int]:
                 numbers.append(line)
             line += 1
     return numbers + [line] * (len(starts) - len(numbers))
-
-
-def _header(file: str) -> str:
-    with open_file(file) as opened:
-        start = opened.read(_LONGEST_HEADER)
-    header = start.decode(_encoding(start), "replace").partition("\n")[0].removeprefix("\ufeff").rstrip("\r")
-    if not header.strip():
-        raise JobError(f"{file} is empty: check source")
-    return header
-
-
-def _encoding(start: bytes) -> str:
-    return _BYTE_ORDER_MARKS.get(start[:2], "utf-8")
 
 
 def _delimiter(file: str, header: str) -> str:

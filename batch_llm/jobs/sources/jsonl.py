@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from batch_llm.jobs.tables import MAX_ROW_BYTES
+
 from .base import BrokenRow
-from .places import find_files, open_file
+from .encodings import encoding_of, lines_of, not_in, open_utf8
+from .places import find_files
 from .rows import RowSource
 
 
@@ -19,17 +23,21 @@ class JsonLinesSource(RowSource):
         files = find_files(self.tables, self.place)
         for file in files:
             prefix = f"{Path(file).name} " if len(files) > 1 else ""
-            with open_file(file) as lines:
-                for number, line in enumerate(lines, start=1):
+            encoding = encoding_of(file, self.encoding)
+            with open_utf8(file, encoding) as opened:
+                for number, line in enumerate(lines_of(opened), start=1):
                     if line.strip():
-                        yield _parse(line, f"{prefix}line {number}", first=number == 1)
+                        start = len(BOM_UTF8) if number == 1 and line.startswith(BOM_UTF8) else 0
+                        yield _parse(line[start:], f"{prefix}line {number}", encoding)
 
 
-def _parse(line: bytes, place: str, *, first: bool) -> dict[str, Any] | BrokenRow:
+def _parse(line: bytes, place: str, encoding: str) -> dict[str, Any] | BrokenRow:
+    if len(line) > MAX_ROW_BYTES:
+        return BrokenRow(place, f"{place} is longer than {MAX_ROW_BYTES // 1024**2} MB")
     try:
-        value = json.loads(line.decode("utf-8-sig" if first else "utf-8"))
+        value = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        return BrokenRow(place, f"{place} is not UTF-8, at byte {error.start + 1}")
+        return BrokenRow(place, f"{place}, byte {error.start + 1}, is {not_in(encoding)}")
     except json.JSONDecodeError as error:
         return BrokenRow(place, f"{place} is not JSON: {error.msg.removesuffix(' at')}, at column {error.colno}")
     except RecursionError:

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import codecs
 import glob
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Set
-from itertools import islice, takewhile
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.files import to_json
 from batch_llm.jobs.project import resolve
-from batch_llm.jobs.tables import MAX_ROW_BYTES, text
+from batch_llm.jobs.tables import MAX_ROW_BYTES
 
-from .base import BrokenRow, Source
-from .places import find_files, is_glob, is_remote, open_file
+from .base import BrokenRow
+from .encodings import encoding_of, not_in, open_utf8
+from .places import find_files, is_glob, is_remote
+from .rows import RowSource
 
 TEXT_ENDINGS = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log", ".html", ".htm", ".xml", ".eml"})
-_ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-class TextFilesSource(Source):
+class TextFilesSource(RowSource):
     """A text file, a folder of them with its subfolders, or a glob."""
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         self._files()
         return ("id", "text", "path")
-
-    def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
-        broken: list[BrokenRow] = []
-        staged = rows.with_suffix(".texts.jsonl")
-        with staged.open("w", encoding="utf-8") as file:
-            for found in islice(self._read(), limit):
-                if isinstance(found, BrokenRow):
-                    broken.append(found)
-                else:
-                    file.write(to_json(found) + "\n")
-        columns = "{'id': 'VARCHAR', 'text': 'VARCHAR', 'path': 'VARCHAR'}"
-        size = f"maximum_object_size={MAX_ROW_BYTES}"
-        query = f"SELECT * FROM read_json({text(staged)}, format='newline_delimited', columns={columns}, {size})"
-        self.write_numbered(query, rows, limit)
-        staged.unlink()
-        return broken
 
     def _files(self) -> list[str]:
         folder = resolve(self.place)
@@ -52,19 +36,18 @@ class TextFilesSource(Source):
             raise JobError(f"{folder} has no text files ({', '.join(sorted(TEXT_ENDINGS))}): check source")
         return files
 
-    def _read(self) -> Iterator[dict[str, str] | BrokenRow]:
+    def rows(self) -> Iterator[dict[str, str] | BrokenRow]:
         base = self._base()
         for file in self._files():
             named = file.removeprefix(f"{base}/")
             try:
-                with open_file(file) as opened:
-                    content = opened.read()
-                mark = next((mark for mark in _ENCODINGS if content.startswith(mark)), b"")
-                yield {"id": named, "text": content.decode(_ENCODINGS.get(mark, "utf-8")), "path": file}
-            except UnicodeDecodeError as error:
-                yield BrokenRow(named, f"{named} is not UTF-8, at byte {error.start + 1}")
+                encoding = encoding_of(file, self.encoding)
+                with open_utf8(file, encoding) as opened:
+                    content = opened.read(MAX_ROW_BYTES + 1).removeprefix(BOM_UTF8)
             except OSError as error:
                 yield BrokenRow(named, f"{named} cannot be read: {error.strerror or error}")
+            else:
+                yield _row(named, file, content, encoding)
 
     def _base(self) -> str:
         """The folder that ids are relative to: everything before the first wildcard."""
@@ -74,6 +57,15 @@ class TextFilesSource(Source):
         if not is_glob(self.place):
             return str(path if path.is_dir() else path.parent)
         return str(PurePosixPath(*takewhile(lambda part: not glob.has_magic(part), path.parts)))
+
+
+def _row(named: str, file: str, content: bytes, encoding: str) -> dict[str, str] | BrokenRow:
+    if len(content) > MAX_ROW_BYTES:
+        return BrokenRow(named, f"{named} is longer than {MAX_ROW_BYTES // 1024**2} MB")
+    try:
+        return {"id": named, "text": content.decode(), "path": file}
+    except UnicodeDecodeError as error:
+        return BrokenRow(named, f"{named}, byte {error.start + 1}, is {not_in(encoding)}")
 
 
 def _is_text(path: Path, folder: Path) -> bool:

@@ -1,0 +1,77 @@
+"""Files of any encoding, read as UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from typing import IO, Any
+
+from batch_llm.jobs.tables import MAX_ROW_BYTES
+
+from .places import open_file
+
+UTF_8 = "utf-8"
+_MARKS = {codecs.BOM_UTF8: UTF_8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_PIECE = 64 * 1024
+_INVALID = "batch-llm-invalid"
+
+# What is not in the encoding becomes a byte that is not in UTF-8 either: its row is told, and the others are read.
+codecs.register_error(_INVALID, lambda error: ("\udcff", error.end if isinstance(error, UnicodeDecodeError) else 0))
+
+
+def encoding_of(file: str, told: str | None) -> str:
+    """Return the encoding of a file: what the job says, else what its byte order mark says, else UTF-8."""
+    if told is not None:
+        return UTF_8 if codecs.lookup(told).name in (UTF_8, "utf-8-sig") else told
+    with open_file(file) as opened:
+        start = opened.read(4)
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), UTF_8)
+
+
+def open_utf8(file: str, encoding: str) -> IO[bytes]:
+    """Open a file that reads as UTF-8; a byte order mark of UTF-8 is left in."""
+    opened = open_file(file)
+    return opened if encoding == UTF_8 else io.BufferedReader(_Recoded(opened, encoding))
+
+
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file; of one that is too long for a row, the beginning, still too long."""
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        yield line
+        if len(line) > MAX_ROW_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(_PIECE)
+
+
+def not_in(encoding: str) -> str:
+    """Say that something is not in its encoding."""
+    return f"not {encoding.upper()}: set encoding to what it is, such as cp1252"
+
+
+class _Recoded(io.RawIOBase):
+    """Bytes of another encoding as bytes of UTF-8."""
+
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)(_INVALID)
+        self._left = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # typeshed's buffers have no name in Python 3.11
+        while not self._left and not self._ended:
+            piece = self._file.read(_PIECE)
+            self._ended = not piece
+            self._left = self._decoder.decode(piece, self._ended).encode(UTF_8, "surrogateescape")
+        room = memoryview(buffer)
+        taken = min(len(room), len(self._left))
+        room[:taken] = self._left[:taken]
+        self._left = self._left[taken:]
+        return taken
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
