@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -75,3 +81,45 @@ async def test_nothing_is_traced_unless_it_is_asked_for(
     await _shard(home)
     assert spans.get_finished_spans() == ()
     assert provider.requests == 3
+
+
+CHECKOUT = Path(__file__).parents[2]
+TRACED = """
+import asyncio, pathlib
+from tests.jobs.test_tracing import _shard
+asyncio.run(_shard(pathlib.Path("{home}")))
+"""
+
+
+def test_spans_reach_a_collector_by_otlp(home: Path, provider: OpenAIServer) -> None:
+    """From a process that ends at once, over HTTP as OpenTelemetry's own collector takes them."""
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = Thread(target=collector.serve_forever)
+        thread.start()
+        try:
+            own = {TRACES: "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"}
+            script = TRACED.format(home=home)
+            env = {**os.environ, **own, "BATCH_LLM_HOME": str(home)}
+            subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, env=env, check=True, timeout=120)
+        finally:
+            collector.shutdown()
+            thread.join()
+    sent = [ExportTraceServiceRequest.FromString(body) for body in bodies]
+    spans = [
+        span for each in sent for place in each.resource_spans for scope in place.scope_spans for span in scope.spans
+    ]
+    (shard,) = [span for span in spans if span.name == "batch_llm.shard"]
+    assert sum(span.parent_span_id == shard.span_id for span in spans) == 3
+    assert b"secret plan" not in b"".join(bodies)
