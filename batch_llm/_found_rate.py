@@ -1,35 +1,45 @@
 """A provider's limit, found by trying: how many calls a second it takes.
 
-    finding ──refused──> cut ──answered──> growing back ──> at the top, growing slowly, then faster ──refused──> cut
-       └ doubles while it is used
+    doubling while it is used ──refused──> cut ──answered──> growing to the top, staying there, growing beyond it
+                                            ^                                                           │
+                                            └──────────────────────── refused ──────────────────────────┘
 
 Additive increase and multiplicative decrease, with the increase along the cubic of RFC 9438 (section 4.2): steep far
-below the rate that was refused last, flat around it, steep again beyond, so that a limit is used almost whole and one
-that was raised is found within seconds. Growth needs use: a rate that nobody waited for proves nothing.
+below the limit that the refusal told of, flat around it, then steeper and steeper, so that a limit is used almost whole
+and one that was raised is found within seconds. Growth needs use: a rate that nobody waited for proves nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from ._accepted_calls import AcceptedCalls
 
 FIRST = 10.0
 LEAST = 1 / 60
 MOST = 1e6
 
-_FIRST_CUT = 0.45
-_FIRST_TOP = 0.6
-"""A rate that doubled past the limit is at most twice too high."""
+_CUT = 0.95
+_CUT_OF_FEW = 0.8
+_FEW = 8
+"""So few calls since the last cut tell little of the limit, except that it is lower."""
 
-_SOON_SECONDS = 3.0
-_SOON_CUT = 0.8
-_SOON_TOP = 0.9
-"""Refused so soon after a cut, the last cut was not enough."""
+_LEAST_DEPTH = 0.25
+"""A cut goes down to a quarter at most: where calls were few for want of work, they tell nothing of the limit."""
 
-_CUT = 0.93
-_STEEPNESS = 0.0005
+_WAY_PER_PAUSE = 8.0
+_LEAST_WAY = 3.0
+_LONGEST_WAY = 300.0
+"""Finding that a limit is what it was costs a pause: the longer the pauses, the later it is tried again."""
+
 _STEEPNESS_BEYOND = 0.002
+_BEYOND = 1.1
+_DOUBLING_SECONDS = 2.0
+"""So far beyond the top the limit must have been raised, by whatever much."""
+
+_SECONDS_BEYOND = ((_BEYOND - 1) / _STEEPNESS_BEYOND) ** (1 / 3)
 _SECONDS_A_CALL = 0.25
-"""Growth takes calls as well as seconds: at three calls a minute, ten seconds without a refusal mean nothing."""
+"""Growth beyond takes calls as well as seconds: at three a minute, ten seconds without a refusal mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,93 +49,99 @@ class Curve:
     Attributes:
         rate: Calls a second.
         top: Where it is flat; None while it doubles.
+        drop: How far below the top it began, as a share of the top.
         way: Seconds of growth from the cut to the top.
         grown: Seconds of growth since the cut.
     """
 
     rate: float
     top: float | None = None
-    way: float = 0.0
+    drop: float = 0.0
+    way: float = _LEAST_WAY
     grown: float = 0.0
+
+    def later(self, seconds: float) -> Curve:
+        """Return it after more growth."""
+        if self.top is None:
+            return self
+        grown = self.grown + seconds
+        beyond = grown - self.way
+        if beyond < 0:
+            times = 1 + self.drop * (beyond / self.way) ** 3
+        elif beyond < _SECONDS_BEYOND:
+            times = 1 + _STEEPNESS_BEYOND * beyond**3
+        else:
+            times = _BEYOND * 2 ** min((beyond - _SECONDS_BEYOND) / _DOUBLING_SECONDS, 30)
+        return Curve(max(self.rate, times * self.top), self.top, self.drop, self.way, grown)
 
 
 class FoundRate:
-    """Calls a second.
-
-    Attributes:
-        rate: What may start in a second now.
-    """
+    """Calls a second that a whole scope may start."""
 
     def __init__(self, ceiling: float | None = None) -> None:
         self._said, self._told = ceiling or MOST, MOST
-        self.rate = FIRST if ceiling is None else ceiling
-        self._top: float | None = None  # where it is flat
-        self._way = 0.0  # seconds of growth from the cut to the top
-        self._grown = 0.0  # seconds of growth since the cut
-        self._cut_at = 0.0
-        self._doubled = False
-        self._accepted = 0.0
+        self._curve = Curve(FIRST if ceiling is None else ceiling)
+        self._accepted = AcceptedCalls()
+
+    @property
+    def rate(self) -> float:
+        """What may start in a second now."""
+        return self._curve.rate
+
+    @property
+    def curve(self) -> Curve:
+        """That, and how far it has grown."""
+        return self._curve
 
     def say(self, ceiling: float | None) -> None:
         """Start anew with another ceiling, from what was found where there is none."""
-        self._said, self._top = ceiling or MOST, None
-        self.rate = self.rate if ceiling is None else ceiling
+        self._said = ceiling or MOST
+        self._curve = Curve(self.rate if ceiling is None else ceiling)
 
     def tell(self, ceiling: float) -> None:
         """Go no faster than the provider itself says."""
         self._told = ceiling
-        self._bound()
-
-    def _bound(self) -> None:
-        self.rate = min(self.rate, self._said, self._told)
-
-    def grow(self, seconds: float, calls: int, latency: float) -> None:
-        """Grow after `seconds` of use, in which `calls` started, each answered after some `latency` seconds."""
-        if self._top is None:
-            self._doubled = True
-            self.rate *= 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))
-        else:
-            self._along(min(seconds, _SECONDS_A_CALL * calls))
-        self._bound()
-
-    def _along(self, seconds: float) -> None:
-        if self._top is not None:
-            self._grown += seconds
-            beyond = self._grown - self._way
-            steepness = _STEEPNESS_BEYOND if beyond > 0 else _STEEPNESS
-            self.rate = max(self.rate, self._top * (1 + steepness * beyond**3))
-
-    def accepted(self, calls: float) -> None:
-        """Count calls of the whole scope that were not refused."""
-        self._accepted += calls
-
-    def cut(self, now: float, used: float | None) -> None:
-        """Go down once for an episode: from `used` calls a second, or from the rate where it was used up (None)."""
-        bound, used = used is None, max(min(used or self.rate, self.rate), LEAST)
-        since = now - self._cut_at
-        if self._top is None and not (bound and self._doubled):
-            top, rate = used, _CUT * used
-        elif self._top is None:
-            top, rate = _FIRST_TOP * used, _FIRST_CUT * used
-        elif since < _SOON_SECONDS:
-            top, rate = _SOON_TOP * used, _SOON_CUT * used
-        else:
-            # The provider's limit lies between what it took since it last refused, and what it refused now.
-            top = max((used + min(used, self._accepted / since)) / 2, _SOON_CUT * used)
-            rate = _CUT * top
-        self._top, self.rate = max(top, LEAST), max(rate, LEAST)
-        self._way = max(0.0, (1 - self.rate / self._top) / _STEEPNESS) ** (1 / 3)
-        self._grown = self._accepted = 0.0
-        self._cut_at = now
-
-    @property
-    def curve(self) -> Curve:
-        """How far this is."""
-        return Curve(self.rate, self._top, self._way, self._grown)
+        self._follow(self._curve)
 
     def follow(self, curve: Curve, seconds: float) -> None:
         """Take over what somebody else has found, `seconds` of growth ago."""
-        self.rate = max(curve.rate, LEAST)
-        self._top, self._way, self._grown = curve.top, curve.way, curve.grown
-        self._along(seconds)
-        self._bound()
+        self._follow(curve.later(seconds))
+
+    def grow(self, seconds: float, calls: int, latency: float) -> None:
+        """Grow after `seconds` of use, in which `calls` started, each answered after some `latency` seconds."""
+        curve = self._curve
+        if curve.top is None:
+            self._follow(Curve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
+        elif self.rate < self._ceiling:
+            is_beyond = curve.grown > curve.way
+            self._follow(curve.later(min(seconds, _SECONDS_A_CALL * calls) if is_beyond else seconds))
+
+    @property
+    def _ceiling(self) -> float:
+        return min(self._said, self._told)
+
+    def _follow(self, curve: Curve) -> None:
+        self._curve = replace(curve, rate=max(min(curve.rate, self._ceiling), LEAST))
+
+    def accepted(self, calls: int, seconds: float) -> None:
+        """Count calls of this process that were not refused, in so many seconds; a negative number takes back."""
+        self._accepted.add(calls, seconds)
+
+    def cut(self, share: float, *, bound: bool) -> None:
+        """Go down once for an episode.
+
+        Args:
+            share: This process's part of the rate.
+            bound: Whether calls had to wait for it.
+        """
+        found = (self._accepted.limit() if bound else self._accepted.mean()) / share
+        top = max(min(found, self.rate), _LEAST_DEPTH * self.rate, LEAST)
+        drop = 1 - (_CUT if self._accepted.count >= _FEW else _CUT_OF_FEW)
+        self._curve = Curve(max((1 - drop) * top, LEAST), top, drop)
+        self._accepted.clear()
+
+    def paused(self, seconds: float) -> None:
+        """Note that no call starts for so long."""
+        way = min(max(_WAY_PER_PAUSE * seconds, _LEAST_WAY), _LONGEST_WAY)
+        self._curve = replace(self._curve, way=way)
+        self._accepted.clear()

@@ -30,9 +30,6 @@ TICK_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 """Between two looks of somebody who waits: limits, shares and pauses may change from outside."""
 
-USE_SECONDS = 3.0
-"""What is used lately is the average over so long: calls come in clusters where tokens are what is short."""
-
 PROBE_SECONDS = 10.0
 """Between two calls while a provider refuses even the first one after a pause."""
 
@@ -112,11 +109,10 @@ class Governor:
         self._spent_until = -math.inf  # as the provider's headers tell
         self._proven = False  # by an answer to a call that started after the latest pause
         self._last_start = -math.inf
+        self._first_start = math.inf  # since the latest pause
         self._looked_at = 0.0
         self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
-        self._using = 0.0  # calls a second, lately
-        self._ticks = 0
         self._window_began: float | None = None
         self._window_answered = self._window_refused = 0
         self._stock_at: float | None = None
@@ -147,17 +143,20 @@ class Governor:
                 return min(start, now + LOOK_SECONDS)
             self._charge(turn, 1)
             self._last_start = now
+            self._first_start = min(self._first_start, now)
             return now
 
     def begin(self, turn: Turn, now: float) -> bool:
         """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
         with self._lock:
-            self._found.accepted(-1 / self._share)
             self._tokens.settle(turn, {})
             self._count(now, refused=1)
             if turn.started < self._reopens_at:
                 return False
-            self.episodes += 1
+            self._found.accepted(-1, 0.0)
+            # Those that started well before it would have been refused by now, if they were to be.
+            others_were_taken = turn.started - self._first_start > 2 * (now - turn.started)
+            self.episodes = 1 if others_were_taken else self.episodes + 1
             self._all_episodes += 1
             if self.episodes == 1:
                 self._cut(now)
@@ -169,7 +168,7 @@ class Governor:
         """Let no call start before `until`, and tell those who share the limit."""
         with self._lock:
             self._paused_seconds += max(0.0, until - now)
-            self._close(until)
+            self._close(until, now)
             told = list(self._told)
         for tell in told:
             tell(until)
@@ -276,7 +275,7 @@ class Governor:
             if now >= self._reopens_at:
                 self._cut(now)
             if until > self._reopens_at:
-                self._close(until)
+                self._close(until, now)
 
     def listen(self, told: Callable[[float], None]) -> None:
         """Have `told` called with the end of every pause that begins here; it must return at once."""
@@ -327,9 +326,7 @@ class Governor:
         """At the end of a tick, see what was used of the rate, and grow if it was."""
         seconds, calls = now - self._looked_at, self._calls_in_tick
         self._calls_in_tick, self._looked_at = 0, now
-        self._ticks += 1
-        self._using += (calls / seconds - self._using) * min(1.0, max(seconds / USE_SECONDS, 1 / self._ticks))
-        self._found.accepted(calls / self._share)
+        self._found.accepted(calls, seconds)
         used = self._held or now < self._needed_until
         if used and self._proven and seconds < 2 * LOOK_SECONDS:
             self._found.grow(seconds, calls, self._latency)
@@ -344,13 +341,16 @@ class Governor:
         self._tokens.take(sign * turn.input_tokens, sign * turn.output_tokens)
 
     def _cut(self, now: float) -> None:
-        using = max(self._using, self._calls_in_tick) / self._share
-        self._found.cut(now, None if self._bound or self._held else using)
+        self._found.accepted(self._calls_in_tick, max(0.0, now - self._looked_at))
+        self._calls_in_tick, self._looked_at = 0, now
+        self._found.cut(self._share, bound=self._bound or self._held)
 
-    def _close(self, until: float) -> None:
-        self._reopens_at = until
+    def _close(self, until: float, now: float) -> None:
+        self._reopens_at = self._looked_at = until
+        self._found.paused(until - now)
         self._proven = False
         self._last_start = -math.inf  # the first probe need not wait
+        self._first_start = math.inf
         self._calls.empty_until(until)
         self.version += 1
 

@@ -22,7 +22,7 @@ class Said(BaseModel, frozen=True):
     Attributes:
         want: How much of the limit it could use, 0 to 1; 1 for as much as it can get.
         claim: How much of it it has or is about to take.
-        rate, top, way, grown: What its governor takes the whole scope to be allowed, and how that grows: a `Curve`.
+        rate, top, drop, way, grown: What its governor takes the whole scope to be allowed, and how it grows: a `Curve`.
         held: Whether its calls had to wait for the rate lately.
         busy: Whether it made calls lately.
         began: When the latest pause of its own began.
@@ -34,7 +34,8 @@ class Said(BaseModel, frozen=True):
     claim: float = Field(ge=0, le=1, allow_inf_nan=False)
     rate: float = Field(gt=0, allow_inf_nan=False)
     top: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    way: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    drop: float = Field(default=0.0, ge=0, le=1)
+    way: float = Field(default=Curve(1.0).way, gt=0, allow_inf_nan=False)
     grown: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     held: bool = False
     busy: bool = False
@@ -45,7 +46,7 @@ class Said(BaseModel, frozen=True):
     @property
     def curve(self) -> Curve:
         """The rate and how it grows."""
-        return Curve(self.rate, self.top, self.way, self.grown)
+        return Curve(self.rate, self.top, self.drop, self.way, self.grown)
 
 
 @dataclass(frozen=True, slots=True)

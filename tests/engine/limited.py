@@ -21,6 +21,7 @@ class Limited(LLMCallStrategy[str]):
         limit: Calls a second, by the time.
         burst: Seconds of the limit that may be used at once.
         says_when: Whether a refusal names the whole seconds to wait.
+        least_wait: Seconds that it names at least.
         answer_tokens: Tokens of an answer, at least and at most.
         tokens: Tokens a second that it takes besides; its bucket holds ten seconds of them.
     """
@@ -28,6 +29,7 @@ class Limited(LLMCallStrategy[str]):
     limit: Callable[[float], float]
     burst: float = 1.0
     says_when: bool = True
+    least_wait: int = 1
     seconds: float = 0.2
     answer_tokens: tuple[int, int] = (1, 1)
     tokens: float = math.inf
@@ -48,7 +50,9 @@ class Limited(LLMCallStrategy[str]):
         if self._level < 1 or self._tokens <= 0:
             self.refused.append(now())
             await asyncio.sleep(0.01)
-            raise rate_limit(math.ceil((1 - self._level) / limit) if self.says_when and limit else None)
+            raise rate_limit(
+                max(self.least_wait, math.ceil((1 - self._level) / limit)) if self.says_when and limit else None
+            )
         self.accepted.append(now())
         self._level -= 1
         sent, received = len(prompt) // 3, self._random.randint(*self.answer_tokens)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from batch_llm import Governor, Limits, ParallelBatchProcessor, ProcessingEvent, RateLimitConfig, RetryConfig
+from batch_llm.simulation import virtual_time
 
 from .limited import Limited
 from .script import Batch, ByItself, Failure, Item, Notes, Scripted, config, failure, items, now, rate_limit
@@ -28,16 +29,33 @@ async def governed(work: list[Item], governor: Governor | None = None, *, worker
     return await processor.process_all()
 
 
+@pytest.mark.looptime(False)
 @pytest.mark.parametrize("says_when", [True, False])
-@pytest.mark.parametrize(
-    ("change", "used"), [(1.0, 0.85), (0.5, 0.85), (2.0, 0.8)], ids=["steady", "halved", "doubled"]
-)
-async def test_an_unknown_limit_is_found_and_used(change: float, used: float, says_when: bool) -> None:
-    provider = Limited(lambda at: 50 if at < 20 else 50 * change, says_when=says_when)
-    batch = await governed(items(2000, provider))
-    assert batch.succeeded == 2000
-    assert provider.share_used() > used
+@pytest.mark.parametrize("change", [1.0, 0.5, 2.0], ids=["steady", "halved", "doubled"])
+def test_an_unknown_limit_is_found_and_used(change: float, says_when: bool) -> None:
+    provider = Limited(lambda at: 50 if at < 50 else 50 * change, says_when=says_when)
+
+    async def run() -> float:
+        assert (await governed(items(5000, provider))).succeeded == 5000
+        return provider.share_used()
+
+    assert virtual_time.run(run()) > 0.85
     assert provider.share_refused < 0.03
+
+
+async def test_the_longer_the_pauses_the_more_seldom_is_more_tried() -> None:
+    """What comes in during a pause is lost, but for a fifth of a second."""
+    provider = Limited(lambda _: 50, burst=0.2, least_wait=5)
+    await governed(items(2500, provider))
+    assert provider.share_used() > 0.75
+
+
+async def test_slow_answers_do_not_turn_a_limit_into_an_outage() -> None:
+    """Refused again before the first answer after a pause, though what was called meanwhile was taken."""
+    provider = Limited(lambda _: 50, seconds=20.0)
+    await governed(items(2500, provider), workers=2000)
+    assert provider.share_used() > 0.5
+    assert provider.share_refused < 0.01
 
 
 async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
