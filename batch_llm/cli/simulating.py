@@ -10,6 +10,7 @@ from rich.table import Table
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
+from batch_llm.jobs.preview import count_rows
 from batch_llm.simulation import Forecast, Scenario
 from batch_llm.simulation import simulate as foretell
 
@@ -27,7 +28,7 @@ class Asked:
 
     Attributes:
         preset: Whose settings come first; empty for none.
-        items: A row each.
+        items: A row each; none for as many as the preset's source has.
         settings: Fields of a `Scenario`.
     """
 
@@ -41,10 +42,11 @@ class Asked:
         Raises:
             JobError: A setting breaks its rule, or there are no items.
         """
-        settings = (_of_preset(self.preset) if self.preset else {}) | self.settings
-        if not self.items:
+        job = BatchJob.parse(find_preset(self.preset).parameters) if self.preset else None
+        settings = (_of_job(job) if job else {}) | self.settings
+        if not self.items and job is None:
             raise JobError("nothing to simulate: say how many, such as --items 100000")
-        return [Scenario(items, **settings) for items in self.items]
+        return [Scenario(items, **settings) for items in self.items or ([count_rows(job)] if job else [])]
 
 
 def simulate(asked: Asked, *, for_program: bool = False) -> int:
@@ -125,8 +127,7 @@ def _held_up_by(forecast: Forecast) -> str:
     return f"{LESS[most]} ({used[most]:.0%} used)" if used[most] >= ALMOST else "pauses and waits"
 
 
-def _of_preset(name: str) -> dict[str, Any]:
-    job = BatchJob.parse(find_preset(name).parameters)
+def _of_job(job: BatchJob) -> dict[str, Any]:
     return {
         "requests_per_minute": job.limits.requests_per_minute,
         "tokens_per_minute": job.limits.tokens_per_minute,
@@ -134,6 +135,8 @@ def _of_preset(name: str) -> dict[str, Any]:
         "max_workers": job.config.max_workers,
         "processes": job.runner_options.processes,
         "shard_size": job.shard_size,
+        "canary": job.canary,
+        "prices": job.prices,
         "config": job.config,
         "shard_retry": job.shard_retry,
     }

@@ -14,7 +14,7 @@ from .job import BatchJob
 from .project import resolve
 from .rows import Item, make_items
 from .sources import SAMPLES, open_source
-from .tables import Tables, job_error, open_tables
+from .tables import Tables, job_error, open_tables, text
 
 _BYTES_TO_COUNT = 20_000_000
 """A file of at most so many bytes is read as a whole, which takes a moment."""
@@ -44,6 +44,22 @@ def preview(job: BatchJob) -> Preview:
             return _preview(tables, job, Path(folder) / "rows.parquet")
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error
+
+
+def count_rows(job: BatchJob) -> int:
+    """Read a job's source as a whole and return how many rows it has, at most the job's limit.
+
+    Raises:
+        JobError: The source cannot be read.
+    """
+    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
+        rows = Path(folder) / "rows.parquet"
+        try:
+            open_source(tables, job.source).stage(rows, job.limit)
+            found = tables.execute(f"SELECT count(*) FROM {text(rows)}").fetchone()
+        except duckdb.Error as error:
+            raise job_error(f"source {job.source!r}", error) from error
+    return int(found[0]) if found else 0
 
 
 def _preview(tables: Tables, job: BatchJob, rows: Path) -> Preview:

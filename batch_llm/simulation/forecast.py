@@ -118,13 +118,14 @@ def _call_seconds(scenario: Scenario, window: Window) -> float:
     spared = 1 - window.shard_size / scenario.items_a_shard
     drained = sum(each.drained for each in between) / window.processes
     pace = max(1e-9, end.at - begin.at - spared * drained) / items * window.share
-    done = sum(each.items for each in window.ends[:last]) / window.share
+    done = window.ahead + sum(each.items for each in window.ends[:last]) / window.share
     return end.at + max(0.0, scenario.items - done) * pace
 
 
 def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
     """Return the sum; a call is priced by its mean length, for a price may depend on that."""
-    job = BatchJob.parse({"source": "samples", "prompt": "{text}", "output": "out.jsonl", "model": scenario.model})
+    about = {"model": scenario.model, "prices": scenario.prices}
+    job = BatchJob.parse({"source": "samples", "prompt": "{text}", "output": "out.jsonl", **about})
     calls = sent / scenario.input_tokens if scenario.input_tokens else float(scenario.items)
     usage = {"input_tokens": round(scenario.input_tokens), "output_tokens": round(received / max(1.0, calls))}
     one = prices_of(job).cost(usage)

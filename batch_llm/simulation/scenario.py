@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
+from batch_llm.jobs.canary import MUCH_MORE
 from batch_llm.jobs.processes import WORKERS_A_PROCESS, cores
 from batch_llm.jobs.shard_size import shard_size
 
@@ -36,12 +38,13 @@ class Scenario:
         latency: Seconds of an answer, the median.
         latency_p95: Seconds within which 95 of 100 answers come.
         input_tokens, output_tokens: Of a call, in the mean.
-        model: For the price.
+        model, prices: For the cost; a job's own prices win.
         max_workers: Calls at once in the whole run; None for as many as the limits and the latency need.
         processes: Of one machine; None for one for each core, where there are 50 workers for each.
         machines: Machines.
         cores: Of one machine; None for those of this one.
         shard_size: Items in one shard; None for as many as take some minutes.
+        canary: Items that go alone before all others, where they are ten times as many; a first run has them.
         failure_rate: Share of calls that fail with an error that can pass, such as 503.
         rate_limited: Share of calls that are refused although the limit is kept: others use it too.
         call_seconds: CPU of a call and its answer.
@@ -62,11 +65,13 @@ class Scenario:
     input_tokens: float = 500
     output_tokens: float = 100
     model: str = "openai-chat:gpt-6-luna"
+    prices: dict[str, Any] | None = None
     max_workers: int | None = None
     processes: int | None = None
     machines: int = 1
     cores: int | None = None
     shard_size: int | None = None
+    canary: int = 0
     failure_rate: float = 0.0
     rate_limited: float = 0.0
     call_seconds: float = CALL_SECONDS
@@ -124,7 +129,7 @@ class Scenario:
     @property
     def shards(self) -> int:
         """Shards of the run."""
-        return math.ceil(self.items / self.items_a_shard)
+        return math.ceil((self.items - self.sent_ahead) / self.items_a_shard) + (self.sent_ahead > 0)
 
     @property
     def items_a_shard(self) -> int:
@@ -148,6 +153,11 @@ class Scenario:
     def has_pool(self) -> bool:
         """Whether shards are carried by processes beside the flow's own."""
         return self.at_once > 1 or self.machines > 1 or self.processes is not None
+
+    @property
+    def sent_ahead(self) -> int:
+        """Items that go alone before all others."""
+        return self.canary if self.items > MUCH_MORE * self.canary else 0
 
     @property
     def core_seconds(self) -> float:

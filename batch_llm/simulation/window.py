@@ -61,7 +61,8 @@ class Window:
         share: Their part of all processes.
         whole: Whether it is all that these processes do.
         shard_size: Items of its shards, which may be smaller than the run's.
-        began: When the first shard could begin.
+        began: When the first shard could begin that does not go ahead.
+        ahead: Items that went before it, alone.
         ends: The ends of its shards, in order.
         counts: What the provider saw.
         busy: Seconds that the processes' cores worked, in all.
@@ -71,7 +72,8 @@ class Window:
     share: float
     whole: bool
     shard_size: int
-    began: float
+    began: float = 0.0
+    ahead: int = 0
     ends: list[ShardEnd] = field(default_factory=list[ShardEnd])
     counts: Counts = field(default_factory=Counts)
     busy: float = 0.0
@@ -89,7 +91,7 @@ class Window:
     @property
     def items(self) -> int:
         """Items in it."""
-        return sum(end.items for end in self.ends)
+        return self.ahead + sum(end.items for end in self.ends)
 
 
 def play(scenario: Scenario) -> Window:
@@ -115,18 +117,21 @@ class _Play:
         processes = min(scenario.at_once, MOST_PROCESSES)
         self._share = processes / scenario.at_once
         self._workers = max(processes, round(scenario.workers * self._share))
-        items = math.ceil(scenario.items * self._share)
+        items = math.ceil((scenario.items - scenario.sent_ahead) * self._share)
         size, number = _shards(scenario, items, processes, self._workers)
         self._left = deque(_sizes(min(items, size * number), size))
         whole = sum(self._left) == items
-        began = PROCESS_SECONDS if scenario.has_pool else 0.0
-        self._window = Window(processes, self._share, whole, size, began)
+        self._start_seconds = PROCESS_SECONDS if scenario.has_pool else 0.0
+        self._window = Window(processes, self._share, whole, size, ahead=scenario.sent_ahead)
         self._provider = Provider(scenario, self._share)
         self._governor = Governor(scenario.limits if scenario.told else None)
         self._governor.set_share(self._share)
         self._prompt = "x" * round(scenario.input_tokens * CHARACTERS_A_TOKEN)
 
     async def run(self) -> Window:
+        if self._window.ahead:
+            await self._send_ahead(self._window.ahead)
+        self._window.began = asyncio.get_running_loop().time() + self._start_seconds
         each, more = divmod(self._workers, self._window.processes)
         async with asyncio.TaskGroup() as group:
             for number in range(self._window.processes):
@@ -134,9 +139,15 @@ class _Play:
         self._window.counts = self._provider.counts
         return self._window
 
+    async def _send_ahead(self, items: int) -> None:
+        """Answer the canary in a process that then carries other shards; the others start when it is back."""
+        await asyncio.sleep(self._start_seconds + SHARD_SECONDS)
+        calls = SimulatedCalls(self._provider, Core(), self._scenario.core_seconds)
+        await self._try(_Stream(items, self._prompt, calls), max(1, self._workers // self._window.processes))
+
     async def _carry(self, workers: int) -> None:
         """Carry shards as a process does: one after another, until none is left."""
-        await asyncio.sleep(self._window.began)
+        await asyncio.sleep(self._start_seconds)
         core = Core()
         calls = SimulatedCalls(self._provider, core, self._scenario.core_seconds)
         while self._left:

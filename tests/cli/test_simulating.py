@@ -37,6 +37,26 @@ def test_a_preset_gives_what_no_option_does(tmp_path: Path) -> None:
     assert (forecast["cost_usd"], forecast["max_workers"], forecast["processes"]) == (0.0, 5, 1)
 
 
+def test_a_presets_own_source_prices_and_canary_count(tmp_path: Path) -> None:
+    """Where no option says otherwise; the canary goes before the rest, as in a first run."""
+    rows = "".join(json.dumps({"id": str(number), "text": "x"}) + "\n" for number in range(300))
+    (tmp_path / "docs.jsonl").write_text(rows)
+    parameters = {
+        "source": str(tmp_path / "docs.jsonl"),
+        "prompt": "{text}",
+        "output": "out.jsonl",
+        "model": "openai-chat:mine",
+        "prices": {"input_mtok": 2.0, "output_mtok": 0.0},
+        "shard_size": 1_000,
+    }
+    (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [{"name": "mine", "parameters": parameters}]}))
+    shown = batch_llm("simulate", "mine", "--json", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    forecast = json.loads(shown.stdout)
+    assert (forecast["items"], forecast["shards"], forecast["calls"]) == (300, 2, 300)
+    assert forecast["cost_usd"] == pytest.approx(300 * 500 * 2e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

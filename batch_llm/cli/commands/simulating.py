@@ -41,9 +41,10 @@ def simulate(
     Parameters
     ----------
     preset
-        Take the model, the limits, the workers and the retries from it, where no option says otherwise.
+        Take the model, its prices, the limits, the workers, the canary and the retries from it, where no option says
+        otherwise.
     items
-        To be called; repeat it for a row each.
+        To be called; repeat it for a row each. Without it, as many as the preset's source has.
     requests_per_minute
         The provider's limit of calls.
     tokens_per_minute
