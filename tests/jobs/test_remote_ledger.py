@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
+import zstandard
 from moto.server import ThreadedMotoServer
 
 from batch_llm.errors import JobError
@@ -58,6 +60,17 @@ class Upper(LLMCallStrategy[str]):
 
 def _documents(home: Path, *texts: str) -> None:
     write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "csv"])
+def test_a_source_there_is_read_as_a_file_here(place: str, home: Path, ending: str) -> None:
+    source = f"{place}/docs.{ending}"
+    lines = ["id,text", "a,one", "b,two"] if ending == "csv" else ['{"id":"a","text":"one"}', '{"id":"b","text":"two"}']
+    packed = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}.get(ending.rpartition(".")[2], bytes)
+    fsspec.filesystem(place.partition(":")[0]).pipe_file(  # pyright: ignore[reportUnknownMemberType]
+        source, packed("".join(f"{line}\n" for line in lines).encode())
+    )
+    assert prompts(plan(job(source=source), "first")) == {"a": "one", "b": "two"}
 
 
 async def _night(made_for: BatchJob, made: Plan) -> Counter[str]:

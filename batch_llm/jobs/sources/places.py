@@ -57,7 +57,9 @@ def find_files(tables: Tables, place: str) -> list[str]:
 def open_file(file: str) -> IO[bytes]:
     """Open a file for reading; what its ending says is packed is unpacked."""
     if not file.endswith(".zst"):
-        return cast("IO[bytes]", cast("Any", fsspec).open(file, "rb", compression="infer").open())
+        opened: IO[bytes] = cast("Any", fsspec).open(file, "rb", compression="infer").open()
+        # fsspec's own file of a bucket reads lines of any length only.
+        return io.BufferedReader(cast("io.RawIOBase", opened)) if is_remote(file) else opened
     packed: IO[bytes] = cast("Any", fsspec).open(file, "rb").open()
     # fsspec's own reader has no lines, and stops after the first of a file's frames; parallel packers make many.
     unpacked = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
