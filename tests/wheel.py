@@ -72,11 +72,16 @@ def check_worker() -> None:
             flags = [flag for setting in settings for flag in ("-p", setting)]
             run("prefect", "deployment", "run", "batch-llm/summarize", *flags, "--watch", "--watch-timeout", "200")
         assert len(Path("out.jsonl").read_text().splitlines()) == 2
+    except BaseException:
+        print(Path("worker.log").read_text(), flush=True)
+        raise
     finally:
         del os.environ["PREFECT_API_URL"]
         run("batch-llm", "server", "stop")
 
 
+# What a shell has put in the background ignores Ctrl-C, and so would the worker.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 check_contents()
 check_command()
 check_worker()
