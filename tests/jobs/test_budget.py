@@ -41,12 +41,12 @@ class _Words(LLMCallStrategy[str]):
         self._fail = fail
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
-        self.calls += 1
+        self.calls = number = self.calls + 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(0.01)
         self.in_flight -= 1
-        if self._fail and self.calls % 3 == 0:
+        if self._fail and number % 3 == 0:
             raise ConnectionError("down")
         return prompt, {"input_tokens": int(prompt), "output_tokens": 0}
 

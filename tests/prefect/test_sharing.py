@@ -33,7 +33,7 @@ def use(*governors: Governor) -> None:
 
 
 def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
-    prefect_api: str, caplog: pytest.LogCaptureFixture
+    prefect_api: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.variables import Variable
 
@@ -43,6 +43,7 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
         use(*both)
         return [governor.standing().share for governor in both]
 
+    monkeypatch.setattr("batch_llm.prefect.sharing.JOIN_SECONDS", 30)  # on a busy machine both would begin alone
     caplog.set_level(logging.INFO, "httpx")
     with two_members("openai-chat:gpt-6-luna", Limits(requests_per_minute=3000)) as both:
         assert shares() == [1, pytest.approx(0, abs=1e-3)]
