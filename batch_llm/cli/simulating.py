@@ -44,9 +44,10 @@ class Asked:
         """
         job = BatchJob.parse(find_preset(self.preset).parameters) if self.preset else None
         settings = (_of_job(job) if job else {}) | self.settings
-        if not self.items and job is None:
+        rows = self.items or ([count_rows(job)] if job else [])
+        if not rows:
             raise JobError("nothing to simulate: say how many, such as --items 100000")
-        return [Scenario(items, **settings) for items in self.items or ([count_rows(job)] if job else [])]
+        return [Scenario(items, **settings) for items in rows]
 
 
 def simulate(asked: Asked, *, for_program: bool = False) -> int:

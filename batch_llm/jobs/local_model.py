@@ -5,13 +5,14 @@ from __future__ import annotations
 import atexit
 import importlib
 import importlib.util
-import os
 import threading
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import JobError
+
+from .cores import cores
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 SETTINGS: dict[str, Any] = {
@@ -56,7 +57,7 @@ def local_base_urls() -> list[str]:
         if not _servers:
             # llama.cpp's threads must end before the interpreter takes away what they stand on.
             atexit.register(_servers.clear)
-            _servers.extend(_start() for _ in range(min(_cores(), _MOST_SERVERS)))
+            _servers.extend(_start() for _ in range(min(cores(), _MOST_SERVERS)))
         return [f"{server.listening_address}/v1" for server in _servers]
 
 
@@ -83,7 +84,3 @@ def _start() -> Any:
         return llama.Server(params)
     except RuntimeError as error:
         raise JobError(f"model 'local' does not start: {error}") from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 
+from .cores import cores
 from .job import BatchJob
 from .models import LOCAL
 
@@ -41,8 +41,3 @@ def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -
         case "processes" | "dask" | "ray":
             room = PROCESSES_ELSEWHERE if options.address else cores()
     return max(1, min(options.processes or room, job.config.max_workers, items))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))

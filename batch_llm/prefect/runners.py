@@ -18,7 +18,8 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 from batch_llm.jobs import BatchJob, RunnerName
-from batch_llm.jobs.processes import cores, processes_for
+from batch_llm.jobs.cores import cores
+from batch_llm.jobs.processes import processes_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 from batch_llm.jobs.canary import MUCH_MORE
-from batch_llm.jobs.processes import WORKERS_A_PROCESS, cores
+from batch_llm.jobs.cores import cores
+from batch_llm.jobs.processes import WORKERS_A_PROCESS
 from batch_llm.jobs.shard_size import shard_size
 
 from .costs import CALL_SECONDS

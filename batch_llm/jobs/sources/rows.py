@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,9 +63,9 @@ def _typed_query(tables: Tables, lines: Path, longest: int) -> str:
         f"maximum_object_size={max(2 * longest, _LEAST_BUFFER)})"
     )
     columns = list(column_types(tables, read))
-    kinds = ", ".join(f"list(DISTINCT {_kind(column)})" for column in columns)
-    found = cast("tuple[list[str | None], ...]", tables.execute(f"SELECT {kinds} FROM ({read})").fetchone())
-    typed = [_typed(column, set(kinds) - {None}) for column, kinds in zip(columns, found, strict=True)]
+    asked = ", ".join(f"list(DISTINCT {_kind(column)})" for column in columns)
+    found = cast("tuple[list[str | None], ...]", tables.execute(f"SELECT {asked} FROM ({read})").fetchone())
+    typed = [_typed(column, kinds) for column, kinds in zip(columns, found, strict=True)]
     return f"SELECT {', '.join(typed)} FROM ({read})"
 
 
@@ -76,7 +76,7 @@ def _kind(column: str) -> str:
     return f"CASE json_type({value}) WHEN 'NULL' THEN NULL WHEN 'UBIGINT' THEN {fits} ELSE json_type({value}) END"
 
 
-def _typed(column: str, kinds: Set[str | None]) -> str:
+def _typed(column: str, kinds: Iterable[str | None]) -> str:
     value = name(column)
     match sorted(kind for kind in kinds if kind):
         case ["VARCHAR"]:
