@@ -17,21 +17,18 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
 from pydantic_ai import Agent
-from rich.console import Console
 
 from batch_llm import PydanticAIStrategy
 
 from .clients import MODEL
 from .fresh import fresh
-from .prefect_process import prefect_server
 from .report import Bound, judge, show
-from .serving import listening
+from .site import site
 
 LEAST = 1.8
 ITEMS, WORKERS, SHARDS = 2_000, 100, 8
@@ -102,12 +99,7 @@ def here(processes: int, items: int) -> Carried:
 def measured(items: int, rounds: int) -> dict[int, list[Carried]]:
     """Let both pools take turns."""
     found: dict[int, list[Carried]] = defaultdict(list)
-    with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batch-llm-cores-")))
-        status = stack.enter_context(Console(stderr=True).status(""))
-        server = stack.enter_context(prefect_server(home / "prefect"))
-        provider = stack.enter_context(listening("tests.benchmarks.canned", "--latency", LATENCY_SECONDS))
-        os.environ.update(server.env, OPENAI_BASE_URL=provider.url, OPENAI_API_KEY="k")
+    with site("cores", latency=LATENCY_SECONDS) as (_, status):
         for number, processes in product(range(rounds), (1, 2)):
             status.update(f"{processes} of 2, round {number + 1}")
             size = ("--here", processes, "--items", items)

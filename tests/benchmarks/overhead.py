@@ -13,18 +13,13 @@ import argparse
 import asyncio
 import importlib
 import json
-import os
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from batch_llm import LLMWorkItem, ParallelBatchProcessor
 from batch_llm.jobs import BatchJob
@@ -32,9 +27,8 @@ from batch_llm.jobs import BatchJob
 from .clients import MODEL
 from .fresh import fresh
 from .nights import write_source
-from .prefect_process import prefect_server
 from .report import Bound, judge, show
-from .serving import listening
+from .site import site
 
 MOST, MOST_SECONDS = 1.05, 3.0
 LATENCY_SECONDS, WORKERS = 0.05, 50
@@ -101,12 +95,7 @@ def here(contender: str, folder: Path) -> Cost:
 def measured(items: int, rounds: int) -> dict[str, list[Cost]]:
     """Let both take turns."""
     found: dict[str, list[Cost]] = defaultdict(list)
-    with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batch-llm-overhead-")))
-        status = stack.enter_context(Console(stderr=True).status(""))
-        server = stack.enter_context(prefect_server(home / "prefect"))
-        provider = stack.enter_context(listening("tests.benchmarks.canned", "--latency", LATENCY_SECONDS))
-        os.environ.update(server.env, OPENAI_BASE_URL=provider.url, OPENAI_API_KEY="k")
+    with site("overhead", latency=LATENCY_SECONDS) as (home, status):
         for number, contender in product(range(rounds), (ENGINE, FLOW)):
             status.update(f"{contender}, round {number + 1}")
             folder = home / f"{contender}-{number}"
