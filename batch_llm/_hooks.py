@@ -144,10 +144,14 @@ class Hooks:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         endings = [listener.close() for listener in self._listeners]
-        if endings:
+        if not endings:
+            return
+        try:
             _, late = await asyncio.wait(endings, timeout=OBSERVERS_AT_THE_END_SECONDS)
-            for task in late:
+            for _ in late:
                 logger.warning("An observer still had events to hear when the run ended; they are dropped")
+        finally:  # also when the run is cancelled while it waits for them
+            for task in endings:
                 task.cancel()
             await asyncio.wait(endings)
 

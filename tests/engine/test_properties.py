@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import looptime
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch_llm import BatchResult, ProcessingEvent, RetryConfig, WorkItemResult
@@ -121,11 +121,24 @@ def test_any_stream_ends_with_one_result_for_every_item_it_pulled(world: dict[st
     check_results(played, results)
 
 
+ONE_HANGS_AT_THE_END: dict[str, Any] = {
+    "scripts": [["ok"]],
+    "workers": 1,
+    "strategies": 1,
+    "seconds": 0.0,
+    "slow": 0,
+    "queue": 0,
+    "rude": True,
+    "fragile": False,
+}
+"""All items are done, and an observer is not."""
+
 MOMENTS = st.floats(0, 100) | st.integers(0, 100).map(float)
 
 
 @settings(max_examples=100, deadline=None)
 @given(worlds(), MOMENTS, st.booleans())
+@example(world=ONE_HANGS_AT_THE_END, after=2.0, gracefully=False)
 def test_any_batch_can_be_ended_at_any_time(world: dict[str, Any], after: float, gracefully: bool) -> None:
     """By `stop()` or by cancellation, and there is still one finished event for every item that started."""
     played = set_up(world)
@@ -148,6 +161,7 @@ def test_any_batch_can_be_ended_at_any_time(world: dict[str, Any], after: float,
 
 @settings(max_examples=100, deadline=None)
 @given(worlds(), MOMENTS, st.sampled_from(["stop", "leave", "cancel"]))
+@example(world=ONE_HANGS_AT_THE_END, after=2.0, way="cancel")
 def test_any_stream_can_be_ended_at_any_time(
     world: dict[str, Any], after: float, way: Literal["stop", "leave", "cancel"]
 ) -> None:

@@ -97,7 +97,7 @@ def test_cancel_in_the_ui_ends_the_run_with_what_there_is(batch: Batch, gemini: 
     assert batch.statuses() == {"succeeded": 3, "not_attempted": 9}
     assert sum(batch.asked(gemini).values()) == 5
     assert not gemini.shelf.living()
-    assert "3 of 12 answered, 9 not attempted" in served.read_text()
+    eventually(lambda: "3 of 12 answered, 9 not attempted" in served.read_text())
     assert "stopped by cancellation in the UI" in served.read_text()
 
 
