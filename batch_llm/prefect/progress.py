@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import cast
 from uuid import UUID
 
@@ -11,20 +12,25 @@ from batch_llm.jobs import Progress
 
 from .contained import contained
 
+WRITE_SECONDS = 5.0
+"""Between two writes, each of which is an event as well."""
+
 
 class ProgressArtifact:
     """The progress artifact of a run, written only when it moved."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._writes_at = 0.0
         self._shown: float | None = None
         self._artifact: UUID | None = None
 
-    def show(self, progress: Progress) -> None:
-        """Show how far the run is."""
+    def show(self, progress: Progress, *, last: bool = False) -> None:
+        """Show how far the run is; at once where it is the last time."""
         percent = round(100 * progress.done / max(1, progress.total), 1)
-        if not worth_showing(self._shown, percent):
+        if not worth_showing(self._shown, percent) or (time.monotonic() < self._writes_at and not last):
             return
+        self._writes_at = time.monotonic() + WRITE_SECONDS
         with contained():
             if self._artifact is None:
                 text = f"Items of {self._name} that are done"

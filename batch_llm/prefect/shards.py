@@ -40,7 +40,7 @@ from .stopping import read_stop
 from .threshold import Threshold
 
 PROGRESS_SECONDS = 2.0
-"""Between two looks at how far the run is, each of which may be a write to the API."""
+"""Between two looks at how far the run is."""
 
 
 class Shards:
@@ -132,7 +132,7 @@ class Shards:
             return
         self._shows_at = time.monotonic() + PROGRESS_SECONDS
         progress = self._written.read()
-        self._progress.show(progress)
+        self._progress.show(progress, last=last)
         self._threshold.look(progress)
         self._budget.look(progress)
 

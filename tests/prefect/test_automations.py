@@ -160,7 +160,8 @@ def test_the_schedule_is_paused_when_the_budget_is_gone(
     wanted = {
         "filter": {"event": {"name": ["batch-llm.budget.exhausted"]}, "related": {"id": [f"prefect.flow-run.{run.id}"]}}
     }
-    (event,) = client._client.post("/events/filter", json=wanted).json()["events"]  # pyright: ignore[reportPrivateUsage]  the plainest way
+    post = client._client.post  # pyright: ignore[reportPrivateUsage]  the plainest way
+    (event,) = eventually(lambda: post("/events/filter", json=wanted).json()["events"])
     assert event["resource"]["prefect.resource.id"] == f"batch-llm.run.{run.id}"
     assert f"prefect.deployment.{deployment}" in [each["prefect.resource.id"] for each in event["related"]]
 
