@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from batch_llm.errors import CallFailed, ContentFiltered
 
@@ -64,12 +64,12 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
         return read_response(response, self.response_parser)
 
 
-async def generate(
+def generate(
     client: genai.Client, model: str, contents: str | list[Content], config: GenerateContentConfig | None
-) -> GenerateContentResponse:
+) -> Awaitable[GenerateContentResponse]:
     """Make one request."""
-    models = cast("Any", client.aio.models)  # its signature names types of Pillow, which need not be installed
-    return await models.generate_content(model=model, contents=contents, config=config)
+    models: Any = client.aio.models  # its signature names types of Pillow, which need not be installed
+    return models.generate_content(model=model, contents=contents, config=config)
 
 
 def read_response(response: GenerateContentResponse, parse: Callable[[Any], TOutput]) -> tuple[TOutput, dict[str, int]]:
@@ -120,4 +120,5 @@ def _ratings(response: GenerateContentResponse) -> dict[str, str] | None:
     ratings = (candidate and candidate.safety_ratings) or (feedback and feedback.safety_ratings)
     if not ratings:
         return None
-    return {one.category.name: one.probability.name for one in ratings if one.category and one.probability}
+    # Not by `name`, which is a call of two functions, eight times an answer.
+    return {one.category._name_: one.probability._name_ for one in ratings if one.category and one.probability}
