@@ -3,7 +3,7 @@
     python -m tests.benchmarks.beside
 
 takes some minutes; `--items 20 --many 100 --no-bounds` a minute. Nobody calls a provider: the strategy and the task
-answer at once, and the agents have a model that does. Each contender is a fresh process, beside one Prefect server on
+answer at once, and so does the model of the others. Each contender is a fresh process, beside one Prefect server on
 SQLite; its time is that of its flow, from start to end, with everything that a run of batch-llm has around its calls.
 That is some seconds whatever the number of items, so that the shards are shown at `--many` items too; what the others
 take is in proportion to the items, and more.
@@ -31,8 +31,10 @@ from .report import Bound, judge, show
 LEAST = 50.0
 FEW, MANY, WORKERS = 500, 100_000, 100
 ANSWER = "A short answer of some sixty characters, as summaries may be."
-PAIRS = {"task.map": "shards", "pydantic-ai, durable": "shards, agents"}
-"""What is compared with what."""
+PAIRS = {"task.map": "shards", "pydantic-ai, durable": "shards, model"}
+"""What is compared with what; agents in shards are shown as well, for whoever needs an agent."""
+
+IN_SHARDS = (*PAIRS.values(), "shards, agents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,13 @@ def sharded(items: int) -> int:
     return in_shards.in_shards(items, WORKERS, in_shards.AtOnce)
 
 
+def sharded_model(items: int) -> int:
+    """Answer the items in shards, by a model without an agent, as jobs do by default."""
+    from . import in_shards
+
+    return in_shards.in_shards(items, WORKERS, in_shards.lean)
+
+
 def sharded_agents(items: int) -> int:
     """Answer the items in shards, by an agent."""
     from . import in_shards
@@ -103,6 +112,7 @@ CONTENDERS: dict[str, Callable[[int], int]] = {
     "task.map": mapped,
     "pydantic-ai, durable": durable,
     "shards": sharded,
+    "shards, model": sharded_model,
     "shards, agents": sharded_agents,
 }
 
@@ -123,7 +133,7 @@ def here(contender: str, items: int) -> Pace:
 
 def measured(items: int, many: int) -> dict[tuple[str, int], Pace]:
     """Let each have its turn."""
-    runs = [(name, items) for name in CONTENDERS] + [(name, many) for name in PAIRS.values()]
+    runs = [(name, items) for name in CONTENDERS] + [(name, many) for name in IN_SHARDS]
     found: dict[tuple[str, int], Pace] = {}
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batch-llm-beside-")))

@@ -10,7 +10,7 @@ from prefect import flow
 from pydantic_ai import Agent
 from pydantic_ai.models.test import TestModel
 
-from batch_llm import PydanticAIStrategy
+from batch_llm import ModelStrategy, PydanticAIStrategy
 from batch_llm.jobs import BatchJob
 from batch_llm.prefect import run_batch
 from batch_llm.prefect.tasks import StrategyFactory
@@ -18,7 +18,12 @@ from batch_llm.prefect.tasks import StrategyFactory
 from .at_once import ANSWER, AtOnce
 from .nights import write_source
 
-__all__ = ["AtOnce", "agents", "in_shards"]
+__all__ = ["AtOnce", "agents", "in_shards", "lean"]
+
+
+def lean() -> ModelStrategy[str]:
+    """Return what jobs use by default: a model without an agent; this one answers at once."""
+    return ModelStrategy(TestModel(custom_output_text=ANSWER))
 
 
 def agents() -> PydanticAIStrategy[str]:
