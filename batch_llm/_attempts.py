@@ -17,13 +17,13 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from random import random
 from typing import Any
 
 from . import _cancellation
 from ._deadlines import Deadlines
 from ._gate import Gate
 from ._hooks import Hooks
+from ._jitter import draw
 from ._lifetimes import Lifetimes
 from ._policy import CoolDown, Fail, Retry, decide, seconds
 from ._tries import Tries, cancelled, in_words, skipped
@@ -111,7 +111,7 @@ class Attempts:
         """Do what the policy says of a failed try, waits included; False to give the item up."""
         info = self._note(item, tries, error)
         self._tell_gate(turn, error, info)
-        match decide(info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=random()):
+        match decide(info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=draw()):
             case Retry(wait, counts):
                 data = {"item_id": item.item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)

@@ -27,12 +27,14 @@ class Gate:
 
     Attributes:
         clock: The event loop's.
+        too_large: Returns why a prompt of so many characters can never be sent; empty where it can.
         stopped: Whether no further call may start.
     """
 
     def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
         self.clock = asyncio.get_running_loop().time
+        self.too_large = pacer.too_large
         self._line = asyncio.Lock()
         self._waiting = 0  # in line, its head included
         self._asleep: asyncio.Future[None] | None = None  # the head
@@ -54,10 +56,6 @@ class Gate:
     def is_hopeless(self) -> bool:
         """Whether nearly everything has been refused for too long."""
         return self._pacer.is_hopeless(self.clock())
-
-    def too_large(self, size: int) -> str:
-        """Return why a prompt of so many characters can never be sent; empty where it can."""
-        return self._pacer.too_large(size)
 
     def enter_at_once(self, size: int) -> Turn | None:
         """Take a turn if there is nothing to wait for; None where `enter` has to."""

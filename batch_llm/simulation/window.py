@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from random import Random
 
+from batch_llm import _jitter
 from batch_llm._policy import backoff
 from batch_llm.governor import Governor
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
@@ -96,19 +96,11 @@ class Window:
 
 def play(scenario: Scenario) -> Window:
     """Play out a window; the same scenario gives the same window."""
-    with _drawing_from(scenario.items):
-        return virtual_time.run(_Play(scenario).run())
-
-
-@contextmanager
-def _drawing_from(seed: int) -> Generator[None]:
-    """Let the engine draw its jitter from this seed, and others go on with theirs afterwards."""
-    before = random.getstate()
-    random.seed(seed)
+    before = _jitter.source.set(Random(scenario.items))
     try:
-        yield
+        return virtual_time.run(_Play(scenario).run())
     finally:
-        random.setstate(before)
+        _jitter.source.reset(before)
 
 
 class _Play:
@@ -165,7 +157,7 @@ class _Play:
                 drained = max(0.0, clock() - began - stream.paced_seconds)
             if not left or attempt == self._scenario.shard_retry.max_attempts:
                 break
-            await asyncio.sleep(backoff(self._scenario.shard_retry, attempt, random.random()))
+            await asyncio.sleep(backoff(self._scenario.shard_retry, attempt, _jitter.draw()))
         self._window.ends.append(ShardEnd(clock(), items, left, drained))
 
     async def _try(self, stream: _Stream, workers: int) -> int:

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.strategies
 
-takes a minute; `--calls 20 --no-bounds` some seconds. The providers are loopback servers in processes of their own,
+takes two minutes; `--calls 20 --no-bounds` some seconds. The providers are loopback servers in processes of their own,
 which answer at once, so that the client is what is slow. Each strategy has a fresh process.
 """
 
@@ -41,8 +41,8 @@ MOST_OURS = 0.05
 LEAST_SAMPLES = 100
 """Fewer say nothing about a share of 5 %."""
 
-GEMINI_CALLS = 4
-"""Calls to Gemini for one to an agent: they cost less, and as many samples are wanted."""
+GEMINI_CALLS = 12
+"""Calls to Gemini for one to an agent: they cost less, and a share near the bound wants many samples."""
 
 AGENTS = ("PydanticAIStrategy, text", "PydanticAIStrategy, BaseModel")
 GEMINI = ("GeminiStrategy", "GeminiCachedStrategy")

@@ -77,7 +77,7 @@ def test_a_stream_shows_its_memory_at_every_tenth() -> None:
 
 def test_the_strategies_show_whose_cpu_it_is() -> None:
     table = printed("strategies")
-    for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "40") for name in GEMINI)):
+    for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "120") for name in GEMINI)):
         row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
         assert row.split("│")[2].strip() == calls
 
