@@ -286,6 +286,7 @@ async def test_a_dry_run_makes_no_call_and_tells_the_same() -> None:
     batch = await process(work, config(dry_run=True), observers=[notes], middlewares=[Diary("1", diary)])
     assert [each.output for each in batch.results] == ["would send text", "dry run of item b"]
     assert batch.results[0].token_usage == {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    assert batch.results[0].attempts == 0  # for there was no call
     assert strategy.calls == strategy.prepared == strategy.cleaned == plain.calls == []
     assert len(notes.of(ProcessingEvent.ITEM_COMPLETED)) == len(notes.of(ProcessingEvent.ITEM_STARTED)) == 2
     assert diary.count("before 1") == diary.count("after 1") == 2

@@ -10,7 +10,16 @@ from contextlib import suppress
 
 import pytest
 
-from batch_llm import LLMCallStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
+from batch_llm import (
+    ErrorInfo,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ParallelBatchProcessor,
+    ProcessorConfig,
+    RateLimitStrategy,
+)
+
+from .script import Item, process, rate_limit
 
 CALLS = 60
 SECONDS_A_START = 0.01
@@ -59,6 +68,30 @@ async def test_sixty_heavy_calls_do_not_start_in_one_round_of_the_loop() -> None
     await run(strategy)
     assert sum(strategy.starts.values()) == CALLS
     assert max(strategy.starts.values()) <= 5  # 20 ms of 10 ms each, and those that were let in
+
+
+async def test_who_waits_for_the_loop_while_a_rate_limit_is_met_waits_for_its_end_too() -> None:
+    """The first call keeps the loop, so that the second waits for a turn; then it is refused."""
+    clock, times = asyncio.get_running_loop().time, dict[str, float]()
+
+    class Refused(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            if prompt == "first" and "refused" not in times:
+                burn(0.05)
+                await asyncio.sleep(0)
+                times["refused"] = clock()
+                raise rate_limit()
+            times[prompt] = clock()
+            return "ok", {}
+
+    class Asked(RateLimitStrategy):
+        async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
+            await asyncio.sleep(0.01)  # meanwhile the loop lets in who waits
+            return 0.1
+
+    work = [Item(name, Refused(), name) for name in ("first", "second")]
+    assert (await process(work, rate_limit_strategy=Asked())).succeeded == 2
+    assert times["second"] >= times["refused"] + 0.1
 
 
 async def test_calls_that_start_quickly_all_start_at_once() -> None:
