@@ -39,7 +39,7 @@ class Deadline:
         assert task is not None
         self._cancelling = task.cancelling()
         self.expired = False
-        self._due = self._loop.time() + self._seconds  # as `renew` does, of which each call would pay for the call
+        self.renew()
         if self._timer is None:
             self._timer = self._loop.call_at(self._due, self._ring)
         return self

@@ -96,11 +96,11 @@ class Window:
 
 def play(scenario: Scenario) -> Window:
     """Play out a window; the same scenario gives the same window."""
-    before = _jitter.source.set(Random(scenario.items))
+    before = _jitter.generator.set(Random(scenario.items))
     try:
         return virtual_time.run(_Play(scenario).run())
     finally:
-        _jitter.source.reset(before)
+        _jitter.generator.reset(before)
 
 
 class _Play:

@@ -1,4 +1,4 @@
-"""Calls start as the event loop can take them; what is too much for it is said once. In real time, without a clock."""
+"""Calls start as the event loop can take them; what is too much for it is said once. In real time."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from typing import Any
 
@@ -92,8 +93,15 @@ def test_the_same_scenario_gives_the_same_forecast_and_disturbs_nobody() -> None
     expected = random.random()
     random.seed(1)
     first = foretold(500, **settings)
-    assert random.random() == expected  # so that what others draw meanwhile makes no difference either
-    assert foretold(500, **settings) == first
+    assert random.random() == expected
+    over = threading.Event()
+    other = threading.Thread(target=lambda: [random.random() for _ in iter(over.is_set, True)])
+    other.start()
+    try:
+        assert foretold(500, **settings) == first
+    finally:
+        over.set()
+        other.join()
 
 
 def test_slow_answers_meet_the_timeout() -> None:
