@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.beside
 
-takes some minutes; `--items 20 --many 100 --no-bounds` a minute. Nobody calls a provider: the strategy and the task
+takes ten minutes; `--items 20 --many 100 --no-bounds` a minute. Nobody calls a provider: the strategy and the task
 answer at once, and so does the model of the others. Each contender is a fresh process, beside one Prefect server on
 SQLite; its time is that of its flow, from start to end, with everything that a run of batch-llm has around its calls.
 That is some seconds whatever the number of items, so that the shards are shown at `--many` items too; what the others
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -31,10 +32,8 @@ from .report import Bound, judge, show
 LEAST = 50.0
 FEW, MANY, WORKERS = 500, 100_000, 100
 ANSWER = "A short answer of some sixty characters, as summaries may be."
-PAIRS = {"task.map": "shards", "pydantic-ai, durable": "shards, model"}
-"""What is compared with what; agents in shards are shown as well, for whoever needs an agent."""
-
-IN_SHARDS = (*PAIRS.values(), "shards, agents")
+PAIRS = {"shards": "task.map", "shards, model": "pydantic-ai, durable", "shards, agents": "pydantic-ai, durable"}
+"""What is compared with what. A model without an agent is what jobs ask by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +86,19 @@ def durable(items: int) -> int:
     return asyncio.run(agents([f"item {number}" for number in range(items)]))
 
 
-def sharded(items: int) -> int:
-    """Answer the items in shards, with a strategy that answers at once."""
+def sharded(strategy: str, items: int) -> int:
+    """Answer the items in shards, with a strategy of `in_shards`."""
     from . import in_shards
 
-    return in_shards.in_shards(items, WORKERS, in_shards.AtOnce)
-
-
-def sharded_model(items: int) -> int:
-    """Answer the items in shards, by a model without an agent, as jobs do by default."""
-    from . import in_shards
-
-    return in_shards.in_shards(items, WORKERS, in_shards.lean)
-
-
-def sharded_agents(items: int) -> int:
-    """Answer the items in shards, by an agent."""
-    from . import in_shards
-
-    return in_shards.in_shards(items, WORKERS, in_shards.agents)
+    return in_shards.in_shards(items, WORKERS, getattr(in_shards, strategy))
 
 
 CONTENDERS: dict[str, Callable[[int], int]] = {
     "task.map": mapped,
     "pydantic-ai, durable": durable,
-    "shards": sharded,
-    "shards, model": sharded_model,
-    "shards, agents": sharded_agents,
+    "shards": partial(sharded, "AtOnce"),
+    "shards, model": partial(sharded, "lean"),
+    "shards, agents": partial(sharded, "agents"),
 }
 
 
@@ -133,7 +118,7 @@ def here(contender: str, items: int) -> Pace:
 
 def measured(items: int, many: int) -> dict[tuple[str, int], Pace]:
     """Let each have its turn."""
-    runs = [(name, items) for name in CONTENDERS] + [(name, many) for name in IN_SHARDS]
+    runs = [(name, items) for name in CONTENDERS] + [(name, many) for name in PAIRS]
     found: dict[tuple[str, int], Pace] = {}
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batch-llm-beside-")))
@@ -150,7 +135,7 @@ def measured(items: int, many: int) -> dict[tuple[str, int], Pace]:
 def bounds(paces: dict[tuple[str, int], Pace], items: int, many: int) -> list[Bound]:
     """What is promised of shards."""
     judged: list[Bound] = []
-    for other, ours in PAIRS.items():
+    for ours, other in PAIRS.items():
         few, theirs = paces[ours, items].a_second, paces[other, items].a_second
         ratio = paces[ours, many].a_second / theirs
         figure = f"{ratio:.0f} times ({few / theirs:.1f} times at {items:,} items, the run's own seconds included)"

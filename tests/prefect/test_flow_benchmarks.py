@@ -30,7 +30,7 @@ def test_a_flow_and_its_engine_answer_the_same_items(
 
 
 @pytest.mark.prefect
-@pytest.mark.parametrize("contender", ["task.map", "shards, model"])
+@pytest.mark.parametrize("contender", ["task.map", "shards, model", "shards, agents"])
 def test_a_way_through_prefect_answers_every_item(prefect_api: str, contender: str) -> None:
     assert beside.here(contender, ITEMS).items == ITEMS
 
@@ -63,9 +63,9 @@ def test_what_each_is_judged_by() -> None:
     assert [bound.holds for bound in overhead.bounds(10, costs)] == [False, True]
 
     theirs = {("task.map", 5): Pace(5, 1.0), ("pydantic-ai, durable", 5): Pace(5, 1.0)}
-    ours = {(name, count): Pace(count, 2.0) for name in ("shards", "shards, model") for count in (5, 500)}
-    ours["shards, model", 500] = Pace(500, 2.1)
-    assert [bound.holds for bound in beside.bounds(theirs | ours, 5, 500)] == [True, False]
+    ours = {(name, count): Pace(count, 2.0) for name in beside.PAIRS for count in (5, 500)}
+    ours["shards, agents", 500] = Pace(500, 2.1)
+    assert [bound.holds for bound in beside.bounds(theirs | ours, 5, 500)] == [True, True, False]
 
     one = [Carried(9, 1, 20.0, 30.0), Carried(9, 1, 30.0, 30.0)]
     assert [bound.holds for bound in cores.bounds(9, {1: one, 2: [Carried(9, 2, 11.0, 30.0)]})] == [True, True]
