@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect import flow
+from prefect.artifacts import Artifact
 
 from batch_llm.jobs import BatchJob, Progress, ShardRef
 from batch_llm.observers.base import ProcessingEvent
 from batch_llm.prefect import PrefectObserver
 from batch_llm.prefect.events import MOST_OF_A_KIND, RunEvents
-from batch_llm.prefect.progress import worth_showing
+from batch_llm.prefect.progress import ProgressArtifact, worth_showing
 from batch_llm.prefect.threshold import Threshold
 
 
@@ -85,3 +88,26 @@ def test_a_run_of_days_shows_its_progress_a_hundred_times() -> None:
     assert (len(shown), shown[0], shown[-1]) == (101, 0.0, 100.0)
     assert worth_showing(99.6, 100.0)
     assert not worth_showing(100.0, 100.0)
+
+
+@pytest.mark.prefect
+def test_between_two_writes_of_the_progress_is_some_time_but_not_before_the_last(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch_llm.prefect.progress.WRITE_SECONDS", 3600.0)
+
+    @flow(name="paced")
+    def paced() -> None:
+        artifact = ProgressArtifact("paced")
+        for done in (0, 30, 60):
+            artifact.show(Progress(total=100, done=done))
+        assert _percent("batch-llm-paced-progress") == 0
+        artifact.show(Progress(total=100, done=60), last=True)
+        assert _percent("batch-llm-paced-progress") == 60
+
+    paced()
+
+
+def _percent(key: str) -> float:
+    found: Any = Artifact.get(key)  # another class than it says
+    return found.data
