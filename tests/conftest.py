@@ -1,13 +1,19 @@
-"""What every test must leave behind: nothing."""
+"""What every test must leave behind: nothing, but what Python compiled."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 
 import pytest
 
 pytest_plugins = ["tests.prefect_server"]
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start, hundreds, keep what they compile, also where Python is told not to."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)
