@@ -112,7 +112,7 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) ->
     with open_tables() as tables:
         count = choose_results(tables, run, where)
         if output:
-            written = open_sink(output).write(tables, f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id")
+            written = open_sink(output).write(tables, [f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id"])
             screen.say(f"{count:,} items: {written}")
             return 0
         found = read_results(tables, "chosen", f"{FAILURES_FIRST}, id", limit).results

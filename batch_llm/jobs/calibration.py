@@ -11,7 +11,7 @@ from .folder import RunFolder, job_store
 from .job import BatchJob
 from .ledger import record_files, view_records
 from .prices import CostOf
-from .tables import Tables, text
+from .tables import Tables, execute, text
 
 LEAST_ITEMS = 10
 """Fewer say too little."""
@@ -81,9 +81,7 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
         size: Characters of a prompt that will be sent, on average.
     """
     mean = _measure(tables, job)
-    same = _fits(
-        tables, f"used JOIN (SELECT id, key, length(prompt) AS size FROM {text(planned.items)}) USING (id, key)"
-    )
+    same = _fits(tables, f"used JOIN (SELECT id, key, characters AS size FROM {text(planned.items)}) USING (id, key)")
     if same is not None:
         return _calibration(same, size, "items of this source that this job has called before")
     return _by_others(tables, mean, size)
@@ -100,11 +98,14 @@ def _measure(tables: Tables, job: BatchJob) -> float:
     runs = _runs_of_the_model(job)
     files = [file for file in record_files(store) if file.partition("/")[0] in runs]
     view_records(tables, store, files, view="measured")
-    tables.execute("""
-        CREATE TEMP TABLE used AS
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE used AS
         SELECT id, key, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
             sum(cached_input_tokens) AS cached, sum(seconds) AS seconds
-        FROM measured WHERE attempts > 0 GROUP BY id, key""")
+        FROM measured WHERE attempts > 0 GROUP BY id, key""",
+    )
     return _mean_size(list(runs.values()))
 
 
@@ -127,7 +128,7 @@ def _fits(tables: Tables, source: str) -> _Found | None:
         for name in ("input_tokens", "output_tokens")
     )
     query = f"SELECT count(*), avg(size), {columns}, sum(cached) / greatest(sum(input_tokens), 1), avg(seconds)"
-    row = tables.execute(f"{query} FROM {source}").fetchone()
+    row = execute(tables, f"{query} FROM {source}").fetchone()
     if row is None or row[0] < LEAST_ITEMS:
         return None
     items, size = int(row[0]), float(row[1])

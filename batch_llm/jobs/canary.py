@@ -66,7 +66,7 @@ def expect(tables: Tables, job: BatchJob, folder: RunFolder, canary: Canary, str
     """Return the canary with what it should cost, by what earlier runs of the job's name have paid."""
     row = tables.execute(f"""
         SELECT avg(size) FROM (
-            SELECT length(prompt) AS size FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)
+            SELECT characters AS size FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)
             ORDER BY position LIMIT {canary.items})""").fetchone()
     known = calibrate_by_others(tables, job, float(row[0]) if row else 0.0)
     each = known and known.cost(prices_of(job, own_strategy=bool(strategy)).cost)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, pstdev
@@ -21,12 +23,14 @@ from .job import BatchJob
 from .plan import Plan, make_plan, sizes_of_calls
 from .prices import prices_of
 from .prompts import cached_context
+from .rows import read_prompt
 from .store import Store
-from .tables import Tables, job_error, open_tables, text
+from .tables import Tables, job_error, open_tables, rows_of, text
 from .tokens import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
 
 SAMPLE = 1000
 """Prompts whose tokens are counted."""
+_SAMPLE_BYTES = 32 * 1024**2  # which takes some seconds to count
 
 _LEAST_A_CHARACTER, _MOST_A_CHARACTER = 1 / 8, 1 / 2
 
@@ -108,15 +112,27 @@ def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | N
     """
     if not (encoding := encoding_of(job.model)):
         return None
-    rows = tables.execute(f"""
-        SELECT prompt FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)
-        ORDER BY hash(position) LIMIT {SAMPLE}""").fetchall()
     shape = to_json(job.output_schema) if job.output_schema else ""
-    instructions, schema, *prompts = count_tokens(encoding, [job.instructions, shape, *(row[0] for row in rows)])
+    instructions, schema, *prompts = count_tokens(encoding, [job.instructions, shape, *_sample(tables, folder)])
     framed = TOKENS_A_CALL + TOKENS_A_MESSAGE * (2 if job.instructions else 1) + instructions
     error = 2 * (pstdev(prompts) / math.sqrt(len(prompts)))
     sent = mean(prompts) + framed
     return sent - error, sent + schema / 2, sent + error + schema + (sent / 4 if schema else 0.0)
+
+
+def _sample(tables: Tables, folder: RunFolder) -> Iterator[str]:
+    places = rows_of(
+        tables,
+        f"SELECT starts, ends FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position) "
+        f"ORDER BY hash(position) LIMIT {SAMPLE}",
+    )
+    left = _SAMPLE_BYTES
+    with folder.prompts.open("rb") as prompts:
+        for starts, ends in places:
+            yield json.loads(read_prompt(prompts, starts, ends))
+            left -= ends - starts
+            if left < 0:
+                return
 
 
 def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:

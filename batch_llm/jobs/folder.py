@@ -50,8 +50,13 @@ class RunFolder:
 
     @property
     def items(self) -> Path:
-        """One row an item: position, id, key, prompt, and the error of a row that cannot be sent."""
+        """One row an item: position, id, key, the error of a row that cannot be sent, and where its prompt is."""
         return self.path / "items.parquet"
+
+    @property
+    def prompts(self) -> Path:
+        """The items' prompts, as strings of JSON."""
+        return self.path / "prompts.jsonl"
 
     @property
     def reused(self) -> Path:
@@ -107,7 +112,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
         made_on_the_way = self.path.glob(f"{self.items.stem}.*")
-        for path in (self.rows, self.items, self.reused, self.called, *made_on_the_way):
+        for path in (self.rows, self.items, self.prompts, self.reused, self.called, *made_on_the_way):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.shards, ignore_errors=True)
         with suppress(OSError):  # what stays of it misleads nobody

@@ -13,7 +13,7 @@ from batch_llm.errors import JobError
 from .files import to_json
 from .folder import run_folder
 from .job import BatchJob
-from .tables import one_line, open_tables, text
+from .tables import one_line, open_tables, write_parquet
 
 
 class ArrowStream(Protocol):
@@ -61,7 +61,7 @@ def _keep_table(table: ArrowStream, path: Path) -> None:
     with open_tables() as tables:
         try:
             tables.register("items", _known_to_duckdb(table))
-            tables.execute(f"COPY items TO {text(path)} (FORMAT parquet, ROW_GROUP_SIZE 4096)")
+            write_parquet(tables, "FROM items", path)
         except duckdb.Error as error:
             raise JobError(f"items cannot be read: {one_line(error)}") from error
 

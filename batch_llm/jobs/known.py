@@ -5,7 +5,7 @@ from __future__ import annotations
 from .folder import RunFolder, job_store
 from .job import BatchJob
 from .ledger import record_files, view_records
-from .tables import Tables, text
+from .tables import Tables, execute, text
 
 _SAMPLE_FILES, _SAMPLE_RECORDS = 8, 5_000
 
@@ -21,38 +21,47 @@ def find_answers(tables: Tables, job: BatchJob, folder: RunFolder) -> None:
     own = record_files(store, f"{run}/ledger/*.jsonl")
     view_records(tables, store, own, view="own_records")
     view_records(tables, store, [] if job.refresh else sorted({*record_files(store)} - {*own}))
-    tables.execute(f"""
-        CREATE TEMP TABLE wanted AS SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL;
-        CREATE TEMP TABLE answered AS
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE wanted AS SELECT position, id, key FROM {text(folder.items)} WHERE error IS NULL;
+        CREATE OR REPLACE TEMP TABLE answered AS
         SELECT position FROM wanted SEMI JOIN (FROM own_records WHERE status = 'succeeded') USING (id, key);
-        CREATE TEMP TABLE past AS
+        CREATE OR REPLACE TEMP TABLE past AS
         SELECT id, key, max(finished_at) FILTER (status = 'succeeded') AS answered_at
         FROM records SEMI JOIN wanted USING (id) GROUP BY id, key;
-        CREATE TEMP TABLE standing AS
+        CREATE OR REPLACE TEMP TABLE standing AS
         SELECT position, id, key, answered_at AS finished_at
         FROM wanted ANTI JOIN answered USING (position) JOIN past USING (id, key) WHERE answered_at IS NOT NULL;
-        CREATE TEMP TABLE open AS
+        CREATE OR REPLACE TEMP TABLE open AS
         SELECT position, past.id IS NOT NULL AS failed_before
         FROM wanted ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)
-        LEFT JOIN past USING (id, key)""")
-    tables.execute(f"""
+        LEFT JOIN past USING (id, key)""",
+    )
+    execute(
+        tables,
+        f"""
         COPY (
             SELECT position, records.* EXCLUDE (id, key) FROM records JOIN standing USING (id, key, finished_at)
         ) TO {text(folder.reused)} (FORMAT parquet);
         COPY (
             SELECT position FROM open WHERE {"failed_before" if job.only_failed else "true"}
-        ) TO {text(folder.called)} (FORMAT parquet)""")
+        ) TO {text(folder.called)} (FORMAT parquet)""",
+    )
 
 
 def count_known(tables: Tables, folder: RunFolder) -> dict[str, int]:
     """Return counts: what stands, of the rest what others met under another key or this one, and what is called."""
-    found = tables.execute(f"""
+    found = execute(
+        tables,
+        f"""
         SELECT (SELECT count(*) FROM answered) AS answered, (SELECT count(*) FROM standing) AS reused,
             count(*) FILTER (past.id IS NULL AND id IN (SELECT id FROM past)) AS changed,
             count(past.id) AS retried,
             (SELECT count(*) FROM open ANTI JOIN {text(folder.called)} USING (position)) AS left_out,
             (SELECT count(*) FROM {text(folder.called)}) AS called
-        FROM wanted ANTI JOIN standing USING (position) LEFT JOIN past USING (id, key)""")
+        FROM wanted ANTI JOIN standing USING (position) LEFT JOIN past USING (id, key)""",
+    )
     names = [str(column[0]) for column in found.description or ()]
     return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
 
@@ -63,5 +72,5 @@ def seconds_of_an_item(tables: Tables, job: BatchJob) -> float | None:
     files = record_files(store)
     view_records(tables, store, files[:: len(files) // _SAMPLE_FILES + 1], view="sample")
     tried = f"SELECT seconds FROM sample WHERE attempts > 0 LIMIT {_SAMPLE_RECORDS}"
-    found = tables.execute(f"SELECT avg(seconds) FROM ({tried})").fetchone()
+    found = execute(tables, f"SELECT avg(seconds) FROM ({tried})").fetchone()
     return None if found is None else found[0]

@@ -17,12 +17,13 @@ from .files import read_object, to_json, write_whole
 from .folder import RunFolder, open_folder
 from .job import BatchJob
 from .outcomes import write_outcomes
+from .parts import parts_of
 from .plan import Plan
 from .prices import prices_of
 from .rows import FAILURE_COLUMNS, input_columns
 from .sinks import OutputColumns, failures_place, open_sink, output_columns
 from .spending import read_limits
-from .tables import Tables, column_types, name, one_line, open_tables, text
+from .tables import Tables, column_types, execute, name, one_line, open_tables, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,15 @@ def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
 def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str, str | None]:
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
     added = output_columns(columns, job.output_schema)
-    joined = f"outcomes LEFT JOIN {text(folder.rows)} AS source ON source._position = outcomes.position"
+    parts = [
+        f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "
+        f"{part.among(text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
+        for part in parts_of(tables, folder.rows)
+    ]
     own = [f"source.{name(column)}" for column in columns]
     selected = ", ".join([*own, *_answers(job, added), *_bookkeeping(added)])
-    output = open_sink(job.output, job.partition_by).write(tables, f"SELECT {selected} FROM {joined} ORDER BY position")
+    queries = [f"SELECT {selected} FROM {joined} ORDER BY position" for joined in parts]
+    output = open_sink(job.output, job.partition_by).write(tables, queries)
     failures = open_sink(failures_place(job.output))
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
     if failed is None:
@@ -136,8 +142,8 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
         return output, None
     why = [f"outcomes.{column}" if column != "item_id" else "outcomes.id AS item_id" for column in FAILURE_COLUMNS]
     selected = ", ".join([*(column for column in own if column != 'source."item_id"'), *why])
-    query = f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY position"
-    return output, failures.write(tables, query)
+    queries = [f"SELECT {selected} FROM {joined} WHERE status = 'failed' ORDER BY position" for joined in parts]
+    return output, failures.write(tables, queries)
 
 
 def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
@@ -195,6 +201,6 @@ def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Su
 
 
 def _one_row(tables: Tables, query: str) -> dict[str, Any]:
-    found = tables.execute(query)
+    found = execute(tables, query)
     names = [str(column[0]) for column in found.description or ()]
     return dict(zip(names, found.fetchone() or (), strict=True))

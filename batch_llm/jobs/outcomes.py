@@ -12,7 +12,7 @@ from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 from .folder import RunFolder
 from .job import BatchJob
 from .ledger import INVALID_INPUT, record_files, view_records
-from .tables import Tables, open_tables, text
+from .tables import Tables, execute, open_tables, text
 
 LEFT_OUT = "left_out"
 FAILURES_FIRST = "array_position(['failed', 'skipped', 'not_attempted', 'left_out', 'succeeded'], status)"
@@ -42,22 +42,28 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     through, once.
     """
     view_records(tables, folder.kept, record_files(folder.kept, "ledger/*.jsonl"))
-    tables.execute("""
-        CREATE TEMP TABLE tries AS
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE tries AS
         SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
             sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
             sum(attempts)::BIGINT AS attempts,
             sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
-        FROM records GROUP BY id, key""")
-    tables.execute(f"""
-        CREATE TEMP TABLE known AS
+        FROM records GROUP BY id, key""",
+    )
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE known AS
         SELECT position, items.id, key, error, tries.* EXCLUDE (id, key), old.position IS NOT NULL AS reused
         FROM {text(folder.items)} AS items LEFT JOIN tries USING (id, key)
-        LEFT JOIN (SELECT position FROM {text(folder.reused)}) AS old USING (position)""")
+        LEFT JOIN (SELECT position FROM {text(folder.reused)}) AS old USING (position)""",
+    )
     parts = (_TRIED, _reused(folder), _BROKEN, _left(folder))
-    tables.execute(f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
-    tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
+    execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
+    execute(tables, f"CREATE OR REPLACE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
 
 
 _TRIED = """
@@ -101,7 +107,7 @@ def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict
 def read_results(tables: Tables, source: str, order: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
     """Return rows of a table that has the columns of `outcomes`, as `result_rows` does."""
     query = f"SELECT {', '.join(_COLUMNS)} FROM {source} ORDER BY {order} LIMIT {limit}"
-    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in tables.execute(query).fetchall()]
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in execute(tables, query).fetchall()]
     return BatchResult([_result(row) for row in rows])
 
 

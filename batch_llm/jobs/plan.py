@@ -21,12 +21,12 @@ from .folder import RunFolder, run_folder
 from .job import BatchJob
 from .known import count_known, find_answers, seconds_of_an_item
 from .prompts import Prompt
-from .rows import Item, id_column, input_columns, keep_items, make_items, number_repeats, repeated_ids
+from .rows import id_column, input_columns, keep_items, make_items, number_repeats, read_prompt, repeated_ids
 from .shard_size import suitable_size
 from .sinks import output_columns
 from .sources import open_source
 from .spending import budgets_of
-from .tables import Tables, column_types, job_error, open_tables, rows_of, text
+from .tables import Tables, column_types, execute, job_error, open_tables, rows_of, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
     columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
-    total, broken = _write_items(tables, folder, islice(items, job.limit))
+    total, broken = keep_items(tables, islice(items, job.limit), folder.items, folder.prompts)
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
@@ -149,9 +149,12 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
 
 def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
     """Return how many prompts a plan would send, and how many characters they have."""
-    row = tables.execute(f"""
-        SELECT count(*), coalesce(sum(length(prompt)), 0)::BIGINT
-        FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)""").fetchone()
+    row = execute(
+        tables,
+        f"""
+        SELECT count(*), coalesce(sum(characters), 0)::BIGINT
+        FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)""",
+    ).fetchone()
     calls, characters = row or (0, 0)
     return int(calls), int(characters)
 
@@ -166,20 +169,6 @@ def _make_room(folder: RunFolder) -> None:
         path.mkdir(parents=True)
 
 
-def _write_items(tables: Tables, folder: RunFolder, items: Iterable[Item]) -> tuple[int, int]:
-    total = broken = longest = 0
-    lines = folder.items.with_suffix(".jsonl")
-    with lines.open("wb") as file:
-        for item in items:
-            line = to_json({slot: getattr(item, slot) for slot in Item.__slots__}).encode()
-            longest = max(longest, len(line))
-            file.write(line + b"\n")
-            total += 1
-            broken += item.error is not None
-    keep_items(tables, lines, longest, folder.items)
-    return total, broken
-
-
 def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
     if ids is None:
         number_repeats(tables, items)
@@ -192,21 +181,23 @@ def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease
     plan = uuid.uuid4().hex[:8]
     left = rows_of(
         tables,
-        f"SELECT position, id, key, prompt FROM {text(folder.items)} "
+        f"SELECT position, id, key, starts, ends FROM {text(folder.items)} "
         f"SEMI JOIN {text(folder.called)} USING (position) ORDER BY position",
     )
-    for index, size in enumerate(sizes):
-        path = folder.shards / f"{index:05d}.jsonl"
-        positions: list[int] = []
-        with path.open("w", encoding="utf-8") as file:
-            for position, item_id, key, prompt in islice(left, size):
-                positions.append(int(str(position)))
-                file.write(to_json({"id": item_id, "key": key, "prompt": prompt}) + "\n")
-        if not positions:
-            path.unlink()
-            return
-        part = f"{plan}-{index:05d}"
-        yield ShardRef(index, positions[0], positions[-1], len(positions), str(path), part, lease)
+    with folder.prompts.open("rb") as prompts:
+        for index, size in enumerate(sizes):
+            path = folder.shards / f"{index:05d}.jsonl"
+            positions: list[int] = []
+            with path.open("wb") as file:
+                for position, item_id, key, *place in islice(left, size):
+                    positions.append(position)
+                    named = f'{{"id":{to_json(item_id)},"key":{to_json(key)},"prompt":'
+                    file.write(named.encode() + read_prompt(prompts, *place) + b"}\n")
+            if not positions:
+                path.unlink()
+                return
+            part = f"{plan}-{index:05d}"
+            yield ShardRef(index, positions[0], positions[-1], len(positions), str(path), part, lease)
 
 
 def _notes(job: BatchJob, broken: int) -> Iterator[str]:

@@ -21,7 +21,7 @@ from .lease import hold, newest_lease
 from .ledger import record_files, view_records
 from .runs import Run, find_runs
 from .store import Store
-from .tables import Tables, one_line, open_tables, text
+from .tables import Tables, execute, one_line, open_tables, text
 
 _log = logging.getLogger(__name__)
 
@@ -107,14 +107,17 @@ def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[R
     """Find the old answers that runs which stay have used; return how many they are, and how many are not used."""
     files = [file for run in old for file in record_files(store, f"{run.id}/ledger/*.jsonl")]
     view_records(tables, store, [*files, *(_kept_files(store) if old else [])])
-    tables.execute("""
-        CREATE TEMP TABLE answers AS
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE answers AS
         SELECT id, key, max(finished_at) AS finished_at FROM records WHERE status = 'succeeded' GROUP BY id, key;
-        CREATE TEMP TABLE used (id VARCHAR, key VARCHAR)""")
+        CREATE OR REPLACE TEMP TABLE used (id VARCHAR, key VARCHAR)""",
+    )
     for run in staying:
-        tables.execute(f"INSERT INTO used SELECT id, key FROM {_needs(tables, run)} SEMI JOIN answers USING (id, key)")
-    tables.execute("CREATE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (id, key)")
-    counts = tables.execute("SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
+        execute(tables, f"INSERT INTO used SELECT id, key FROM {_needs(tables, run)} SEMI JOIN answers USING (id, key)")
+    execute(tables, "CREATE OR REPLACE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (id, key)")
+    counts = execute(tables, "SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
     carried, all_of_them = counts or (0, 0)
     return int(carried), int(all_of_them) - int(carried)
 
@@ -130,7 +133,7 @@ def _needs(tables: Tables, run: Run) -> str:
     else:
         items = text(folder_in(run.kept.parent, run.name, run.id).items)
     try:
-        tables.execute(f"DESCRIBE SELECT id, key FROM {items}")
+        execute(tables, f"DESCRIBE SELECT id, key FROM {items}")
     except duckdb.Error:
         return "(FROM answers)"  # torn, or on the machine where the run died: it may need any of them
     return items
@@ -144,13 +147,16 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
     if carried:
         with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
             path = Path(folder) / "kept.jsonl"
-            tables.execute(f"""
+            execute(
+                tables,
+                f"""
                 COPY (
                     SELECT * REPLACE (strftime(
                         (finished_at + INTERVAL 1 MICROSECOND) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00'
                     ) AS finished_at)
                     FROM records SEMI JOIN carried USING (id, key, finished_at) WHERE status = 'succeeded'
-                ) TO {text(path)} (FORMAT json)""")
+                ) TO {text(path)} (FORMAT json)""",
+            )
             store.put(path, f"{KEPT}/ledger/{KEPT}-{uuid.uuid4().hex}.jsonl")
 
 

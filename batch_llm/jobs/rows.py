@@ -7,22 +7,31 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from batch_llm.errors import JobError
 
 from .files import to_json
 from .job import BatchJob
 from .ledger import INVALID_INPUT
+from .parts import parts_of
 from .prompts import Keys, Prompt
 from .sources import BrokenRow
-from .tables import Tables, column_types, is_json, name, plain, rows_of, text
+from .tables import Tables, column_types, execute, is_json, json_lines, name, plain, rows_of, text
 
 FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
 """What a failures file has beside the input's columns; it is a source itself, and these are no input then."""
 
 _DERIVED_ID_DIGITS = 12
-_TABLE = "FORMAT parquet, ROW_GROUP_SIZE 8192"  # a group is in memory as a whole, and prompts may be long
+_ITEM_COLUMNS = {
+    "position": "BIGINT",
+    "id": "VARCHAR",
+    "key": "VARCHAR",
+    "error": "VARCHAR",
+    "characters": "BIGINT",
+    "starts": "BIGINT",
+    "ends": "BIGINT",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +75,41 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
     needed = [column for column in columns if ids is None or column in (*prompt.columns, ids)]
     make_row = _row_maker({column: columns[column] for column in needed})
     position = 0
-    for number, error, *values in rows_of(tables, _query(rows, staged, needed)):
-        position, row = int(str(number)), make_row(values)
-        yield _item(position, row, ids, prompt, keys, None if error is None else str(error))
+    for part in parts_of(tables, rows):
+        for number, error, *values in rows_of(tables, _query(part.among(text(rows), "_position"), staged, needed)):
+            position, row = number, make_row(values)
+            yield _item(position, row, ids, prompt, keys, None if error is None else str(error))
     for after, row in enumerate(broken, start=1):
         yield Item(position + after, row.name, "", None, row.error)
 
 
-def keep_items(tables: Tables, lines: Path, longest: int, items: Path) -> None:
-    """Turn JSON lines of items, none of more than `longest` bytes, into a table; the lines are removed.
+def keep_items(tables: Tables, items: Iterable[Item], table: Path, prompts: Path) -> tuple[int, int]:
+    """Write items into a table, and their prompts into a file; return how many there are, and how many have an error.
 
-    DuckDB sets aside twice the size of the longest line for each thread, and reads a table's columns one by one: what
-    asks for ids and keys alone does not read the prompts.
+    Prompts may be long, and most of what is asked of items is not asked of them. In the file they are strings of JSON,
+    one a line; the table tells how many `characters` a prompt has, and where it `starts` and `ends` in the file.
     """
-    columns = "{'position': 'BIGINT', 'id': 'VARCHAR', 'key': 'VARCHAR', 'prompt': 'VARCHAR', 'error': 'VARCHAR'}"
-    tables.execute(
-        f"COPY (FROM read_json({text(lines)}, format='newline_delimited', columns={columns}, "
-        f"maximum_object_size={max(2 * longest, 1024**2)})) TO {text(items)} ({_TABLE})"
-    )
+    total = broken = longest = place = 0
+    lines = table.with_suffix(".jsonl")
+    with lines.open("wb") as rows, prompts.open("wb") as texts:
+        for item in items:
+            row: dict[str, Any] = {"position": item.position, "id": item.id, "key": item.key, "error": item.error}
+            if item.prompt is not None:
+                ends = place + texts.write(to_json(item.prompt).encode())
+                row |= {"characters": len(item.prompt), "starts": place, "ends": ends}
+                place = ends + texts.write(b"\n")
+            longest = max(longest, rows.write(to_json(row).encode() + b"\n"))
+            total += 1
+            broken += item.error is not None
+    execute(tables, f"COPY ({json_lines(lines, _ITEM_COLUMNS, longest)}) TO {text(table)} (FORMAT parquet)")
     lines.unlink()
+    return total, broken
+
+
+def read_prompt(prompts: IO[bytes], starts: int, ends: int) -> bytes:
+    """Return a prompt as JSON, from the file of prompts and its place there."""
+    prompts.seek(starts)
+    return prompts.read(ends - starts)
 
 
 def number_repeats(tables: Tables, items: Path) -> None:
@@ -92,10 +117,11 @@ def number_repeats(tables: Tables, items: Path) -> None:
     if not repeated_ids(tables, items):
         return
     numbered = items.with_suffix(".numbered")
-    tables.execute(
-        f"COPY (SELECT position, CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id, key, prompt, error FROM "
+    execute(
+        tables,
+        f"COPY (SELECT * EXCLUDE nth REPLACE (CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id) FROM "
         f"(SELECT *, row_number() OVER (PARTITION BY id ORDER BY position) AS nth FROM {text(items)}) "
-        f"ORDER BY position) TO {text(numbered)} ({_TABLE})"
+        f"ORDER BY position) TO {text(numbered)} (FORMAT parquet)",
     )
     numbered.replace(items)
 
@@ -106,16 +132,16 @@ def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
         f"SELECT id, count(*) FROM {text(items)} WHERE error IS NULL "
         "GROUP BY id HAVING count(*) > 1 ORDER BY min(position) LIMIT 5"
     )
-    return [(str(row[0]), int(str(row[1]))) for row in rows_of(tables, query)]
+    return [(item_id, count) for item_id, count in rows_of(tables, query)]
 
 
-def _query(rows: Path, staged: Mapping[str, str], needed: Iterable[str]) -> str:
+def _query(rows: str, staged: Mapping[str, str], needed: Iterable[str]) -> str:
     known_broken = staged.keys() >= set(FAILURE_COLUMNS)
     # A column of nothing but nulls is of type JSON in a staged JSON lines file.
     category, why = "CAST(error_category AS VARCHAR)", "CAST(error AS VARCHAR)"
     error = f"CASE WHEN {category} = {text(INVALID_INPUT)} THEN {why} END" if known_broken else "NULL"
     values = [f"{plain(column, staged[column])} AS {name(column)}" for column in needed]
-    return f"SELECT _position, {', '.join([error, *values])} FROM {text(rows)} ORDER BY _position"
+    return f"SELECT _position, {', '.join([error, *values])} FROM {rows} ORDER BY _position"
 
 
 def _row_maker(columns: Mapping[str, str]) -> Callable[[list[Any]], dict[str, Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import duckdb
 
@@ -21,6 +21,8 @@ Tables: TypeAlias = duckdb.DuckDBPyConnection
 # The largest row: a document of a few hundred pages in one cell.
 MAX_ROW_BYTES = 64 * 1024 * 1024
 ROWS_AT_ONCE = 1000
+_LEAST_BUFFER = 1024 * 1024
+_GROUP = "ROW_GROUP_SIZE 4096, ROW_GROUP_SIZE_BYTES '16MB'"
 _AS_THEY_ARE = frozenset(
     {"VARCHAR", "JSON", "BOOLEAN", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT"}
 )
@@ -41,11 +43,45 @@ def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
             yield tables
 
 
-def rows_of(tables: Tables, query: str) -> Iterator[tuple[object, ...]]:
+def execute(tables: Tables, statement: str) -> Tables:
+    """Run a statement; where its rows are so large that memory is short, with four fifths of what the machine has."""
+    try:
+        return tables.execute(statement)
+    except duckdb.OutOfMemoryException:
+        with duckdb.connect() as other:  # DuckDB's own limit knows of containers
+            (limit,) = other.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)
+        tables.execute(f"SET memory_limit = {text(limit)}")
+        return tables.execute(statement)
+
+
+def write_parquet(tables: Tables, query: str, path: Path, *, compression: str = "snappy") -> None:
+    """Write the rows of a query, in their order, to a Parquet file whose groups of rows are small.
+
+    A group is in memory as a whole, to be written and to be read. DuckDB closes one by its bytes only where the order
+    need not be kept, and keeps it none the less where a single thread does all.
+    """
+    (threads,) = tables.execute("SELECT current_setting('threads')").fetchone() or (1,)
+    tables.execute("SET threads = 1; SET preserve_insertion_order = false")
+    try:
+        execute(tables, f"COPY ({query}) TO {text(path)} (FORMAT parquet, COMPRESSION {compression}, {_GROUP})")
+    finally:
+        tables.execute(f"SET threads = {threads}; RESET preserve_insertion_order")
+
+
+def json_lines(path: Path, columns: Mapping[str, str], longest: int) -> str:
+    """SQL for a file of JSON lines, none longer than `longest` bytes, of which DuckDB sets aside twice as many."""
+    types = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
+    return (
+        f"SELECT * FROM read_json({text(path)}, format='newline_delimited', columns={{{types}}}, "
+        f"maximum_object_size={max(longest, _LEAST_BUFFER)})"
+    )
+
+
+def rows_of(tables: Tables, query: str) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a query, a batch at a time."""
     cursor = tables.cursor()
     try:
-        result = cursor.execute(query)
+        result = execute(cursor, query)
         while batch := result.fetchmany(ROWS_AT_ONCE):
             yield from batch
     finally:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from batch_llm.jobs import BatchJob, Plan, job_store, merge, plan
+from batch_llm.jobs import BatchJob, Plan, Summary, job_store, merge, plan
 from batch_llm.jobs.ledger import LedgerWriter, Record
 
 
@@ -82,6 +83,14 @@ def night(made_for: BatchJob, run: str, **how: Any) -> Plan:
     answer(made_for, made, **how)
     merge(made_for, made)
     return made
+
+
+def whole_run(run: str, *, fail: str = "", **settings: Any) -> Summary:
+    """A run of a job with these settings, as `answer` answers it, and what it came to."""
+    made_for = job(**settings)
+    made = plan(made_for, run)
+    answer(made_for, made, fail=fail, most=sys.maxsize)
+    return merge(made_for, made)
 
 
 def age(made_for: BatchJob, run: str, days: float) -> None:

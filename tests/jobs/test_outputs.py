@@ -9,24 +9,16 @@ import duckdb
 import pytest
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import Summary, check, merge, plan
+from batch_llm.jobs import check, plan
 
-from .making import answer, documents, job, prompts, write_lines
-
-
-def night(run: str, *, fail: str = "", **settings: Any) -> Summary:
-    """A whole run."""
-    todo = job(**settings)
-    made = plan(todo, run)
-    answer(todo, made, fail=fail)
-    return merge(todo, made)
+from .making import documents, job, prompts, whole_run, write_lines
 
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
 def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str) -> None:
     """The failures as well."""
     documents(home, a="one", b="two")
-    totals = night("r1", output=f"out{ending}", fail="b")
+    totals = whole_run("r1", output=f"out{ending}", fail="b")
     assert (totals.output, totals.failures) == (str(home / f"out{ending}"), str(home / f"out.failures{ending}"))
     assert prompts(plan(job(source=f"out{ending}", prompt="{answer}", name="again"), "r2")) == {"a": "answer to one"}
     assert prompts(plan(job(source=f"out.failures{ending}", name="more"), "r3")) == {"b": "two"}
@@ -37,13 +29,13 @@ def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str)
 def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> None:
     """A later night leaves nothing of an earlier one's parts; DuckDB and others read the folder as one table."""
     write_lines(home / "docs.jsonl", *({"id": n, "text": str(n), "topic": topic} for n, topic in enumerate("aab")))
-    night("r1", output=output, partition_by=["topic", "status"], fail="2")
+    whole_run("r1", output=output, partition_by=["topic", "status"], fail="2")
     assert {str(path.relative_to(home / output)) for path in (home / output).glob("*/*")} == {
         "topic=a/status=succeeded",
         "topic=b/status=failed",
     }
     write_lines(home / "docs.jsonl", {"id": 7, "text": "7", "topic": "c"}, {"id": 8, "text": "8", "topic": None})
-    assert night("r2", output=output, partition_by=["topic"]).output == str(home / output)
+    assert whole_run("r2", output=output, partition_by=["topic"]).output == str(home / output)
     kind = output.split(".")[1].replace("jsonl", "json")
     files = f"read_{kind}('{home / output}/*/*.{output.partition('.')[2]}', hive_partitioning=true)"
     found = duckdb.sql(f"SELECT id, topic, answer FROM {files} ORDER BY ALL").fetchall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from batch_llm.jobs.tables import Tables
 
@@ -19,8 +20,12 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def write(self, tables: Tables, query: str) -> str:
-        """Put the rows of a query in the place of what is there.
+    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+        """Put the rows of some queries, one after another, in the place of what is there.
+
+        Args:
+            tables: The session to ask.
+            queries: At least one; all have the same columns.
 
         Returns:
             Where they are, in full.

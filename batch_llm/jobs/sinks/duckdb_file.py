@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import Tables, open_tables, text
+from batch_llm.jobs.tables import Tables, open_tables, text, write_parquet
 
 from .table import Session, TableSink, names_in
 
@@ -41,5 +41,5 @@ class _DuckDBSession(Session):
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
         with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
             rows = Path(folder) / "rows.parquet"
-            tables.execute(f"COPY ({query}) TO {text(rows)} (FORMAT parquet, ROW_GROUP_SIZE 4096)")
+            write_parquet(tables, query, rows)
             self.execute(f"INSERT INTO {self.address.table} ({names_in(columns)}) FROM {text(rows)}")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
+
+import zstandard
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import PACKINGS, split_ending
 from batch_llm.jobs.project import resolve
 from batch_llm.jobs.sources.places import file_system, is_remote
-from batch_llm.jobs.tables import Tables, column_types, text
+from batch_llm.jobs.tables import Tables, column_types, execute, text, write_parquet
 
 from .base import Sink
 from .columns import flat
 
 _FORMATS = {
     ".jsonl": "FORMAT json",
-    ".csv": "FORMAT csv, HEADER",
+    ".csv": "FORMAT csv",
     ".parquet": "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 4096",
 }
 
@@ -32,10 +37,14 @@ class FileSink(Sink):
     def check(self) -> None:
         check_writable(self._place)
 
-    def write(self, tables: Tables, query: str) -> str:
+    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+        ending, packing = split_ending(self._place)
         try:
             with _whole_file(self._place) as (path, final):
-                copy(tables, query, path)
+                if ending == ".parquet":
+                    _write_parquet(tables, queries, path)
+                else:
+                    _write_text(tables, queries, path, ending, packing)
         except OSError as error:
             raise JobError(f"output {self._place} cannot be written: {error}") from error
         return final
@@ -48,18 +57,52 @@ class FileSink(Sink):
             resolve(self._place).unlink(missing_ok=True)
 
 
-def copy(tables: Tables, query: str, path: Path, more: str = "") -> None:
+def copy(tables: Tables, query: str, path: Path, *, header: bool = True, packing: str = "", more: str = "") -> None:
     """Write the rows of a query to a path, in the format of its ending; `more` are options of DuckDB's COPY."""
-    ending, packing = split_ending(str(path))
+    ending, _ = split_ending(path.name)
+    options = [_FORMATS[ending]]
     if ending == ".csv":
         query = f"SELECT {', '.join(flat(column_types(tables, query)))} FROM ({query})"
-    write(tables, query, path, f"{_FORMATS[ending]}, {more}" if more else _FORMATS[ending], packing)
+        options.append(f"HEADER {header}")
+    write(tables, query, path, ", ".join([*options, more] if more else options), packing)
 
 
-def write(tables: Tables, query: str, path: Path, options: str, packing: str) -> None:
+def write(tables: Tables, query: str, path: Path, options: str, packing: str = "") -> None:
     """Write the rows of a query with some options of DuckDB's COPY, packed or not."""
     packed = f", COMPRESSION {PACKINGS[packing]}" if packing else ""
-    tables.execute(f"COPY ({query}) TO {text(path)} ({options}{packed})")
+    execute(tables, f"COPY ({query}) TO {text(path)} ({options}{packed})")
+
+
+def _write_text(tables: Tables, queries: Sequence[str], path: Path, ending: str, packing: str) -> None:
+    part = path.with_name(f"{path.name}.part{ending}")
+    with _packed(path, packing) as file:
+        for number, query in enumerate(queries):
+            copy(tables, query, part, header=number == 0)
+            with part.open("rb") as rows:
+                shutil.copyfileobj(rows, file)
+            part.unlink()
+
+
+def _write_parquet(tables: Tables, queries: Sequence[str], path: Path) -> None:
+    parts: list[Path] = []
+    for query in queries if len(queries) > 1 else ():
+        parts.append(path.with_name(f"{path.name}.part{len(parts)}"))
+        write_parquet(tables, query, parts[-1])
+    every = f"FROM read_parquet([{', '.join(map(text, parts))}])" if parts else queries[0]
+    write_parquet(tables, every, path, compression="zstd")
+
+
+@contextmanager
+def _packed(path: Path, packing: str) -> Generator[IO[bytes]]:
+    with path.open("wb") as file:
+        if packing == ".gz":
+            with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) as packed:
+                yield cast("IO[bytes]", packed)
+        elif packing == ".zst":
+            with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
+                yield cast("IO[bytes]", packed)
+        else:
+            yield file
 
 
 def check_writable(place: str, *, setting: str = "output") -> None:

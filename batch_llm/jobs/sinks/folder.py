@@ -10,7 +10,7 @@ from pathlib import Path
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import resolve
-from batch_llm.jobs.tables import Tables, name
+from batch_llm.jobs.tables import Tables, name, text
 
 from .base import Sink
 from .files import check_writable, copy, write
@@ -33,11 +33,12 @@ class FolderSink(Sink):
             if "=" not in found.name:
                 raise JobError(f"output {self._path} would be replaced, and has {found.name} in it: name a new folder")
 
-    def write(self, tables: Tables, query: str) -> str:
+    def write(self, tables: Tables, queries: Sequence[str]) -> str:
         try:
             with tempfile.TemporaryDirectory(prefix=f".{self._path.stem}-", dir=self._path.parent) as folder:
                 made = Path(folder) / self._path.name
-                self._copy(tables, query, made)
+                for number, query in enumerate(queries):
+                    self._copy(tables, query, made, f"data_{number}-{{i}}" if number else "data_{i}")
                 self.check()
                 if self._path.exists():
                     self._path.rename(Path(folder) / "old")
@@ -46,11 +47,14 @@ class FolderSink(Sink):
             raise JobError(f"output {self._path} cannot be written: {error}") from error
         return str(self._path)
 
-    def _copy(self, tables: Tables, query: str, made: Path) -> None:
+    def _copy(self, tables: Tables, query: str, made: Path, names: str) -> None:
         ending, packing = split_ending(made.name)
-        options = f"PARTITION_BY ({', '.join(map(name, self._columns))}), FILE_EXTENSION '{ending[1:]}{packing}'"
+        options = (
+            f"PARTITION_BY ({', '.join(map(name, self._columns))}), FILE_EXTENSION '{ending[1:]}{packing}', "
+            f"FILENAME_PATTERN {text(names)}, OVERWRITE_OR_IGNORE"
+        )
         if ending != ".jsonl":
-            copy(tables, query, made, options)
+            copy(tables, query, made, packing=packing, more=options)
             return
         # DuckDB partitions no JSON, and writes it as a CSV of one column itself.
         parts = ", ".join(f"found.{name(column)}" for column in self._columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
@@ -50,11 +50,12 @@ class TableSink(Sink):
             self._clear(session, {"checked": "INTEGER"})
             session.execute("ROLLBACK")
 
-    def write(self, tables: Tables, query: str) -> str:
-        columns = column_types(tables, query)
+    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+        columns = column_types(tables, queries[0])
         with self._transaction("written; where its columns shall change, drop it or name another") as session:
             self._clear(session, columns)
-            session.fill(columns, tables, query)
+            for query in queries:
+                session.fill(columns, tables, query)
             session.execute("COMMIT")
         return self.address.place
 

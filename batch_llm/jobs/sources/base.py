@@ -7,10 +7,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_llm.jobs.tables import Tables, text
-
-# A row group is what the writer holds in memory at once; documents are large.
-_ROWS_IN_GROUP = 4096
+from batch_llm.jobs.tables import Tables, write_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,5 @@ class Source(ABC):
     def write_numbered(self, query: str, rows: Path, limit: int | None) -> None:
         """Write the rows of a query to `rows`, numbered."""
         first = f" LIMIT {limit}" if limit else ""
-        self.tables.execute(
-            f"COPY (SELECT row_number() OVER () AS _position, * FROM ({query}{first})) TO {text(rows)} "
-            f"(FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_GROUP})"
-        )
+        numbered = f"SELECT row_number() OVER () AS _position, * FROM ({query}{first})"
+        write_parquet(self.tables, numbered, rows)

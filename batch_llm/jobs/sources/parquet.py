@@ -20,7 +20,7 @@ class ParquetSource(Source):
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         try:
             columns = tuple(column_types(self.tables, self._query()))
-            if self.tables.execute(f"{self._query()} LIMIT 1").fetchone() is None:
+            if self.tables.execute(f"SELECT count(*) FROM ({self._query()})").fetchone() == (0,):
                 raise JobError(f"{self.place} has no rows: check source")
         except duckdb.Error as error:
             raise job_error(self.place, error) from error
