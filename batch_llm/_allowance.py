@@ -17,12 +17,15 @@ class Allowance:
 
     def until(self, now: float, rate: float, cost: float) -> float:
         """Return when `cost` may be taken at `rate` a second: `now`, or later."""
-        burst = max(1.0, rate * self._burst_seconds)
+        burst = rate * self._burst_seconds
+        if burst < 1.0:
+            burst = 1.0
         if now > self._at:
-            # What was given back may be more than a burst, and is not lost.
-            self._level = max(self._level, min(burst, self._level + (now - self._at) * rate))
+            if self._level < burst:  # what was given back may be more than a burst, and is not lost
+                filled = self._level + (now - self._at) * rate
+                self._level = filled if filled < burst else burst
             self._at = now
-        missing = min(cost, burst) - self._level
+        missing = (cost if cost < burst else burst) - self._level
         return now if missing <= 1e-6 else now + missing / rate
 
     def take(self, cost: float) -> None:

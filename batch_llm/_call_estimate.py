@@ -28,7 +28,8 @@ class CallEstimate:
 
     def input_tokens(self, size: int) -> float:
         """Return what a prompt of `size` characters is expected to have."""
-        return max(1.0, size * self.a_character)
+        tokens = size * self.a_character
+        return tokens if tokens > 1.0 else 1.0
 
     def learn(self, size: int, usage: Mapping[str, int]) -> None:
         """Learn from an answer to a prompt of `size` characters."""
@@ -36,7 +37,7 @@ class CallEstimate:
         if not sent and not received:
             return  # the provider does not tell
         self.answers += 1
-        weight = max(1 / self.answers, LEAST_WEIGHT)
+        weight = 1 / self.answers if self.answers * LEAST_WEIGHT < 1 else LEAST_WEIGHT
         self.output_tokens += weight * (received - self.output_tokens)
         if size > 0:
             self.a_character += weight * (sent / size - self.a_character)

@@ -23,13 +23,10 @@ _COUNTED = {
 @dataclass(slots=True)
 class _Limit:
     name: str
-    a_minute: float
+    a_second: float
     sent: int
     received: int
     allowance: Allowance = field(default_factory=lambda: Allowance(_BURST_SECONDS))
-
-    def cost(self, input_tokens: float, output_tokens: float) -> float:
-        return self.sent * input_tokens + self.received * output_tokens
 
 
 class TokenLimits:
@@ -42,35 +39,34 @@ class TokenLimits:
 
     def __init__(self, limits: Limits, output_tokens: float) -> None:
         self._estimate = CallEstimate(output_tokens=output_tokens)
-        self._limits: list[_Limit] = []
+        self.limits: list[_Limit] = []
         self.say(limits)
-
-    def __bool__(self) -> bool:
-        return bool(self._limits)
 
     def say(self, limits: Limits) -> None:
         """Keep to other limits from now on."""
         said = {name: getattr(limits, name) for name in _COUNTED}
-        self._limits = [_Limit(name, value, *_COUNTED[name]) for name, value in said.items() if value is not None]
+        self.limits = [_Limit(name, value / 60, *_COUNTED[name]) for name, value in said.items() if value is not None]
 
     def until(self, now: float, share: float, turn: Turn) -> float:
         """Return when a call may start with this share of the limits, and note in `turn` what it will be charged."""
-        turn.input_tokens, turn.output_tokens = self._estimate.input_tokens(turn.size), self._estimate.output_tokens
+        sent = turn.input_tokens = self._estimate.input_tokens(turn.size)
+        received = turn.output_tokens = self._estimate.output_tokens
         start = now
-        for limit in self._limits:
-            cost = limit.cost(turn.input_tokens, turn.output_tokens)
-            start = max(start, limit.allowance.until(now, limit.a_minute / 60 * share, cost))
+        for limit in self.limits:
+            cost = limit.sent * sent + limit.received * received
+            free = limit.allowance.until(now, limit.a_second * share, cost)
+            if free > start:
+                start = free
         return start
 
-    def take(self, input_tokens: float, output_tokens: float) -> None:
+    def take(self, sent: float, received: float) -> None:
         """Charge, or give back where it is negative."""
-        for limit in self._limits:
-            limit.allowance.take(limit.cost(input_tokens, output_tokens))
+        for limit in self.limits:
+            limit.allowance.take(limit.sent * sent + limit.received * received)
 
     def settle(self, turn: Turn, usage: Mapping[str, int]) -> None:
         """Put what was used in the place of what was charged."""
-        used = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-        self.take(used[0] - turn.input_tokens, used[1] - turn.output_tokens)
+        self.take(usage.get("input_tokens", 0) - turn.input_tokens, usage.get("output_tokens", 0) - turn.output_tokens)
         turn.input_tokens = turn.output_tokens = 0.0
 
     def learn(self, size: int, usage: Mapping[str, int]) -> None:
@@ -80,10 +76,11 @@ class TokenLimits:
     def too_large(self, size: int) -> str:
         """Return why no minute has room for a prompt of `size` characters; empty where one has."""
         tokens = self._estimate.input_tokens(size)
-        for limit in self._limits:
-            if limit.cost(tokens, 0) > limit.a_minute:
+        for limit in self.limits:
+            a_minute = 60 * limit.a_second
+            if limit.sent * tokens > a_minute:
                 return (
-                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {limit.a_minute:,.0f}: no minute "
-                    "has room for it; shorten the prompt, or raise the limit"
+                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {a_minute:,.0f}: no minute has room "
+                    "for it; shorten the prompt, or raise the limit"
                 )
         return ""

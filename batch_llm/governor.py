@@ -135,15 +135,16 @@ class Governor:
                 start = max(start, self._last_start + PROBE_SECONDS)
             if start <= now:
                 start = self._calls.until(now, self._found.rate * self._share, 1.0)
-                self._held = self._held or start > now
-                if self._tokens:
-                    start = max(start, self._tokens.until(now, self._share, turn))
-                self._stock_short = self._stock_short or start > now
+                if start > now:
+                    self._held = self._stock_short = True
+                if self._tokens.limits and (free := self._tokens.until(now, self._share, turn)) > now:
+                    start, self._stock_short = max(start, free), True
             if start > now:
                 return min(start, now + LOOK_SECONDS)
             self._charge(turn, 1)
             self._last_start = now
-            self._first_start = min(self._first_start, now)
+            if now < self._first_start:
+                self._first_start = now
             return now
 
     def begin(self, turn: Turn, now: float) -> bool:
@@ -178,7 +179,7 @@ class Governor:
         with self._lock:
             self._latency += 0.1 * (now - turn.started - self._latency)
             self._count(now, answered=1)
-            if self._tokens:
+            if self._tokens.limits:
                 self._tokens.learn(turn.size, usage)
                 self._tokens.settle(turn, usage)
             if turn.started >= self._reopens_at:
@@ -338,7 +339,8 @@ class Governor:
         self._calls.take(sign)
         self._started += sign
         self._calls_in_tick += sign
-        self._tokens.take(sign * turn.input_tokens, sign * turn.output_tokens)
+        if turn.input_tokens:
+            self._tokens.take(sign * turn.input_tokens, sign * turn.output_tokens)
 
     def _cut(self, now: float) -> None:
         self._found.accepted(self._calls_in_tick, max(0.0, now - self._looked_at))
