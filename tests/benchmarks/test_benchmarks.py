@@ -19,6 +19,7 @@ from .clients import bounds as clients_bounds
 from .contenders import CONTENDERS
 from .engine import bounds, sections
 from .fresh import CHECKOUT, fresh
+from .governor import TOLD
 from .ledger import WITH
 from .limits import sections as limits_sections
 from .measure import Measurement, clocked
@@ -37,6 +38,7 @@ SHORT = {
     "clients": "--calls 10 --rounds 1 --workers 10",
     "nights": "--items 2000",
     "ledger": "--items 500 --rounds 1",
+    "governor": "--calls 100 --rounds 1",
     "limits": "--items 20 --beside 20 --longest 30 --trace --only 25/s$|told:.tokens.*0.2|by.hand",
 }
 """How each is made short: at its full size it takes minutes."""
@@ -80,6 +82,12 @@ def test_the_strategies_show_whose_cpu_it_is() -> None:
     for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "120") for name in GEMINI)):
         row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
         assert row.split("│")[2].strip() == calls
+
+
+def test_the_governor_is_shown_with_each_kind_of_limit() -> None:
+    table = printed("governor")
+    for told in TOLD:
+        assert f"│ {told} " in table
 
 
 def test_agents_at_once_all_have_their_answer() -> None:
