@@ -80,7 +80,7 @@ class TokenLimits:
             a_minute = 60 * limit.a_second
             if limit.sent * tokens > a_minute:
                 return (
-                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {a_minute:,.0f}: no minute has room "
-                    "for it; shorten the prompt, or raise the limit"
+                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {a_minute:,.0f}: no minute has "
+                    "room for it; shorten the prompt, or raise the limit"
                 )
         return ""
