@@ -75,6 +75,7 @@ class Scripted(LLMCallStrategy[str]):
     cleaned: list[float] = field(default_factory=list[float])
 
     async def prepare(self) -> None:
+        assert len(self.prepared) < 100, "prepared again and again"
         self.prepared.append(now())
 
     async def cleanup(self) -> None:

@@ -50,6 +50,13 @@ async def test_the_longer_the_pauses_the_more_seldom_is_more_tried() -> None:
     assert provider.share_used() > 0.75
 
 
+async def test_calls_that_wait_start_in_their_order() -> None:
+    """Also where a worker comes for the next one at the very moment at which the first in line may start."""
+    strategy = Scripted([[1.0]])
+    await governed(items(10, strategy), Governor(Limits(requests_per_minute=60)), workers=3)
+    assert [prompt for _, prompt, _ in strategy.calls] == [f"prompt {number}" for number in range(10)]
+
+
 async def test_slow_answers_do_not_turn_a_limit_into_an_outage() -> None:
     """Refused again before the first answer after a pause, though what was called meanwhile was taken."""
     provider = Limited(lambda _: 50, seconds=20.0)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from batch_llm import BaseObserver, LLMCallStrategy, MetricsObserver, ProcessingEvent
+from batch_llm import BaseObserver, LLMCallStrategy, MetricsObserver, ProcessingEvent, WorkItemResult
 
-from .script import Item, Notes, Scripted, config, failure, items, now, process
+from .script import Item, Notes, Processor, Scripted, config, failure, items, now, process
 
 pytestmark = pytest.mark.looptime
 
@@ -67,6 +67,20 @@ async def test_every_observer_has_data_of_its_own() -> None:
     batch = await process([Item("a", Scripted())], observers=[Vandal(), notes])
     assert notes.of(EVENT.ITEM_COMPLETED)[0]["tokens"]["input_tokens"] == 1
     assert batch.total_input_tokens == 1
+
+
+async def test_what_is_told_stays_as_it_was() -> None:
+    """Whatever becomes of a result before the observers hear of it."""
+
+    def use_up(result: WorkItemResult[str, Any]) -> None:
+        result.token_usage.clear()
+
+    notes = Notes()
+    await process([Item("a", Scripted())], observers=[notes], post_processor=use_up)
+    async with Processor(config(), observers=[notes]) as processor:
+        async for result in processor.process_stream([Item("b", Scripted())]):
+            use_up(result)
+    assert [told["tokens"]["input_tokens"] for told in notes.of(EVENT.ITEM_COMPLETED)] == [1, 1]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("observer"), asyncio.CancelledError(), TimeoutError()])
