@@ -41,16 +41,16 @@ def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
     if is_table:
         _keep_table(cast("ArrowStream", items), path)
     else:
-        _keep_rows(cast("Iterable[object]", items), path)
+        _keep_rows(items, path)
     return job.model_copy(update={"source": str(path), "encoding": None})
 
 
-def _keep_rows(items: Iterable[object], path: Path) -> None:
-    if isinstance(items, str | bytes | Mapping):
+def _keep_rows(items: object, path: Path) -> None:
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         kind = type(cast("object", items)).__name__
         raise JobError(f"items is a {kind}: give rows, such as [{{'id': 1, 'text': '...'}}], or a table")
     with path.open("w", encoding="utf-8") as file:
-        for number, item in enumerate(items, start=1):
+        for number, item in enumerate(cast("Iterable[object]", items), start=1):
             if not isinstance(item, Mapping):
                 raise JobError(f"items: number {number} is a {type(item).__name__}, and must map columns to values")
             row = cast("Mapping[object, object]", item)

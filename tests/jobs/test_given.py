@@ -69,6 +69,7 @@ def test_a_generator_is_never_held_in_memory(home: Path) -> None:
     [
         ({"id": 1}, "items is a dict: give rows, such as"),
         ("docs.csv", "items is a str: give rows, such as"),
+        (None, "items is a NoneType: give rows, such as"),
         ([{"text": "a"}, "b"], "items: number 2 is a str, and must map columns to values"),
     ],
 )
