@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic_ai import Agent, ModelRetry, NativeOutput, PromptedOutput, StructuredDict, ToolOutput
 from pydantic_ai.models import Model
+from pydantic_ai.models.fallback import FallbackModel
 
 from batch_llm import ModelStrategy
 from batch_llm.strategies import PydanticAIStrategy
@@ -78,10 +79,22 @@ async def test_the_tools_arguments(openai_server: OpenAIServer, arguments: str) 
 async def test_a_tool_that_does_not_exist(openai_server: OpenAIServer) -> None:
     """The call is answered all the same, without which the next request would be invalid."""
     async with openai_model(openai_server, supports_json_schema_output=False) as model:
-        openai_server.script(OpenAIServer.calls_tool("search", "{}"))
+        openai_server.script(OpenAIServer.calls_tool("search", '{"title": "fits", "pages": 3}'))
         outcome = await attempt(ModelStrategy(model, output_type=Book))
     assert (outcome.output, openai_server.requests) == (Book(title="one two three", pages=0), 2)
     assert openai_server.calls[1].body["messages"][-1]["role"] == "tool"
+
+
+@pytest.mark.parametrize("mode", ["tool", "native", "prompted"])
+async def test_one_of_several_models(openai_server: OpenAIServer, mode: Any) -> None:
+    """The one that answers is asked as an agent asks it."""
+    profile = {"supports_json_schema_output": mode == "native", "default_structured_output_mode": mode}
+    async with openai_model(openai_server) as first, openai_model(openai_server, **profile) as second:
+        model = FallbackModel(first, second)
+        agent: Agent[None, Any] = Agent(model, output_type=Book)
+        lean = ModelStrategy(model, output_type=Book)
+        await _compare(openai_server, PydanticAIStrategy(agent), lean, [OpenAIServer.error(500, "down", None)])
+        assert isinstance((await attempt(lean)).output, Book)
 
 
 def _fits_the_schema(answer: dict[str, Any]) -> dict[str, Any]:
