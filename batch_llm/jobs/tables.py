@@ -44,14 +44,24 @@ def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
 
 
 def execute(tables: Tables, statement: str) -> Tables:
-    """Run a statement; where its rows are so large that memory is short, with four fifths of what the machine has."""
-    try:
-        return tables.execute(statement)
-    except duckdb.OutOfMemoryException:
-        with duckdb.connect() as other:  # DuckDB's own limit knows of containers
-            (limit,) = other.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)
-        tables.execute(f"SET memory_limit = {text(limit)}")
-        return tables.execute(statement)
+    """Run a statement; where it is short of memory, with twice as much, up to most of what the machine has."""
+    while True:
+        try:
+            return tables.execute(statement)
+        except duckdb.OutOfMemoryException:
+            with duckdb.connect() as other:
+                most = _memory_limit(other)  # DuckDB's own, which knows of containers
+            limit = _memory_limit(tables)
+            if limit >= most:
+                raise
+            tables.execute(f"SET memory_limit = '{min(2 * limit, most)}B'")
+
+
+def _memory_limit(tables: Tables) -> int:
+    """Return how many bytes a session may use."""
+    (limit,) = tables.execute("SELECT current_setting('memory_limit')").fetchone() or ("0 bytes",)
+    number, unit = str(limit).split()
+    return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
 
 
 def write_parquet(tables: Tables, query: str, path: Path, *, compression: str = "snappy") -> None:
