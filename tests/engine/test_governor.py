@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from batch_llm import Governor, Limits, ParallelBatchProcessor, ProcessingEvent, RateLimitConfig, RetryConfig
+from batch_llm._turn import Turn
 from batch_llm.simulation import virtual_time
 
 from .limited import Limited
@@ -156,6 +157,91 @@ async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
     assert len(provider.refused) < 60
     assert "The provider refused" in caplog.text
     assert {result.error_info.category for result in batch.results if result.error_info} >= {"rate_limit"}
+
+
+def started(governor: Governor, at: float) -> Turn:
+    """A call that starts."""
+    turn = Turn(10)
+    assert governor.ask(at, turn) == at
+    turn.started = at
+    return turn
+
+
+def refuse(governor: Governor, turn: Turn, at: float, *, wait: float) -> None:
+    """Begin an episode."""
+    assert governor.begin(turn, at)
+    governor.pause(at + wait, at)
+
+
+def test_episodes_in_a_row_cut_the_rate_once() -> None:
+    governor, rates = Governor(Limits(requests_per_minute=6000)), list[float | None]()
+    for at in range(0, 50, 10):
+        refuse(governor, started(governor, at), at + 1, wait=5)
+        rates.append(governor.rate)
+    assert rates == [pytest.approx(20)] * 5
+
+
+def test_while_it_is_refused_again_and_again_one_call_probes() -> None:
+    """The first one after a pause starts at once, the next one ten seconds later."""
+    governor = Governor(Limits(requests_per_minute=6000))
+    for at in (0, 10):
+        refuse(governor, started(governor, at), at + 1, wait=5)
+    probe = started(governor, 20)
+    assert governor.ask(29.9, Turn(10)) > 29.9
+    refuse(governor, started(governor, 30), 31, wait=5)
+    governor.answered(probe, 40, {})
+    assert governor.ask(40.1, Turn(10)) == 40.1
+    assert governor.ask(40.2, Turn(10)) > 40.2
+
+
+def test_an_answer_from_before_a_pause_does_not_end_the_episode() -> None:
+    governor = Governor()
+    early = started(governor, 0)
+    refuse(governor, started(governor, 1), 2, wait=5)
+    governor.answered(early, 3, {})
+    assert governor.episodes == 1
+    governor.answered(started(governor, 10), 11, {})
+    assert governor.episodes == 0
+
+
+async def test_who_waits_for_a_low_limit_notices_that_it_was_raised() -> None:
+    governor = Governor(Limits(requests_per_minute=1))
+    asyncio.get_running_loop().call_at(5, governor.set_limits, Limits(requests_per_minute=6000))
+    assert (await governed(items(3, Scripted()), governor)).succeeded == 3
+    assert 5 <= now() < 7
+
+
+def test_the_same_limits_again_give_nothing_back() -> None:
+    governor = Governor(Limits(tokens_per_minute=600))
+    started(governor, 0)
+    governor.set_limits(Limits(tokens_per_minute=600))
+    assert governor.ask(1, Turn(10)) > 1
+
+
+def test_a_pause_of_another_process_lengthens_one_and_never_shortens_it() -> None:
+    governor = Governor()
+    governor.pause_for_others(20, 0)
+    governor.pause_for_others(10, 1)
+    assert governor.ask(15, Turn(10)) > 15
+    governor.pause_for_others(30, 19)
+    assert governor.ask(25, Turn(10)) > 25
+    assert governor.ask(31, Turn(10)) == 31
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_rate_that_others_use_up_grows_here_too(needed: bool) -> None:
+    governor = Governor()
+    governor.answered(started(governor, 1), 1.1, {})
+    if needed:
+        governor.need(10)
+    governor.answered(started(governor, 1.3), 1.4, {})
+    assert ((governor.rate or 0) > 10) is needed
+
+
+def test_a_call_that_found_no_connection_takes_nothing_from_the_rate() -> None:
+    governor = Governor(Limits(requests_per_minute=60))
+    governor.strained(started(governor, 0), 0.1)
+    assert governor.ask(0.1, Turn(10)) == 0.1
 
 
 def never_sent() -> Failure:

@@ -51,6 +51,14 @@ async def test_metrics_are_what_happened() -> None:
 
 
 @pytest.mark.looptime
+async def test_a_quantile_is_within_what_was_seen() -> None:
+    metrics = MetricsObserver()
+    await process([Item("one", Scripted([[1.25]]))], observers=[metrics])
+    found = await metrics.get_metrics()
+    assert [found[f"p{share}_processing_time"] for share in (50, 95, 99)] == [1.25] * 3
+
+
+@pytest.mark.looptime
 async def test_metrics_as_json_and_dict() -> None:
     metrics = await observed()
     assert json.loads(await metrics.export_json()) == await metrics.export_dict() == await metrics.get_metrics()
