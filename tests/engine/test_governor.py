@@ -184,14 +184,26 @@ def test_episodes_in_a_row_cut_the_rate_once() -> None:
 def test_while_it_is_refused_again_and_again_one_call_probes() -> None:
     """The first one after a pause starts at once, the next one ten seconds later."""
     governor = Governor(Limits(requests_per_minute=6000))
-    for at in (0, 10):
-        refuse(governor, started(governor, at), at + 1, wait=5)
-    probe = started(governor, 20)
-    assert governor.ask(29.9, Turn(10)) > 29.9
-    refuse(governor, started(governor, 30), 31, wait=5)
-    governor.answered(probe, 40, {})
-    assert governor.ask(40.1, Turn(10)) == 40.1
-    assert governor.ask(40.2, Turn(10)) > 40.2
+    for at in (0, 4, 8):
+        refuse(governor, started(governor, at), at + 1, wait=2)
+    started(governor, 12)
+    assert governor.ask(21.9, Turn(10)) > 21.9
+    started(governor, 22)
+
+
+def test_nothing_is_saved_up_in_a_pause() -> None:
+    governor = Governor(Limits(requests_per_minute=6000))
+    refuse(governor, started(governor, 0), 1, wait=5)
+    assert governor.ask(6, Turn(10)) > 6
+
+
+def test_a_lull_is_no_time_of_growth() -> None:
+    """Though somebody had to wait just before it."""
+    governor = Governor()
+    governor.answered(started(governor, 1), 1.1, {})
+    assert governor.ask(1.01, Turn(10)) > 1.01
+    started(governor, 100)
+    assert governor.rate == 10
 
 
 def test_an_answer_from_before_a_pause_does_not_end_the_episode() -> None:
