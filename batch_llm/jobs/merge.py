@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from .parts import parts_of
 from .plan import Plan
 from .prices import prices_of
 from .rows import FAILURE_COLUMNS, input_columns
-from .sinks import OutputColumns, failures_place, open_sink, output_columns
+from .sinks import OutputColumns, failures_place, named_beside, open_sink, output_columns
 from .spending import read_limits
 from .tables import Tables, column_types, execute, name, one_line, open_tables, text
 
@@ -132,17 +133,21 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
         for part in parts_of(tables, folder.rows)
     ]
     own = [f"source.{name(column)}" for column in columns]
-    selected = ", ".join([*own, *_answers(job, added), *_bookkeeping(added)])
-    queries = [f"SELECT {selected} FROM {joined} ORDER BY position" for joined in parts]
+    selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])
+    queries = [f"SELECT {selected} FROM {joined} ORDER BY outcomes.position" for joined in parts]
     output = open_sink(job.output, job.partition_by).write(tables, queries)
     failures = open_sink(failures_place(job.output))
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
     if failed is None:
         failures.remove()
         return output, None
-    why = [f"outcomes.{column}" if column != "item_id" else "outcomes.id AS item_id" for column in FAILURE_COLUMNS]
-    selected = ", ".join([*(column for column in own if column != 'source."item_id"'), *why])
-    queries = [f"SELECT {selected} FROM {joined} WHERE status = 'failed' ORDER BY position" for joined in parts]
+    inputs = [column for column in columns if column != "item_id"]
+    why = _selected(named_beside(inputs, FAILURE_COLUMNS))
+    selected = ", ".join([*(f"source.{name(column)}" for column in inputs), *why])
+    queries = [
+        f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY outcomes.position"
+        for joined in parts
+    ]
     return output, failures.write(tables, queries)
 
 
@@ -158,9 +163,9 @@ def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
     return found
 
 
-def _bookkeeping(added: OutputColumns) -> list[str]:
-    source = {"item_id": "id"}
-    return [f"outcomes.{name(source.get(old, old))} AS {name(new)}" for old, new in added.bookkeeping.items()]
+def _selected(named: Mapping[str, str]) -> list[str]:
+    """SQL for columns of ours under the names that they have beside the input's."""
+    return [f"outcomes.{'id' if column == 'item_id' else column} AS {name(called)}" for column, called in named.items()]
 
 
 _TOTALS = """

@@ -20,7 +20,7 @@ from batch_llm.jobs.ledger import LedgerWriter, Record
 from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import column_types
 
-from .making import items, job, prompts, read_lines, write_lines
+from .making import items, job, prompts, read_lines, whole_run, write_lines
 
 _SCHEMA = {
     "type": "object",
@@ -164,6 +164,22 @@ def test_answers_to_a_failures_file_count_for_the_whole_source(home: Path, endin
     _answer_all(again)
     merge(of_failures, again)
     assert plan(made_for, "next").reused == len(sent)
+
+
+def test_columns_called_as_ours_are_the_inputs(home: Path) -> None:
+    """In the failures too; rows stay in the order of the source."""
+    rows = [{"id": str(n), "text": str(n), "status": f"s{n}", "position": 9 - n, "error": n} for n in range(3)]
+    write_lines(home / "docs.jsonl", *rows)
+    whole_run("r", fail="1")
+    assert [(row["id"], row["status"], row["position"]) for row in read_lines(home / "out.jsonl")] == [
+        ("0", "s0", 9),
+        ("1", "s1", 8),
+        ("2", "s2", 7),
+    ]
+    (failed,) = read_lines(home / "out.failures.jsonl")
+    assert (failed["id"], failed["status"], failed["position"], failed["error"]) == ("1", "s1", 8, 1)
+    assert (failed["item_id"], failed["answer_error"]) == ("1", "too slow")
+    assert prompts(plan(job(source="out.failures.jsonl"), "again")) == {"1": "1"}
 
 
 def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:

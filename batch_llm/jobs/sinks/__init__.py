@@ -8,7 +8,7 @@ from batch_llm.jobs.databases import find_address
 from batch_llm.jobs.endings import split_ending
 
 from .base import Sink
-from .columns import BOOKKEEPING, OutputColumns, output_columns
+from .columns import BOOKKEEPING, OutputColumns, named_beside, output_columns
 from .duckdb_file import DuckDBSink
 from .files import FileSink, check_writable
 from .folder import FolderSink
@@ -21,6 +21,7 @@ __all__ = [
     "Sink",
     "check_writable",
     "failures_place",
+    "named_beside",
     "open_sink",
     "output_columns",
 ]

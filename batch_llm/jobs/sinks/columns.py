@@ -40,11 +40,20 @@ def output_columns(columns: Iterable[str], schema: dict[str, Any] | None) -> Out
     """Name the added columns: where the input has a column of that name, ours is called `answer_<name>`."""
     taken = {column.lower() for column in columns}
     ours = [column for column in ("item_id", *BOOKKEEPING) if column != "item_id" or column not in taken]
-    bookkeeping = {column: _free(column, taken) for column in ours}
+    bookkeeping = _named(ours, taken)
     answer = {field: (_free(field, taken), kind) for field, kind in answer_columns(schema).items()}
     renamed = [*bookkeeping.items(), *((field, column) for field, (column, _) in answer.items())]
     notes = [f"The column {old!r} of the answer is called {new!r}." for old, new in renamed if old != new]
     return OutputColumns(answer, bookkeeping, tuple(notes))
+
+
+def named_beside(columns: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
+    """Name columns of ours beside the input's, as `output_columns` does."""
+    return _named(ours, {column.lower() for column in columns})
+
+
+def _named(ours: Iterable[str], taken: set[str]) -> dict[str, str]:
+    return {column: _free(column, taken) for column in ours}
 
 
 def _free(column: str, taken: set[str]) -> str:
