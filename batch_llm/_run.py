@@ -17,7 +17,6 @@ import math
 from collections import deque
 from contextlib import aclosing
 from dataclasses import asdict
-from operator import itemgetter
 from typing import Any
 
 from . import _cancellation
@@ -275,8 +274,8 @@ class Run:
 
     def in_order(self) -> list[AnyResult]:
         """Return the results that nobody has claimed yet, in the order of their items."""
-        in_order = sorted(zip(self._positions, self.finished, strict=True), key=itemgetter(0))
-        return [result for _, result in in_order]
+        by_position = dict(zip(self._positions, self.finished, strict=True))
+        return [by_position[position] for position in sorted(by_position)]
 
 
 def check_is_item(item: object) -> None:

@@ -37,9 +37,8 @@ class SlowStart:
 
     def ask(self, now: float, turn: Turn) -> float:
         """Return when `turn` may start: now, and then the turn is taken, or when to ask again."""
-        start = max(self._reopens_at, self._next_start)
-        if start > now:
-            return start
+        if self._reopens_at > now or self._next_start > now:
+            return max(self._reopens_at, self._next_start)
         if self._slow_starts < self._config.slow_start_items:
             self._next_start = now + self._spacing(self._slow_starts)
             self._slow_starts += 1
