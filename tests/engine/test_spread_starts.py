@@ -1,12 +1,12 @@
-"""Calls start as the event loop can take them; what is too much for it is said once. In real time."""
+"""Calls start as the event loop can take them; what is too much for it is said once. In virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,50 +21,62 @@ from batch_llm import (
 
 from .script import Item, process, rate_limit
 
+pytestmark = pytest.mark.looptime
+
 CALLS = 60
-SECONDS_A_START = 0.01
 
 
-def burn(seconds: float) -> None:
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
+class Kept:
+    """Lets time pass within a round of the loop, which then is busy, or blocked."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._time, loop.time = loop.time, self.time
+        self._passed = 0.0
+        self.cpu_seconds = 0.0
+
+    def time(self) -> float:
+        return self._time() + self._passed
+
+    def busy(self, seconds: float) -> None:
+        self.blocked(seconds)
+        self.cpu_seconds += seconds
+
+    def blocked(self, seconds: float) -> None:
+        self._passed += seconds
 
 
 class Heavy(LLMCallStrategy[str]):
-    """A call whose start keeps the loop for a while, as an SDK's does; `rounds` are the loop's, counted beside."""
+    """A call whose start keeps the loop for a while, as an SDK's does; `starts` are counted by the loop's rounds."""
 
-    def __init__(self, keep: Callable[[float], None]) -> None:
+    def __init__(self, keep: Callable[[float], None], seconds: float) -> None:
         self._keep = keep
-        self._rounds = 0
-        self.starts: Counter[int] = Counter()
+        self._seconds = seconds
+        self._round: object | None = None
+        self.starts: Counter[object] = Counter()
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
-        self.starts[self._rounds] += 1
-        self._keep(SECONDS_A_START)
+        if self._round is None:
+            self._round = object()
+            asyncio.get_running_loop().call_soon(self._next_round)
+        self.starts[self._round] += 1
+        self._keep(self._seconds)
         await asyncio.sleep(0.001)
         return "ok", {}
 
-    async def count_rounds(self) -> None:
-        while True:
-            self._rounds += 1
-            await asyncio.sleep(0)
+    def _next_round(self) -> None:
+        self._round = None
 
 
 async def run(strategy: Heavy) -> None:
-    counting = asyncio.create_task(strategy.count_rounds())
     processor = ParallelBatchProcessor[None, str, None](ProcessorConfig(max_workers=CALLS))
     for number in range(CALLS):
         await processor.add_work(LLMWorkItem(str(number), strategy))
-    result = await processor.process_all()
-    counting.cancel()
-    with suppress(asyncio.CancelledError):
-        await counting
-    assert result.succeeded == CALLS
+    assert (await processor.process_all()).succeeded == CALLS
 
 
 async def test_sixty_heavy_calls_do_not_start_in_one_round_of_the_loop() -> None:
-    strategy = Heavy(burn)
+    strategy = Heavy(Kept().busy, 0.01)
     await run(strategy)
     assert sum(strategy.starts.values()) == CALLS
     assert max(strategy.starts.values()) <= 5  # 20 ms of 10 ms each, and those that were let in
@@ -72,16 +84,16 @@ async def test_sixty_heavy_calls_do_not_start_in_one_round_of_the_loop() -> None
 
 async def test_who_waits_for_the_loop_while_a_rate_limit_is_met_waits_for_its_end_too() -> None:
     """The first call keeps the loop, so that the second waits for a turn; then it is refused."""
-    clock, times = asyncio.get_running_loop().time, dict[str, float]()
+    kept, times = Kept(), dict[str, float]()
 
     class Refused(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             if prompt == "first" and "refused" not in times:
-                burn(0.05)
+                kept.busy(0.05)
                 await asyncio.sleep(0)
-                times["refused"] = clock()
+                times["refused"] = kept.time()
                 raise rate_limit()
-            times[prompt] = clock()
+            times[prompt] = kept.time()
             return "ok", {}
 
     class Asked(RateLimitStrategy):
@@ -95,22 +107,23 @@ async def test_who_waits_for_the_loop_while_a_rate_limit_is_met_waits_for_its_en
 
 
 async def test_calls_that_start_quickly_all_start_at_once() -> None:
-    strategy = Heavy(lambda _: None)
+    strategy = Heavy(Kept().busy, 0.0)
     await run(strategy)
-    assert len(strategy.starts) < CALLS / 4
+    assert list(strategy.starts.values()) == [CALLS]
 
 
 @pytest.mark.parametrize(
-    ("keep", "words"), [(burn, "CPU-bound at"), (time.sleep, "which something blocks")], ids=["busy", "blocked"]
+    ("keep", "words"), [(Kept.busy, "CPU-bound at 5 calls/s"), (Kept.blocked, "which something blocks (it used 0 %")]
 )
 async def test_a_loop_that_is_the_bottleneck_is_said_once_with_what_to_do(
-    keep: Callable[[float], None],
+    keep: Callable[[Kept, float], None],
     words: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("batch_llm._turnstile.WINDOW_SECONDS", 0.1)  # else it takes five seconds to say it
-    await run(Heavy(keep))
+    kept = Kept()
+    monkeypatch.setattr("batch_llm._turnstile.time", SimpleNamespace(thread_time=lambda: kept.cpu_seconds))
+    await run(Heavy(partial(keep, kept), 0.2))
     lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm._turnstile"]
     assert len(lines) == 1
     assert words in lines[0]
