@@ -41,7 +41,8 @@ class Backlog(Generic[T]):
         """Add an item and take a place, even where there is none left."""
         self._items.append(item)
         self._places -= 1
-        _wake_one(self._takers)
+        if self._takers:
+            _wake_one(self._takers)
 
     async def room(self) -> None:
         """Wait for a place, or for the end."""
@@ -51,7 +52,8 @@ class Backlog(Generic[T]):
     def free(self) -> None:
         """Give a place back."""
         self._places += 1
-        _wake_one(self._putters)
+        if self._putters:
+            _wake_one(self._putters)
 
     async def filled(self) -> bool:
         """Wait for an item to `take`; False once the backlog is closed and empty."""

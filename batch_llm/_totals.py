@@ -32,7 +32,7 @@ class Totals:
             self.failed += 1
         self.input_tokens += result.token_usage.get("input_tokens", 0)
         self.output_tokens += result.token_usage.get("output_tokens", 0)
-        if self.completed % log_every == 0:
+        if (self.succeeded + self.failed) % log_every == 0:
             logger.info("%s of %s items done, %s failed", self.completed, self.total, self.failed)
 
     def log_end(self, cancelled: bool) -> None:

@@ -12,6 +12,10 @@ from .strategies.base import TokenUsage
 _NONE_YET = object()
 
 
+def _none() -> dict[str, int]:  # calling `dict[str, int]` takes seven times as long
+    return {}
+
+
 @dataclass(slots=True)
 class Tries:
     """The account of one item: its own, so nothing is pinned onto exceptions and nothing counts twice.
@@ -27,17 +31,17 @@ class Tries:
     calls: int = 0
     limited: int = 0
     unsent: int = 0
-    tokens: dict[str, int] = field(default_factory=dict[str, int])
+    tokens: dict[str, int] = field(default_factory=_none)
     ratings: dict[str, str] | None = None
     error: Exception | None = None
     info: ErrorInfo | None = None
 
     def bill(self, usage: dict[str, int]) -> None:
         """Add what a call cost; counts that are no whole numbers are left out, as a sum must not break on them."""
-        counts = {key: count for key, count in usage.items() if type(count) is int}
-        for key, count in self.tokens.items():
-            counts[key] = counts.get(key, 0) + count
-        self.tokens = counts
+        tokens = self.tokens
+        for key, count in usage.items():
+            if type(count) is int:
+                tokens[key] = tokens.get(key, 0) + count
         if isinstance(usage, TokenUsage) and usage.safety_ratings is not None:
             self.ratings = usage.safety_ratings
 

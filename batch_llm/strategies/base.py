@@ -16,6 +16,8 @@ class TokenUsage(dict[str, int]):
         safety_ratings: `{category: probability}` by their names; becomes `WorkItemResult.gemini_safety_ratings`.
     """
 
+    __slots__ = ("safety_ratings",)
+
     def __init__(self, counts: Mapping[str, int], *, safety_ratings: Mapping[str, str] | None = None) -> None:
         super().__init__(counts)
         self.safety_ratings = dict(safety_ratings) if safety_ratings is not None else None

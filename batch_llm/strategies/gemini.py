@@ -11,7 +11,7 @@ from .base import LLMCallStrategy, TokenUsage, TOutput
 
 if TYPE_CHECKING:
     from google import genai
-    from google.genai.types import Content, GenerateContentConfig, GenerateContentResponse
+    from google.genai.types import Candidate, Content, GenerateContentConfig, GenerateContentResponse
 
 # https://ai.google.dev/api/generate-content#FinishReason
 _BLOCKED = frozenset(
@@ -78,45 +78,45 @@ def read_response(response: GenerateContentResponse, parse: Callable[[Any], TOut
     Raises:
         CallFailed: The prompt or the answer was blocked, there is no answer, or `parse` raised; with the tokens.
     """
-    usage = _usage(response)
+    candidate = response.candidates[0] if response.candidates else None
+    usage = _usage(response, candidate)
     try:
-        _check(response)
+        _check(response, candidate)
         return parse(response), usage
     except Exception as error:
         raise CallFailed(error, usage) from error
 
 
-def _check(response: GenerateContentResponse) -> None:
+def _check(response: GenerateContentResponse, candidate: Candidate | None) -> None:
     feedback = response.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
         raise ContentFiltered(f"Gemini blocked the prompt: {feedback.block_reason.name}")
-    candidate = response.candidates[0] if response.candidates else None
-    reason = candidate.finish_reason.name if candidate and candidate.finish_reason else "no finish reason"
+    reason = candidate and candidate.finish_reason
     if reason in _BLOCKED:
-        raise ContentFiltered(f"Gemini stopped the answer: {reason}")
+        raise ContentFiltered(f"Gemini stopped the answer: {reason.name}")
     if candidate is None or candidate.content is None or not candidate.content.parts:
-        raise ValueError(f"Gemini gave an empty answer ({reason})")
+        raise ValueError(f"Gemini gave an empty answer ({reason.name if reason else 'no finish reason'})")
 
 
-def _usage(response: GenerateContentResponse) -> TokenUsage:
+def _usage(response: GenerateContentResponse, candidate: Candidate | None) -> TokenUsage:
     """Count as Gemini bills: thoughts are output, and the prompt includes what came from a cache.
 
     Source: https://ai.google.dev/api/generate-content#UsageMetadata
     """
     metadata = response.usage_metadata
     if metadata is None:
-        return TokenUsage({}, safety_ratings=_ratings(response))
+        return TokenUsage({}, safety_ratings=_ratings(response, candidate))
     spent_in = (metadata.prompt_token_count or 0) + (metadata.tool_use_prompt_token_count or 0)
     spent_out = (metadata.candidates_token_count or 0) + (metadata.thoughts_token_count or 0)
     counts = {"input_tokens": spent_in, "output_tokens": spent_out, "total_tokens": spent_in + spent_out}
     if metadata.cached_content_token_count:
         counts["cached_input_tokens"] = metadata.cached_content_token_count
-    return TokenUsage(counts, safety_ratings=_ratings(response))
+    return TokenUsage(counts, safety_ratings=_ratings(response, candidate))
 
 
-def _ratings(response: GenerateContentResponse) -> dict[str, str] | None:
+def _ratings(response: GenerateContentResponse, candidate: Candidate | None) -> dict[str, str] | None:
     """Return the answer's ratings, or the prompt's where there is no answer, by their names."""
-    candidate, feedback = response.candidates[0] if response.candidates else None, response.prompt_feedback
+    feedback = response.prompt_feedback
     ratings = (candidate and candidate.safety_ratings) or (feedback and feedback.safety_ratings)
     if not ratings:
         return None
