@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .folder import open_folder
 from .job import BatchJob
 from .ledger import record_files, view_records
-from .tables import Tables, open_tables, text
+from .tables import Tables, execute, open_tables, text
 
 MOST_SLICES = 60
 """Into so many parts of equal length a run's time is cut, at most."""
@@ -68,7 +68,7 @@ class RunStats:
 
 # A table, not a view: the files are parsed once.
 _CALLS = """
-    CREATE TEMP TABLE calls AS
+    CREATE OR REPLACE TEMP TABLE calls AS
     SELECT id, status, attempts, seconds, cached_input_tokens, epoch(finished_at) AS ended
     FROM records WHERE attempts > 0"""
 _FIGURES = """
@@ -79,8 +79,9 @@ _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds D
 _EXAMPLES = """
     SELECT error_category, left(any_value(error), 500) FROM outcomes
     WHERE status = 'failed' AND error IS NOT NULL GROUP BY error_category"""
+# Its numbers stand in it: for parameters, DuckDB imports pandas where that is installed, which takes a second.
 _SLICES = """
-    SELECT floor((ended - ?) / ?)::BIGINT AS slice, count(*) FILTER (status = 'succeeded'),
+    SELECT floor((ended - {began!r}) / {seconds!r})::BIGINT AS slice, count(*) FILTER (status = 'succeeded'),
         count(*) FILTER (status = 'failed'), quantile_cont(seconds, 0.5), quantile_cont(seconds, 0.95)
     FROM calls GROUP BY slice"""
 
@@ -90,10 +91,10 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
     run = open_folder(job, folder)
     with open_tables() as tables:
         view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
-        tables.execute(_CALLS)
+        execute(tables, _CALLS)
         tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(run.outcomes)}")
         examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
-        figures = tables.execute(_FIGURES).fetchone()
+        figures = execute(tables, _FIGURES).fetchone()
         if figures is None or figures[0] is None:
             return RunStats(folder, examples=examples)
         began, ended, items, (median, p95, p99), calls, again, cached = figures
@@ -106,7 +107,9 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
             calls=calls,
             tried_again=again,
             cached_input_tokens=cached,
-            slowest=[(str(item), float(took), int(tries)) for item, took, tries in tables.execute(_SLOWEST).fetchall()],
+            slowest=[
+                (str(item), float(took), int(tries)) for item, took, tries in execute(tables, _SLOWEST).fetchall()
+            ],
             examples=examples,
             slice_seconds=(seconds := slice_seconds(ended - began)),
             slices=_slices(tables, began, seconds),
@@ -120,5 +123,6 @@ def slice_seconds(whole: float) -> float:
 
 
 def _slices(tables: Tables, began: float, seconds: float) -> list[Slice]:
-    found = {int(at): Slice(*figures) for at, *figures in tables.execute(_SLICES, [began, seconds]).fetchall()}
+    rows = execute(tables, _SLICES.format(began=began, seconds=seconds)).fetchall()
+    found = {int(at): Slice(*figures) for at, *figures in rows}
     return [found.get(at, Slice()) for at in range(max(found, default=-1) + 1)]

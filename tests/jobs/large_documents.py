@@ -1,4 +1,7 @@
-"""Takes 200 documents of a megabyte through plan and merge, and prints by how many bytes the process has grown."""
+"""Takes 200 documents of a megabyte from the source to the run's figures, and prints what that took.
+
+By how many bytes the process has grown, and whether pandas was imported on the way.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import hashlib
 import json
 import os
 import resource
+import sys
 import tempfile
 from pathlib import Path
 
-from .making import whole_run
+from batch_llm.jobs import run_stats
+from batch_llm.jobs.folder import run_folder
+
+from .making import job, whole_run
 
 DOCUMENTS = 200
 
@@ -30,8 +37,11 @@ def main() -> None:
         os.environ["BATCH_LLM_HOME"] = folder
         _write(Path(folder) / "docs.jsonl")
         before = _peak()
-        totals = whole_run("r", prompt="{id}", output="out.jsonl")
-        print(json.dumps({"documents": DOCUMENTS, "answered": totals.succeeded, "grown": _peak() - before}))
+        settings = {"prompt": "{id}", "output": "out.jsonl"}
+        totals = whole_run("r", **settings)
+        figures = run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
+        found = {"documents": DOCUMENTS, "answered": totals.succeeded, "calls": figures.calls}
+        print(json.dumps(found | {"grown": _peak() - before, "pandas": "pandas" in sys.modules}))
 
 
 if __name__ == "__main__":
