@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -91,11 +91,11 @@ def at_once(job: BatchJob) -> Summary:
 
 @flow(name="batch-llm-benchmark")
 def bare(job: BatchJob) -> Summary:
-    """Run the same shards in Prefect tasks, and tell nobody of it."""
+    """Run the same shards in Prefect tasks, in a thread as a run does, and tell nobody of it."""
     planned = jobs.plan(job, str(flow_run.id))
     with jobs.governed(job):  # the shards go on at one pace, as in a run
         for shard in planned.shards:
-            bare_shard(job, planned.folder, shard)
+            cast("Any", bare_shard).submit(job, planned.folder, shard).result()  # typed for both worlds
     return jobs.merge(job, planned)
 
 
@@ -161,7 +161,9 @@ def count_events(run_id: str) -> Counter[str]:
 
 def here(kind: str, job: BatchJob) -> Run:
     """Run a job in this process, after a small one of its kind."""
-    small = job.model_copy(update={"limit": WARM_UP_ITEMS, "ledger": f"{job.ledger}-small", "name": "small"})
+    # Under a limit of its own: as a member of the same one, which it stays for some seconds, it would have a share.
+    own = {"ledger": f"{job.ledger}-small", "name": "small", "limit_scope": "small"}
+    small = job.model_copy(update={"limit": WARM_UP_ITEMS, **own})
     FLOWS[kind](small)
     with counted_writes() as writes:
         began, cpu_began = time.perf_counter(), time.process_time()
