@@ -10,6 +10,7 @@ import pytest
 from batch_llm import (
     BatchResult,
     ErrorInfo,
+    Limits,
     LLMCallStrategy,
     LLMWorkItem,
     ProcessorConfig,
@@ -45,6 +46,8 @@ BAD: list[tuple[type, str, Any]] = [
     *((RateLimitConfig, "backoff_multiplier", value) for value in [0.9, *NO_NUMBERS]),
     *((RateLimitConfig, "max_rate_limit_retries", value) for value in [-1, 1.5, *NO_NUMBERS]),
     *((RateLimitConfig, "max_cooldown_seconds", value) for value in [-1, *NO_NUMBERS]),
+    *((Limits, "requests_per_minute", value) for value in [0, -1, math.nan, math.inf, True, "3"]),
+    *((Limits, "output_tokens_per_minute", value) for value in [0, -1, math.nan, math.inf, True, "3"]),
     *((ProcessorConfig, "max_workers", value) for value in [0, -1, 1.5, *NO_NUMBERS]),
     *((ProcessorConfig, "timeout_per_item", value) for value in [0, -1, *NO_NUMBERS]),
     *((ProcessorConfig, "progress_interval", value) for value in [0, -1, 1.5, *NO_NUMBERS]),
@@ -67,7 +70,15 @@ def test_a_bad_setting_says_its_name_its_value_and_the_rule(kind: type, name: st
 def test_the_edges_are_allowed() -> None:
     RetryConfig(max_attempts=1, initial_wait=1, max_wait=1, exponential_base=1)
     RateLimitConfig(cooldown_seconds=0, slow_start_items=0, slow_start_initial_delay=0, slow_start_final_delay=0)
+    RateLimitConfig(backoff_multiplier=1, max_rate_limit_retries=0, max_cooldown_seconds=0)
     ProcessorConfig(max_workers=1, timeout_per_item=0.001, progress_interval=1, max_queue_size=0)
+
+
+def test_the_rule_says_whether_its_edge_is_allowed() -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        ProcessorConfig(timeout_per_item=0)
+    with pytest.raises(ValueError, match="1 or more"):
+        RateLimitConfig(backoff_multiplier=0.5)
 
 
 def test_totals_are_computed_whatever_is_given() -> None:

@@ -140,3 +140,23 @@ async def test_a_governed_run_exports_the_limit_in_force() -> None:
         "# TYPE batch_llm_limit_per_second gauge\nbatch_llm_limit_per_second 45.5\n"
         in await metrics.export_prometheus()
     )
+
+
+async def test_retries_and_cooldowns_add_up_and_the_latest_limit_counts() -> None:
+    metrics = MetricsObserver()
+    for limit in ({"limit": 45.5}, {}):
+        await metrics.on_event(EVENT.RETRY_SCHEDULED, {})
+        await metrics.on_event(EVENT.RATE_LIMIT_HIT, {"pause": 5.0, **limit})
+    seen = await metrics.get_metrics()
+    assert (seen["retries"], seen["rate_limits"], seen["rate_limit_seconds"]) == (2, 2, 10.0)
+    assert seen["limit_per_second"] is None
+
+
+async def test_metrics_that_were_handed_out_stay_as_they_were() -> None:
+    metrics = MetricsObserver()
+    data: dict[str, Any] = {"item_id": "a", "duration": 1.0, "attempts": 1, "tokens": {}, "category": "back\\slash"}
+    await metrics.on_event(EVENT.ITEM_FAILED, data)
+    before = await metrics.get_metrics()
+    await metrics.on_event(EVENT.ITEM_FAILED, data)
+    assert before["errors"] == {"back\\slash": 1}
+    assert 'category="back\\\\slash"} 2' in await metrics.export_prometheus()
