@@ -44,6 +44,19 @@ def test_an_unknown_limit_is_found_and_used(change: float, says_when: bool) -> N
     assert provider.share_refused < 0.03
 
 
+@pytest.mark.looptime(False)
+@pytest.mark.parametrize("change", [1.0, 0.5], ids=["steady", "halved"])
+def test_a_limit_of_which_little_is_saved_up_is_used_though_a_pause_takes_a_second(change: float) -> None:
+    provider = Limited(lambda at: 50 if at < 30 else 50 * change, burst=0.2)
+
+    async def run() -> float:
+        assert (await governed(items(5000, provider))).succeeded == 5000
+        return provider.share_used()
+
+    assert virtual_time.run(run()) > 0.85
+    assert provider.share_refused < 0.03
+
+
 async def test_the_longer_the_pauses_the_more_seldom_is_more_tried() -> None:
     """What comes in during a pause is lost, but for a fifth of a second."""
     provider = Limited(lambda _: 50, burst=0.2, least_wait=5)
