@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from ._clock import clock_of
-
 
 class Deadline:
     """A `with` block that may last so many seconds; then its task is cancelled, and the block raises TimeoutError.
@@ -24,13 +22,12 @@ class Deadline:
         expired: Whether the latest block lasted too long.
     """
 
-    __slots__ = ("_cancelling", "_due", "_home", "_loop", "_now", "_seconds", "_task", "_timer", "expired")
+    __slots__ = ("_cancelling", "_due", "_home", "_loop", "_seconds", "_task", "_timer", "expired")
 
     def __init__(self, seconds: float, home: list[Deadline]) -> None:
         self._seconds = seconds
         self._home = home
         self._loop = asyncio.get_running_loop()
-        self._now = clock_of(self._loop)
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._due = 0.0
@@ -42,14 +39,14 @@ class Deadline:
         assert task is not None
         self._cancelling = task.cancelling()
         self.expired = False
-        self._due = self._now() + self._seconds
+        self._due = self._loop.time() + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_at(self._due, self._ring)
         return self
 
     def renew(self) -> None:
         """Give the block its seconds again, from now on."""
-        self._due = self._now() + self._seconds
+        self._due = self._loop.time() + self._seconds
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -18,7 +18,6 @@ import asyncio
 import math
 from collections.abc import Mapping
 
-from ._clock import clock_of
 from ._turn import Pacer, Turn
 from ._turnstile import Turnstile
 
@@ -34,7 +33,7 @@ class Gate:
 
     def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
-        self.clock = clock_of(asyncio.get_running_loop())
+        self.clock = asyncio.get_running_loop().time
         self.too_large = pacer.too_large
         self._line = asyncio.Lock()
         self._waiting = 0  # in line, its head included
