@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from batch_llm.jobs import run_stats
+from batch_llm.jobs import plan, run_stats
 from batch_llm.jobs.folder import run_folder
 
 from .making import job, whole_run
@@ -37,10 +37,12 @@ def main() -> None:
         os.environ["BATCH_LLM_HOME"] = folder
         _write(Path(folder) / "docs.jsonl")
         before = _peak()
+        prompts = plan(job(name="prompts", prompt="{text}"), "r")
         settings = {"prompt": "{id}", "output": "out.jsonl"}
         totals = whole_run("r", **settings)
         figures = run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
         found = {"documents": DOCUMENTS, "answered": totals.succeeded, "calls": figures.calls}
+        found |= {"prompts": prompts.new}
         print(json.dumps(found | {"grown": _peak() - before, "pandas": "pandas" in sys.modules}))
 
 
