@@ -26,7 +26,7 @@ def test_documents_of_a_megabyte_are_never_in_memory_together() -> None:
     command = [sys.executable, "-m", "tests.jobs.large_documents"]
     root = Path(__file__).parents[2]
     found = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
-    assert found["calls"] == found["answered"] == found["documents"] == 200
+    assert found["prompts"] == found["calls"] == found["answered"] == found["documents"] == 200
     assert found["grown"] < 400 * MB  # two copies of them all
     assert not found["pandas"]
 
@@ -82,15 +82,21 @@ def test_an_output_does_not_show_in_how_many_parts_it_was_made(
     home: Path, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows in their order, failures too, and columns in their types."""
-    rows = [{"id": n, "text": f"text {n}", "topic": f"t{n % 2}", "more": [n]} for n in range(9000)]
+    rows = [
+        {"id": n, "text": f"text {n}", "topic": f"t{n % 2}", "more": [n], "mixed": n if n % 3 else "n"}
+        for n in range(9000)
+    ]
     write_lines(home / "docs.jsonl", *rows, "no JSON")
     settings: dict[str, Any] = {"output": output.replace("out.db", f"{home}/out.db")}
     if output == "in parts":
         settings = {"output": "out.csv", "partition_by": ["topic"]}
     whole = _read(whole_run("whole", name="whole", fail="4", **settings))
+    files = len(list(home.glob("out.csv/topic=t0/*")))
     monkeypatch.setattr("batch_llm.jobs.parts.PART_BYTES", 1)
     assert _read(whole_run("parts", name="parts", fail="4", **settings)) == whole
     assert [len(table) for table in whole] == [1 + 9001, 1 + 2]
+    if output == "in parts":
+        assert len(list(home.glob("out.csv/topic=t0/*"))) == files
 
 
 def _read(totals: Summary) -> list[list[tuple[Any, ...]]]:

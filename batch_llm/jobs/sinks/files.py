@@ -42,7 +42,7 @@ class FileSink(Sink):
         try:
             with _whole_file(self._place) as (path, final):
                 if ending == ".parquet":
-                    _write_parquet(tables, queries, path)
+                    write_parquet(tables, joined(tables, queries, path.parent), path, compression="zstd")
                 else:
                     _write_text(tables, queries, path, ending, packing)
         except OSError as error:
@@ -83,13 +83,14 @@ def _write_text(tables: Tables, queries: Sequence[str], path: Path, ending: str,
             part.unlink()
 
 
-def _write_parquet(tables: Tables, queries: Sequence[str], path: Path) -> None:
-    parts: list[Path] = []
-    for query in queries if len(queries) > 1 else ():
-        parts.append(path.with_name(f"{path.name}.part{len(parts)}"))
-        write_parquet(tables, query, parts[-1])
-    every = f"FROM read_parquet([{', '.join(map(text, parts))}])" if parts else queries[0]
-    write_parquet(tables, every, path, compression="zstd")
+def joined(tables: Tables, queries: Sequence[str], folder: Path) -> str:
+    """Return one query for the rows of several, whose rows it puts into a folder, without an ending, first."""
+    if len(queries) == 1:
+        return queries[0]
+    parts = [folder / f"part-{number}" for number, _ in enumerate(queries)]
+    for query, part in zip(queries, parts, strict=True):
+        write_parquet(tables, query, part)
+    return f"FROM read_parquet([{', '.join(map(text, parts))}])"
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import resolve
-from batch_llm.jobs.tables import Tables, name, text
+from batch_llm.jobs.tables import Tables, name
 
 from .base import Sink
-from .files import check_writable, copy, write
+from .files import check_writable, copy, joined, write
 
 
 class FolderSink(Sink):
@@ -37,8 +37,7 @@ class FolderSink(Sink):
         try:
             with tempfile.TemporaryDirectory(prefix=f".{self._path.stem}-", dir=self._path.parent) as folder:
                 made = Path(folder) / self._path.name
-                for number, query in enumerate(queries):
-                    self._copy(tables, query, made, f"data_{number}-{{i}}" if number else "data_{i}")
+                self._copy(tables, joined(tables, queries, Path(folder)), made)
                 self.check()
                 if self._path.exists():
                     self._path.rename(Path(folder) / "old")
@@ -47,12 +46,9 @@ class FolderSink(Sink):
             raise JobError(f"output {self._path} cannot be written: {error}") from error
         return str(self._path)
 
-    def _copy(self, tables: Tables, query: str, made: Path, names: str) -> None:
+    def _copy(self, tables: Tables, query: str, made: Path) -> None:
         ending, packing = split_ending(made.name)
-        options = (
-            f"PARTITION_BY ({', '.join(map(name, self._columns))}), FILE_EXTENSION '{ending[1:]}{packing}', "
-            f"FILENAME_PATTERN {text(names)}, OVERWRITE_OR_IGNORE"
-        )
+        options = f"PARTITION_BY ({', '.join(map(name, self._columns))}), FILE_EXTENSION '{ending[1:]}{packing}'"
         if ending != ".jsonl":
             copy(tables, query, made, packing=packing, more=options)
             return
