@@ -63,7 +63,7 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     )
     parts = (_TRIED, _reused(folder), _BROKEN, _left(folder))
     execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
-    execute(tables, f"CREATE OR REPLACE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
+    tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
 
 
 _TRIED = """

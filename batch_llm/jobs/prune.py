@@ -133,7 +133,7 @@ def _needs(tables: Tables, run: Run) -> str:
     else:
         items = text(folder_in(run.kept.parent, run.name, run.id).items)
     try:
-        execute(tables, f"DESCRIBE SELECT id, key FROM {items}")
+        tables.execute(f"DESCRIBE SELECT id, key FROM {items}")
     except duckdb.Error:
         return "(FROM answers)"  # torn, or on the machine where the run died: it may need any of them
     return items
