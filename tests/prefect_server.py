@@ -32,7 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # What takes longest comes first, so that no worker has it for itself at the end; xdist gives out files.
-    items.sort(key=lambda item: ("tests/readme/" not in item.nodeid, not item.get_closest_marker("prefect")))
+    items.sort(key=_weight, reverse=True)
+
+
+def _weight(item: pytest.Item) -> tuple[bool, bool, bool]:
+    return "tests/readme/" in item.nodeid, "tests/reliability/" in item.nodeid, bool(item.get_closest_marker("prefect"))
 
 
 @pytest.fixture(scope="session")
