@@ -11,12 +11,15 @@ from .models import LOCAL
 WORKERS_A_PROCESS = 50
 """Calls at once that are worth a process: with answers in a second and less, a core carries some hundred a second."""
 
+ITEMS_A_PROCESS = 500
+"""Items that are worth one: it takes some seconds of a core to start, in which the core carries as many."""
+
 PROCESSES_ELSEWHERE = 32
 """Of workers and clusters whose size nobody knows before they carry something: rather too many than too few."""
 
 
-def processes_for(job: BatchJob, shards: int, *, calls_model: bool = True) -> int:
-    """Return how many are worth it here: by the cores, the workers, the limit, and what there is.
+def processes_for(job: BatchJob, shards: int, items: int, *, calls_model: bool = True) -> int:
+    """Return how many are worth it here: by the cores, the workers, the limit, and what there is to do.
 
     The local model has the cores to itself, where it is what is called.
     """
@@ -25,7 +28,7 @@ def processes_for(job: BatchJob, shards: int, *, calls_model: bool = True) -> in
     wanted = math.ceil(job.config.max_workers / WORKERS_A_PROCESS)
     if job.limits.requests_per_minute is not None:
         wanted = min(wanted, math.ceil(job.limits.requests_per_minute / 60 / WORKERS_A_PROCESS))
-    return max(1, min(cores(), wanted, shards))
+    return max(1, min(cores(), wanted, shards, items // ITEMS_A_PROCESS))
 
 
 def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -> int:
@@ -33,7 +36,7 @@ def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -
     options = job.runner_options
     match job.runner:
         case "auto":
-            return processes_for(job, items, calls_model=calls_model)
+            return processes_for(job, items, items, calls_model=calls_model)
         case "threads":
             return 1
         case "pool":

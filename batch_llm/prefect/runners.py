@@ -46,12 +46,14 @@ class Load:
         job: The job.
         task: `run_shard`, with the job's retries.
         shards: How many there are.
+        items: How many they have in all.
         calls_model: Whether the job's model is called, rather than a strategy of the caller's.
     """
 
     job: BatchJob
     task: Task[..., Any]
     shards: int
+    items: int
     calls_model: bool = True
 
     @property
@@ -84,7 +86,7 @@ def open_runner(load: Load) -> AbstractContextManager[Runner]:
 @contextmanager
 def _auto(load: Load) -> Generator[Runner]:
     """Threads share a core, so that one shard after another is as fast; where more cores help, shards get processes."""
-    processes = processes_for(load.job, load.shards, calls_model=load.calls_model)
+    processes = processes_for(load.job, load.shards, load.items, calls_model=load.calls_model)
     with _threads(load) if processes == 1 else _pool(load.task, processes) as runner:
         yield runner
 

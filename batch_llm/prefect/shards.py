@@ -72,7 +72,11 @@ class Shards:
     def __enter__(self) -> Self:
         self._show()
         load = Load(
-            self._job, self._task, len(self._left) - self._canary.is_out, calls_model=not self._arguments["strategy"]
+            self._job,
+            self._task,
+            shards=len(self._left) - self._canary.is_out,
+            items=sum(shard.items for shard in self._left),
+            calls_model=not self._arguments["strategy"],
         )
         self._runner = self._stack.enter_context(open_runner(load))
         self._metrics = self._stack.enter_context(Metrics.exported(self._job, self._folder))

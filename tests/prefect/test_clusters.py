@@ -80,4 +80,4 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
     dask.config.set({"distributed.comm.timeouts.connect": "1s"})  # pyright: ignore[reportUnknownMemberType]
     made = job(runner="dask", runner_options={"address": "tcp://127.0.0.1:9"})
     with pytest.raises(JobError, match=r"runner 'dask' cannot be had at tcp://127\.0\.0\.1:9: "):
-        on_dask(Load(made, tasks.run_shard, 1)).__enter__()
+        on_dask(Load(made, tasks.run_shard, 1, 1)).__enter__()

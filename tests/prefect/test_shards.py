@@ -25,26 +25,28 @@ from batch_llm.prefect import run_batch
 
 class Here(LLMCallStrategy[str]):
     async def execute(self, prompt, attempt, timeout):
-        await asyncio.sleep(1)
+        await asyncio.sleep(float(prompt))
         return str(os.getpid()), {}
 
 @flow
-def beside(output, settings):
-    run_batch(name=output, items=[{"id": str(number)} for number in range(40)], prompt="{id}", strategy=Here,
-              output=output + ".jsonl", shard_size=20, limits={"requests_per_minute": 60000}, **settings)
+def beside(output, items, seconds, settings):
+    run_batch(name=output, items=[{"id": str(number), "seconds": seconds} for number in range(items)],
+              prompt="{seconds}", strategy=Here, output=output + ".jsonl", shard_size=items // 2,
+              limits={"requests_per_minute": 600000}, canary=0, **settings)
 
 if __name__ == "__main__":
-    for output, settings in json.loads(sys.argv[1]).items():
-        beside(output, settings)
+    for output, job in json.loads(sys.argv[1]).items():
+        beside(output, *job)
 """
-IN_TWO: dict[str, dict[str, object]] = {
-    "auto": {"config": {"max_workers": 100}},
-    "said": {"config": {"max_workers": 40}, "runner": "processes", "runner_options": {"processes": 2}},
+IN_TWO: dict[str, tuple[int, float, dict[str, object]]] = {
+    "auto": (1000, 0.3, {"config": {"max_workers": 100}}),
+    "said": (40, 1.0, {"config": {"max_workers": 40}, "runner": "processes", "runner_options": {"processes": 2}}),
 }
-IN_ONE: dict[str, dict[str, object]] = {
-    "little": {"config": {"max_workers": 40}},
-    "threads": {"config": {"max_workers": 100}, "runner": "threads"},
+IN_ONE: dict[str, tuple[int, float, dict[str, object]]] = {
+    "few": (40, 1.0, {"config": {"max_workers": 100}}),
+    "threads": (40, 1.0, {"config": {"max_workers": 100}, "runner": "threads"}),
 }
+"""Of each job its items, the seconds that one takes, and its settings."""
 
 
 def job(workers: int, **settings: object) -> BatchJob:
@@ -53,27 +55,29 @@ def job(workers: int, **settings: object) -> BatchJob:
 
 
 @pytest.mark.parametrize(
-    ("made", "shards", "processes"),
+    ("made", "shards", "items", "processes"),
     [
-        (job(5), 100, 1),
-        (job(50), 100, 1),
-        (job(51), 100, 2),
-        (job(1000), 100, 4),
-        (job(1000), 3, 3),
-        (job(1000, limits={"requests_per_minute": 3000}), 100, 1),
-        (job(1000, limits={"requests_per_minute": 6000}), 100, 2),
-        (job(1000, model="local"), 100, 1),
-        (job(5), 0, 1),
+        (job(5), 100, 10_000, 1),
+        (job(50), 100, 10_000, 1),
+        (job(51), 100, 10_000, 2),
+        (job(1000), 100, 10_000, 4),
+        (job(1000), 3, 10_000, 3),
+        (job(1000), 100, 1_500, 3),
+        (job(1000), 10, 999, 1),
+        (job(1000, limits={"requests_per_minute": 3000}), 100, 10_000, 1),
+        (job(1000, limits={"requests_per_minute": 6000}), 100, 10_000, 2),
+        (job(1000, model="local"), 100, 10_000, 1),
+        (job(5), 0, 0, 1),
     ],
 )
 def test_processes_are_as_many_as_help(
-    monkeypatch: pytest.MonkeyPatch, made: BatchJob, shards: int, processes: int
+    monkeypatch: pytest.MonkeyPatch, made: BatchJob, shards: int, items: int, processes: int
 ) -> None:
     def four_cores(_: int) -> set[int]:
         return set(range(4))
 
     monkeypatch.setattr(os, "sched_getaffinity", four_cores)
-    assert processes_for(made, shards) == processes
+    assert processes_for(made, shards, items) == processes
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
 
     monkeypatch.setattr(os, "sched_getaffinity", four_cores)
     made = job(workers, runner="processes", runner_options=options)
-    assert Load(made, tasks.run_shard, shards).processes() == processes
+    assert Load(made, tasks.run_shard, shards, shards).processes() == processes
 
 
 @pytest.mark.prefect
@@ -100,8 +104,9 @@ def test_shards_run_beside_each_other_in_processes_of_their_own(prefect_api: str
     command = [sys.executable, "flow.py", json.dumps(IN_TWO | IN_ONE)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    for output in IN_TWO | IN_ONE:
+    for output, (items, _, _) in (IN_TWO | IN_ONE).items():
         answers = [row["answer"] for row in rows(tmp_path / f"{output}.jsonl")]
-        assert len(answers) == 40
-        assert len(set(answers[:20])) == len(set(answers[20:])) == 1
-        assert (answers[0] != answers[20]) == (output in IN_TWO), output
+        half = items // 2
+        assert len(answers) == items
+        assert len(set(answers[:half])) == len(set(answers[half:])) == 1
+        assert (answers[0] != answers[half]) == (output in IN_TWO), output
