@@ -18,6 +18,7 @@ from .project import home, project_folder, resolve
 from .purse import Share, Spent
 from .run_shard import ShardOutcome, run_shard
 from .runner import RunnerName, RunnerOptions
+from .shared_budget import SharedBudget
 from .spending import Limit, read_limits
 from .stats import RunStats, Slice, run_stats
 
@@ -38,6 +39,7 @@ __all__ = [
     "ShardOutcome",
     "ShardRef",
     "Share",
+    "SharedBudget",
     "Slice",
     "Spent",
     "StopKind",

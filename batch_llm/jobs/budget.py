@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from batch_llm._call_estimate import CallEstimate
 
@@ -10,6 +12,28 @@ from .plan import ShardRef
 from .purse import Share, Spent
 from .run_shard import ShardOutcome
 from .spending import Limit, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a shard that has ended means to the budget.
+
+    Attributes:
+        spent: What all its calls came to, those of its earlier tries included.
+        wanting: What the next call would have cost, for which its share was too small.
+        estimate: What its answers have taught of the job's calls.
+        left: Whether it is to be run again.
+    """
+
+    spent: Spent
+    wanting: Spent | None
+    estimate: CallEstimate | None
+    left: bool
+
+    @classmethod
+    def of(cls, outcome: ShardOutcome) -> Self:
+        spent = Spent(outcome.cost_usd or 0.0, outcome.input_tokens + outcome.output_tokens)
+        return cls(spent, outcome.wanting, outcome.estimate, bool(outcome.not_attempted or outcome.wanting))
 
 
 class Budget:
@@ -37,23 +61,14 @@ class Budget:
             shard: What is to start.
             at_once: The shards among which to share out what is left, this one included.
         """
-        part = shard.items / sum(other.items for other in at_once)
-        most = {unit: self._most(shard.index, unit, part) for unit in ("usd", "tokens")}
-        if -1.0 in most.values():
-            return None
-        share = self._held[shard.index] = Share(most["usd"], most["tokens"], self._estimate)
+        share = self._offer(shard, at_once)
+        if share is not None:
+            self._held[shard.index] = share
         return share
 
     def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Take back what a shard has not spent."""
-        index = shard.index
-        self._held.pop(index, None)
-        self._spent[index] = Spent(outcome.cost_usd or 0.0, outcome.input_tokens + outcome.output_tokens)
-        self._wanting.pop(index, None)
-        if outcome.wanting is not None:
-            self._wanting[index] = outcome.wanting
-        if outcome.estimate is not None and outcome.estimate.answers:
-            self._estimate = outcome.estimate
+        self._end(shard.index, Ending.of(outcome))
 
     def standing(self, spent: Spent) -> list[Limit]:
         """Return the limits as they stand when this run's shards have spent so much."""
@@ -63,10 +78,29 @@ class Budget:
         ]
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self._limits)
+
+    @property
     def tightest(self) -> Limit:
         """The limit of which the least is left, for its size."""
         total = sum(self._spent.values(), Spent())
         return min(self.standing(total), key=lambda limit: limit.left / limit.budget)
+
+    def _offer(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> Share | None:
+        part = shard.items / sum(other.items for other in at_once)
+        most = {unit: self._most(shard.index, unit, part) for unit in ("usd", "tokens")}
+        return None if -1.0 in most.values() else Share(most["usd"], most["tokens"], self._estimate)
+
+    def _end(self, index: int, ending: Ending) -> None:
+        self._held.pop(index, None)
+        self._spent[index] = ending.spent
+        self._wanting.pop(index, None)
+        if ending.wanting is not None:
+            self._wanting[index] = ending.wanting
+        if ending.estimate is not None and ending.estimate.answers:
+            self._estimate = ending.estimate
 
     def _most(self, index: int, unit: Unit, part: float) -> float | None:
         """Return what all calls of a shard may come to; None without a limit, -1 where no call fits."""

@@ -109,14 +109,14 @@ class Claims:
         self._carriers = Carriers(run)
         self._numbers: dict[str, int] = {}
 
-    def next(self) -> ShardRef | None:
-        """Claim a shard; None when all are done, or in good hands.
+    def next(self, wanted: Callable[[ShardRef], bool] = lambda _: True) -> ShardRef | None:
+        """Claim a shard that is wanted; None when all are done, or in good hands.
 
         Raises:
             OSError: The ledger cannot be reached.
         """
         self.look()
-        for shard in sorted(self.open, key=lambda shard: shard.part in self._numbers):
+        for shard in sorted(filter(wanted, self.open), key=lambda shard: shard.part in self._numbers):
             number = self._numbers.get(shard.part, 0)
             is_free = number == 0 or (number < MOST_CLAIMS and self._is_given_up(shard.part, number))
             if is_free and self._create(shard.part, number + 1):
@@ -143,11 +143,21 @@ class Claims:
         """The shards that somebody had at the last look."""
         return [shard for shard in self.open if shard.part in self._numbers]
 
-    @property
+    def hopeful(self) -> list[ShardRef]:
+        """Return the open shards that somebody has, or may claim.
+
+        Raises:
+            OSError: The ledger cannot be read.
+        """
+        return [shard for shard in self.open if not self._is_lost(shard.part)]
+
     def is_stuck(self) -> bool:
-        """Whether shards are left that nobody may claim any more."""
-        given_up = [self._numbers.get(shard.part, 0) >= MOST_CLAIMS for shard in self.open]
-        return bool(given_up) and all(given_up) and all(self._is_over(shard.part, MOST_CLAIMS) for shard in self.open)
+        """Whether shards are left that nobody may claim any more.
+
+        Raises:
+            OSError: The ledger cannot be read.
+        """
+        return bool(self.open) and not self.hopeful()
 
     def done(self, shard: ShardRef) -> None:
         """Let nobody claim a shard any more.
@@ -164,6 +174,9 @@ class Claims:
     def _is_given_up(self, part: str, number: int) -> bool:
         # Asked in this order: a carrier that has ended had written before what it was done with.
         return self._is_over(part, number) and self._run.read(_done(part)) is None
+
+    def _is_lost(self, part: str) -> bool:
+        return self._numbers.get(part, 0) >= MOST_CLAIMS and self._is_over(part, MOST_CLAIMS)
 
     def _is_over(self, part: str, number: int) -> bool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,27 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def create_whole(path: Path, data: bytes) -> None:
+    """Write a file that does not exist; of several who try, one succeeds, and a reader never sees a part.
+
+    Raises:
+        FileExistsError: There is one.
+        OSError: The folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        part.write_bytes(data)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links, such as FAT: there a reader may see it empty for a moment
+            with path.open("xb") as file:
+                file.write(data)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def to_json(value: Any) -> str:

@@ -22,7 +22,7 @@ StopKind: TypeAlias = Literal["asked", "fatal", "budget", "canary"]
 _WORKING_FOLDER = ".batch-llm/working"
 """Where runs work whose ledger is not on this machine: too deep for one that is to take them for its own."""
 
-_OF_CARRIERS = ("claims", "carriers")
+_OF_CARRIERS = ("claims", "carriers", "budget")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 
 from batch_llm.errors import JobError
 
-from .files import write_whole
+from .files import create_whole, write_whole
 from .project import resolve
 from .tables import Tables
 
@@ -61,6 +61,8 @@ class Store:
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that does not exist; tell whether that was so. Of several who try, one succeeds.
 
+        A reader sees all of it or nothing, also when its writer is killed.
+
         Raises:
             OSError: It cannot be written.
         """
@@ -71,8 +73,7 @@ class Store:
                     self._system.pipe_file(self._path(name), data, mode="create")
                     return True
                 # fsspec looks whether a local file exists and then writes it: two may both succeed.
-                with (self.local / name).open("xb") as file:
-                    file.write(data)
+                create_whole(self.local / name, data)
         except FileExistsError:
             return False
         return True

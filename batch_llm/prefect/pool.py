@@ -28,7 +28,17 @@ from prefect.states import Completed
 from pydantic import TypeAdapter
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, ShardRef, Share, ask_to_stop, governed, read_limits
+from batch_llm.jobs import (
+    BatchJob,
+    Plan,
+    RunnerOptions,
+    ShardOutcome,
+    ShardRef,
+    Share,
+    SharedBudget,
+    ask_to_stop,
+    governed,
+)
 from batch_llm.jobs.away import folder_away, send_shards
 from batch_llm.jobs.claims import Carriers
 from batch_llm.jobs.files import read_object
@@ -61,21 +71,23 @@ class ClaimedShards(Shards):
     """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, *, hears: bool) -> None:
-        super().__init__(job.model_copy(update={"runner": "threads"}), planned, events, None)
+        budget = SharedBudget.of(job, planned)
+        super().__init__(job.model_copy(update={"runner": "threads"}), planned, events, None, budget)
         self.carried = 0
         self._left.clear()
-        self._shared = SharedLeft(job, planned, flow_run.id, hears=hears)
+        self._shared = SharedLeft(job, planned, flow_run.id, budget, hears=hears)
+        self._at_once = job.runner_options.processes or 1
         self._carriers = Carriers(open_folder(job, planned.folder).kept)
 
     def _take(self) -> tuple[ShardRef, Share] | None:
-        shard = self._shared.take()
-        share = self._budget.next_share(shard, [shard]) if shard else None
-        return (shard, share) if shard and share else None
+        return self._shared.take(1 if self._canary.is_out else self._at_once)
 
     def _settle(self, shard: ShardRef, workers: int, result: Any) -> None:
         super()._settle(shard, workers, result)
         self.carried += 1
-        self._shared.done(shard, result)
+
+    def _give_back(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+        self._shared.end(shard, outcome)
 
     def _waits_for_more(self) -> bool:
         return not (self._shared.is_empty or self._is_to_end())
@@ -88,15 +100,13 @@ class PooledShards(ClaimedShards):
     """The shards of a run that other carriers join.
 
     Raises:
-        JobError: There is no work pool; or a strategy or a budget that only this process knows.
+        JobError: There is no work pool; or a strategy that only this process knows.
     """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: Any) -> None:
         if strategy is not None:
             raise JobError("runner is 'pool', whose carriers know models but no strategy of the caller's: set another")
         self._run = open_folder(job, planned.folder)
-        if read_limits(job, self._run):
-            raise JobError("runner is 'pool', whose carriers share no budget yet: leave the budget out, or set another")
         pool = own_pool()
         carriers = pool.count(len(planned.shards), job)
         job = with_share(job, carriers)
@@ -113,6 +123,8 @@ class PooledShards(ClaimedShards):
 
     def _look(self) -> None:
         super()._look()
+        if not self._running and not self._is_to_end() and self._shared.is_unaffordable():
+            self._budget.end()
         if not self._canary.is_out and not self._is_to_end():  # the others wait for what the first items show
             self._others.start()
             self._others.look()
@@ -130,9 +142,10 @@ class PooledShards(ClaimedShards):
 
 
 def with_share(job: BatchJob, carriers: int) -> BatchJob:
-    """Return the job with a carrier's part of `config.max_workers`."""
+    """Return the job with a carrier's part of `config.max_workers`, and how many carriers there are."""
     workers = max(1, job.config.max_workers // carriers)
-    return job.model_copy(update={"config": replace(job.config, max_workers=workers)})
+    own = {"config": replace(job.config, max_workers=workers), "runner_options": RunnerOptions(processes=carriers)}
+    return job.model_copy(update=own)
 
 
 @contextmanager

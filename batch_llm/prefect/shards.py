@@ -46,11 +46,25 @@ PROGRESS_SECONDS = 2.0
 class Shards:
     """Runs the shards of a run; `config.max_workers` is what is in flight in all of them.
 
+    Args:
+        job: The job.
+        planned: The plan.
+        events: Tells of the shards.
+        strategy: Makes the strategy, instead of the job's model.
+        budget: What they may spend, where they share it with others; None for all that the job may.
+
     Attributes:
         broken: What the runner says after one of its processes was killed; it takes no more shards then.
     """
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: tasks.StrategyFactory | None) -> None:
+    def __init__(
+        self,
+        job: BatchJob,
+        planned: Plan,
+        events: RunEvents,
+        strategy: tasks.StrategyFactory | None,
+        budget: Budget | None = None,
+    ) -> None:
         self._job = anchored(job)
         self._task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
         self._arguments: dict[str, Any] = {"folder": planned.folder, "events": events, "strategy": strategy}
@@ -62,8 +76,10 @@ class Shards:
         self._progress = ProgressArtifact(job.name)
         self._threshold = Threshold(job, events)
         self._canary = CanaryWatch(job, planned)
-        limits = read_limits(job, run_folder(job, events.flow_run_id))
-        self._budget = RunBudget(Budget(limits, guessed_output_tokens(job)), planned.folder, events)
+        if budget is None:
+            limits = read_limits(job, run_folder(job, events.flow_run_id))
+            budget = Budget(limits, guessed_output_tokens(job))
+        self._budget = RunBudget(budget, planned.folder, events)
         self._reason = ""
         self._shows_at = 0.0
         self._stack = ExitStack()
@@ -114,12 +130,16 @@ class Shards:
         self._free.append(workers)
         self._reason = self._reason or _reason_to_stop(result)
         if isinstance(result, ShardOutcome):
-            self._budget.settle(shard, result)
+            self._give_back(shard, result)
             self._canary.judge(result)
-            if result.wanting is not None:
-                self._left.append(shard)
-            elif not result.not_attempted:
+            if result.wanting is None and not result.not_attempted:
                 self._written.settle(shard.index)
+
+    def _give_back(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+        """Let others have what a shard has not spent, and let it wait if it was too little."""
+        self._budget.settle(shard, outcome)
+        if outcome.wanting is not None:
+            self._left.append(shard)
 
     def _look(self) -> None:
         """See what happens elsewhere; nothing does where all shards are this process's own."""

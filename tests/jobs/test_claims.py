@@ -64,6 +64,13 @@ def test_each_shard_is_carried_once(run: Store) -> None:
     assert last.open == []
 
 
+def test_what_the_budget_has_no_room_for_is_left_to_others(run: Store) -> None:
+    own = Claims(run, SHARDS, "poor")
+    assert own.next(lambda _: False) is None
+    assert own.next(lambda shard: shard.index == 3) == replace(SHARDS[3], claim=1)
+    assert Claims(run, SHARDS, "other").next() == replace(SHARDS[0], claim=1)
+
+
 def test_a_living_carrier_keeps_its_shard(run: Store) -> None:
     """Also one that takes its time, as long as it shows that it lives."""
     with Carriers(run).join("slow", lost=_nobody):
@@ -122,7 +129,8 @@ def test_a_shard_that_brings_its_carriers_down_is_left(run: Store, monkeypatch: 
             assert Claims(run, SHARDS[:1], carrier).next() is not None
     third = Claims(run, SHARDS[:1], "third")
     assert third.next() is None
-    assert third.is_stuck
+    assert third.is_stuck()
+    assert third.hopeful() == []
 
 
 def test_who_takes_a_ledger_over_waits_for_the_carriers_of_the_run_that_died(run: Store) -> None:

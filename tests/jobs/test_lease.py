@@ -66,6 +66,19 @@ def test_the_second_waits_for_the_first_and_says_so(store: Store) -> None:
     assert all("process" in line and "since" in line for line in told)
 
 
+def test_a_file_that_is_created_is_there_as_a_whole(tmp_path: Path) -> None:
+    """Half a claim, of a process that was killed, would keep its shard from everybody for ever."""
+    made, data = Store(str(tmp_path)), bytes(2_000_000)
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(50):
+            creating = pool.submit(made.create, f"{number}.json", data)
+            while (seen := made.read(f"{number}.json")) is None:
+                pass
+            assert len(seen) == len(data)
+            assert creating.result()
+    assert len(list(tmp_path.iterdir())) == 50
+
+
 def test_of_several_who_create_a_file_at_once_one_succeeds(tmp_path: Path) -> None:
     """All that is promised of leases and claims hangs on it."""
     made, together = Store(str(tmp_path)), threading.Barrier(8)

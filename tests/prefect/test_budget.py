@@ -1,12 +1,18 @@
-"""A run that has spent its budget: over several shards, in threads and in processes, and how it goes on."""
+"""A run that has spent its budget: over several shards, in threads, processes and a pool, and how it goes on."""
 
 from __future__ import annotations
 
+import json
+import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batch_llm.jobs.store import Store
+from tests.prefect.processes import DeployedRun, background, user_environment
+from tests.prefect.processes import run as command
 from tests.prefect_server import eventually, rows
 from tests.providers.servers import OpenAIServer
 
@@ -85,6 +91,52 @@ def test_a_run_ends_when_its_budget_is_used_up_and_goes_on_when_it_is_raised(
 
 def test_shards_in_processes_share_a_budget_without_a_lock(run: Any, provider: OpenAIServer) -> None:
     spent_it(run(budget_usd=4.0, runner="processes", runner_options={"processes": 2}), provider, 4.0)
+
+
+def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
+    prefect_api: str, provider: OpenAIServer, tmp_path: Path
+) -> None:
+    """Neither starts a call when it is used up, and each has carried a part of it."""
+    provider.latency = 1.0  # until both are at work
+    docs = [{"id": f"d{place}", "text": f"d{place} " + "word " * (5 + 13 * place % 60)} for place in range(DOCUMENTS)]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
+    job: dict[str, Any] = {
+        "name": "pooled",
+        "source": "docs.jsonl",
+        "output": "out.jsonl",
+        "prompt": "{text}",
+        "runner": "pool",
+        "model": "openai-chat:my-model",
+        "prices": PRICES,
+        "shard_size": 5,
+        "output_schema": None,
+        "config": {"max_workers": WORKERS},
+        "runner_options": {"processes": 2},
+        "ledger": str(tmp_path / "ledger"),
+    }
+    env = {**user_environment(tmp_path, prefect_api), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    command("batch-llm", "deploy", "summarize", "--pool", "budget-pool", env=env, cwd=tmp_path)
+    with ExitStack() as machines:
+        for name in ("one", "two"):
+            start = ("prefect", "worker", "start", "--pool", "budget-pool", "--limit", "1", "--name", name)
+            machines.enter_context(background(*start, env=env, cwd=tmp_path))
+        pooled = DeployedRun(**job, budget_usd=4.0)
+        claims = Store(str(tmp_path / "ledger" / "pooled" / str(pooled.id)))
+        eventually(lambda: len({claims.read(name) for name in claims.names("claims/*.000001.json")}) == 2, seconds=90)
+        provider.latency = 0.02
+        state = pooled.end()
+        spent_it(state, provider, 4.0)
+        calls = provider.requests
+        assert "budget_usd of $4.00 is used up" in state.message
+        assert sum(row["status"] == "succeeded" for row in rows(tmp_path / "out.jsonl")) == calls
+        carriers = api("/flow_runs/filter", {"flows": {"name": {"any_": ["batch-llm-shards"]}}})
+        (said,) = [run["state"]["message"] for run in carriers if run["parameters"]["run_id"] == str(pooled.id)]
+        assert re.match(r"Carried [1-9]\d* shards; ", said)
+        told = eventually(lambda: _if_all([e for e in events(state) if "batch-llm.budget" in e["event"]], 2))
+        assert {each["event"] for each in told} == {"batch-llm.budget.warning", "batch-llm.budget.exhausted"}
+
+        assert DeployedRun(**job, budget_usd=100.0).end().is_completed()
+        assert provider.requests == DOCUMENTS
 
 
 def _if_all(found: list[Any], count: int) -> list[Any]:
