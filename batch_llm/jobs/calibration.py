@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from .folder import RunFolder, job_store
 from .job import BatchJob
-from .ledger import record_files, view_records
+from .ledger import FINGERPRINT, record_files, view_records
 from .prices import CostOf
 from .tables import Tables, execute, text
 
@@ -81,7 +81,8 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
         size: Characters of a prompt that will be sent, on average.
     """
     mean = _measure(tables, job)
-    same = _fits(tables, f"used JOIN (SELECT id, key, characters AS size FROM {text(planned.items)}) USING (id, key)")
+    sizes = f"(SELECT {FINGERPRINT} AS fingerprint, characters AS size FROM {text(planned.items)})"
+    same = _fits(tables, f"used JOIN {sizes} USING (fingerprint)")
     if same is not None:
         return _calibration(same, size, "items of this source that this job has called before")
     return _by_others(tables, mean, size)
@@ -102,9 +103,9 @@ def _measure(tables: Tables, job: BatchJob) -> float:
         tables,
         """
         CREATE OR REPLACE TEMP TABLE used AS
-        SELECT id, key, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+        SELECT fingerprint, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
             sum(cached_input_tokens) AS cached, sum(seconds) AS seconds
-        FROM measured WHERE attempts > 0 GROUP BY id, key""",
+        FROM measured WHERE attempts > 0 GROUP BY fingerprint""",
     )
     return _mean_size(list(runs.values()))
 

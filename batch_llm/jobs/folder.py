@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / "reused.parquet"
 
     @property
+    def gathered(self) -> Path:
+        """Records on their way into `reused` or `outcomes`, where they are many."""
+        return self.path / "gathered"
+
+    @property
     def called(self) -> Path:
         """The positions of the items in shards."""
         return self.path / "called.parquet"
@@ -114,7 +119,8 @@ class RunFolder:
         made_on_the_way = self.path.glob(f"{self.items.stem}.*")
         for path in (self.rows, self.items, self.prompts, self.reused, self.called, *made_on_the_way):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.shards, ignore_errors=True)
+        for folder in (self.gathered, self.shards):
+            shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # what stays of it misleads nobody
             for name in _OF_CARRIERS if not self.is_away else (*_OF_CARRIERS, self.shards.name, self.progress.name):
                 self.kept.remove_folder(name)

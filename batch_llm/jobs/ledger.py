@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -49,6 +49,11 @@ _COLUMNS = {
     "retryable": "BOOLEAN",
     "finished_at": "TIMESTAMPTZ",
 }
+ID_FINGERPRINT = "md5(id)::UUID"
+FINGERPRINT = "md5(id || chr(0) || key)::UUID"
+"""SQL for 16 bytes that stand for an id and a key. What DuckDB groups or joins by text does not always fit into the
+memory, however much of it is spilled."""
+
 _PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
 
 
@@ -189,16 +194,16 @@ def _line(record: Record) -> bytes:
         return to_json(record).encode()
 
 
-def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> list[str]:
-    """Return the files with records, sorted; pieces whose whole file is there are left out.
+def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> dict[str, int]:
+    """Return the files with records, sorted, and their bytes; pieces whose whole file is there are left out.
 
     Args:
         store: The folder of a job's name.
         pattern: Which of them; `RUN/ledger/*.jsonl` for one run.
     """
-    names = store.names(pattern)
-    whole = set(names)
-    return [name for name in names if not (piece := _PIECE.fullmatch(name)) or f"{piece[1]}.jsonl" not in whole]
+    sizes = store.sizes(pattern)
+    is_whole = {name: not (piece := _PIECE.fullmatch(name)) or f"{piece[1]}.jsonl" not in sizes for name in sizes}
+    return {name: sizes[name] for name in sorted(sizes) if is_whole[name]}
 
 
 def read_records(run: Store, part: str) -> Iterator[Record]:
@@ -213,16 +218,19 @@ def read_records(run: Store, part: str) -> Iterator[Record]:
                 yield Record(**{name: values[name] for name in names})
 
 
-def view_records(tables: Tables, store: Store, files: Sequence[str], *, view: str = "records") -> None:
+def view_records(tables: Tables, store: Store, files: Iterable[str], *, view: str = "records") -> None:
     """Let the session see the records in some files as a view; torn lines and garbage are left out.
 
-    The records of one item differ in `finished_at`, for they come one after another.
+    It has the fields of a `Record`, and `fingerprint` and `id_fingerprint`. The records of one item differ in
+    `finished_at`, for they come one after another.
     """
     columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _COLUMNS.items())
-    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _COLUMNS.items())
+    fingerprints = {"fingerprint": "UUID", "id_fingerprint": "UUID"}
+    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in {**_COLUMNS, **fingerprints}.items())
     names = ", ".join(text(file) for file in store.for_tables(tables, files))
     query = (
-        f"SELECT * FROM read_json([{names}], format='newline_delimited', ignore_errors=true, "
+        f"SELECT *, {FINGERPRINT} AS fingerprint, {ID_FINGERPRINT} AS id_fingerprint "
+        f"FROM read_json([{names}], format='newline_delimited', ignore_errors=true, "
         f"columns={{{columns}}}, maximum_object_size={MAX_RECORD_BYTES}) WHERE id IS NOT NULL AND status IS NOT NULL"
     )
-    tables.execute(f"CREATE TEMP VIEW {view} AS {query if names else f'SELECT {nothing} WHERE false'}")
+    tables.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query if names else f'SELECT {nothing} WHERE false'}")

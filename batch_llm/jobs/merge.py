@@ -50,8 +50,9 @@ class Summary:
         failures: Path of the failures file; None when nothing failed.
         categories: Failures by category.
         stopped: Why the run ended early; empty when it did not.
-        p50_seconds: Median time of the items that this run called, waits and retries included; None without any.
-        p95_seconds: 95 % of them took no longer.
+        p50_seconds: Median time of the items that this run called, waits and retries included; None without any. From
+            a digest of a few kilobytes: of millions of items it is off by less than 1 %.
+        p95_seconds: 95 % of them took no longer, to the same accuracy.
         total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
         priced_by: Where the prices are from, with their version; empty where there are none.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
@@ -177,8 +178,8 @@ _TOTALS = """
         count(*) FILTER (reused) AS reused,
         CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
             ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd,
-        quantile_cont(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
-        quantile_cont(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
+        approx_quantile(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
+        approx_quantile(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
     FROM outcomes"""
 # Over all records of the run: also those of a text that has changed since, and those before another run answered.
 _SPENT = """

@@ -10,8 +10,9 @@ from batch_llm.errors import ErrorInfo
 from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 
 from .folder import RunFolder
+from .gathering import gathered
 from .job import BatchJob
-from .ledger import INVALID_INPUT, record_files, view_records
+from .ledger import FINGERPRINT, INVALID_INPUT, record_files, view_records
 from .tables import Tables, execute, open_tables, text
 
 LEFT_OUT = "left_out"
@@ -41,57 +42,60 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     success stands against any failure. Everything but the answers is joined first: those of millions of items pass
     through, once.
     """
-    view_records(tables, folder.kept, record_files(folder.kept, "ledger/*.jsonl"))
+    files = record_files(folder.kept, "ledger/*.jsonl")
+    view_records(tables, folder.kept, files)
     execute(
         tables,
         """
         CREATE OR REPLACE TEMP TABLE tries AS
-        SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
+        SELECT fingerprint, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
             sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
             sum(attempts)::BIGINT AS attempts,
             sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
-        FROM records GROUP BY id, key""",
+        FROM records GROUP BY fingerprint""",
     )
     execute(
         tables,
         f"""
         CREATE OR REPLACE TEMP TABLE known AS
-        SELECT position, items.id, key, error, tries.* EXCLUDE (id, key), old.position IS NOT NULL AS reused
-        FROM {text(folder.items)} AS items LEFT JOIN tries USING (id, key)
+        SELECT position, tries.*, old.position IS NOT NULL AS reused
+        FROM (SELECT position, {FINGERPRINT} AS fingerprint FROM {text(folder.items)})
+        LEFT JOIN tries USING (fingerprint)
         LEFT JOIN (SELECT position FROM {text(folder.reused)}) AS old USING (position)""",
     )
-    parts = (_TRIED, _reused(folder), _BROKEN, _left(folder))
-    execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
+    with gathered(tables, folder.kept, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
+        parts = (tried, _reused(folder), _broken(folder), _left(folder))
+        execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
     tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
 
 
-_TRIED = """
-    SELECT position, known.id, known.key, false AS reused, status, output, known.input_tokens, known.output_tokens,
-        known.cost_usd, known.attempts, known.seconds, category AS error_category, records.error, finished_at
-    FROM records JOIN known ON records.id = known.id AND records.key = known.key AND records.finished_at = known.last
-    WHERE NOT reused"""
-_BROKEN = f"""
+_TRIED = "(SELECT *, last AS finished_at FROM known WHERE NOT reused)"
+_OF_TRIED = """position, id, key, false AS reused, status, output, wanted.input_tokens, wanted.output_tokens,
+    wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at"""
+
+
+def _broken(folder: RunFolder) -> str:
+    return f"""
     SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL
-    FROM known WHERE error IS NOT NULL"""
+    FROM {text(folder.items)} WHERE error IS NOT NULL"""
 
 
 def _reused(folder: RunFolder) -> str:
     return f"""
-    SELECT position, id, key, true, old.status, output, old.input_tokens, old.output_tokens, old.cost_usd,
-        old.attempts, old.seconds, NULL, NULL, old.finished_at
-    FROM {text(folder.reused)} AS old JOIN known USING (position)"""
+    SELECT position, id, key, true, status, output, input_tokens, output_tokens,
+        cost_usd, attempts, seconds, NULL, NULL, finished_at
+    FROM {text(folder.reused)}"""
 
 
 def _left(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL
-    FROM (
-        SELECT known.*, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
+    FROM {text(folder.items)} JOIN (
+        SELECT position, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
             ELSE ['not_attempted', {text(_NOT_ATTEMPTED)}] END AS why
-        FROM known LEFT JOIN {text(folder.called)} AS chosen USING (position)
-        WHERE last IS NULL AND NOT reused AND error IS NULL
-    )"""
+        FROM known LEFT JOIN {text(folder.called)} AS chosen USING (position) WHERE last IS NULL AND NOT reused
+    ) USING (position) WHERE error IS NULL"""
 
 
 def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict[str, Any]]:

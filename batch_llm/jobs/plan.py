@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -20,6 +21,7 @@ from .files import to_json, write_whole
 from .folder import RunFolder, run_folder
 from .job import BatchJob
 from .known import count_known, find_answers, seconds_of_an_item
+from .parts import parts_of
 from .prompts import Prompt
 from .rows import id_column, input_columns, keep_items, make_items, number_repeats, read_prompt, repeated_ids
 from .shard_size import suitable_size
@@ -179,11 +181,7 @@ def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
 
 def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
     plan = uuid.uuid4().hex[:8]
-    left = rows_of(
-        tables,
-        f"SELECT position, id, key, starts, ends FROM {text(folder.items)} "
-        f"SEMI JOIN {text(folder.called)} USING (position) ORDER BY position",
-    )
+    left = _called_items(tables, folder)
     with folder.prompts.open("rb") as prompts:
         for index, size in enumerate(sizes):
             path = folder.shards / f"{index:05d}.jsonl"
@@ -198,6 +196,14 @@ def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease
                 return
             part = f"{plan}-{index:05d}"
             yield ShardRef(index, positions[0], positions[-1], len(positions), str(path), part, lease)
+
+
+def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]]:
+    """Yield position, id, key and the prompt's place of what is to be called, in order."""
+    for part in parts_of(tables, folder.items):
+        items, called = (part.among(text(table), "position") for table in (folder.items, folder.called))
+        chosen = f"SELECT position, id, key, starts, ends FROM {items} SEMI JOIN {called} USING (position)"
+        yield from rows_of(tables, f"{chosen} ORDER BY position")
 
 
 def _notes(job: BatchJob, broken: int) -> Iterator[str]:

@@ -18,7 +18,7 @@ from batch_llm.errors import JobError
 
 from .folder import RunFolder, folder_in, working_folder
 from .lease import hold, newest_lease
-from .ledger import record_files, view_records
+from .ledger import FINGERPRINT, record_files, view_records
 from .runs import Run, find_runs
 from .store import Store
 from .tables import Tables, execute, one_line, open_tables, text
@@ -111,32 +111,34 @@ def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[R
         tables,
         """
         CREATE OR REPLACE TEMP TABLE answers AS
-        SELECT id, key, max(finished_at) AS finished_at FROM records WHERE status = 'succeeded' GROUP BY id, key;
-        CREATE OR REPLACE TEMP TABLE used (id VARCHAR, key VARCHAR)""",
+        SELECT fingerprint, max(finished_at) AS finished_at
+        FROM records WHERE status = 'succeeded' GROUP BY fingerprint;
+        CREATE OR REPLACE TEMP TABLE used (fingerprint UUID)""",
     )
     for run in staying:
-        execute(tables, f"INSERT INTO used SELECT id, key FROM {_needs(tables, run)} SEMI JOIN answers USING (id, key)")
-    execute(tables, "CREATE OR REPLACE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (id, key)")
+        execute(tables, f"INSERT INTO used FROM ({_needs(tables, run)}) SEMI JOIN answers USING (fingerprint)")
+    execute(tables, "CREATE OR REPLACE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (fingerprint)")
     counts = execute(tables, "SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
     carried, all_of_them = counts or (0, 0)
     return int(carried), int(all_of_them) - int(carried)
 
 
 def _needs(tables: Tables, run: Run) -> str:
-    """SQL for the items for which a run that stays needs an answer from another one.
+    """SQL for the fingerprints of the items for which a run that stays needs an answer from another one.
 
     Of a run that has ended, what it reused, and what it has no answer to: with `refresh` there may be an older one,
     and the next run takes it. Of one that was cut short, all that it knows.
     """
+    query = f"SELECT {FINGERPRINT} AS fingerprint FROM"
     if ended := run.kept.for_tables(tables, run.kept.names("outcomes.parquet")):
-        items = f"(FROM {text(ended[0])} WHERE reused OR status <> 'succeeded')"
+        query = f"{query} {text(ended[0])} WHERE reused OR status <> 'succeeded'"
     else:
-        items = text(folder_in(run.kept.parent, run.name, run.id).items)
+        query = f"{query} {text(folder_in(run.kept.parent, run.name, run.id).items)}"
     try:
-        tables.execute(f"DESCRIBE SELECT id, key FROM {items}")
+        tables.execute(f"DESCRIBE {query}")
     except duckdb.Error:
-        return "(FROM answers)"  # torn, or on the machine where the run died: it may need any of them
-    return items
+        return "SELECT fingerprint FROM answers"  # torn, or where the run died: it may need any of them
+    return query
 
 
 def _carry(tables: Tables, store: Store, carried: int) -> None:
@@ -151,10 +153,10 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
                 tables,
                 f"""
                 COPY (
-                    SELECT * REPLACE (strftime(
+                    SELECT * EXCLUDE (fingerprint, id_fingerprint) REPLACE (strftime(
                         (finished_at + INTERVAL 1 MICROSECOND) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00'
                     ) AS finished_at)
-                    FROM records SEMI JOIN carried USING (id, key, finished_at) WHERE status = 'succeeded'
+                    FROM records SEMI JOIN carried USING (fingerprint, finished_at) WHERE status = 'succeeded'
                 ) TO {text(path)} (FORMAT json)""",
             )
             store.put(path, f"{KEPT}/ledger/{KEPT}-{uuid.uuid4().hex}.jsonl")

@@ -13,7 +13,7 @@ from batch_llm.errors import JobError
 
 from .files import to_json
 from .job import BatchJob
-from .ledger import INVALID_INPUT
+from .ledger import ID_FINGERPRINT, INVALID_INPUT
 from .parts import parts_of
 from .prompts import Keys, Prompt
 from .sources import BrokenRow
@@ -119,19 +119,25 @@ def number_repeats(tables: Tables, items: Path) -> None:
     numbered = items.with_suffix(".numbered")
     execute(
         tables,
-        f"COPY (SELECT * EXCLUDE nth REPLACE (CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id) FROM "
-        f"(SELECT *, row_number() OVER (PARTITION BY id ORDER BY position) AS nth FROM {text(items)}) "
-        f"ORDER BY position) TO {text(numbered)} (FORMAT parquet)",
+        f"""
+        COPY (
+            SELECT * EXCLUDE nth REPLACE (CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id)
+            FROM {text(items)} JOIN (
+                SELECT position, row_number() OVER (PARTITION BY {ID_FINGERPRINT} ORDER BY position) AS nth
+                FROM {text(items)}
+            ) USING (position) ORDER BY position
+        ) TO {text(numbered)} (FORMAT parquet)""",
     )
     numbered.replace(items)
 
 
 def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
     """Return some ids that several rows share, and how many do."""
-    query = (
-        f"SELECT id, count(*) FROM {text(items)} WHERE error IS NULL "
-        "GROUP BY id HAVING count(*) > 1 ORDER BY min(position) LIMIT 5"
-    )
+    query = f"""
+        SELECT id, rows FROM {text(items)} JOIN (
+            SELECT min(position) AS position, count(*) AS rows FROM {text(items)} WHERE error IS NULL
+            GROUP BY {ID_FINGERPRINT} HAVING rows > 1 ORDER BY 1 LIMIT 5
+        ) USING (position) ORDER BY position"""
     return [(item_id, count) for item_id, count in rows_of(tables, query)]
 
 

@@ -19,7 +19,7 @@ from .ledger import INVALID_INPUT, record_files, view_records
 from .merge import Summary
 from .spending import limits_of
 from .store import Store
-from .tables import Tables, one_line, open_tables, text
+from .tables import Tables, execute, one_line, open_tables, text
 
 _log = logging.getLogger(__name__)
 
@@ -145,9 +145,10 @@ def view_results(tables: Tables, run: Run) -> None:
     tables.execute(f"""
         CREATE TEMP VIEW results AS
         SELECT {columns} FROM (SELECT *, category AS error_category, false AS reused FROM records) JOIN (
-            SELECT id, key, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS finished_at
-            FROM records GROUP BY id, key
-        ) USING (id, key, finished_at)""")
+            SELECT fingerprint,
+                coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS finished_at
+            FROM records GROUP BY fingerprint
+        ) USING (fingerprint, finished_at)""")
 
 
 def choose_results(tables: Tables, run: Run, where: str) -> int:
@@ -173,12 +174,15 @@ def choose_results(tables: Tables, run: Run, where: str) -> int:
 def _so_far(tables: Tables, run: Run) -> Summary:
     files = record_files(run.kept, "ledger/*.jsonl")
     view_records(tables, run.kept, files, view="tries")
-    tables.execute("""
-        CREATE TEMP TABLE items AS
-        SELECT id, key, bool_or(status = 'succeeded') AS succeeded, arg_max(category, finished_at) AS category,
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE items AS
+        SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, finished_at) AS category,
             sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
             CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at
-        FROM tries GROUP BY id, key""")
+        FROM tries GROUP BY fingerprint""",
+    )
     row = tables.execute("""
         SELECT count(*) FILTER (succeeded), coalesce(sum(input_tokens), 0)::BIGINT,
             coalesce(sum(output_tokens), 0)::BIGINT,

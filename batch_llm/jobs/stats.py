@@ -72,7 +72,7 @@ _CALLS = """
     SELECT id, status, attempts, seconds, cached_input_tokens, epoch(finished_at) AS ended
     FROM records WHERE attempts > 0"""
 _FIGURES = """
-    SELECT min(ended - seconds), max(ended), count(*), quantile_cont(seconds, [0.5, 0.95, 0.99]),
+    SELECT min(ended - seconds), max(ended), count(*), approx_quantile(seconds, [0.5, 0.95, 0.99]),
         sum(attempts)::BIGINT, count(*) FILTER (attempts > 1), coalesce(sum(cached_input_tokens), 0)::BIGINT
     FROM calls"""
 _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds DESC, id LIMIT 5"
@@ -82,7 +82,7 @@ _EXAMPLES = """
 # Its numbers stand in it: for parameters, DuckDB imports pandas where that is installed, which takes a second.
 _SLICES = """
     SELECT floor((ended - {began!r}) / {seconds!r})::BIGINT AS slice, count(*) FILTER (status = 'succeeded'),
-        count(*) FILTER (status = 'failed'), quantile_cont(seconds, 0.5), quantile_cont(seconds, 0.95)
+        count(*) FILTER (status = 'failed'), approx_quantile(seconds, 0.5), approx_quantile(seconds, 0.95)
     FROM calls GROUP BY slice"""
 
 

@@ -36,6 +36,7 @@ def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
             "memory_limit": "500MB",
             "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
             "temp_directory": spill,
+            "allocator_background_threads": True,  # what is free goes back to the machine
             "autoinstall_known_extensions": "false",
             "file_search_path": str(home()),
         }
@@ -55,6 +56,19 @@ def execute(tables: Tables, statement: str) -> Tables:
             if limit >= most:
                 raise
             tables.execute(f"SET memory_limit = '{min(2 * limit, most)}B'")
+
+
+@contextmanager
+def joining_as_written(tables: Tables) -> Generator[None]:
+    """Let each join hold what stands on its right, and let the left pass by, in its order.
+
+    DuckDB holds the smaller side, and has no idea how many records a file of JSON lines has: it would hold the answers.
+    """
+    tables.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        tables.execute("RESET disabled_optimizers")
 
 
 def _memory_limit(tables: Tables) -> int:

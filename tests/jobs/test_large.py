@@ -99,6 +99,19 @@ def test_an_output_does_not_show_in_how_many_parts_it_was_made(
         assert len(list(home.glob("out.csv/topic=t0/*"))) == files
 
 
+def test_answers_of_two_nights_are_gathered_a_few_files_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second night reuses what the first one answered, and the files that it was put together from are gone."""
+    monkeypatch.setattr("batch_llm.jobs.gathering.BATCH_BYTES", 1)
+    write_lines(home / "docs.jsonl", *({"id": f"{n}", "text": f"text {n}"} for n in range(20)))
+    settings: dict[str, Any] = {"output": "out.jsonl", "shard_size": 3}
+    first = whole_run("first", fail="7", **settings)
+    second = whole_run("second", **settings)
+    assert (first.succeeded, first.failed) == (19, 1)
+    assert (second.succeeded, second.reused, second.retried) == (20, 19, 1)
+    assert [row["answer"] for row in read_lines(home / "out.jsonl")] == [f"answer to text {n}" for n in range(20)]
+    assert not list(home.rglob("gathered"))
+
+
 def _read(totals: Summary) -> list[list[tuple[Any, ...]]]:
     """The columns of an output, with their types, and its rows; then those of the failures."""
     assert totals.failures is not None

@@ -132,7 +132,7 @@ def test_a_shard_that_is_closed_is_one_file(place: str) -> None:
     assert store.read(whole) == b"".join(pieces.values())
     for name, content in pieces.items():
         store.write(name, content)
-    assert record_files(store) == [whole]
+    assert list(record_files(store)) == [whole]
 
 
 def test_of_several_who_create_a_file_one_succeeds(place: str) -> None:
