@@ -55,9 +55,17 @@ class DefaultErrorClassifier(ErrorClassifier):
         for read in (_by_type, classify_text):
             for error in chain:
                 if info := read(error):
-                    never_sent = info.category == "timeout" and any(map(is_never_sent, chain))
-                    return replace(info, never_sent=True) if never_sent else info
+                    return _unless_never_sent(info, chain)
         return ErrorInfo(is_retryable=False)
+
+
+def _unless_never_sent(info: ErrorInfo, chain: list[BaseException]) -> ErrorInfo:
+    if info.category != "timeout" or not any(map(is_never_sent, chain)):
+        return info
+    # openai's client over aiohttp says ConnectTimeout of a connection that broke in the middle of a call, too.
+    if any(category_of_class(error, BEFORE_STATUS) == "connection" for error in chain):
+        return as_info("connection", info.suggested_wait)
+    return replace(info, never_sent=True)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

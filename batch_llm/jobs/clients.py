@@ -12,28 +12,38 @@ from openai import DefaultAioHttpClient
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider_class
 
+from batch_llm.config import ProcessorConfig
+
 if TYPE_CHECKING:
     from google import genai
 
 Client = AbstractAsyncContextManager[Any]
 Hear = Callable[[Mapping[str, str]], None]
 
-# A loop that is busy with starting calls looks like a slow network to a client that waits for its connection; the
-# usual 5 s would fail calls of a healthy service. What a call may take in all is the engine's to bound.
-_TIMEOUT = httpx2.Timeout(600, connect=30)
+READ_SECONDS = 600.0
+"""What a call may take in all is the engine's to bound."""
+
+CONNECT_SECONDS = 30.0
+"""A loop that is busy with starting calls looks like a slow network to a client that waits for its connection; the
+usual 5 s would fail calls of a healthy service."""
 
 
 class _AiohttpClient(DefaultAioHttpClient):
-    """Tells a broken connection from one that took too long.
+    """Tells a broken connection from one that took too long, and always has a timeout.
 
     The transport in openai 3.54 says `ConnectTimeout` of every connection that aiohttp could not make or keep, refused
-    and reset ones too.
+    and reset ones too. google-genai 2.34 asks for no timeout at all where it was not given a single one for everything.
 
     Attributes:
         hear: Is shown the headers of every response.
     """
 
     hear: Hear | None = None
+
+    def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
+        if options.get("timeout") is None:
+            options["timeout"] = httpx2.USE_CLIENT_DEFAULT
+        return super().build_request(method, url, **options)
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         try:
@@ -49,41 +59,48 @@ class _AiohttpClient(DefaultAioHttpClient):
         return response
 
 
-def http_client(connections: int, hear: Hear | None = None) -> httpx2.AsyncClient:
-    """Return a client for what is built on httpx2, over aiohttp, with room for so many connections at once.
+def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.AsyncClient:
+    """Return a client for what is built on httpx2, over aiohttp, with room for an engine's calls.
 
     With httpx's own transport a call is half as dear again, and dearer with the square of the open connections. A pool
-    that is smaller than the number of workers would make them wait for each other, unseen.
+    that is smaller than the number of workers would make them wait for each other, unseen. It gives up on a connection
+    before the engine gives up on the call, which then is known as one that was never sent.
 
     Args:
-        connections: How many there may be.
+        config: The engine's settings.
         hear: Is shown the headers of every response.
     """
-    limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-    client = _AiohttpClient(limits=limits, timeout=_TIMEOUT)
+    limits = httpx2.Limits(max_connections=config.max_workers, max_keepalive_connections=config.max_workers)
+    connect = min(CONNECT_SECONDS, config.timeout_per_item / 2)
+    client = _AiohttpClient(limits=limits, timeout=httpx2.Timeout(READ_SECONDS, connect=connect, pool=connect))
     client.hear = hear
     return client
 
 
-def google_client(key: str | None = None) -> genai.Client:
-    """Return a client for the Gemini API: over aiohttp, without a limit of connections, without retries of its own.
+def google_client(
+    config: ProcessorConfig, hear: Hear | None = None, key: str | None = None
+) -> tuple[genai.Client, Client]:
+    """Return a client for the Gemini API without retries of its own, and what it calls through, to open and to close.
 
     Args:
+        config: The engine's settings.
+        hear: Is shown the headers of every response.
         key: The API key; None for the one in the environment.
     """
     from google import genai  # most of a second of CPU, which other models' jobs need not spend
     from google.genai.types import HttpOptions, HttpRetryOptions
 
-    once = HttpRetryOptions(attempts=1)
-    return genai.Client(vertexai=False, api_key=key, http_options=HttpOptions(retry_options=once))
+    http, once = http_client(config, hear), HttpRetryOptions(attempts=1)
+    options = HttpOptions(httpx_async_client=http, retry_options=once)
+    return genai.Client(vertexai=False, api_key=key, http_options=options), http
 
 
-def model_and_client(name: str, connections: int, hear: Hear | None = None) -> tuple[Model, Client]:
+def model_and_client(name: str, config: ProcessorConfig, hear: Hear | None = None) -> tuple[Model, Client]:
     """Return the model that pydantic-ai knows by this name, and the client to open before calls and to close after.
 
     Args:
         name: "provider:model".
-        connections: How many calls there may be at once.
+        config: The engine's settings.
         hear: Is shown the headers of every response, where the provider's client is one of ours.
 
     Raises:
@@ -93,22 +110,22 @@ def model_and_client(name: str, connections: int, hear: Hear | None = None) -> t
     """
     provider_name = name.partition(":")[0]
     if provider_name == "google":
-        return _google(name)
+        return _google(name, config, hear)
     # A gateway makes its upstream's provider with hooks of its own in the client.
     kind = Provider if provider_name.startswith("gateway/") else infer_provider_class(provider_name)
     if not _takes_httpx2(kind):
         model = infer_model(name)
         return model, model
-    http = http_client(connections, hear)
+    http = http_client(config, hear)
     make: Any = kind
     return infer_model(name, lambda _: make(http_client=http)), http
 
 
-def _google(name: str) -> tuple[Model, Client]:
+def _google(name: str, config: ProcessorConfig, hear: Hear | None) -> tuple[Model, Client]:
     from pydantic_ai.providers.google import GoogleProvider
 
-    client = google_client()
-    return infer_model(name, lambda _: GoogleProvider(client=client)), client.aio
+    client, http = google_client(config, hear)
+    return infer_model(name, lambda _: GoogleProvider(client=client)), http
 
 
 def _takes_httpx2(kind: type[Provider[Any]]) -> bool:

@@ -16,7 +16,7 @@ from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.gemini import GeminiStrategy
 from batch_llm.strategies.gemini_cached import GeminiCachedStrategy
 
-from .clients import google_client
+from .clients import Hear, google_client
 from .job import BatchJob
 from .owned import OwnedClient
 from .prompts import cached_context
@@ -25,12 +25,12 @@ from .prompts import cached_context
 _SETTINGS = {"max_tokens": "max_output_tokens"}
 
 
-def gemini_strategy(job: BatchJob, key: str, model: str) -> LLMCallStrategy[Any]:
+def gemini_strategy(job: BatchJob, key: str, model: str, hear: Hear | None = None) -> LLMCallStrategy[Any]:
     """Return a strategy for one Gemini model; the client's own retries are off, so the engine sees every 429."""
-    client = google_client(key)
+    client, http = google_client(job.config, hear, key)
     context = cached_context(job)
     calls = _plain(job, client, model) if context is None else _cached(job, client, model, context)
-    return OwnedClient(calls, client.aio)
+    return OwnedClient(calls, http)
 
 
 def _plain(job: BatchJob, client: genai.Client, model: str) -> LLMCallStrategy[Any]:

@@ -65,13 +65,13 @@ def make_strategy(job: BatchJob, hear: Hear | None = None) -> LLMCallStrategy[An
     if _provider(job) == GEMINI_DIRECT:
         from .gemini import gemini_strategy
 
-        return gemini_strategy(job, _google_key(job), job.model.partition(":")[2])
+        return gemini_strategy(job, _google_key(job), job.model.partition(":")[2], hear)
     from .clients import model_and_client
 
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
         return Spread([_calls(job, *_local_model(job, url), settings) for url in local_base_urls()])
-    return _calls(job, *model_and_client(job.model, job.config.max_workers, hear), job.model_settings)
+    return _calls(job, *model_and_client(job.model, job.config, hear), job.model_settings)
 
 
 def _calls(job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any]) -> LLMCallStrategy[Any]:
@@ -93,7 +93,7 @@ def _local_model(job: BatchJob, base_url: str) -> tuple[Model, Client]:
 
     from .clients import http_client
 
-    http = http_client(job.config.max_workers)
+    http = http_client(job.config)
     # The key is never looked at; without one the client would send the user's own to it.
     provider = OpenAIProvider(base_url=base_url, api_key="local", http_client=http)
     return OpenAIChatModel(MODEL_NAME, provider=provider), http

@@ -132,7 +132,7 @@ async def lean(workers: int, output_type: Any) -> AsyncGenerator[LLMCallStrategy
     """Make what jobs call, with their client."""
     from batch_llm.jobs.clients import model_and_client
 
-    model, client = model_and_client(MODEL, workers)
+    model, client = model_and_client(MODEL, ProcessorConfig(max_workers=workers))
     async with client:
         yield ModelStrategy(model, output_type=output_type, settings={"max_retries": 0})
 

@@ -15,6 +15,7 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.google import GoogleProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
+from batch_llm import ProcessorConfig
 from batch_llm.jobs.clients import google_client, http_client
 
 from .servers import GeminiServer, OpenAIServer
@@ -46,7 +47,7 @@ class Book(BaseModel):
 @asynccontextmanager
 async def openai_model(server: OpenAIServer, **profile: Any) -> AsyncGenerator[Model]:
     """Over the client that jobs have."""
-    async with http_client(10) as client:
+    async with http_client(ProcessorConfig(max_workers=10)) as client:
         provider = OpenAIProvider(base_url=server.base_url, api_key="k", http_client=client)
         settings: Any = {"max_retries": 0, "timeout": 10.0}
         of_profile = OpenAIModelProfile(**profile)
@@ -58,7 +59,7 @@ async def gemini_model(server: GeminiServer) -> AsyncGenerator[Model]:
     """Over the client that jobs have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
-        client = google_client("k")
-    async with client.aio:
+        client, http = google_client(ProcessorConfig(max_workers=10), key="k")
+    async with http:
         yield GoogleModel("gemini-2.5-flash", provider=GoogleProvider(client=client), settings={"timeout": 10.0})
     client.close()

@@ -72,6 +72,18 @@ def test_a_timeout_before_the_request_left(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        _caused(httpx2.ConnectTimeout("broken"), aiohttp.ServerDisconnectedError()),
+        _caused(pai.ModelTimeoutError("m", "broken", phase="connect"), aiohttp.ClientOSError()),
+    ],
+)
+def test_a_connection_that_broke_is_no_timeout_whatever_the_client_calls_it(error: Exception) -> None:
+    """openai's over aiohttp: the request may have left, and may be billed."""
+    assert classify(error) == retryable("connection")
+
+
+@pytest.mark.parametrize(
     "error", [httpx.ReadTimeout("slow"), pai.ModelTimeoutError("m", "slow", phase="read"), AttemptTimedOut("slow")]
 )
 def test_a_timeout_after_the_request_left(error: Exception) -> None:
