@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
@@ -16,6 +16,7 @@ from batch_llm.errors import JobError
 from .databases import find_address, refuse_passwords
 from .keys import refuse_keys, refuse_known_keys
 from .outputs import check_output
+from .own_limits import OrForEach, own_limits
 from .own_prices import check_prices
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
@@ -96,11 +97,11 @@ class BatchJob(BaseModel):
     config: ProcessorConfig = Field(
         default_factory=ProcessorConfig, title="Engine", description="How each shard runs: workers, timeouts, retries."
     )
-    limits: Limits = Field(
+    limits: Annotated[Limits, OrForEach] = Field(
         default_factory=Limits,
         title="Provider's limits",
         description="What the provider allows: requests_per_minute, tokens_per_minute, input_tokens_per_minute, "
-        "output_tokens_per_minute. What is not set is found out.",
+        "output_tokens_per_minute; or such an object for each model's name. What is not set is found out.",
     )
     limit_scope: str | None = Field(
         None,
@@ -237,6 +238,11 @@ class BatchJob(BaseModel):
         if value is not None:
             check_schema(value)
         return value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits_of_the_model(cls, value: object, info: ValidationInfo) -> object:
+        return own_limits(value, info.data.get("model"))
 
     @field_validator("prices")
     @classmethod

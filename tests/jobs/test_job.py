@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batch_llm.config import ProcessorConfig, RetryConfig
+from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, anchored, home, project_folder, resolve
 
@@ -56,6 +56,9 @@ def test_a_job_survives_the_way_through_json() -> None:
         ({"prices": {"input": 1}}, "prices: 'input' is no price: there are input_mtok, output_mtok, cached_input_mtok"),
         ({"prices": {"m": {"input_mtok": "x"}}}, "prices: m: input_mtok is 'x': it must be USD per million tokens"),
         ({"prices": {}}, "prices: input_mtok is missing"),
+        ({"limits": {"m": {"requests": 1}}}, "limits: m: 'requests' is no limit: there are requests_per_minute, "),
+        ({"limits": {"m": {"requests_per_minute": 0}}}, "limits: m: Limits.requests_per_minute is 0; it must be"),
+        ({"limits": {"m": {}, "requests_per_minute": 1}}, "limits.m is no setting: there are requests_per_minute, "),
         ({"limit": "many"}, "limit is 'many': input should be a valid integer"),
     ],
 )
@@ -65,6 +68,14 @@ def test_a_bad_setting_is_told_in_one_line(settings: dict[str, Any], line: str) 
         BatchJob.parse({**_LEAST, **settings})
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+def test_limits_of_several_models_stand_in_one_place() -> None:
+    """A job has those of its model, or none."""
+    limits = {"openai-chat:m": {"requests_per_minute": 600}, "google:m": {"tokens_per_minute": 1000}}
+    jobs = [BatchJob.parse({**_LEAST, "limits": limits, "model": model}) for model in (*limits, "local")]
+    assert [job.limits for job in jobs] == [Limits(requests_per_minute=600), Limits(tokens_per_minute=1000), Limits()]
+    assert BatchJob.parse(jobs[0].model_dump()) == jobs[0]
 
 
 def test_a_missing_setting_is_named() -> None:

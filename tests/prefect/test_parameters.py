@@ -33,3 +33,6 @@ def test_a_parameter_shows_the_fields_title_and_description(schema: dict[str, An
 def test_rules_of_a_field_are_rules_of_the_form(schema: dict[str, Any]) -> None:
     assert schema["properties"]["shard_size"]["anyOf"][0]["minimum"] == 1
     assert schema["properties"]["failure_threshold"]["maximum"] == 1
+    one, each = schema["properties"]["limits"]["anyOf"]
+    assert each == {"type": "object", "additionalProperties": one}
+    assert schema["definitions"]["Limits"]["additionalProperties"] is False
