@@ -76,6 +76,25 @@ def test_a_glob_reads_many_files_in_order(home: Path) -> None:
     assert list(broken(made)) == ["a.jsonl line 2"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_csv_rows_may_end_in_several_ways(home: Path, encoding: str, delimiter: str) -> None:
+    """As in files put together on several machines: no row is lost, and line breaks in quotes stay as they are."""
+    rows = ["id,text\r\n", "1,a\r\n", '2,"b\n""x"", \r\ny"\n', '3,"c"\r\n', '4,"d"\n', "5,e,f\n", "6,g\r", '7,"h\r"\n']
+    content = "".join(rows).replace(",", delimiter)
+    (home / "docs.csv").write_bytes(content.encode(encoding))
+    made = plan(job(source="docs.csv"), "r")
+    quoted = f'b\n"x"{delimiter} \r\ny'
+    assert prompts(made) == {"1": "a", "2": quoted, "3": "c", "4": "d", "6": "g", "7": "h\r"}
+    assert broken(made) == {"line 8": "line 8: it has more columns than the header"}
+
+
+def test_csv_rows_may_end_in_carriage_returns_alone(home: Path) -> None:
+    """As old spreadsheets write them."""
+    (home / "docs.csv").write_bytes(b'id,text\r1,a\r2,"b, c"\r')
+    assert prompts(plan(job(source="docs.csv"), "r")) == {"1": "a", "2": "b, c"}
+
+
 def test_csv_files_of_a_glob_must_agree(home: Path) -> None:
     """Values would end up in the wrong columns."""
     (home / "a.csv").write_text("id,text\n1,a\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Set
@@ -14,6 +15,7 @@ from batch_llm.jobs.tables import MAX_ROW_BYTES, text
 
 from .base import BrokenRow, Source
 from .encodings import UTF_8, encoding_of, not_in, open_utf8
+from .line_ends import may_be_mixed, with_one_line_end
 from .names import unique_names
 from .places import find_files, open_file
 
@@ -42,7 +44,9 @@ class CsvSource(Source):
         types = ", ".join(f"{text(column)}: 'VARCHAR'" for column in self.columns(frozenset()))
         delimiter = text(_delimiter(files[0], self._header(files[0])))
         with tempfile.TemporaryDirectory(prefix="utf-8-", dir=rows.parent) as folder:
-            originals = {self._in_utf8(file, Path(folder) / f"{number}.csv"): file for number, file in enumerate(files)}
+            originals = {
+                self._readable(file, Path(folder) / f"{number}.csv"): file for number, file in enumerate(files)
+            }
             query = (
                 f"SELECT * FROM read_csv([{', '.join(map(text, originals))}], auto_detect=false, header=true, "
                 f"columns={{{types}}}, delim={delimiter}, quote='\"', escape='\"', allow_quoted_nulls=false, "
@@ -51,19 +55,24 @@ class CsvSource(Source):
             self.write_numbered(query, rows, limit)
             return self._rejected(originals)
 
-    def _in_utf8(self, file: str, copy: Path) -> str:
-        """Return a file that DuckDB reads, which knows hardly an encoding beside UTF-8: this one, or a copy."""
+    def _readable(self, file: str, copy: Path) -> str:
+        """Return a file that DuckDB reads: this one, or a copy in UTF-8 whose rows end in one way."""
         encoding = encoding_of(file, self.encoding)
-        if encoding == UTF_8:
+        with open_utf8(file, encoding) as source:
+            is_mixed = may_be_mixed(source)
+        if encoding == UTF_8 and not is_mixed:
             return file
         with open_utf8(file, encoding) as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target)
+            if is_mixed:
+                target.writelines(with_one_line_end(source, _delimiter(file, self._header(file))))
+            else:
+                shutil.copyfileobj(source, target)
         return str(copy)
 
     def _header(self, file: str) -> str:
         with open_utf8(file, encoding_of(file, self.encoding)) as opened:
             start = opened.read(_LONGEST_HEADER)
-        header = start.decode(UTF_8, "replace").removeprefix("\ufeff").partition("\n")[0].rstrip("\r")
+        header = re.split(r"[\r\n]", start.decode(UTF_8, "replace").removeprefix("\ufeff"), maxsplit=1)[0]
         if not header.strip():
             raise JobError(f"{file} is empty: check source")
         return header
