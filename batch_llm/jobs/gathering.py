@@ -37,6 +37,7 @@ def gathered(
             view_records(tables, store, files, view="batch")
             yield f"SELECT {columns} FROM batch AS records JOIN {wanted} AS wanted USING (fingerprint, finished_at)"
             return
+        shutil.rmtree(pieces, ignore_errors=True)  # of a process that was killed
         pieces.mkdir()
         try:
             for number, batch in enumerate(batches):
