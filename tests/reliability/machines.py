@@ -3,8 +3,9 @@
     python -m tests.reliability.machines
 
 The machines are process groups that share nothing but a Prefect server on PostgreSQL and an S3 server: each has its own
-home folders and a Prefect worker. `--cut KILL` is a machine without power; `--cut STOP` one that stands still for
-longer than the others wait, and comes back: that takes two minutes more.
+home folders and a Prefect worker. What is typed on them is what the README says under "Many machines". `--cut KILL` is
+a machine without power; `--cut STOP` one that stands still for longer than the others wait, and comes back: that takes
+two minutes more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import argparse
 import json
 import logging
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -41,6 +44,9 @@ BIN = Path(sys.executable).parent
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240.0
 MACHINES = ("north", "east", "south")
+CHAPTER = (CHECKOUT / "README.md").read_text().split("\n## Many machines\n")[1].split("\n## ")[0]
+TO_SERVE, TO_WORK, TO_RUN = re.findall(r"^```bash\n(.*?)\n```", CHAPTER, flags=re.DOTALL | re.MULTILINE)
+"""What the README has typed on the server, on each machine, and on any of them; the last line of each may get more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +87,6 @@ class Site:
             "runner_options": {"processes": len(MACHINES)},
         }
 
-    def run(self, *command: str) -> str:
-        """Give a command, as a user on a machine of their own."""
-        done = subprocess.run(
-            [str(BIN / command[0]), *command[1:]],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
     def start(self, machine: str) -> None:
         """Start a machine: a worker, with nothing of the others' on it."""
         home = self.folder / machine
@@ -102,7 +94,7 @@ class Site:
         own = {"HOME": str(home), "PWD": str(home), "PREFECT_HOME": str(home / "prefect"), "MACHINE": machine}
         with (home / "worker.log").open("wb") as log:
             self.machines[machine] = subprocess.Popen(
-                [str(BIN / "prefect"), "worker", "start", "--pool", "batch-llm", "--limit", "1", "--name", machine],
+                typed(TO_WORK, "--name", machine, api=self.environment["PREFECT_API_URL"]),
                 cwd=home,
                 env={**self.environment, **own, "PREFECT_WORKER_QUERY_SECONDS": "2"},
                 stdout=log,
@@ -138,6 +130,20 @@ class Site:
             process.wait(30)
 
 
+def typed(script: str, *more: str, api: str = "", database: str = "") -> list[str]:
+    """Return a command for what the README has typed, with the addresses of here, and `more` after its last line."""
+    places = {
+        "postgresql+asyncpg://prefect:secret@database/prefect": database,
+        "0.0.0.0": "127.0.0.1",
+        "http://server:4200/api": api,
+        "s3://bucket/": "s3://machines/",
+    }
+    for place, here in places.items():
+        script = script.replace(place, here)
+    *before, last = script.splitlines()
+    return ["bash", "-ec", "\n".join([*before, f"exec {last} {shlex.join(more)}"])]
+
+
 @contextmanager
 def site(folder: Path, trial: Trial) -> Generator[Site]:
     """Have all servers, and no machine yet."""
@@ -161,6 +167,7 @@ def site(folder: Path, trial: Trial) -> Generator[Site]:
             kept
             | bucket
             | {
+                "PATH": f"{BIN}:{os.environ['PATH']}",
                 "PREFECT_API_URL": api,
                 "PREFECT_HOME": str(folder / "user"),
                 "PWD": str(folder),
@@ -184,14 +191,14 @@ def _prefect(folder: Path, database: str) -> Generator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     own = {
-        "PREFECT_API_DATABASE_CONNECTION_URL": database,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
         "PREFECT_HOME": str(folder / "server"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            typed(TO_SERVE, "--port", str(port), database=database),
             env={**os.environ, **own},
             stdout=log,
             stderr=log,
@@ -217,12 +224,12 @@ def until(probe: Callable[[], T]) -> T:
 def attempt(made: Site, say: Callable[[str], None]) -> list[Bound]:
     """Start the machines and the run, lose one that carries shards for it, and look at what there is."""
     trial = made.trial
-    made.run("batch-llm", "deploy", "summarize")
     for machine in MACHINES:
         made.start(machine)
-    settings = [part for name, value in made.job.items() for part in ("-p", f"{name}={json.dumps(value)}")]
+    more = {name: value for name, value in made.job.items() if f"-p {name}=" not in TO_RUN}
+    settings = [part for name, value in more.items() for part in ("-p", f"{name}={json.dumps(value)}")]
     run = subprocess.Popen(
-        [str(BIN / "prefect"), "deployment", "run", "batch-llm/summarize", *settings, "--watch"],
+        typed(TO_RUN, *settings, "--watch"),
         cwd=made.folder,
         env=made.environment,
         stdout=subprocess.PIPE,
