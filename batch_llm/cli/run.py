@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.schemas.objects import State
 
-from batch_llm.jobs import BatchJob, Summary, result_rows
+from batch_llm.jobs import BatchJob, Summary, resolve, result_rows
 from batch_llm.jobs.keys import KeyMissing
 from batch_llm.jobs.sentences import run_sentence
 from batch_llm.prefect import deployments, server
 from batch_llm.prefect.keys import provide_key
 
 from .carried import CarriedRun
+from .commands.options import LEDGER
 from .connection import Connection, connected
 from .interrupts import Interrupts
 from .presets import Preset
@@ -132,6 +134,12 @@ def next_steps(order: Order, summary: Summary) -> list[str]:
         return [f"To go on, which pays for nothing that was answered: {again}"]
     if summary.failed:
         only = again if "--only-failed" in again else f"{again} --only-failed"
-        look = shell(f"batch-llm results {order.preset.parameters.get('name', order.preset.name)}")
-        return [f"To look at what failed: {look}", f"To try it again, and nothing else: {only}"]
+        return [f"To look at what failed: {_look(order)}", f"To try it again, and nothing else: {only}"]
     return [f"Next: {shell(order.next_step)}"] if order.next_step else []
+
+
+def _look(order: Order) -> str:
+    settings = {"name": order.preset.name, **order.preset.parameters, **order.parameters}
+    ledger = str(settings.get("ledger", LEDGER))
+    elsewhere = "" if ledger in (LEDGER, str(resolve(LEDGER))) else f" --ledger {shlex.quote(ledger)}"
+    return shell(f"batch-llm results {settings['name']}{elsewhere}")

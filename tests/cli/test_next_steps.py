@@ -65,3 +65,13 @@ def test_only_failed_is_said_once(order: Order) -> None:
 
 def test_a_demo_that_went_well_leads_on(order: Order) -> None:
     assert next_steps(replace(order, next_step="batch-llm run x"), GOOD) == ["Next: batch-llm run x"]
+
+
+def test_the_command_looks_where_the_run_was(order: Order, tmp_path: Path) -> None:
+    """Where this run was called otherwise than its preset, or has a ledger elsewhere."""
+    failed = replace(GOOD, failed=1)
+    here = {"name": "mine", "ledger": str(Path.cwd() / ".batch-llm")}
+    assert next_steps(replace(order, parameters=here), failed)[0] == "To look at what failed: batch-llm results mine"
+    there = {"ledger": f"{tmp_path}/my ledger"}
+    line = f"To look at what failed: batch-llm results inbox --ledger '{tmp_path}/my ledger'"
+    assert next_steps(replace(order, parameters=there), failed)[0] == line
