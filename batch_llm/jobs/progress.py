@@ -42,6 +42,12 @@ class ShardProgress:
     finished: bool = False
     updated_at: float = 0.0
 
+    def go_on_from(self, folder: Path, shard: int) -> None:
+        """Count on from what an earlier try of the shard has met, which no record tells."""
+        before = read_object(folder / "progress" / _name(shard))
+        self.rate_limits = int(before.get("rate_limits", 0))
+        self.paused_for = float(before.get("paused_for", 0.0))
+
     def write(self, folder: Path, shard: int) -> None:
         """Put it where `read_progress` finds it."""
         self.updated_at = time.time()

@@ -97,6 +97,7 @@ async def run_shard(
     run = open_folder(job, folder)
     started = time.monotonic()
     tally = Tally(shard.items)
+    tally.progress.go_on_from(run.path, shard.index)
     for record in read_records(run.kept, shard.part):
         tally.add(record)
     governor = governor or Governor(job.limits)
@@ -134,18 +135,20 @@ def _missing(run: RunFolder, shard: ShardRef, tally: Tally, make: StrategyFactor
 
 
 class _Pace:
-    """The governor, and what the shard's progress tells of it: what was met since the shard began."""
+    """The governor, and what the shard's progress tells of it: what was met since the shard began, in all its tries."""
 
     def __init__(self, governor: Governor, tally: Tally) -> None:
+        standing, progress = governor.standing(), tally.progress
         self.governor = governor
-        self._before = governor.standing()
         self._tally = tally
+        self._episodes = progress.rate_limits - standing.episodes
+        self._paused_seconds = progress.paused_for - standing.paused_seconds
 
     def note(self) -> None:
         standing, progress = self.governor.standing(), self._tally.progress
         progress.limit = standing.rate
-        progress.rate_limits = standing.episodes - self._before.episodes
-        progress.paused_for = standing.paused_seconds - self._before.paused_seconds
+        progress.rate_limits = self._episodes + standing.episodes
+        progress.paused_for = self._paused_seconds + standing.paused_seconds
 
 
 @dataclass(frozen=True, slots=True)

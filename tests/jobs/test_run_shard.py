@@ -182,6 +182,21 @@ async def test_a_pause_of_the_provider_is_shown(home: Path) -> None:
     assert (outcome.stopped, outcome.succeeded) == (True, 0)
 
 
+async def test_pauses_of_all_tries_count(home: Path) -> None:
+    """A shard that is tried again, for another item, has paused all the same."""
+    limits = {"cooldown_seconds": 0.1, "slow_start_items": 0}
+    made_for, made = _planned(home, "a", "b", config={**_FAST, "rate_limit": limits})
+    refused, down = ModelHTTPError(429, "some-model"), ModelHTTPError(500, "some-model")
+    strategy = _Scripted({"a": [refused], "b": [down]})
+    await _run(made_for, made, strategy)
+    first = read_progress(made.folder)
+    assert first.rate_limits == 1
+    await _run(made_for, made, strategy)
+    progress = read_progress(made.folder)
+    assert (progress.succeeded, progress.rate_limits, progress.paused_for) == (2, 1, first.paused_for)
+    assert first.paused_for > 0
+
+
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while True:
