@@ -26,6 +26,7 @@ from batch_llm.jobs import (
     plan,
     read_progress,
     run_shard,
+    run_stats,
 )
 from batch_llm.strategies.base import LLMCallStrategy
 
@@ -180,6 +181,18 @@ async def test_a_pause_of_the_provider_is_shown(home: Path) -> None:
     ask_to_stop(made.folder, "enough")
     outcome = await running
     assert (outcome.stopped, outcome.succeeded) == (True, 0)
+
+
+async def test_an_item_that_was_tried_again_counts_once(home: Path) -> None:
+    """However many tries of its shard it took."""
+    made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "retry": {"max_attempts": 2, "initial_wait": 0.01}})
+    down = ModelHTTPError(500, "some-model")
+    strategy = _Scripted({"a": [down, down, down], "b": [TypeError("bug")]})
+    assert (await _run(made_for, made, strategy)).failed == 2
+    assert (await _run(made_for, made, strategy)).failed == 1
+    merge(made_for, made)
+    stats = run_stats(made_for, made.folder)
+    assert (stats.tried_again, stats.calls) == (1, sum(strategy.calls.values()))
 
 
 async def test_pauses_of_all_tries_count(home: Path) -> None:
