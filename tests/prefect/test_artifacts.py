@@ -120,7 +120,7 @@ def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
         calls=1040,
         tried_again=31,
         cached_input_tokens=308_642,
-        slowest=[("doc-7", 12.5, 3)],
+        slowest=[("doc-7", 12.5, 3), ("a|b\n<i>", 11.5, 1)],
         examples={"timeout": "no answer | in\n120 s"},
         slice_seconds=60,
         slices=[Slice(500, 30, 1.4, 2.8), Slice(463, 7, 1.6, 3.3)],
@@ -133,7 +133,7 @@ def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
     assert "| 10,000 | 9,963 | 37 | 985 | 12 | 3 | 9,000 |" in text
     assert "| 9.20 | 1.50 s | 3.00 s | 9.90 s | 1,040 | 31 |" in text
     assert "![Items in each 60 s; Seconds an item took](data:image/svg+xml;base64," in text
-    assert "| doc-7 | 12.5 | 3 |" in text
+    assert "| `doc-7` | 12.5 | 3 |\n| `a/b <i>` | 11.5 | 1 |" in text, "nor must an id"
     assert "`out.failures.jsonl`" in text
     assert "| `openai-chat:gpt-4.1-mini` | 2,893 calls/min at the end | 6, for 7 s in all | 90,000 |" in text
 

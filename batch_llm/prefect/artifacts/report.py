@@ -43,7 +43,7 @@ def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress)
         _items(job, summary),
         _speed(stats),
         _limit(job, progress),
-        table("Slowest items", ("item", "seconds", "attempts"), stats.slowest) if stats.slowest else "",
+        _slowest(stats),
         _files(summary, stats),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -128,6 +128,11 @@ def _speed(stats: RunStats) -> str:
     times = (f"{seconds:.2f} s" for seconds in (stats.p50_seconds, stats.p95_seconds, stats.p99_seconds))
     row = (f"{stats.items_per_second:.2f}", *times, f"{stats.calls:,}", f"{stats.tried_again:,}")
     return table("Speed", header, [row]) if stats.calls else ""
+
+
+def _slowest(stats: RunStats) -> str:
+    rows = [(code(item), seconds, attempts) for item, seconds, attempts in stats.slowest]
+    return table("Slowest items", ("item", "seconds", "attempts"), rows) if rows else ""
 
 
 def _limit(job: BatchJob, progress: Progress) -> str:
