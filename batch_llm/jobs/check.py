@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from batch_llm.errors import JobError
 
+from .apart import check_apart
 from .folder import job_store
 from .job import BatchJob
 from .models import check_model
@@ -39,6 +40,7 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     prompt.check(known)
     id_column(job, known)
     _check_partition(job, known)
+    check_apart(job)
     open_sink(job.output, job.partition_by).check()
     if ledger := job_store(job).local:
         check_writable(str(ledger / "check"), setting="ledger")

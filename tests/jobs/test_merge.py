@@ -179,7 +179,7 @@ def test_columns_called_as_ours_are_the_inputs(home: Path) -> None:
     (failed,) = read_lines(home / "out.failures.jsonl")
     assert (failed["id"], failed["status"], failed["position"], failed["error"]) == ("1", "s1", 8, 1)
     assert (failed["item_id"], failed["answer_error"]) == ("1", "too slow")
-    assert prompts(plan(job(source="out.failures.jsonl"), "again")) == {"1": "1"}
+    assert prompts(plan(job(source="out.failures.jsonl", output="again.jsonl"), "again")) == {"1": "1"}
 
 
 def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:

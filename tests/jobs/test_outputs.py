@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,47 @@ def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: 
         check(job(**settings))
     assert line in str(error.value)
     assert (home / "folder.csv" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "line"),
+    [
+        ("docs.jsonl", "docs.jsonl", "output docs.jsonl is in the source, and would take its place"),
+        ("docs.jsonl", "sub/../docs.jsonl", "is in the source"),
+        ("link.jsonl", "docs.jsonl", "is in the source"),
+        ("*.jsonl", "out.jsonl", "output out.jsonl is in the source"),
+        ("**/*.jsonl", "out.jsonl", "is in the source"),
+        ("parts.csv/*/*.csv", "parts.csv/topic=a/data_0.csv", "is in the source"),
+        ("parts.csv/*/*.csv", "parts.csv", "is in the source"),
+        ("docs.failures.jsonl", "docs.jsonl", "has docs.failures.jsonl in it, which is where the failures of"),
+        ("sqlite:///a.db#docs", "sqlite:///a.db#Docs", "is in the source"),
+        ("sqlite:///a.db#docs_failures", "sqlite:///a.db#docs", "is where the failures of this output go"),
+    ],
+)
+def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str, line: str) -> None:
+    """With a limit, or a line that cannot be read, the output has fewer rows than the source."""
+    documents(home, a="one")
+    for made in ("docs.failures.jsonl", "parts.csv/topic=a/data_0.csv"):
+        (home / made).parent.mkdir(parents=True, exist_ok=True)
+        (home / made).write_text('{"id": "a", "text": "one"}\n' if made.endswith(".jsonl") else "id,text\na,one\n")
+    (home / "link.jsonl").symlink_to("docs.jsonl")
+    with sqlite3.connect(home / "a.db") as database:
+        for table in ("docs", "docs_failures"):
+            database.execute(f"CREATE TABLE {table} AS SELECT 1 AS id, 'one' AS text")
+    database.close()
+    with pytest.raises(JobError, match=re.escape(line)):
+        plan(job(source=source, output=output), "r")
+    assert len((home / "docs.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_output_may_lie_beside_what_is_read(home: Path) -> None:
+    """Also under a name that the pattern of another folder has."""
+    documents(home, a="one")
+    (home / "in").mkdir()
+    (home / "docs.jsonl").rename(home / "in/docs.jsonl")
+    for source, output in (
+        ("in/*.jsonl", "in/sub/out.jsonl"),
+        ("in/*.jsonl", "in/out.csv"),
+        ("in/docs.jsonl", "o.jsonl"),
+    ):
+        assert plan(job(source=source, output=output), "r").total == 1

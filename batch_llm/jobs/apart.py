@@ -1,0 +1,56 @@
+"""Whether a job would write where it reads: what is there would be replaced, also by fewer rows than it has."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatch
+from pathlib import PurePath
+
+from batch_llm.errors import JobError
+
+from .databases import QUERY, Address, find_address
+from .job import BatchJob
+from .project import resolve
+from .sinks import failures_place
+from .sources.places import is_glob, is_remote
+
+
+def check_apart(job: BatchJob) -> None:
+    """See that neither the output nor the failures take the place of the source; a query's tables are not known.
+
+    Raises:
+        JobError: One does.
+    """
+    if QUERY.match(job.source):
+        return
+    if _reads(job.source, job.output):
+        raise JobError(f"output {job.output} is in the source, and would take its place: name another output")
+    failures = failures_place(job.output)
+    if _reads(job.source, failures):
+        raise JobError(
+            f"source {job.source} has {failures} in it, which is where the failures of this output go: name another "
+            "output, or run the whole source with only_failed"
+        )
+
+
+def _reads(source: str, written: str) -> bool:
+    read_from, write_to = find_address(source), find_address(written)
+    if read_from or write_to:
+        return read_from is not None and write_to is not None and _table(read_from) == _table(write_to)
+    if is_remote(source) or is_remote(written):
+        return source == written
+    place, target = os.path.realpath(resolve(source)), os.path.realpath(resolve(written))
+    if PurePath(place).is_relative_to(target):  # a folder of parts is replaced as a whole
+        return True
+    return is_glob(source) and _matches(target, place)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    if "**" not in pattern:
+        return PurePath(path).match(pattern)
+    return fnmatch(path, pattern) or fnmatch(path, pattern.replace("**/", ""))
+
+
+def _table(address: Address) -> tuple[str, str]:
+    is_file = address.kind != "postgresql"
+    return os.path.realpath(address.path) if is_file else address.database, address.rows.lower()
