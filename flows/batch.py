@@ -10,7 +10,7 @@ from prefect.states import Failed
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
-from batch_llm.prefect import final_state, parameters_of, run_batch, run_name
+from batch_llm.prefect import final_state, parameters_of, run_batch, run_name, with_common_settings
 
 
 # Parameters are checked by the job itself: its errors are one line that says what to do.
@@ -19,7 +19,7 @@ from batch_llm.prefect import final_state, parameters_of, run_batch, run_name
 def batch(**parameters: Any) -> State[Any]:
     """Answer a prompt for each row of a source with a language model."""
     try:
-        job = BatchJob.parse(parameters)
+        job = BatchJob.parse(with_common_settings(parameters))
         return final_state(job, run_batch(job))
     except JobError as error:
         return Failed(message=str(error))

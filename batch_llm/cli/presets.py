@@ -94,7 +94,15 @@ def find_preset(name: str) -> Preset:
 
 
 def _preset(block: dict[str, Any], file: Path) -> Preset:
-    return Preset(str(block["name"]), dict(block.get("parameters") or {}), block, file)
+    parameters: dict[str, Any] = dict(block.get("parameters") or {})
+    for name, value in parameters.items():
+        if isinstance(value, dict) and "__prefect_kind" in value:
+            raise JobError(
+                f"{file}: {name} of preset {block['name']!r} is a placeholder, which Prefect fills for runs and for "
+                f"no deployment: name it in `prefect deployment run --params`, or have the Variable batch_llm_settings "
+                f"set {name} for all runs"
+            )
+    return Preset(str(block["name"]), parameters, block, file)
 
 
 def _schedule(schedule: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from .observer import PrefectObserver
 from .parameters import parameters_of
 from .pool import carry_shards
 from .retries import ShardUnfinished, retry_options
+from .settings import with_common_settings
 from .tasks import plan, publish, run_shard
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "run_batch",
     "run_name",
     "run_shard",
+    "with_common_settings",
 ]

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from prefect.deployments.runner import RunnerDeployment
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.runner import Runner
+
+from batch_llm.errors import JobError
+
+_REFUSAL = re.compile(r"Validation failed for field [^\"]*")
+"""In a server's answer of some pages."""
 
 
 def serve_until_signal(deployments: Iterable[RunnerDeployment], registered: Callable[[], None]) -> None:
     """Register the deployments, tell so, and carry their runs until SIGTERM or Ctrl-C.
 
     The runs are then cancelled as from the UI, so that each writes what it has. A second signal ends them at once.
+
+    Raises:
+        JobError: The server takes no deployment with such parameters.
     """
     asyncio.run(_serve(deployments, registered))
 
@@ -24,7 +33,11 @@ async def _serve(deployments: Iterable[RunnerDeployment], registered: Callable[[
     # A restart must not switch a schedule off that somebody switched on.
     runner = _Runner(pause_on_shutdown=False)
     for deployment in deployments:
-        await runner.aadd_deployment(deployment)
+        try:
+            await runner.aadd_deployment(deployment)
+        except DeploymentApplyError as error:
+            found = _REFUSAL.search(str(error))
+            raise JobError(f"preset {deployment.name!r}: {found[0] if found else error}") from error
     registered()
     signal.signal(signal.SIGINT, runner.handle_sigterm)
     await runner.start()

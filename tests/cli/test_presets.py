@@ -36,3 +36,15 @@ def test_a_file_that_holds_no_presets_is_one_line(tmp_path: Path, text: str) -> 
         read_file(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_placeholder_of_prefects_in_a_preset_is_one_line(tmp_path: Path) -> None:
+    """Prefect takes none in a deployment, or fills it once and for all."""
+    file = tmp_path / "prefect.yaml"
+    value = "{__prefect_kind: workspace_variable, variable_name: x}"
+    file.write_text(f"deployments: [{{name: tickets, parameters: {{budget_tokens: {value}}}}}]")
+    with pytest.raises(
+        JobError, match=r"budget_tokens of preset 'tickets' is a placeholder.* batch_llm_settings"
+    ) as caught:
+        read_file(file)
+    assert "\n" not in str(caught.value)

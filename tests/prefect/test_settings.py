@@ -1,0 +1,112 @@
+"""One number for all deployments: a Variable sets what presets and runs leave at its default."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.variables import Variable
+
+from batch_llm.jobs import project_folder
+from tests.cli.command import batch_llm
+from tests.prefect.processes import run as command
+from tests.prefect.processes import user_environment
+from tests.providers.servers import OpenAIServer
+
+from .conftest import FlowOver, Serve
+
+pytestmark = pytest.mark.prefect
+
+TYPED = "prefect variable set batch_llm_settings"
+
+
+@pytest.fixture
+def provider(serve: Serve) -> OpenAIServer:
+    return serve()
+
+
+@pytest.fixture
+def run(flow_over: FlowOver) -> Any:
+    job: dict[str, Any] = {"prompt": "{text}", "model": "openai-chat:my-model", "config": {"max_workers": 1}}
+    return flow_over((f"document {place}" for place in range(8)), **job)
+
+
+@pytest.fixture
+def common(prefect_api: str, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Set the Variable, as the README says it."""
+
+    def set_it(value: str) -> None:
+        line = (*TYPED.split(), value, "--overwrite")
+        command(*line, env=user_environment(tmp_path, prefect_api), cwd=tmp_path)
+
+    yield set_it
+    Variable.unset("batch_llm_settings")
+
+
+def test_what_the_variable_sets_holds_where_the_run_says_nothing(
+    run: Any, provider: OpenAIServer, common: Callable[[str], None]
+) -> None:
+    """It is read anew by each run; what a run sets itself wins."""
+    assert f"\n{TYPED} '{{" in (project_folder() / "README.md").read_text()
+    common(json.dumps({"budget_tokens": 1}))
+    state = run(name="common")
+    assert state.name == "BudgetReached", state.message
+    assert provider.requests <= 1
+    assert run(name="common", budget_tokens=100_000).is_completed()
+    common(json.dumps({"budget_tokens": 100_000, "config": {"max_workers": 2}}))
+    assert run(name="another").is_completed()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('{"budget": 5}', "the Variable batch_llm_settings: budget is no setting: did you mean"),
+        ('{"budget_usd": -5}', "the Variable batch_llm_settings: budget_usd is -5: must be more than 0"),
+        ('{"output": "out.csv"}', "the Variable batch_llm_settings sets output, which each preset has of its own"),
+        ("5", "the Variable batch_llm_settings must be an object such as"),
+        ("five", "the Variable batch_llm_settings must be an object such as"),
+    ],
+)
+def test_a_variable_that_no_job_can_have_is_one_line(
+    run: Any, provider: OpenAIServer, common: Callable[[str], None], value: str, said: str
+) -> None:
+    """A budget that everybody relies on is not left out in silence."""
+    common(value)
+    state = run()
+    assert state.is_failed()
+    assert said in state.message
+    assert provider.requests == 0
+
+
+def test_a_variable_in_the_place_of_a_runs_parameter_is_prefects_own(
+    prefect_api: str, provider: OpenAIServer, tmp_path: Path
+) -> None:
+    """Prefect fills it as it creates the run; of one that is not there it says so."""
+    (tmp_path / "docs.csv").write_text("id,text\na,one\n")
+    env = user_environment(tmp_path, prefect_api)
+    command("batch-llm", "deploy", "summarize", "--pool", "settings-pool", env=env, cwd=tmp_path)
+    Variable.set("nightly_tokens", 77, overwrite=True)
+    asked = {"budget_tokens": {"__prefect_kind": "workspace_variable", "variable_name": "nightly_tokens"}}
+    line = ("prefect", "deployment", "run", "batch-llm/summarize", "--params")
+    assert "'budget_tokens': 77" in command(*line, json.dumps(asked), env=env, cwd=tmp_path)
+    Variable.unset("nightly_tokens")
+    with pytest.raises(AssertionError, match="Variable 'nightly_tokens' not found"):
+        command(*line, json.dumps(asked), env=env, cwd=tmp_path)
+
+
+def test_a_preset_that_prefect_refuses_is_one_line(prefect_api: str, tmp_path: Path) -> None:
+    """Its answer has some pages."""
+    preset = {"name": "tickets", "entrypoint": "flows/batch.py:batch", "parameters": {"budget_tokens": "many"}}
+    (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [preset]}))
+    try:
+        done = batch_llm("serve", folder=tmp_path, PREFECT_API_URL=prefect_api)
+    except subprocess.TimeoutExpired:
+        pytest.fail("it is served")
+    assert done.returncode == 2
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("batch-llm: preset 'tickets': Validation failed for field 'budget_tokens'")
+    assert "Traceback" not in done.stderr
