@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -121,3 +122,14 @@ def test_an_output_may_lie_beside_what_is_read(home: Path) -> None:
         ("in/docs.jsonl", "o.jsonl"),
     ):
         assert plan(job(source=source, output=output), "r").total == 1
+
+
+@pytest.mark.parametrize("partition_by", [[], ["kind"]])
+def test_what_json_has_no_words_for_is_null(home: Path, partition_by: list[str]) -> None:
+    """Every line is JSON, also where the source has infinity, or what is no number, in it."""
+    numbers = "[1.5, 'nan'::DOUBLE, 'inf'::DOUBLE, '-inf'::DOUBLE]"
+    source = f"SELECT 'k' AS kind, generate_subscripts({numbers}, 1) AS id, unnest({numbers}) AS n, n::FLOAT AS text"
+    output = Path(whole_run("r1", source=source, partition_by=partition_by).output)
+    (file,) = output.glob("*/*") if partition_by else [output]
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in file.read_text().splitlines()]
+    assert [(row["n"], row["text"]) for row in rows] == [(1.5, 1.5), (None, None), (None, None), (None, None)]

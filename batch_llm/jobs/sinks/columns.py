@@ -74,3 +74,10 @@ def flat(columns: Mapping[str, str]) -> Iterator[str]:
             yield f"to_json({value})::VARCHAR AS {value}"
         else:
             yield value
+
+
+def for_json(columns: Mapping[str, str]) -> Iterator[str]:
+    """SQL for values in a line of JSON, which has no words for infinity and for what is no number."""
+    for column, kind in columns.items():
+        value = name(column)
+        yield f"CASE WHEN isfinite({value}) THEN {value} END AS {value}" if kind in ("FLOAT", "DOUBLE") else value

@@ -19,13 +19,14 @@ from batch_llm.jobs.sources.places import file_system, is_remote
 from batch_llm.jobs.tables import Tables, column_types, execute, text, write_parquet
 
 from .base import Sink
-from .columns import flat
+from .columns import flat, for_json
 
 _FORMATS = {
     ".jsonl": "FORMAT json",
     ".csv": "FORMAT csv",
     ".parquet": "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 4096",
 }
+_VALUES = {".jsonl": for_json, ".csv": flat}
 
 
 class FileSink(Sink):
@@ -61,8 +62,9 @@ def copy(tables: Tables, query: str, path: Path, *, header: bool = True, packing
     """Write the rows of a query to a path, in the format of its ending; `more` are options of DuckDB's COPY."""
     ending, _ = split_ending(path.name)
     options = [_FORMATS[ending]]
+    if ending in _VALUES:
+        query = f"SELECT {', '.join(_VALUES[ending](column_types(tables, query)))} FROM ({query})"
     if ending == ".csv":
-        query = f"SELECT {', '.join(flat(column_types(tables, query)))} FROM ({query})"
         options.append(f"HEADER {header}")
     write(tables, query, path, ", ".join([*options, more] if more else options), packing)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import resolve
-from batch_llm.jobs.tables import Tables, name
+from batch_llm.jobs.tables import Tables, column_types, name
 
 from .base import Sink
+from .columns import for_json
 from .files import check_writable, copy, joined, write
 
 
@@ -54,7 +55,8 @@ class FolderSink(Sink):
             return
         # DuckDB partitions no JSON, and writes it as a CSV of one column itself.
         parts = ", ".join(f"found.{name(column)}" for column in self._columns)
-        lines = f"SELECT to_json(found) AS line, {parts} FROM ({query}) AS found"
+        values = ", ".join(for_json(column_types(tables, query)))
+        lines = f"SELECT to_json(found) AS line, {parts} FROM (SELECT {values} FROM ({query})) AS found"
         write(
             tables, lines, made, f"FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER E'\\n', {options}", packing
         )
