@@ -15,6 +15,7 @@ import yaml
 from batch_llm.jobs import project_folder
 
 DEPLOYMENTS = project_folder() / "deployments"
+BIN = Path(sys.executable).parent
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -39,11 +40,37 @@ def test_containers_start_with_commands_that_there_are() -> None:
     assert len(commands()) == 5
     for words in {tuple(command[:3]) for command in commands()}:
         program, *path = words
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / program), *path, "--help"], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([str(BIN / program), *path, "--help"], capture_output=True, text=True, check=True)
         given = [word for command in commands() if tuple(command[:3]) == words for word in command]
         assert all(option in done.stdout for option in given if option.startswith("--"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
+        ["kubernetes-validate", "--strict", "kubernetes.yaml"],
+        ["hadolint", "--ignore", "DL3013", "Dockerfile"],  # versions are the user's to pin
+    ],
+    ids=lambda command: command[-1],
+)
+def test_each_is_one_by_the_book(command: list[str]) -> None:
+    """By the schema of the Compose specification, Kubernetes's own, and the linter of Dockerfiles."""
+    program, *arguments = command
+    done = subprocess.run(
+        [str(BIN / program), *arguments], cwd=DEPLOYMENTS, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_private_goes_into_an_image() -> None:
+    """A checkout's keys, ledgers and environment stay out; `.ci/wheel` builds from what is let through."""
+    lines = [line for line in (project_folder() / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    tracked = subprocess.run(["git", "ls-files"], cwd=project_folder(), capture_output=True, text=True, check=True)
+    assert {line[1:] for line in lines if line.startswith("!")} < {
+        line.split("/")[0] for line in tracked.stdout.split()
+    }
 
 
 def test_what_is_built_is_what_the_wheel_test_installs() -> None:
