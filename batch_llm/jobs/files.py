@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,15 +19,12 @@ def write_whole(path: Path, text: str) -> None:
         OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    part = _beside(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def create_whole(path: Path, data: bytes) -> None:
@@ -39,7 +34,7 @@ def create_whole(path: Path, data: bytes) -> None:
         FileExistsError: There is one.
         OSError: The folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part = _beside(path)
     try:
         part.write_bytes(data)
         try:
@@ -51,6 +46,10 @@ def create_whole(path: Path, data: bytes) -> None:
                 file.write(data)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def to_json(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from batch_llm.jobs.ledger import LedgerWriter, Record
 from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import column_types
 
-from .making import items, job, prompts, read_lines, whole_run, write_lines
+from .making import documents, items, job, prompts, read_lines, whole_run, write_lines
 
 _SCHEMA = {
     "type": "object",
@@ -346,3 +347,16 @@ def test_an_output_that_cannot_be_is_told_first(home: Path) -> None:
         plan(job(output="taken.jsonl"), "r")
     with pytest.raises(JobError, match=r"docs\.jsonl/out\.jsonl cannot be written: "):
         plan(job(output="docs.jsonl/out.jsonl"), "r")
+
+
+def test_who_may_read_what_a_run_leaves_is_for_the_user_to_say(home: Path) -> None:
+    """By the umask, so that two users of a machine can share a ledger."""
+    documents(home, a="x", b="y")
+    before = os.umask(0o027)
+    try:
+        whole_run("r", fail="b")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in home.rglob("*") if path.is_file() and path.stem != "docs"}
+    assert modes
+    assert set(modes.values()) == {0o640}, modes
