@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -16,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Whatever a user can cause is one line on standard error.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect would send usage data from a demo that promises no network
+    out: object = sys.stdout
+    if isinstance(out, io.TextIOWrapper):  # an answer may hold what a terminal or a pipe has no letters for
+        cast("io.TextIOWrapper[Any]", out).reconfigure(errors="backslashreplace")
     from cyclopts import CycloptsError
 
     from batch_llm.errors import BatchLLMError

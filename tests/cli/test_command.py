@@ -66,3 +66,12 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert "http://127.0.0.1:9/api" in line
     assert "PREFECT_API_URL" in line
+
+
+def test_text_that_the_terminal_has_no_letters_for_is_escaped(tmp_path: Path) -> None:
+    """As in a pipe on Windows, or a lone half of an emoji anywhere: no reason to end with a traceback."""
+    (tmp_path / "docs.jsonl").write_text('{"id": 1, "text": "\\u65e5\\ud83d"}')
+    for encoding, shown in (("ascii", "\\u65e5"), ("utf-8", "\u65e5")):
+        told = batch_llm("show", "summarize", "--source", "docs.jsonl", folder=tmp_path, PYTHONIOENCODING=encoding)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert shown in told.stdout
