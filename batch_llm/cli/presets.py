@@ -73,6 +73,8 @@ def read_file(file: Path) -> dict[str, Preset]:
         return {str(block["name"]): _preset(block, file) for block in blocks}
     except OSError as error:
         raise JobError(f"the presets cannot be read: {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"{file} is no text in UTF-8: save it as such") from error
     except yaml.YAMLError as error:
         raise JobError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     except (AttributeError, KeyError, TypeError) as error:

@@ -28,10 +28,10 @@ def test_an_unknown_preset_says_which_exist() -> None:
         find_preset("sumarize")
 
 
-@pytest.mark.parametrize("text", ["", "deployments: 5", "deployments: [{parameters: {}}]", "a: [", "- 1"])
+@pytest.mark.parametrize("text", ["", "deployments: 5", "deployments: [{parameters: {}}]", "a: [", "- 1", "# caf\xe9"])
 def test_a_file_that_holds_no_presets_is_one_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "prefect.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="latin-1")
     with pytest.raises(JobError) as caught:
         read_file(file)
     assert str(file) in str(caught.value)
