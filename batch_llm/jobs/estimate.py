@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from batch_llm._call_estimate import TOKENS_A_CHARACTER
+from batch_llm.errors import JobError
 
 from .calibration import Calibration, Three, calibrate
 from .files import to_json
@@ -101,6 +102,8 @@ def estimate(job: BatchJob) -> Estimate:
             told = known or _guess(job, size, _count_sample(tables, job, folder) if calls else None)
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error
+        except OSError as error:
+            raise JobError(f"the job cannot be estimated: {' '.join(str(error).split())}") from error
     return _estimate(job, planned, calls, told, is_guess=known is None)
 
 

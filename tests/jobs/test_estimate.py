@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan, run_shard
 from batch_llm.jobs.estimate import estimate
 from tests.providers.servers import Call, OpenAIServer, Reply
@@ -115,3 +116,10 @@ def test_new_documents_are_estimated_by_those_of_earlier_nights(home: Path) -> N
     found = estimate(made_for)
     assert (found.to_answer, found.is_guess) == (20, False)
     assert found.calibrated_by == "20 items of earlier runs of this name with this model"
+
+
+def test_a_ledger_that_cannot_be_reached_is_told_in_a_line(home: Path) -> None:
+    """As it is when the job runs."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
+    with pytest.raises(JobError, match=r"^the job cannot be estimated: .*127\.0\.0\.1"):
+        estimate(job(ledger="http://127.0.0.1:9/ledger"))
