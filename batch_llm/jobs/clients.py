@@ -72,7 +72,7 @@ def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.Asy
     """
     limits = httpx2.Limits(max_connections=config.max_workers, max_keepalive_connections=config.max_workers)
     connect = min(CONNECT_SECONDS, config.timeout_per_item / 2)
-    client = _AiohttpClient(limits=limits, timeout=httpx2.Timeout(READ_SECONDS, connect=connect, pool=connect))
+    client = _AiohttpClient(limits=limits, timeout=httpx2.Timeout(READ_SECONDS, connect=connect))
     client.hear = hear
     return client
 
