@@ -38,6 +38,7 @@ class Gate:
         self._line = asyncio.Lock()
         self._waiting = 0  # in line, its head included
         self._asleep: asyncio.Future[None] | None = None  # the head
+        self._slept_at = -math.inf
         self._resting: dict[asyncio.Future[None], None] = {}
         self._turnstile = Turnstile()
         self.stopped = False
@@ -70,9 +71,9 @@ class Gate:
         """Wait for a turn for a prompt of `size` characters, and take it; None once the run stops."""
         turn, pacer = Turn(size), self._pacer
         while not self.stopped:
-            now = self.clock()
+            due = now = self.clock()
             if self._waiting or pacer.ask(now, turn) > now:
-                now = await self._line_up(turn)
+                due, now = await self._line_up(turn)
                 if self.stopped:
                     break
             version = pacer.version
@@ -80,24 +81,31 @@ class Gate:
                 await self._turnstile.turn()
                 now = max(now, self.clock())
             else:
-                self._turnstile.pass_through(now)
+                self._turnstile.pass_through(now, seconds_late=now - due)
             if version == pacer.version and not self.stopped:
                 turn.started = now
                 return turn
             pacer.unsent(turn, now)
         return None
 
-    async def _line_up(self, turn: Turn) -> float:
-        """Wait until everybody before is through and the pacer agrees; return when that was."""
+    async def _line_up(self, turn: Turn) -> tuple[float, float]:
+        """Wait until everybody before is through and the pacer agrees; return when it might have been, and when it was.
+
+        The time between them went by because the loop was busy: where the pacer held up nobody since this one came, all
+        of it.
+        """
         clock = self.clock
+        came = clock()
         self._waiting += 1
         try:
             async with self._line:
                 now = clock()
+                due = now if self._slept_at >= came else came
                 while not self.stopped and (start := self._pacer.ask(now, turn)) > now:
                     slept = await self._sleep(start)
                     now = max(clock(), start) if slept else clock()  # a timer may ring a moment early
-                return now
+                    due, self._slept_at = start if slept else now, now
+                return due, now
         finally:
             self._waiting -= 1
 

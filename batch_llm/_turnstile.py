@@ -36,11 +36,14 @@ class Turnstile:
         """Whether a call has to wait for its turn; `now` is the loop's time."""
         return self._began is not None and now - self._began > PASS_SECONDS
 
-    def pass_through(self, now: float) -> None:
-        """Count a call that starts at once."""
+    def pass_through(self, now: float, *, seconds_late: float = 0.0) -> None:
+        """Count a call that starts at once, or has waited for the loop in the line before."""
         if self._began is None:
             self._begin(now)
-        self._strain.started += 1
+        if seconds_late > PASS_SECONDS:
+            self._strain.waited += 1
+        else:
+            self._strain.started += 1
 
     async def turn(self) -> None:
         """Wait for a turn, first come, first served."""

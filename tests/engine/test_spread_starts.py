@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,8 @@ import pytest
 
 from batch_llm import (
     ErrorInfo,
+    Governor,
+    Limits,
     LLMCallStrategy,
     LLMWorkItem,
     ParallelBatchProcessor,
@@ -68,11 +71,11 @@ class Heavy(LLMCallStrategy[str]):
         self._round = None
 
 
-async def run(strategy: Heavy) -> None:
-    processor = ParallelBatchProcessor[None, str, None](ProcessorConfig(max_workers=CALLS))
-    for number in range(CALLS):
+async def run(strategy: Heavy, governor: Governor | None = None, calls: int = CALLS) -> None:
+    processor = ParallelBatchProcessor[None, str, None](ProcessorConfig(max_workers=CALLS), governor=governor)
+    for number in range(calls):
         await processor.add_work(LLMWorkItem(str(number), strategy))
-    assert (await processor.process_all()).succeeded == CALLS
+    assert (await processor.process_all()).succeeded == calls
 
 
 async def test_sixty_heavy_calls_do_not_start_in_one_round_of_the_loop() -> None:
@@ -127,3 +130,19 @@ async def test_a_loop_that_is_the_bottleneck_is_said_once_with_what_to_do(
     lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm._turnstile"]
     assert len(lines) == 1
     assert words in lines[0]
+
+
+@pytest.mark.parametrize(("a_second", "is_bound"), [(1000, True), (400, False)])
+async def test_a_governed_run_tells_a_full_core_from_a_limit(
+    a_second: float, is_bound: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls wait in line for either; each fourth keeps the loop for 7.5 ms, so that it takes 533 of them a second."""
+    kept, numbers = Kept(), itertools.count()
+
+    def keep(_: float) -> None:
+        kept.busy(0.0 if next(numbers) % 4 else 0.0075)
+
+    monkeypatch.setattr("batch_llm._turnstile.time", SimpleNamespace(thread_time=lambda: kept.cpu_seconds))
+    await run(Heavy(keep, 0.0), Governor(Limits(requests_per_minute=60 * a_second)), 6000)
+    lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm._turnstile"]
+    assert [line.partition(":")[0] for line in lines] == ["CPU-bound at 533 calls/s"] * is_bound
