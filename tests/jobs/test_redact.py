@@ -11,6 +11,10 @@ from batch_llm.jobs.redact import redact
     ("text", "shown"),
     [
         ("Authorization: Bearer abcdefghij", "Authorization: Bearer ***"),
+        ("Authorization: Basic aHVudGVyOmh1bnRlcg==", "Authorization: Basic ***"),
+        ("no route to http://me:pass@proxy:8080/v1", "no route to http://***@proxy:8080/v1"),
+        ("postgresql://:p4ss@db/x and redis://me@db:6379/0", "postgresql://***@db/x and redis://me@db:6379/0"),
+        ("see http://host:80/a@b", "see http://host:80/a@b"),
         ("GET /v1?key=abcdefghij&x=1", "GET /v1?key=***&x=1"),
         ('{"api_key": "abcdefghij"}', '{"api_key": "***"}'),
         ("Incorrect API key provided: sk-proj-abcdef123456.", "Incorrect API key provided: ***."),
