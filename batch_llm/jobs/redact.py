@@ -9,7 +9,8 @@ _SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "PASSWORD")
 _LEAST_LENGTH = 8  # "test" in every text is no secret
 _PATTERNS = re.compile(
     r"""(?ix)
-    (\bbearer\s+ | \b(?:api[_-]?key|key|token|secret|password|authorization)\b["']?\s*[=:]\s*["']?(?:(?:bearer|basic)\s+)?)
+    (\bbearer\s+ |
+     \b(?:api[_-]?key|key|token|secret|password|authorization)\b["']?\s*[=:]\s*["']?(?:(?:bearer|basic)\s+)?)
     [^\s"'&,;]{8,}
     | (?<=://) [^\s/:@"']* : [^\s/@"']+ (?=@)
     | \b(?:sk|pk)-[A-Za-z0-9_*-]{8,}
