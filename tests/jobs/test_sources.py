@@ -71,7 +71,7 @@ def test_a_glob_reads_many_files_in_order(home: Path) -> None:
     """Broken rows then name their file too."""
     write_lines(home / "a.jsonl", {"id": 1, "text": "a"}, "nonsense")
     write_lines(home / "b.jsonl", {"id": 2, "text": "b"})
-    made = plan(job(source="*.jsonl"), "r")
+    made = plan(job(source="*.jsonl", output="out.csv"), "r")
     assert prompts(made) == {"1": "a", "2": "b"}
     assert list(broken(made)) == ["a.jsonl line 2"]
 

@@ -122,7 +122,7 @@ def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
             machines.enter_context(background(*start, env=env, cwd=tmp_path))
         pooled = DeployedRun(**job, budget_usd=4.0)
         claims = Store(str(tmp_path / "ledger" / "pooled" / str(pooled.id)))
-        eventually(lambda: len({claims.read(name) for name in claims.names("claims/*.000001.json")}) == 2, seconds=90)
+        eventually(lambda: len({claims.read(name) for name in claims.names("claims/*.000001.json")}) == 2, seconds=180)
         provider.latency = 0.02
         state = pooled.end()
         spent_it(state, provider, 4.0)
