@@ -86,7 +86,12 @@ class LoopbackServer:
     """
 
     def __init__(
-        self, *, port: int = 0, latency: float = 0.0, rule: Callable[[Call], Reply | None] | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+        rule: Callable[[Call], Reply | None] | None = None,
     ) -> None:
         self.latency = latency
         self.rule: Callable[[Call], Reply | None] | None = rule
@@ -96,7 +101,7 @@ class LoopbackServer:
         self.answered: Counter[str] = Counter()
         self.calls: deque[Call] = deque(maxlen=1000)
         self._scripts: defaultdict[str, deque[Reply]] = defaultdict(deque)
-        self._socket = socket.create_server(("127.0.0.1", port), backlog=4096)
+        self._socket = socket.create_server((host, port), backlog=4096)
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)

@@ -127,6 +127,13 @@ def test_every_example_runs(sandbox: Sandbox, number: int) -> None:
     assert sandbox.run(sys.executable, str(script)) is not None
 
 
+def test_no_block_of_commands_is_left_out() -> None:
+    """`sh` is typed here, `bash` by tests of its chapter's own: in tests/prefect/test_settings.py, and on machines."""
+    assert set(re.findall(r"^```(.*)$", README, flags=re.MULTILINE)[::2]) == {"sh", "bash", "python", "text"}
+    elsewhere = [chapter for chapter in re.split(r"^## ", README, flags=re.MULTILINE) if "```bash" in chapter]
+    assert [chapter.splitlines()[0] for chapter in elsewhere] == ["One number for all deployments", "Many machines"]
+
+
 def test_the_settings_table_has_every_setting() -> None:
     table = README.split("| setting |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == set(BatchJob.model_fields)
