@@ -97,7 +97,7 @@ def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
     prefect_api: str, provider: OpenAIServer, tmp_path: Path
 ) -> None:
     """Neither starts a call when it is used up, and each has carried a part of it."""
-    provider.latency = 1.0  # until both are at work
+    provider.latency = 15.0  # until both are at work: one alone must not be through before the other has begun
     docs = [{"id": f"d{place}", "text": f"d{place} " + "word " * (5 + 13 * place % 60)} for place in range(DOCUMENTS)]
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
     job: dict[str, Any] = {
