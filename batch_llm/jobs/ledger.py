@@ -212,10 +212,23 @@ def read_records(run: Store, part: str) -> Iterator[Record]:
     The records of one file come in their order; the last one of an item is the one with the latest `finished_at`.
     """
     names = {entry.name for entry in fields(Record)}
-    for file in record_files(run, f"ledger/{part}-*.jsonl"):
-        for values in objects_in((run.read(file) or b"").splitlines()):
+    for content in _contents(run, f"ledger/{part}-*.jsonl"):
+        for values in objects_in(content.splitlines()):
             if names <= values.keys() and isinstance(values["id"], str):
                 yield Record(**{name: values[name] for name in names})
+
+
+def _contents(run: Store, pattern: str) -> Iterator[bytes]:
+    put_together = set[str]()
+    for file in record_files(run, pattern):
+        whole = f"{piece[1]}.jsonl" if (piece := _PIECE.fullmatch(file)) else file
+        if whole in put_together:
+            continue
+        if (content := run.read(file)) is None:
+            # A writer that was taken for dead and is back puts its pieces together while others read them.
+            put_together.add(whole)
+            content = run.read(whole)
+        yield content or b""
 
 
 def view_records(tables: Tables, store: Store, files: Iterable[str], *, view: str = "records") -> None:

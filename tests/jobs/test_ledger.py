@@ -122,6 +122,17 @@ async def test_records_that_are_committed_together_are_all_kept(run: Store) -> N
     assert len(list(read_records(run, "00000"))) == 50
 
 
+@pytest.mark.parametrize("read_before", [1, 2])
+def test_what_is_put_together_under_the_eyes_of_a_reader_is_read(run: Store, read_before: int) -> None:
+    """By a machine that was taken for dead and is back, while whoever has its shard now looks for its answers."""
+    with LedgerWriter(run, "00000") as ledger:
+        for name in "abc":
+            ledger.append(Record(name, "k", "succeeded"))
+        reader = read_records(run, "00000")
+        read = {next(reader).id for _ in range(read_before)}
+    assert read | {record.id for record in reader} == {"a", "b", "c"}
+
+
 async def test_a_caller_that_is_cancelled_takes_no_record_with_it(run: Store) -> None:
     """Not its own, which was paid for, and not the others'."""
     with LedgerWriter(run, "00000") as ledger:
