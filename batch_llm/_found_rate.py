@@ -39,7 +39,7 @@ _DOUBLING_SECONDS = 2.0
 
 _SECONDS_BEYOND = ((_BEYOND - 1) / _STEEPNESS_BEYOND) ** (1 / 3)
 _SECONDS_A_CALL = 0.25
-"""Growth takes calls as well as seconds: at three a minute, ten seconds without a refusal mean nothing."""
+"""Growth beyond takes calls as well as seconds: at three a minute, ten seconds without a refusal mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,6 @@ class FoundRate:
         self._said, self._told = ceiling or MOST, MOST
         self._curve = Curve(FIRST if ceiling is None else ceiling)
         self._accepted = AcceptedCalls()
-        self._uncounted = 0.0  # seconds of use since the latest call
 
     @property
     def rate(self) -> float:
@@ -108,16 +107,14 @@ class FoundRate:
         """Take over what somebody else has found, `seconds` of growth ago."""
         self._follow(curve.later(seconds))
 
-    def grow(self, seconds: float, calls: float, latency: float) -> None:
-        """Grow after `seconds` of use, in which the scope started `calls`, answered after some `latency` seconds."""
+    def grow(self, seconds: float, calls: int, latency: float) -> None:
+        """Grow after `seconds` of use, in which `calls` started, each answered after some `latency` seconds."""
         curve = self._curve
         if curve.top is None:
             self._follow(Curve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
         elif self.rate < self._ceiling:
-            self._uncounted += seconds
-            if calls:
-                self._follow(curve.later(min(self._uncounted, _SECONDS_A_CALL * calls)))
-                self._uncounted = 0.0
+            is_beyond = curve.grown > curve.way
+            self._follow(curve.later(min(seconds, _SECONDS_A_CALL * calls) if is_beyond else seconds))
 
     @property
     def _ceiling(self) -> float:
@@ -148,4 +145,3 @@ class FoundRate:
         way = min(max(_WAY_PER_PAUSE * seconds, _LEAST_WAY), _LONGEST_WAY)
         self._curve = replace(self._curve, way=way)
         self._accepted.clear()
-        self._uncounted = 0.0
