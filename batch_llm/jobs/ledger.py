@@ -202,8 +202,12 @@ def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> dict[str, i
         pattern: Which of them; `RUN/ledger/*.jsonl` for one run.
     """
     sizes = store.sizes(pattern)
-    is_whole = {name: not (piece := _PIECE.fullmatch(name)) or f"{piece[1]}.jsonl" not in sizes for name in sizes}
-    return {name: sizes[name] for name in sorted(sizes) if is_whole[name]}
+    return {name: sizes[name] for name in sorted(sizes) if (whole := _whole(name)) == name or whole not in sizes}
+
+
+def _whole(name: str) -> str:
+    """Return the file that the pieces of one will be; another file is its own."""
+    return f"{piece[1]}.jsonl" if (piece := _PIECE.fullmatch(name)) else name
 
 
 def read_records(run: Store, part: str) -> Iterator[Record]:
@@ -221,7 +225,7 @@ def read_records(run: Store, part: str) -> Iterator[Record]:
 def _contents(run: Store, pattern: str) -> Iterator[bytes]:
     put_together = set[str]()
     for file in record_files(run, pattern):
-        whole = f"{piece[1]}.jsonl" if (piece := _PIECE.fullmatch(file)) else file
+        whole = _whole(file)
         if whole in put_together:
             continue
         if (content := run.read(file)) is None:
