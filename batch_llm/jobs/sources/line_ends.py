@@ -20,7 +20,9 @@ def may_be_mixed(file: IO[bytes]) -> bool:
         both = piece.count(b"\r\n")
         found = {b"\r\n": both, b"\n": piece.count(b"\n") - both, b"\r": piece.count(b"\r") - both}
         kinds |= {kind for kind, count in found.items() if count}
-    return len(kinds) > 1
+        if len(kinds) > 1:
+            return True
+    return False
 
 
 def with_one_line_end(file: IO[bytes], delimiter: str) -> Iterator[bytes]:
