@@ -17,7 +17,6 @@ from batch_llm.prefect import deployments, server
 from batch_llm.prefect.keys import provide_key
 
 from .carried import CarriedRun
-from .commands.options import LEDGER
 from .connection import Connection, connected
 from .interrupts import Interrupts
 from .presets import Preset
@@ -140,6 +139,7 @@ def next_steps(order: Order, summary: Summary) -> list[str]:
 
 def _look(order: Order) -> str:
     settings = {"name": order.preset.name, **order.preset.parameters, **order.parameters}
-    ledger = str(settings.get("ledger", LEDGER))
-    elsewhere = "" if ledger in (LEDGER, str(resolve(LEDGER))) else f" --ledger {shlex.quote(ledger)}"
+    usual: str = BatchJob.model_fields["ledger"].default
+    ledger = str(settings.get("ledger", usual))
+    elsewhere = "" if ledger in (usual, str(resolve(usual))) else f" --ledger {shlex.quote(ledger)}"
     return shell(f"batch-llm results {settings['name']}{elsewhere}")
