@@ -14,12 +14,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import httpx
@@ -27,14 +27,15 @@ from moto.server import ThreadedMotoServer
 
 from batch_llm.prefect.server import healthy
 from tests.postgres import postgres
+from tests.prefect_server import eventually
 from tests.providers.servers import OpenAIServer
 
 from . import network
 
-T = TypeVar("T")
 BIN = Path(sys.executable).parent
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240.0
+until = partial(eventually, seconds=PATIENCE_SECONDS)
 MACHINES = ("north", "east", "south")
 CHAPTER = (CHECKOUT / "README.md").read_text().split("\n## Many machines\n")[1].split("\n## ")[0]
 TO_SERVE, TO_DEPLOY, TO_WORK, TO_RUN = re.findall(r"^```bash\n(.*?)\n```", CHAPTER, flags=re.DOTALL | re.MULTILINE)
@@ -219,16 +220,6 @@ def _prefect(folder: Path, database: str, address: str, environment: dict[str, s
     finally:
         server.terminate()
         server.wait(30)
-
-
-def until(probe: Callable[[], T]) -> T:
-    """Ask until the answer is true."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (found := probe()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"nothing came of it: {probe}")
-        time.sleep(0.1)
-    return found
 
 
 def _environ(process: int) -> list[bytes]:
