@@ -39,7 +39,8 @@ _DOUBLING_SECONDS = 2.0
 
 _SECONDS_BEYOND = ((_BEYOND - 1) / _STEEPNESS_BEYOND) ** (1 / 3)
 _SECONDS_A_CALL = 0.25
-"""Growth beyond takes calls as well as seconds: at three a minute, ten seconds without a refusal mean nothing."""
+"""Growth takes calls as well as seconds: at three a minute, ten seconds without a refusal mean nothing. A call lets it
+grow by so much at most; they are counted by the rate, so that whoever follows a curve knows it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class Curve:
     grown: float = 0.0
 
     def later(self, seconds: float) -> Curve:
-        """Return it after more growth."""
+        """Return it after more growth, `seconds` in which the rate was used."""
         if self.top is None:
             return self
-        grown = self.grown + seconds
+        grown = self.grown + seconds * min(1.0, _SECONDS_A_CALL * self.rate)
         beyond = grown - self.way
         if beyond < 0:
             times = 1 + self.drop * (beyond / self.way) ** 3
@@ -107,14 +108,13 @@ class FoundRate:
         """Take over what somebody else has found, `seconds` of growth ago."""
         self._follow(curve.later(seconds))
 
-    def grow(self, seconds: float, calls: int, latency: float) -> None:
-        """Grow after `seconds` of use, in which `calls` started, each answered after some `latency` seconds."""
+    def grow(self, seconds: float, latency: float) -> None:
+        """Grow after `seconds` of use; calls are answered after some `latency` seconds."""
         curve = self._curve
         if curve.top is None:
             self._follow(Curve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
         elif self.rate < self._ceiling:
-            is_beyond = curve.grown > curve.way
-            self._follow(curve.later(min(seconds, _SECONDS_A_CALL * calls) if is_beyond else seconds))
+            self._follow(curve.later(seconds))
 
     @property
     def _ceiling(self) -> float:

@@ -330,7 +330,7 @@ class Governor:
         self._found.accepted(calls, seconds)
         used = self._held or now < self._needed_until
         if used and self._proven and seconds < 2 * LOOK_SECONDS:
-            self._found.grow(seconds, calls, self._latency)
+            self._found.grow(seconds, self._latency)
         self._bound, self._held = self._held, False
         self._stock_held = self._stock_held or self._bound
         self._felt = self._felt or self._bound

@@ -6,28 +6,18 @@ import asyncio
 import logging
 import threading
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
-from batch_llm import Governor, Limits, ParallelBatchProcessor, ProcessingEvent, RateLimitConfig, RetryConfig
+from batch_llm import Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
 from batch_llm._turn import Turn
 from batch_llm.simulation import virtual_time
 
+from .governing import governed, refuse, started
 from .limited import Limited
-from .script import Batch, ByItself, Failure, Item, Notes, Scripted, config, failure, items, now, rate_limit
+from .script import Failure, Item, Notes, Scripted, failure, items, now, rate_limit
 
 pytestmark = pytest.mark.looptime
-
-
-async def governed(work: list[Item], governor: Governor | None = None, *, workers: int = 500, **options: Any) -> Batch:
-    settings = {name: options.pop(name) for name in ("rate_limit", "retry", "timeout_per_item") if name in options}
-    processor = ParallelBatchProcessor[None, str, Any](
-        config(workers, **settings), error_classifier=ByItself(), governor=governor or Governor(), **options
-    )
-    for item in work:
-        await processor.add_work(item)
-    return await processor.process_all()
 
 
 @pytest.mark.looptime(False)
@@ -170,20 +160,6 @@ async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
     assert len(provider.refused) < 60
     assert "The provider refused" in caplog.text
     assert {result.error_info.category for result in batch.results if result.error_info} >= {"rate_limit"}
-
-
-def started(governor: Governor, at: float) -> Turn:
-    """A call that starts."""
-    turn = Turn(10)
-    assert governor.ask(at, turn) == at
-    turn.started = at
-    return turn
-
-
-def refuse(governor: Governor, turn: Turn, at: float, *, wait: float) -> None:
-    """Begin an episode."""
-    assert governor.begin(turn, at)
-    governor.pause(at + wait, at)
 
 
 def test_episodes_in_a_row_cut_the_rate_once() -> None:
