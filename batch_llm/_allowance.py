@@ -32,6 +32,6 @@ class Allowance:
         """Use `cost`; a negative one gives back."""
         self._level -= cost
 
-    def empty_until(self, until: float) -> None:
-        """Let it be empty, and fill from `until` on."""
-        self._level, self._at = min(self._level, 0.0), until
+    def empty_until(self, until: float, but: float = 0.0) -> None:
+        """Let it be empty, but for so much of a call, and fill from `until` on."""
+        self._level, self._at = min(self._level, 0.0) + but, until

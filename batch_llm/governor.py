@@ -33,6 +33,9 @@ LOOK_SECONDS = 1.0
 PROBE_SECONDS = 10.0
 """Between two calls while a provider refuses even the first one after a pause."""
 
+PROBED_SECONDS = 2.0
+"""For the first call after a pause to be refused, and for others to hear of it."""
+
 WINDOW_SECONDS = 1800.0
 HOPELESS_SHARE = 0.9
 HOPELESS_REFUSALS = 3
@@ -99,6 +102,8 @@ class Governor:
         self._limits = limits or Limits()
         self._found = FoundRate(_a_second(self._limits.requests_per_minute))
         self._share = 1.0
+        self._place = 0.0
+        self._is_waiting = False
         self._calls = Allowance(BURST_SECONDS)
         self._tokens = TokenLimits(self._limits, output_tokens)
         self._latency = 0.2
@@ -251,10 +256,17 @@ class Governor:
             self._limits = limits
             self._tokens.say(limits)
 
-    def set_share(self, share: float) -> None:
-        """Take so much of the whole, 0 to 1; the rest is for other processes."""
+    def set_share(self, share: float, *, place: float = 0.0, is_waiting: bool = False) -> None:
+        """Take so much of the whole, 0 to 1; the rest is for other processes.
+
+        Args:
+            share: How much.
+            place: Where this process stands in a row of all, 0 to 1: after a pause they come back one by one.
+            is_waiting: Whether more of it is to come, when others have given way. Until then the rate does not grow:
+                not all of it is shared out, so that nobody would tell that it is too high.
+        """
         with self._lock:
-            self._share = max(share, 1e-6)
+            self._share, self._place, self._is_waiting = max(share, 1e-6), place, is_waiting
 
     def follow(self, curve: Curve, seconds: float) -> None:
         """Take over the rate that another process has found for the whole scope, `seconds` of growth ago.
@@ -270,11 +282,24 @@ class Governor:
         with self._lock:
             self._needed_until = until
 
-    def pause_for_others(self, until: float, now: float) -> None:
-        """Pause, as another process met a rate limit; cut once, unless this one pauses already."""
+    def pause_for_others(self, until: float, now: float, curve: Curve, episodes: int | None = None) -> None:
+        """Pause, as another process met a rate limit, and go on at the rate that it has found by that.
+
+        Where this one pauses already, the higher of both: what is too high is refused once more, and found; what is
+        too low is found much later.
+
+        Args:
+            until: When the pause ends.
+            now: The time.
+            curve: What the other one takes the scope to be allowed.
+            episodes: Rate limits that it met in a row; None where it is not known. After more than one it goes first,
+                alone, and would tell if it was refused again.
+        """
         with self._lock:
-            if now >= self._reopens_at:
-                self._cut(now)
+            if now >= self._reopens_at or curve.rate > self._found.rate:
+                self._found.follow(curve, 0.0)
+            if episodes and episodes > 1:
+                self.episodes, until = 0, until + PROBED_SECONDS
             if until > self._reopens_at:
                 self._close(until, now)
 
@@ -292,6 +317,11 @@ class Governor:
     def rate(self) -> float | None:
         """Calls a second that this process may start."""
         return self._found.rate * self._share
+
+    @property
+    def curve(self) -> Curve:
+        """Calls a second that the whole scope may start, and how that grows."""
+        return self._found.curve
 
     @property
     def limits(self) -> Limits:
@@ -328,7 +358,7 @@ class Governor:
         seconds, calls = now - self._looked_at, self._calls_in_tick
         self._calls_in_tick, self._looked_at = 0, now
         self._found.accepted(calls, seconds)
-        used = self._held or now < self._needed_until
+        used = (self._held or now < self._needed_until) and not self._is_waiting
         if used and self._proven and seconds < 2 * LOOK_SECONDS:
             self._found.grow(seconds, self._latency)
         self._bound, self._held = self._held, False
@@ -353,7 +383,7 @@ class Governor:
         self._proven = False
         self._last_start = -math.inf  # the first probe need not wait
         self._first_start = math.inf
-        self._calls.empty_until(until)
+        self._calls.empty_until(until, self._place)
         self.version += 1
 
     def _count(self, now: float, *, answered: int = 0, refused: int = 0) -> None:

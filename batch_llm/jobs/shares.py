@@ -68,11 +68,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A rate limit that a member's calls met; moments are seconds by the server's clock."""
+    """A rate limit that a member's calls met; moments are seconds by the server's clock.
+
+    Attributes:
+        curve: What the member takes the whole scope to be allowed since.
+        episodes: How many there were in a row, without an answer between them; None where that is not known.
+    """
 
     member: str
     began: float
     until: float
+    curve: Curve
+    episodes: int | None = None
 
 
 def alive(records: Iterable[Record], now: float) -> list[Record]:

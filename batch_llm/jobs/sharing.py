@@ -25,7 +25,7 @@ from batch_llm.governor import Governor, Stock
 
 from .shares import ALIVE_SECONDS, Pause, Record, Said, alive, leader, share_out
 
-CYCLE_SECONDS = 6.0
+CYCLE_SECONDS = 7.0
 QUICK_SECONDS = 2.0
 """Until the next cycle after members have come or gone."""
 
@@ -65,7 +65,7 @@ class Member:
         self._sent_at = self._wrote_at = -math.inf
         self._ahead = math.nan  # the server's clock of ours
         self._others: frozenset[str] = frozenset()
-        self._own = Pause(id, 0.0, 0.0)
+        self._own = Pause(id, 0.0, 0.0, governor.curve)
         self._last: dict[str, float] = {}  # when the latest pause of another member began
         self._heard = 0.0
         self._until = 0.0
@@ -112,7 +112,7 @@ class Member:
         others = [record for record in living if record.id != self.id]
         self._take(living, others)
         for record in others:
-            self.told(Pause(record.id, record.said.began, record.said.until), now)
+            self.told(Pause(record.id, record.said.began, record.said.until, record.said.curve), now)
         self._lead_or_follow(leader(living), others, now)
         names = frozenset(record.id for record in others)
         self.seconds = CYCLE_SECONDS if names == self._others else QUICK_SECONDS
@@ -125,7 +125,8 @@ class Member:
         target = share_out(wants | {self.id: self._want})[self.id]
         room = max(0.0, 1.0 - sum(record.said.claim for record in others))
         self.share = min(target, self._on_board, max(self.share, room))
-        self._governor.set_share(self.share)
+        place = sum(record.id < self.id for record in others) / len(living)
+        self._governor.set_share(self.share, place=place, is_waiting=self.share < _ALMOST * target)
         self.claim = target
 
     def _lead_or_follow(self, leads: Record, others: Sequence[Record], now: float) -> None:
@@ -142,7 +143,9 @@ class Member:
         """Note a rate limit that calls of ours met; return what to tell the others, once the server's time is known."""
         if math.isnan(self._ahead):
             return None
-        self._own = Pause(self.id, now + self._ahead, until + self._ahead)
+        self._own = Pause(
+            self.id, now + self._ahead, until + self._ahead, self._governor.curve, self._governor.episodes
+        )
         self._heard = max(self._heard, self._own.began)
         self._until = max(self._until, self._own.until)
         return self._own
@@ -155,7 +158,7 @@ class Member:
         self._heard = max(self._heard, pause.began)
         until = pause.until - self._ahead
         if until > now or pause.began > self._until:
-            self._governor.pause_for_others(max(until, now), now)
+            self._governor.pause_for_others(max(until, now), now, pause.curve, pause.episodes)
         self._until = max(self._until, pause.until)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, cast
@@ -19,7 +19,7 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectHTTPStatusError
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from batch_llm.jobs.shares import Pause, Record, Said
 
@@ -34,6 +34,7 @@ FORGOTTEN_SECONDS = 300.0
 
 _VARIABLE = "prefect.variable."
 _PAGE = 200
+_PAUSE = TypeAdapter(Pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class Board:
                 "seconds": round(pause.until - pause.began, 3),
                 "began": pause.began,
                 "until": pause.until,
+                "curve": asdict(pause.curve),
+                "episodes": pause.episodes,
             },
         )
         await self._client.request("POST", "/events", json=[event.model_dump(mode="json")])
@@ -165,8 +168,7 @@ def _resource(scope: str) -> Resource:
 
 
 def _to_pause(event: Event) -> Pause | None:
-    told = event.payload
     try:
-        return Pause(str(told["member"]), float(told["began"]), float(told["until"]))
-    except (KeyError, TypeError, ValueError):
+        return _PAUSE.validate_python({name: event.payload.get(name) for name in Pause.__dataclass_fields__})
+    except ValidationError:
         return None

@@ -11,6 +11,7 @@ import pytest
 
 from batch_llm import Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
 from batch_llm._turn import Turn
+from batch_llm.governor import Curve
 from batch_llm.simulation import virtual_time
 
 from .governing import governed, refuse, started
@@ -221,12 +222,59 @@ def test_the_same_limits_again_give_nothing_back() -> None:
 
 def test_a_pause_of_another_process_lengthens_one_and_never_shortens_it() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0)
-    governor.pause_for_others(10, 1)
+    governor.pause_for_others(20, 0, Curve(5))
+    governor.pause_for_others(10, 1, Curve(5))
     assert governor.ask(15, Turn(10)) > 15
-    governor.pause_for_others(30, 19)
+    governor.pause_for_others(30, 19, Curve(5))
     assert governor.ask(25, Turn(10)) > 25
     assert governor.ask(31, Turn(10)) == 31
+
+
+def test_the_rate_that_a_refusal_tells_another_process_is_taken_over_and_the_highest_of_a_pause() -> None:
+    governor = Governor()
+    governor.pause_for_others(20, 0, Curve(5))
+    assert governor.curve.rate == 5
+    for other, taken in ((3, 5), (7, 7)):
+        governor.pause_for_others(20, 1, Curve(other))
+        assert governor.curve.rate == taken
+    governor.pause_for_others(40, 21, Curve(3))
+    assert governor.curve.rate == 3
+
+
+def test_after_two_refusals_in_a_row_the_process_that_met_them_goes_first() -> None:
+    governor = Governor()
+    governor.pause_for_others(20, 0, Curve(100), episodes=1)
+    assert governor.ask(20.5, Turn(10)) == 20.5
+    governor.pause_for_others(30, 21, Curve(100), episodes=2)
+    assert governor.ask(31.5, Turn(10)) > 31.5
+    assert governor.ask(32.5, Turn(10)) == 32.5
+
+
+def test_processes_come_back_from_a_pause_one_by_one() -> None:
+    """There may be room for one call only."""
+    firsts = list[float]()
+    for place in (0.0, 0.25, 0.5, 0.75):
+        governor = Governor(Limits(requests_per_minute=60))
+        governor.set_share(0.25, place=place)
+        governor.pause_for_others(10, 0, Curve(1))
+        firsts.append(
+            next(tick / 100 for tick in range(1000, 2000) if governor.ask(tick / 100, Turn(10)) == tick / 100)
+        )
+    assert firsts == [pytest.approx(each, abs=0.02) for each in (14, 13, 12, 11)]
+
+
+def test_a_rate_does_not_grow_where_not_all_of_it_is_shared_out() -> None:
+    """Or it would double for ever: nobody makes the calls that would be refused."""
+
+    def grown(*, is_waiting: bool) -> float:
+        governor = Governor()
+        governor.answered(started(governor, 1), 1.1, {})
+        governor.set_share(0.1, is_waiting=is_waiting)
+        for tick in range(11, 50):
+            governor.ask(tick / 10, Turn(10))
+        return governor.curve.rate
+
+    assert grown(is_waiting=False) > grown(is_waiting=True) == 10
 
 
 @pytest.mark.parametrize("needed", [True, False])
@@ -280,7 +328,7 @@ async def test_shares_limits_and_pauses_may_change_from_outside() -> None:
     loop = asyncio.get_running_loop()
     loop.call_at(10, governor.set_share, 0.5)
     loop.call_at(20, governor.set_limits, Limits(requests_per_minute=6000))
-    loop.call_at(30, governor.pause_for_others, 35.0, 30.0)
+    loop.call_at(30, governor.pause_for_others, 35.0, 30.0, Curve(50))
     await governed(items(900, strategy), governor)
     in_ten = [sum(ten <= start < ten + 10 for start in strategy.starts) for ten in (0, 10, 20)]
     assert in_ten == [pytest.approx(100, abs=3), pytest.approx(50, abs=3), pytest.approx(500, abs=30)]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from batch_llm import Governor, Limits
 from batch_llm._turn import Turn
+from batch_llm.governor import Curve
 from batch_llm.jobs.shares import ALIVE_SECONDS, Pause, Record, Said, share_out
 from batch_llm.jobs.sharing import ROUNDS, Member
 
@@ -255,13 +256,12 @@ def member_among(governor: Governor, other: Said, born: float = 900.0) -> Member
 def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
     member = member_among(governor, said(0, 0))
-    member.told(Pause("other", 1002.0, 1009.0), 2.1)
+    member.told(Pause("other", 1002.0, 1009.0, Curve(40.0)), 2.1)
     assert governor.take_stock(2.1).paused_until == pytest.approx(9)
-    cut = governor.take_stock(2.1).curve.rate
-    assert cut < 50
-    member.told(Pause("other", 1002.0, 1009.0), 2.2)
-    member.told(Pause("third", 1002.1, 1009.5), 2.3)
-    assert governor.take_stock(2.3).curve.rate == cut
+    assert governor.take_stock(2.1).curve.rate == 40
+    member.told(Pause("other", 1002.0, 1009.0, Curve(40.0)), 2.2)
+    member.told(Pause("third", 1002.1, 1009.5, Curve(30.0)), 2.3)
+    assert governor.take_stock(2.3).curve.rate == 40
     assert governor.take_stock(2.3).paused_until == pytest.approx(9.5)
 
 
@@ -277,8 +277,8 @@ def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refu
     member = member_among(governor, said(0, 0, rate=33.0))
     assert governor.take_stock(1.0).curve.rate == 33
     pause = member.refused(5.0, 2.0)
-    assert pause == Pause("me", 1002.0, 1005.0)
-    governor.pause_for_others(5.0, 2.0)
+    assert pause == Pause("me", 1002.0, 1005.0, governor.curve, episodes=0)
+    governor.pause_for_others(5.0, 2.0, Curve(30.0))
     cut = governor.take_stock(2.0).curve.rate
 
     def read(other: Said) -> float:
