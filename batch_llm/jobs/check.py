@@ -11,9 +11,9 @@ from .folder import job_store
 from .job import BatchJob
 from .models import check_model
 from .prompts import Prompt
-from .rows import id_column, input_columns
+from .rows import FAILURE_COLUMNS, id_column, input_columns
 from .runner import check_runner
-from .sinks import check_writable, open_sink, output_columns
+from .sinks import check_writable, failures_place, named_beside, open_sink, output_columns
 from .sources import open_source
 from .spending import check_budget
 from .tables import open_tables
@@ -39,9 +39,8 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
     known = input_columns(dict.fromkeys(columns, ""))
     prompt.check(known)
     id_column(job, known)
-    _check_partition(job, known)
     check_apart(job)
-    open_sink(job.output, job.partition_by).check()
+    _check_output(job, known)
     if ledger := job_store(job).local:
         check_writable(str(ledger / "check"), setting="ledger")
     check_budget(job, own_strategy=bool(strategy))
@@ -49,9 +48,12 @@ def check(job: BatchJob, *, strategy: str = "") -> None:
         check_model(job)
 
 
-def _check_partition(job: BatchJob, columns: Iterable[str]) -> None:
+def _check_output(job: BatchJob, columns: Iterable[str]) -> None:
     added = output_columns(columns, job.output_schema)
     known = [*columns, *(column for column, _ in added.answer.values()), *added.bookkeeping.values()]
     for column in job.partition_by:
         if column not in known:
             raise JobError(f"partition_by names {column!r}, which the output lacks: it has {', '.join(known)}")
+    open_sink(job.output, job.partition_by).check(known)
+    inputs = [column for column in columns if column != "item_id"]
+    open_sink(failures_place(job.output)).check([*inputs, *named_beside(inputs, FAILURE_COLUMNS).values()])

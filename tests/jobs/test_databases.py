@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -146,17 +146,24 @@ def test_a_table_that_exists_is_filled_anew_and_stays_what_it_is(database: Datab
     assert (tags, none, empty) == ('["x"]', None, "")
 
 
-def test_what_cannot_be_written_leaves_what_was_there(database: Database) -> None:
-    """The line says where, and what to do."""
-    database.run(f"{LETTERS}; CREATE TABLE answers (id INTEGER); INSERT INTO answers VALUES (7)")
-    with pytest.raises(JobError) as error:
-        night("r", source=f"{database.place}#letters", output=f"{database.place}#answers")
-    line = str(error.value)
-    assert line.startswith(
-        f"output '{database.place}#answers' cannot be written; where its columns shall change, drop it"
-    )
-    assert "\n" not in line
-    assert database.run("SELECT id FROM answers") == [(7,)]
+@pytest.mark.parametrize("table", ["answers", "answers_failures"])
+def test_other_columns_are_told_before_anything_is_paid_for(database: Database, table: str) -> None:
+    """The line says where, and what to do; what is there stays, also where it came while the run was at work."""
+    database.run(LETTERS)
+    todo = job(source=f"{database.place}#letters", output=f"{database.place}#answers", prompt="{body}")
+    made = plan(todo, "r")
+    answer(todo, made, fail="2")
+    database.run(f"CREATE TABLE {table} (id INTEGER); INSERT INTO {table} VALUES (7)")
+    tries: list[Callable[[], object]] = [lambda: check(todo), lambda: merge(todo, made)]
+    for refused in tries:
+        with pytest.raises(JobError) as error:
+            refused()
+        line = str(error.value)
+        assert line.startswith(
+            f"output '{database.place}#{table}' cannot be written; where its columns shall change, drop it"
+        )
+        assert "\n" not in line
+        assert database.run(f"SELECT id FROM {table}") == [(7,)]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from batch_llm.jobs.tables import Tables
 
@@ -12,8 +12,11 @@ class Sink(ABC):
     """Where rows go. A reader sees what was there before, or all of the new rows."""
 
     @abstractmethod
-    def check(self) -> None:
+    def check(self, columns: Iterable[str]) -> None:
         """See that it can be written.
+
+        Args:
+            columns: What the rows will have, as far as it is known.
 
         Raises:
             JobError: It cannot.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
@@ -35,7 +35,7 @@ class FileSink(Sink):
     def __init__(self, place: str) -> None:
         self._place = place
 
-    def check(self) -> None:
+    def check(self, columns: Iterable[str]) -> None:
         check_writable(self._place)
 
     def write(self, tables: Tables, queries: Sequence[str]) -> str:

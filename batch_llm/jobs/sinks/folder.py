@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from batch_llm.errors import JobError
@@ -24,8 +24,11 @@ class FolderSink(Sink):
         self._path = resolve(place)
         self._columns = partition_by
 
-    def check(self) -> None:
+    def check(self, columns: Iterable[str]) -> None:
         check_writable(str(self._path.with_suffix(".check")))
+        self._check_old()
+
+    def _check_old(self) -> None:
         if not self._path.exists():
             return
         if not self._path.is_dir():
@@ -39,7 +42,7 @@ class FolderSink(Sink):
             with tempfile.TemporaryDirectory(prefix=f".{self._path.stem}-", dir=self._path.parent) as folder:
                 made = Path(folder) / self._path.name
                 self._copy(tables, joined(tables, queries, Path(folder)), made)
-                self.check()
+                self._check_old()
                 if self._path.exists():
                     self._path.rename(Path(folder) / "old")
                 made.rename(self._path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
@@ -11,6 +11,8 @@ from batch_llm.jobs.databases import Address, database_error
 from batch_llm.jobs.tables import Tables, column_types, name
 
 from .base import Sink
+
+_OTHER_COLUMNS = "written; where its columns shall change, drop it or name another"
 
 
 class Session(ABC):
@@ -45,14 +47,18 @@ class TableSink(Sink):
     def type_for(self, kind: str) -> str:
         """Return the database's type for one of DuckDB's."""
 
-    def check(self) -> None:
+    def check(self, columns: Iterable[str]) -> None:
+        typed = dict.fromkeys(columns, "VARCHAR")
+        names, table = names_in(typed), self.address.table
         with self._transaction("written") as session:
-            self._clear(session, {"checked": "INTEGER"})
+            self._clear(session, typed)
+            with self._telling(_OTHER_COLUMNS):
+                session.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE 1 = 0")
             session.execute("ROLLBACK")
 
     def write(self, tables: Tables, queries: Sequence[str]) -> str:
         columns = column_types(tables, queries[0])
-        with self._transaction("written; where its columns shall change, drop it or name another") as session:
+        with self._transaction(_OTHER_COLUMNS) as session:
             self._clear(session, columns)
             for query in queries:
                 session.fill(columns, tables, query)
@@ -72,10 +78,14 @@ class TableSink(Sink):
 
     @contextmanager
     def _transaction(self, done: str) -> Generator[Session]:
+        with self._telling(done), self.open() as session:
+            session.execute("BEGIN")
+            yield session
+
+    @contextmanager
+    def _telling(self, done: str) -> Generator[None]:
         try:
-            with self.open() as session:
-                session.execute("BEGIN")
-                yield session
+            yield
         except (*self.errors, OSError) as error:
             raise database_error("output", self.address, error, done) from error
 
