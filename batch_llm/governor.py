@@ -10,7 +10,6 @@ ask it. How fast calls may start is in `_found_rate`, what is left of that in `_
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from threading import Lock
 from ._allowance import Allowance
 from ._found_rate import Curve, FoundRate
 from ._limit_headers import windows
+from ._refused_share import RefusedShare
 from ._token_limits import TokenLimits
 from ._turn import Turn
 from .config import Limits
-
-logger = logging.getLogger(__name__)
 
 BURST_SECONDS = 0.1
 TICK_SECONDS = 0.1
@@ -35,11 +33,6 @@ PROBE_SECONDS = 10.0
 
 PROBED_SECONDS = 2.0
 """For the first call after a pause to be refused, and for others to hear of it."""
-
-WINDOW_SECONDS = 1800.0
-HOPELESS_SHARE = 0.9
-HOPELESS_REFUSALS = 3
-"""A run in which, for half an hour, nine of ten calls were refused, had better end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +111,7 @@ class Governor:
         self._looked_at = 0.0
         self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
-        self._window_began: float | None = None
-        self._window_answered = self._window_refused = 0
+        self._refused_share = RefusedShare()
         self._stock_at: float | None = None
         self._stock_started = 0
         self._stock_held = self._stock_short = False
@@ -156,7 +148,7 @@ class Governor:
         """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
         with self._lock:
             self._tokens.settle(turn, {})
-            self._count(now, refused=1)
+            self._refused_share.count(now, refused=1)
             if turn.started < self._reopens_at:
                 return False
             self._found.accepted(-1, 0.0)
@@ -183,7 +175,7 @@ class Governor:
         """Note an answer and what it cost; one to a call from before the latest pause proves nothing."""
         with self._lock:
             self._latency += 0.1 * (now - turn.started - self._latency)
-            self._count(now, answered=1)
+            self._refused_share.count(now, answered=1)
             if self._tokens.limits:
                 self._tokens.learn(turn.size, usage)
                 self._tokens.settle(turn, usage)
@@ -229,20 +221,7 @@ class Governor:
     def is_hopeless(self, now: float) -> bool:
         """Whether nearly everything was refused for half an hour; says so in the log."""
         with self._lock:
-            began, refused, answered = self._window_began, self._window_refused, self._window_answered
-            if began is None or now - began < WINDOW_SECONDS:
-                return False
-            self._window_began, self._window_refused, self._window_answered = None, 0, 0
-            if refused < HOPELESS_REFUSALS or refused < HOPELESS_SHARE * (refused + answered):
-                return False
-        logger.warning(
-            "The provider refused %s of %s calls within %.0f minutes, even one at a time: others use up the limit, or "
-            "it is lower than a call a minute",
-            refused,
-            refused + answered,
-            (now - began) / 60,
-        )
-        return True
+            return self._refused_share.is_hopeless(now)
 
     # What those who share the limit say, from any thread.
 
@@ -385,12 +364,6 @@ class Governor:
         self._first_start = math.inf
         self._calls.empty_until(until, self._place)
         self.version += 1
-
-    def _count(self, now: float, *, answered: int = 0, refused: int = 0) -> None:
-        if self._window_began is None:
-            self._window_began = now
-        self._window_answered += answered
-        self._window_refused += refused
 
 
 def _a_second(a_minute: float | None) -> float | None:
