@@ -70,7 +70,7 @@ def read_file(file: Path) -> dict[str, Preset]:
     try:
         found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
         blocks: list[dict[str, Any]] = found["deployments"] or []
-        return {str(block["name"]): _preset(block, file) for block in blocks}
+        presets = [_preset(block, file) for block in blocks]
     except OSError as error:
         raise JobError(f"the presets cannot be read: {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -79,6 +79,10 @@ def read_file(file: Path) -> dict[str, Preset]:
         raise JobError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise JobError(f"{file} must have a list `deployments`, and each block in it a `name`") from error
+    names = [preset.name for preset in presets]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise JobError(f"{file} has more than one preset called {twice!r}: rename all but one")
+    return dict(zip(names, presets, strict=True))
 
 
 def find_preset(name: str) -> Preset:

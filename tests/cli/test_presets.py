@@ -48,3 +48,11 @@ def test_a_placeholder_of_prefects_in_a_preset_is_one_line(tmp_path: Path) -> No
     ) as caught:
         read_file(file)
     assert "\n" not in str(caught.value)
+
+
+def test_two_presets_of_one_name_are_told_apart_by_nobody(tmp_path: Path) -> None:
+    """One of them would never run, and nobody would be told."""
+    file = tmp_path / "batch-llm.yaml"
+    file.write_text("deployments: [{name: tickets}, {name: letters}, {name: tickets}]")
+    with pytest.raises(JobError, match=r"batch-llm\.yaml has more than one preset called 'tickets'"):
+        read_file(file)
