@@ -109,7 +109,21 @@ def running() -> LocalServer | None:
 
 
 def launch() -> LocalServer | None:
-    """Start a local server, without waiting for it; None when another command is just about to."""
+    """Start a local server, without waiting for it; None when another command is just about to.
+
+    Raises:
+        ServerUnavailable: It cannot be started here.
+    """
+    try:
+        return _launch()
+    except OSError as error:
+        home, why = get_current_settings().home, error.strerror or error
+        raise ServerUnavailable(
+            f"no Prefect server can be started in {home}: {why}: set PREFECT_HOME to a folder that can be written"
+        ) from error
+
+
+def _launch() -> LocalServer | None:
     _log().parent.mkdir(parents=True, exist_ok=True)
     with _log().open("a") as log:
         if not _locked(log, fcntl.LOCK_EX):

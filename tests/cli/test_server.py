@@ -49,3 +49,14 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(tmp_path: Path) -
     assert b"give the same command again" in said
     assert not Path(f"/proc/{known['pid']}").exists()
     assert not healthy(known["url"])
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """It says what to set."""
+    (tmp_path / "prefect").touch()
+    told = batch_llm("demo", folder=tmp_path)
+    assert told.returncode == 2
+    assert told.stderr.splitlines()[-1].startswith(
+        f"batch-llm: no Prefect server can be started in {tmp_path / 'prefect'}: File exists: set PREFECT_HOME"
+    )
+    assert "Traceback" not in told.stderr
