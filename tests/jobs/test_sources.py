@@ -89,6 +89,17 @@ def test_csv_rows_may_end_in_several_ways(home: Path, encoding: str, delimiter: 
     assert broken(made) == {"line 8": "line 8: it has more columns than the header"}
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_csv_header_may_have_line_breaks_in_quotes(home: Path, delimiter: str, line_break: str) -> None:
+    """As spreadsheets write them; in the column's name it is a space."""
+    rows = ['"First\nname"|id|5" tall|"a ""b""\n text "', "Ada|1|no|a", '"B\nC"|2|yes|b|c']
+    (home / "docs.csv").write_bytes(line_break.join([*rows, ""]).replace("|", delimiter).encode())
+    made = plan(job(source="docs.csv", prompt='{First name}{5" tall}{a "b" text}'), "r")
+    assert prompts(made) == {"1": "Adanoa"}
+    assert broken(made) == {"line 5": "line 5: it has more columns than the header"}
+
+
 def test_csv_rows_may_end_in_carriage_returns_alone(home: Path) -> None:
     """As old spreadsheets write them."""
     (home / "docs.csv").write_bytes(b'id,text\r1,a\r2,"b, c"\r')

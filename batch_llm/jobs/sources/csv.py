@@ -20,6 +20,9 @@ from .names import unique_names
 from .places import find_files, open_file
 
 _LONGEST_HEADER = 1024 * 1024
+# A quote opens a field at its beginning alone; a field in quotes may have line breaks, as those of spreadsheets do.
+_HEADER = re.compile(r'(?:(?:^|(?<=[,;\t|]))"[^"]*+(?:""[^"]*+)*+"|[^\r\n])*+')
+_LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 _REASONS = {
     "TOO MANY COLUMNS": "it has more columns than the header",
     "MISSING COLUMNS": "it has fewer columns than the header",
@@ -37,7 +40,8 @@ class CsvSource(Source):
         for file in files[1:]:
             if self._header(file) != header:
                 raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
-        return unique_names(next(csv.reader([header], delimiter=_delimiter(files[0], header))))
+        names = next(csv.reader([header], delimiter=_delimiter(files[0], header)))
+        return unique_names(_LINE_BREAK.sub(" ", name.strip()) for name in names)
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         files = find_files(self.tables, self.place)
@@ -72,10 +76,10 @@ class CsvSource(Source):
     def _header(self, file: str) -> str:
         with open_utf8(file, encoding_of(file, self.encoding)) as opened:
             start = opened.read(_LONGEST_HEADER)
-        header = re.split(r"[\r\n]", start.decode(UTF_8, "replace").removeprefix("\ufeff"), maxsplit=1)[0]
-        if not header.strip():
+        header = _HEADER.match(start.decode(UTF_8, "replace").removeprefix("\ufeff"))
+        if header is None or not header[0].strip():
             raise JobError(f"{file} is empty: check source")
-        return header
+        return header[0]
 
     def _rejected(self, originals: Mapping[str, str]) -> list[BrokenRow]:
         query = """
