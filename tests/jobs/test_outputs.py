@@ -133,3 +133,27 @@ def test_what_json_has_no_words_for_is_null(home: Path, partition_by: list[str])
     (file,) = output.glob("*/*") if partition_by else [output]
     rows = [json.loads(line, parse_constant=pytest.fail) for line in file.read_text().splitlines()]
     assert [(row["n"], row["text"]) for row in rows] == [(1.5, 1.5), (None, None), (None, None), (None, None)]
+
+
+def test_nor_does_such_a_number_stand_inside_a_nested_value(home: Path) -> None:
+    """Of lists, arrays, structs and maps; what is no number in them stays, nulls too."""
+    columns = {
+        "list": "[1.5, 'nan'::DOUBLE, NULL]",
+        "lists": "[['inf'::FLOAT], NULL]",
+        "array": "[1::DOUBLE, '-inf'::DOUBLE]::DOUBLE[2]",
+        "struct": "{'n': 'nan'::DOUBLE, 'DOUBLE': {'of a': ['nan'::FLOAT], 't': 'NaN'}}",
+        "map": "MAP {'a': {'n': 'inf'::DOUBLE}, 'b': NULL}",
+    }
+    values = ", ".join(f'{value} AS "{column}"' for column, value in columns.items())
+    nulls = ", ".join("NULL" for _ in columns)
+    source = f"SELECT 1 AS id, 'a' AS text, {values} UNION ALL SELECT 2, 'b', {nulls} ORDER BY id"
+    lines = Path(whole_run("r1", source=source).output).read_text().splitlines()
+    first, second = ({c: json.loads(line, parse_constant=pytest.fail)[c] for c in columns} for line in lines)
+    assert first == {
+        "list": [1.5, None, None],
+        "lists": [[None], None],
+        "array": [1, None],
+        "struct": {"n": None, "DOUBLE": {"of a": [None], "t": "NaN"}},
+        "map": {"a": {"n": None}, "b": None},
+    }
+    assert second == dict.fromkeys(columns)

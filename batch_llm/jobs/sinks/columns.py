@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from batch_llm.jobs.schemas import answer_columns
 from batch_llm.jobs.tables import is_nested, name
@@ -80,4 +83,31 @@ def for_json(columns: Mapping[str, str]) -> Iterator[str]:
     """SQL for values in a line of JSON, which has no words for infinity and for what is no number."""
     for column, kind in columns.items():
         value = name(column)
-        yield f"CASE WHEN isfinite({value}) THEN {value} END AS {value}" if kind in ("FLOAT", "DOUBLE") else value
+        has_numbers = "DOUBLE" in kind or "FLOAT" in kind
+        yield f"{_finite(value, duckdb.sqltype(kind))} AS {value}" if has_numbers else value
+
+
+def _finite(value: str, kind: DuckDBPyType) -> str:
+    """SQL for a value with nulls in the place of such numbers, however deep they lie."""
+    match kind.id:
+        case "float" | "double":
+            return f"CASE WHEN isfinite({value}) THEN {value} END"
+        case "list" | "array":
+            return _finite_list(value, _parts(kind)[0][1])
+        case "map":
+            values = _finite_list(f"map_values({value})", _parts(kind)[1][1])
+            return f"CASE WHEN {value} IS NOT NULL THEN map(map_keys({value}), {values}) END"
+        case "struct":
+            fields = (f"{name(field)} := {_finite(f'{value}.{name(field)}', of)}" for field, of in _parts(kind))
+            return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
+        case _:
+            return value
+
+
+def _finite_list(values: str, kind: DuckDBPyType) -> str:
+    return f"list_transform({values}, lambda each: {_finite('each', kind)})"
+
+
+def _parts(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    """Return the types of what a nested value holds; the size of an array stands behind its own."""
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
