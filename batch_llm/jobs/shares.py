@@ -20,7 +20,7 @@ class Said(BaseModel, frozen=True):
     """What a member writes; moments are seconds by the server's clock, the only one that all of them see.
 
     Attributes:
-        want: How much of the limit it could use, 0 to 1; 1 for as much as it can get.
+        want: How much of the limit it could use, 0 to 1; 1 for as much as it can get. Who wants nothing has left.
         claim: How much of it it has or is about to take.
         rate, top, drop, way, grown: What its governor takes the whole scope to be allowed, and how it grows: a `Curve`.
         held: Whether its calls had to wait for the rate lately.
@@ -83,8 +83,8 @@ class Pause:
 
 
 def alive(records: Iterable[Record], now: float) -> list[Record]:
-    """Return the records of those who live, `now` by the server's clock."""
-    return [record for record in records if record.written >= now - ALIVE_SECONDS]
+    """Return the records of those who live and want something, `now` by the server's clock."""
+    return [record for record in records if record.said.want and record.written >= now - ALIVE_SECONDS]
 
 
 def leader(records: Sequence[Record]) -> Record:

@@ -28,6 +28,7 @@ from .outcome import tell_outcome, too_many_failed
 from .output import outlive_reader
 from .pool import PooledShards
 from .shards import Shards
+from .sharing import given_back
 from .stopping import Ending, read_stop
 from .tags import tag_run
 
@@ -84,7 +85,7 @@ def run_batch(
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = Ending(planned.folder)
         carried = PooledShards if job.runner == "pool" else Shards
-        with governed(job), carried(job, planned, events, strategy) as shards:
+        with governed(job) as governor, given_back(governor), carried(job, planned, events, strategy) as shards:
             stopped = ending.through(shards.run)
         summary = _publish(job, planned, stopped, ending)
     tell_outcome(job, summary, events)

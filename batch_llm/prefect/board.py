@@ -63,9 +63,11 @@ class Board:
         self._member = member
         self._type = f"{RECORD}{slug(scope)}"
         self._artifact: str | None = None
+        self._said: Said | None = None
 
     async def write(self, said: Said) -> None:
         """Write our record, anew if somebody removed it."""
+        self._said = said
         data = {"scope": self._scope, "member": self._member, **said.model_dump()}
         if self._artifact is not None:
             try:
@@ -90,10 +92,16 @@ class Board:
                 del records[artifact]
         return list(records.values())
 
-    async def remove(self) -> None:
-        """Remove our record."""
-        if self._artifact is not None:
-            await self._request("DELETE", self._artifact)
+    async def leave(self) -> None:
+        """Claim nothing any more, and remove our record.
+
+        The server on SQLite refuses to delete what it has looked at while it wrote something else, which it does a lot
+        at the end of a run. It never refuses to change it; the others then remove it some time.
+        """
+        if self._artifact is not None and self._said is not None:
+            await self.write(self._said.model_copy(update={"want": 0.0, "claim": 0.0}))
+            with suppress(PrefectHTTPStatusError):
+                await self._request("DELETE", self._artifact)
             self._artifact = None
 
     async def tell(self, pause: Pause) -> None:

@@ -32,7 +32,7 @@ LISTEN_AGAIN_SECONDS = 30.0
 _CONNECTIONS = httpx.Limits(max_connections=2, keepalive_expiry=2.0)
 """A server closes what is idle for 5 s, about our cycle: a request must not meet that moment."""
 
-END_SECONDS = 2.0
+END_SECONDS = 5.0
 """For giving the share back; what is not given back by then expires."""
 
 
@@ -85,7 +85,7 @@ class Membership:
                 finally:
                     listening.cancel()
                     await asyncio.wait([listening])
-                    await self._contained(asyncio.wait_for(board.remove(), END_SECONDS))
+                    await self._contained(asyncio.wait_for(board.leave(), END_SECONDS))
         finally:
             self.governor.ignore(self._tell_soon)
             self.governor.set_share(1.0)

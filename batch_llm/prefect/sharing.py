@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from multiprocessing.util import Finalize
@@ -49,6 +49,20 @@ def shared(scope: str, governor: Governor, limits: Limits) -> Generator[None]:
         yield
     finally:
         _leave(place)
+
+
+@contextmanager
+def given_back(governor: Governor) -> Generator[None]:
+    """At the end of the block, give back the governor's shares at once, but for those in use: no more shards will come.
+
+    A run that follows in the same process would else wait for what nobody uses any more.
+    """
+    try:
+        yield
+    finally:
+        with _lock:
+            unused = [place for (_, of), place in _places.items() if of is governor and not place.users]
+        _end(unused)
 
 
 class _Place(Thread):
@@ -107,10 +121,14 @@ def _see_to_the_end(pid: int) -> Finalize:
 
 
 def _end_all() -> None:
-    places = [place for place in _places.values() if place.is_alive()]
-    for place in places:
+    _end(place for place in list(_places.values()) if place.is_alive())
+
+
+def _end(places: Iterable[_Place]) -> None:
+    ending = list(places)
+    for place in ending:
         place.is_over = True
         place.membership.wake()
     end = time.monotonic() + END_SECONDS
-    for place in places:
+    for place in ending:
         place.join(max(0.0, end - time.monotonic()))

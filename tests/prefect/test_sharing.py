@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
 import pytest
 
 from batch_llm import Governor, Limits
@@ -67,3 +69,32 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
         eventually(lambda: [each.limits.requests_per_minute for each in both] == [600, 600], seconds=5)
         Variable.unset(variable_name("openai-chat:gpt-6-luna"))
         eventually(lambda: [each.limits.requests_per_minute for each in both] == [3000, 3000], seconds=5)
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_who_has_left_leaves_the_whole_to_who_comes_next(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch, deletes: bool
+) -> None:
+    """At once, also in the same process, and where the server on SQLite has no time to delete a record."""
+    from prefect.client.orchestration import PrefectClient
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    from batch_llm.prefect.sharing import given_back, shared
+
+    request = PrefectClient.request
+
+    async def busy(client: PrefectClient, method: Any, *place: Any, **about: Any) -> httpx.Response:
+        if method != "DELETE" or deletes:
+            return await request(client, method, *place, **about)
+        answer = httpx.Response(
+            503, json={"exception_message": "Service Unavailable"}, request=httpx.Request("GET", "")
+        )
+        raise PrefectHTTPStatusError("503", request=answer.request, response=answer)
+
+    monkeypatch.setattr(PrefectClient, "request", busy)
+    monkeypatch.setattr("batch_llm.prefect.sharing.JOIN_SECONDS", 30)
+    limits = Limits()
+    for _ in range(2):
+        governor = Governor(limits)
+        with given_back(governor), shared(f"left-{deletes}", governor, limits):
+            assert governor.standing().share == 1
