@@ -82,8 +82,18 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
         with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
             yield url
     finally:
+        _send_what_waits()
         server.terminate()
         server.wait(30)
+
+
+def _send_what_waits() -> None:
+    """Let Prefect send its last logs and events; at exit, to a server that is gone, it would try for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=10)
 
 
 def eventually(probe: Callable[[], T], *, seconds: float = 30) -> T:
