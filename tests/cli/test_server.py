@@ -11,37 +11,46 @@ import pytest
 
 from batch_llm.prefect.server import healthy
 from tests.cli.command import COMMAND, batch_llm, environment
-from tests.prefect_server import eventually
+from tests.prefect_server import DATABASE, copy_database, eventually
 
 pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_database: Path) -> Path:
+    """A user's folder, in which a server has run before: it takes half as long to come up."""
+    (tmp_path / "prefect").mkdir()
+    if empty_database.exists():
+        copy_database(empty_database, tmp_path / "prefect" / DATABASE)
+    return tmp_path
 
 
 def record(folder: Path) -> Path:
     return folder / "prefect" / "batch-llm-server.json"
 
 
-def test_a_server_is_started_once_found_again_and_ended(tmp_path: Path) -> None:
-    assert batch_llm("server", "status", folder=tmp_path).returncode == 1
+def test_a_server_is_started_once_found_again_and_ended(folder: Path) -> None:
+    assert batch_llm("server", "status", folder=folder).returncode == 1
     try:
-        started = batch_llm("server", "start", folder=tmp_path)
+        started = batch_llm("server", "start", folder=folder)
         assert started.returncode == 0, started.stderr
-        url = json.loads(record(tmp_path).read_text())["url"]
+        url = json.loads(record(folder).read_text())["url"]
         assert f"export PREFECT_API_URL={url}" in started.stdout
         assert healthy(url)
-        assert url.removesuffix("/api") in batch_llm("server", "start", folder=tmp_path).stdout
-        assert batch_llm("server", "status", folder=tmp_path).returncode == 0
+        assert url.removesuffix("/api") in batch_llm("server", "start", folder=folder).stdout
+        assert batch_llm("server", "status", folder=folder).returncode == 0
     finally:
-        ended = batch_llm("server", "stop", folder=tmp_path)
+        ended = batch_llm("server", "stop", folder=folder)
     assert ended.returncode == 0
     assert not healthy(url)
-    assert "No local Prefect server" in batch_llm("server", "stop", folder=tmp_path).stdout
+    assert "No local Prefect server" in batch_llm("server", "stop", folder=folder).stdout
 
 
-def test_ctrl_c_while_the_server_starts_leaves_nothing_running(tmp_path: Path) -> None:
+def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> None:
     command = [*COMMAND, "demo"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE) as process:
         known = json.loads(
-            eventually(lambda: record(tmp_path).read_text() if record(tmp_path).exists() else "", seconds=120)
+            eventually(lambda: record(folder).read_text() if record(folder).exists() else "", seconds=120)
         )
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
