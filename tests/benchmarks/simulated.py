@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from batch_llm.simulation import Forecast, Scenario, simulate
 
 from .clients import MODEL
 from .fresh import CHECKOUT, fresh
+from .nights import write_source
+from .overhead import ENGINE, LATENCY_SECONDS
 from .prefect_process import PrefectProcess, prefect_server
 from .pss import watching
 from .report import Bound, judge, show
@@ -36,6 +39,9 @@ NEAR_SECONDS = 3.0
 """Of time: what imports and processes take varies by so much between two runs."""
 
 REFUSED_SHARE = 0.015
+FEW_CALLS, MANY_CALLS = 500, 2500
+"""By which the CPU of one is measured: what a process takes once is in both."""
+
 WORDS = 100
 BASE = Scenario(
     1_000, latency=0.5, latency_p95=1.2, input_tokens=WORDS, output_tokens=100, model=MODEL, shard_size=500, cores=2
@@ -159,9 +165,17 @@ def _provider(scenario: Scenario) -> list[object]:
 
 
 def call_seconds() -> float:
-    """Return the CPU of a call on this machine."""
-    found = fresh("tests.benchmarks.clients", "--here", "ModelStrategy, text", "--workers", 100, "--calls", 1000)
-    return found["cpu_seconds"] / found["calls"]
+    """Return the CPU of a call on this machine: by the engine alone, as a job makes it."""
+    with listening("tests.benchmarks.canned", "--latency", LATENCY_SECONDS) as provider:
+        few, many = (_cpu_seconds(calls, provider) for calls in (FEW_CALLS, MANY_CALLS))
+    return (many - few) / (MANY_CALLS - FEW_CALLS)
+
+
+def _cpu_seconds(calls: int, provider: Served) -> float:
+    env = os.environ | {"OPENAI_BASE_URL": provider.url, "OPENAI_API_KEY": "k"}
+    with tempfile.TemporaryDirectory(prefix="batch-llm-simulated-") as folder:
+        write_source(Path(folder), calls, changed=False)
+        return fresh("tests.benchmarks.overhead", "--here", ENGINE, folder, env=env)["cpu_seconds"]
 
 
 def bounds(pairs: dict[str, Pair]) -> list[Bound]:
