@@ -77,7 +77,8 @@ class Connection:
 
     def _use(self, url: str) -> None:
         self.url = url
-        self._settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        with self._interrupts.held():  # pydantic, in the middle of its work, would make an error of its own of one
+            self._settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
         os.environ["PREFECT_API_URL"] = url  # for the processes that we start
 
 
