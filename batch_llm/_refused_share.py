@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
-logger = logging.getLogger(__name__)
-
 _WINDOW_SECONDS = 1800.0
 _HOPELESS_SHARE = 0.9
 _HOPELESS_REFUSALS = 3
@@ -25,19 +21,15 @@ class RefusedShare:
         self._answered += answered
         self._refused += refused
 
-    def is_hopeless(self, now: float) -> bool:
-        """Whether a window has passed in which nine of ten calls were refused, which the log then tells; ends it."""
+    def hopeless(self, now: float) -> str:
+        """Return what to say of a window that has passed, and in which nine of ten calls were refused; else nothing."""
         if self._began is None or now - self._began < _WINDOW_SECONDS:
-            return False
+            return ""
         minutes, refused, calls = (now - self._began) / 60, self._refused, self._refused + self._answered
         self._began, self._refused, self._answered = None, 0, 0
         if refused < _HOPELESS_REFUSALS or refused < _HOPELESS_SHARE * calls:
-            return False
-        logger.warning(
-            "The provider refused %s of %s calls within %.0f minutes, even one at a time: others use up the limit, or "
-            "it is lower than a call a minute",
-            refused,
-            calls,
-            minutes,
+            return ""
+        return (
+            f"The provider refused {refused} of {calls} calls within {minutes:.0f} minutes, even one at a time: others "
+            "use up the limit, or it is lower than a call a minute"
         )
-        return True

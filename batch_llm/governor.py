@@ -10,6 +10,7 @@ ask it. How fast calls may start is in `_found_rate`, what is left of that in `_
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ._refused_share import RefusedShare
 from ._token_limits import TokenLimits
 from ._turn import Turn
 from .config import Limits
+
+logger = logging.getLogger(__name__)
 
 BURST_SECONDS = 0.1
 TICK_SECONDS = 0.1
@@ -221,7 +224,10 @@ class Governor:
     def is_hopeless(self, now: float) -> bool:
         """Whether nearly everything was refused for half an hour; says so in the log."""
         with self._lock:
-            return self._refused_share.is_hopeless(now)
+            hopeless = self._refused_share.hopeless(now)
+        if hopeless:
+            logger.warning(hopeless)
+        return bool(hopeless)
 
     # What those who share the limit say, from any thread.
 
