@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from multiprocessing.util import Finalize
@@ -62,7 +62,9 @@ def given_back(governor: Governor) -> Generator[None]:
     finally:
         with _lock:
             unused = [place for (_, of), place in _places.items() if of is governor and not place.users]
-        _end(unused)
+            for place in unused:
+                place.is_over = True  # nobody enters it from here on
+        _await_end(unused)
 
 
 class _Place(Thread):
@@ -121,14 +123,15 @@ def _see_to_the_end(pid: int) -> Finalize:
 
 
 def _end_all() -> None:
-    _end(place for place in list(_places.values()) if place.is_alive())
-
-
-def _end(places: Iterable[_Place]) -> None:
-    ending = list(places)
-    for place in ending:
+    places = [place for place in _places.values() if place.is_alive()]
+    for place in places:
         place.is_over = True
+    _await_end(places)
+
+
+def _await_end(places: Sequence[_Place]) -> None:
+    for place in places:
         place.membership.wake()
     end = time.monotonic() + END_SECONDS
-    for place in ending:
+    for place in places:
         place.join(max(0.0, end - time.monotonic()))
