@@ -26,15 +26,16 @@ SHARD_SECONDS = 0.15
 
 PUBLISH_SECONDS, PUBLISH_SECONDS_AN_ITEM = 3.5, 30e-6
 
-FLOW_BYTES = 178e6
+FLOW_BYTES = 172e6
 """The flow's process, with what it has imported."""
 
 PROCESS_BYTES = 170e6
 """A process of a pool beside it."""
 
-PLAN_BYTES_AN_ITEM, MOST_PLAN_BYTES = 0.4e3, 730e6
-"""What planning and merging hold beyond that; DuckDB writes to disk what is more than its part of the memory. The most:
-`python -m tests.benchmarks.nights --items 10000000`."""
+MOST_TABLE_BYTES, HALF_TABLE_ITEMS, TABLE_POWER = 763e6, 450_000, 0.6
+"""What merging holds beyond that grows ever more slowly with the items, for DuckDB writes to disk what is more than its
+part of the memory: a curve through what was measured from a thousand items to ten million (`python -m
+tests.benchmarks.nights --items 10000000`), half of the most at `HALF_TABLE_ITEMS`."""
 
 WORKER_BYTES = 150e3
 """A call in flight: its item, its task, its connection."""

@@ -133,12 +133,15 @@ def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
 
 
 def _memory(scenario: Scenario) -> int:
-    """Return the larger of what planning and what calling takes on the machine with the flow."""
-    planning = min(costs.PLAN_BYTES_AN_ITEM * scenario.items, costs.MOST_PLAN_BYTES)
+    """Return the larger of what calling and what merging takes on the machine with the flow."""
     here = scenario.at_once / scenario.machines
     processes = costs.PROCESS_BYTES * here if scenario.has_pool else 0.0
-    calling = processes + costs.WORKER_BYTES * scenario.workers / scenario.machines
-    return round(costs.FLOW_BYTES + max(planning, calling))
+    workers = costs.WORKER_BYTES * scenario.workers / scenario.machines
+    grown = (scenario.items / costs.HALF_TABLE_ITEMS) ** costs.TABLE_POWER
+    merging = costs.MOST_TABLE_BYTES * grown / (1 + grown)
+    if scenario.has_pool:
+        return round(costs.FLOW_BYTES + max(processes + workers, merging))
+    return round(costs.FLOW_BYTES + workers + merging)
 
 
 def _requests(scenario: Scenario, seconds: float) -> int:

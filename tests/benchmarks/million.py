@@ -23,8 +23,8 @@ from rich.console import Console
 from .fresh import CHECKOUT
 from .nights import MEGABYTE, TEXT, write_source
 from .prefect_process import PrefectProcess, prefect_server
-from .pss import watching
 from .report import Bound, judge, show
+from .watching import watching
 
 MOST_MINUTES, MOST_MB, MOST_DATABASE_MB = 15.0, 1_500.0, 20.0
 SETTLE_SECONDS = 5.0

@@ -11,8 +11,8 @@ import pytest
 from tests.benchmarks.million import bounds, watched
 from tests.benchmarks.nights import write_source
 from tests.benchmarks.prefect_process import PrefectProcess
-from tests.benchmarks.pss import descendants
 from tests.benchmarks.simulated import SCENARIOS, compare
+from tests.benchmarks.watching import descendants
 
 pytestmark = pytest.mark.prefect
 

@@ -1,8 +1,10 @@
-"""The memory of several processes together, as Linux counts it: what they share is counted once (proc(5))."""
+"""What several processes take together: memory, of which Linux counts what they share once (proc(5)), and CPU."""
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def pss_bytes(root: int) -> int:
@@ -30,23 +33,36 @@ def descendants(root: int) -> Iterator[int]:
         waiting += children.get(pid, [])
 
 
+def cpu_seconds(root: int) -> float:
+    """Return the CPU that a process and all its descendants have used until now."""
+    return sum(map(_cpu, descendants(root)))
+
+
 @dataclass
 class Watch:
-    """What was seen of process trees, by their names: the largest, and the last."""
+    """What was seen of process trees, by their names: the largest, and the last; and of their CPU, at which time."""
 
     peak: dict[str, int] = field(default_factory=dict[str, int])
     last: dict[str, int] = field(default_factory=dict[str, int])
+    cpu: dict[str, list[tuple[float, float]]] = field(default_factory=dict[str, list[tuple[float, float]]])
 
     def look(self, roots: dict[str, int]) -> None:
         """Look once."""
         for name, pid in roots.items():
             self.last[name] = pss_bytes(pid)
             self.peak[name] = max(self.peak.get(name, 0), self.last[name])
+            self.cpu.setdefault(name, []).append((time.time(), cpu_seconds(pid)))
+
+    def cpu_used(self, name: str, begin: float, end: float) -> float:
+        """Return the CPU seconds that a tree used in each second between two times (`time.time`)."""
+        seen = [(at, cpu) for at, cpu in self.cpu[name] if begin <= at <= end]
+        (first_at, first), (last_at, last) = seen[0], seen[-1]
+        return (last - first) / (last_at - first_at)
 
 
 @contextmanager
-def watching(roots: dict[str, int], seconds: float = 1.0) -> Generator[Watch]:
-    """Look at the trees of `roots` every so often while the block runs."""
+def watching(roots: dict[str, int], seconds: float = 0.1) -> Generator[Watch]:
+    """Look at the trees of `roots` every so often while the block runs: a merge of little takes a part of a second."""
     watch, over = Watch(), Event()
 
     def run() -> None:
@@ -63,10 +79,21 @@ def watching(roots: dict[str, int], seconds: float = 1.0) -> Generator[Watch]:
 
 
 def _parent(pid: int) -> int | None:
+    stat = _stat(pid)
+    return int(stat[1]) if stat else None
+
+
+def _cpu(pid: int) -> float:
+    stat = _stat(pid)
+    return (int(stat[11]) + int(stat[12])) / _TICKS if stat else 0.0
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what proc(5) says of a process, from its state on; nothing where it has ended meanwhile."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:  # it ended meanwhile
-        return None
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _pss(pid: int) -> int:
