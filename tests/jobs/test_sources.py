@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import duckdb
@@ -65,6 +66,29 @@ def test_packed_files_are_read(home: Path) -> None:
     for ending, lines in {"csv": (b"id,text\n", b"1,a\n"), "jsonl": (b"\n", b'{"id": 1, "text": "a"}\n')}.items():
         (home / f"docs.{ending}.zst").write_bytes(b"".join(map(zstandard.compress, lines)))
         assert prompts(plan(job(source=f"docs.{ending}.zst"), ending)) == {"1": "a"}
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_packed_file_that_is_damaged_is_told_in_one_line(home: Path, kind: str, ending: str, is_cut: bool) -> None:
+    """One that lacks its end, or is not packed at all."""
+    rows = [f"{number},{hashlib.sha256(b'%d' % number).hexdigest()}" for number in range(9000)]
+    content = "\n".join(["id,text", *rows]) if kind == ".csv" else "\n".join(f'{{"text": "{row}"}}' for row in rows)
+    packed = (gzip.compress if ending == ".gz" else zstandard.compress)(content.encode())
+    (home / f"docs{kind}{ending}").write_bytes(packed[: len(packed) // 2] if is_cut else content.encode())
+    with pytest.raises(JobError, match=rf"docs{kind}{ending}'? cannot be read: ") as error:
+        plan(job(source=f"docs{kind}{ending}"), "r")
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_file_that_cannot_be_unpacked_fails_alone(home: Path) -> None:
+    """A folder may hold one."""
+    (home / "a.txt.gz").write_bytes(gzip.compress(b"one"))
+    (home / "b.txt.gz").write_bytes(b"two")
+    made = plan(job(source="*.txt.gz"), "r")
+    assert prompts(made) == {"a.txt.gz": "one"}
+    assert "b.txt.gz cannot be read: " in broken(made)["b.txt.gz"]
 
 
 def test_a_glob_reads_many_files_in_order(home: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
-import zstandard
 
 from batch_llm.errors import JobError
+from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import resolve
 from batch_llm.jobs.tables import Tables
+
+from .unpacking import TellingFile, ZstdFile, telling
 
 
 def is_remote(place: str) -> bool:
@@ -55,15 +57,17 @@ def find_files(tables: Tables, place: str) -> list[str]:
 
 
 def open_file(file: str) -> IO[bytes]:
-    """Open a file for reading; what its ending says is packed is unpacked."""
-    if not file.endswith(".zst"):
-        opened: IO[bytes] = cast("Any", fsspec).open(file, "rb", compression="infer").open()
-        # fsspec's own file of a bucket reads lines of any length only.
-        return io.BufferedReader(cast("io.RawIOBase", opened)) if is_remote(file) else opened
-    packed: IO[bytes] = cast("Any", fsspec).open(file, "rb").open()
-    # fsspec's own reader has no lines, and stops after the first of a file's frames; parallel packers make many.
-    unpacked = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-    return io.BufferedReader(cast("io.RawIOBase", unpacked))
+    """Open a file for reading; what its ending says is packed is unpacked.
+
+    Raises:
+        JobError: It is on another machine or packed, and cannot be read; also out of each reading of it.
+    """
+    packing = split_ending(file)[1]
+    if not packing and not is_remote(file):
+        return Path(file).open("rb")
+    with telling(file):
+        opened: Any = cast("Any", fsspec).open(file, "rb", compression="gzip" if packing == ".gz" else None).open()
+        return io.BufferedReader(TellingFile(file, ZstdFile(opened) if packing == ".zst" else opened))
 
 
 def _remote_files(tables: Tables, place: str) -> list[str]:

@@ -46,6 +46,8 @@ class TextFilesSource(RowSource):
                     content = opened.read(MAX_ROW_BYTES + 1).removeprefix(BOM_UTF8)
             except OSError as error:
                 yield BrokenRow(named, f"{named} cannot be read: {error.strerror or error}")
+            except JobError as error:
+                yield BrokenRow(named, str(error))
             else:
                 yield _row(named, file, content, encoding)
 
