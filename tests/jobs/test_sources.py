@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -254,9 +257,12 @@ def test_an_encoding_that_nobody_knows_is_refused() -> None:
         ("empty.jsonl", "empty.jsonl is empty: check source"),
         ("empty.csv", "empty.csv is empty: check source"),
         ("header.csv", "source 'header.csv' has no rows"),
+        ("sqlite:///empty.db#docs", "source 'sqlite:///empty.db#docs' has no rows"),
         ("folder", "folder has no text files"),
         ("picture.png", "source 'picture.png' is not of a known kind"),
         ("bad.parquet", "bad.parquet cannot be read:"),
+        ("array.jsonl", "array.jsonl has no row that can be read: line 1 is not JSON: "),
+        ("latin.txt", "latin.txt has no row that can be read: latin.txt, byte 2, is not UTF-8: set encoding"),
         ("select 1 frm x", "the query in source cannot be read:"),
         ("select 'x' as text where false", "has no rows"),
         ("from sqlite_scan('a.db', 'b')", "the query in source needs DuckDB's extension sqlite_scanner"),
@@ -269,9 +275,13 @@ def test_a_bad_source_is_told_in_one_line(home: Path, source: str, line: str) ->
     write_lines(home / "empty.jsonl")
     (home / "empty.csv").touch()
     (home / "header.csv").write_text("id,text\n")
+    with closing(sqlite3.connect(home / "empty.db")) as database:
+        database.execute("CREATE TABLE docs (id, text)")
     (home / "folder").mkdir()
     (home / "picture.png").touch()
     (home / "bad.parquet").write_bytes(b"PAR1 nonsense")
+    (home / "array.jsonl").write_text(json.dumps([{"id": 1, "text": "a"}], indent=2))
+    (home / "latin.txt").write_bytes("a\xe4".encode("latin-1"))
     with pytest.raises(JobError) as error:
         plan(job(source=source), "r")
     assert line in str(error.value)

@@ -24,15 +24,17 @@ class RowSource(Source):
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         columns = RowColumns()
-        empty = True
+        first = None
         for row in self.rows():
-            empty = False
+            first = row if first is None else first
             if not isinstance(row, BrokenRow):
                 columns.meet(row)
             if columns.names and wanted <= columns.names.keys():
                 break
-        if empty:
+        if first is None:
             raise JobError(f"{self.place} is empty: check source")
+        if isinstance(first, BrokenRow) and not columns.names:
+            raise self._unreadable(first)
         return tuple(columns.names)
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
@@ -49,9 +51,14 @@ class RowSource(Source):
                 good += 1
                 if good == limit:
                     break
+        if not good:
+            raise self._unreadable(broken[0]) if broken else JobError(f"source {self.place!r} has no rows")
         types = columns.types()
         self.write_numbered(
             json_lines(lines, types, longest) if types else f"SELECT NULL AS id FROM range({good})", rows, None
         )
         lines.unlink()
         return broken
+
+    def _unreadable(self, first: BrokenRow) -> JobError:
+        return JobError(f"{self.place} has no row that can be read: {first.error}")
