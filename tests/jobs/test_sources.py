@@ -145,10 +145,11 @@ def test_broken_json_lines_fail_alone_with_their_line(home: Path) -> None:
     """Blank lines count, and need no answer."""
     good = [b'{"id": 1, "text": "a"}', b"", b'{"id": 5, "text": "b"}']
     content = b"\n".join([b"\xef\xbb\xbf" + good[0], good[1], b'{"id": 3,', b"\xff", good[2], b"[1]", b'{"id": 7'])
+    content += b'\n{"id": 8, "text": ' + 5000 * b"1" + b"}"
     (home / "docs.jsonl").write_bytes(content)
     made = plan(job(), "r")
     assert prompts(made) == {"1": "a", "5": "b"}
-    assert list(broken(made)) == ["line 3", "line 4", "line 6", "line 7"]
+    assert list(broken(made)) == ["line 3", "line 4", "line 6", "line 7", "line 8"]
     assert broken(made)["line 4"] == "line 4, byte 1, is not UTF-8: set encoding to what it is, such as cp1252"
     assert broken(made)["line 6"] == "line 6 is no JSON object: write one as {...}"
 

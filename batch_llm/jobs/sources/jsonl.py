@@ -40,6 +40,8 @@ def _parse(line: bytes, place: str, encoding: str) -> dict[str, Any] | BrokenRow
         return BrokenRow(place, f"{place}, byte {error.start + 1}, is {not_in(encoding)}")
     except json.JSONDecodeError as error:
         return BrokenRow(place, f"{place} is not JSON: {error.msg.removesuffix(' at')}, at column {error.colno}")
+    except ValueError as error:  # Python reads no number of more than 4300 digits
+        return BrokenRow(place, f"{place} cannot be read: {error}")
     except RecursionError:
         return BrokenRow(place, f"{place} is nested too deeply")
     if not isinstance(value, dict):
