@@ -21,10 +21,10 @@ from .outcomes import write_outcomes
 from .parts import parts_of
 from .plan import Plan
 from .prices import prices_of
-from .rows import FAILURE_COLUMNS, input_columns
+from .rows import FAILURE_COLUMNS, staged_columns
 from .sinks import OutputColumns, failures_place, named_beside, open_sink, output_columns
 from .spending import read_limits
-from .tables import Tables, column_types, execute, name, one_line, open_tables, text
+from .tables import Tables, execute, name, one_line, open_tables, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
 
 
 def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str, str | None]:
-    columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
+    columns = staged_columns(tables, folder.rows)
     added = output_columns(columns, job.output_schema)
     parts = [
         f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "

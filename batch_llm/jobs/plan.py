@@ -16,19 +16,19 @@ import duckdb
 from batch_llm.errors import JobError
 
 from .canary import Canary, choose_canary, expect
-from .check import check
+from .check import check, check_sinks
 from .files import to_json, write_whole
 from .folder import RunFolder, run_folder
 from .job import BatchJob
 from .known import count_known, find_answers, seconds_of_an_item
 from .parts import parts_of
 from .prompts import Prompt
-from .rows import id_column, input_columns, keep_items, make_items, number_repeats, read_prompt, repeated_ids
+from .rows import id_column, keep_items, make_items, number_repeats, read_prompt, repeated_ids, staged_columns
 from .shard_size import suitable_size
 from .sinks import output_columns
 from .sources import open_source
 from .spending import budgets_of
-from .tables import Tables, column_types, execute, job_error, open_tables, rows_of, text
+from .tables import Tables, execute, job_error, open_tables, rows_of, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +109,18 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
     """
     folder = run_folder(job, run_id)
     folder.stop.unlink(missing_ok=True)
-    check(job, strategy=strategy)
+    known = check(job, strategy=strategy)
     try:
         with open_tables() as tables:
             made = make_plan(tables, job, folder, strategy, lease)
+            if known != (columns := tuple(staged_columns(tables, folder.rows))):
+                check_sinks(job, columns)
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
         about = {"source": job.source, "model": job.model, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters}
-        known = to_json({**asdict(made), **about, "planned_at": time.time()})
-        write_whole(folder.plan, known)
+        write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
         folder.keep(folder.plan)
     except duckdb.Error as error:
         raise job_error(f"source {job.source!r}", error) from error
@@ -132,7 +133,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     """Make a plan in a folder; the session then has the tables that `find_answers` tells of."""
     _make_room(folder)
     broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
-    columns = input_columns(column_types(tables, f"SELECT * FROM {text(folder.rows)}"))
+    columns = staged_columns(tables, folder.rows)
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
     total, broken = keep_items(tables, islice(items, job.limit), folder.items, folder.prompts)
     if not total:

@@ -53,6 +53,11 @@ def input_columns(columns: Mapping[str, str]) -> dict[str, str]:
     return {column: kind for column, kind in columns.items() if column not in hidden}
 
 
+def staged_columns(tables: Tables, rows: Path) -> dict[str, str]:
+    """Return the input's own columns of a staged source, and their types."""
+    return input_columns(column_types(tables, f"SELECT * FROM {text(rows)}"))
+
+
 def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
     """Return the column that names the rows; None where their content must.
 

@@ -166,6 +166,17 @@ def test_other_columns_are_told_before_anything_is_paid_for(database: Database, 
         assert database.run(f"SELECT id FROM {table}") == [(7,)]
 
 
+def test_a_column_that_only_later_rows_have_is_told_before_anything_is_paid_for(database: Database, home: Path) -> None:
+    """It is known when all rows have been read."""
+    write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b"})
+    settings: dict[str, Any] = {"source": "docs.jsonl", "output": f"{database.place}#answers"}
+    night("r1", **settings)
+    write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b", "late": 1})
+    with pytest.raises(JobError, match=r"output '.*#answers' cannot be written; where its columns shall change, drop"):
+        plan(job(prompt="{body}", **settings), "r2")
+    assert database.run("SELECT id FROM answers ORDER BY id") == [(1,), (2,)]
+
+
 @pytest.mark.parametrize(
     ("rows", "line"),
     [("nope", "nope"), ("select nope from letters", "nope"), ("select", "select"), ("select 1 frm x", "x")],
