@@ -14,7 +14,7 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.jobs import check, plan
 
-from .making import documents, job, prompts, whole_run, write_lines
+from .making import documents, job, prompts, read_lines, whole_run, write_lines
 
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
@@ -47,6 +47,21 @@ def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> Non
         (8, None, "answer to 8"),
     ]
     assert not [path for path in home.iterdir() if path.name.startswith(".out")]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
+def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
+    """A column may come late, and hold values of several kinds; text is its folder's name as it is."""
+    rows = [{"id": 1, "text": "a"}, {"id": 2, "text": "b", "line": "x"}, {"id": 3, "text": "c", "line": 7, "row": 1}]
+    write_lines(home / "docs.jsonl", *rows, {"id": 4, "text": "d", "line": "x", "found": ["y"]})
+    whole_run("r1", output=output, partition_by=["line", "line"])
+    parts = {path.name: sorted(path.iterdir()) for path in (home / output).iterdir()}
+    assert sorted(parts) == ["line=7", "line=__HIVE_DEFAULT_PARTITION__", "line=x"]
+    kind = output.split(".")[1].replace("jsonl", "json")
+    found = duckdb.sql(f"SELECT id, answer FROM read_{kind}('{parts['line=x'][0]}') ORDER BY id").fetchall()
+    assert [(int(item), said) for item, said in found] == [(2, "answer to b"), (4, "answer to d")]
+    if kind == "json":
+        assert [row["found"] for row in read_lines(parts["line=x"][0])] == [None, ["y"]]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from batch_llm.jobs.project import resolve
 from batch_llm.jobs.tables import Tables, column_types, name
 
 from .base import Sink
-from .columns import for_json
+from .columns import flat, for_json, named_beside
 from .files import check_writable, copy, joined, write
 
 
@@ -22,7 +22,7 @@ class FolderSink(Sink):
 
     def __init__(self, place: str, partition_by: Sequence[str]) -> None:
         self._path = resolve(place)
-        self._columns = partition_by
+        self._columns = tuple(dict.fromkeys(partition_by))
 
     def check(self, columns: Iterable[str]) -> None:
         check_writable(str(self._path.with_suffix(".check")))
@@ -52,14 +52,18 @@ class FolderSink(Sink):
 
     def _copy(self, tables: Tables, query: str, made: Path) -> None:
         ending, packing = split_ending(made.name)
-        options = f"PARTITION_BY ({', '.join(map(name, self._columns))}), FILE_EXTENSION '{ending[1:]}{packing}'"
+        named = ", ".join(map(name, self._columns))
+        options = f"PARTITION_BY ({named}), FILE_EXTENSION '{ending[1:]}{packing}'"
+        columns = column_types(tables, query)
+        # In the name of a folder, text in a column of JSON is that text, without quotes.
+        parts = ", ".join(flat({column: columns[column] for column in self._columns}))
         if ending != ".jsonl":
-            copy(tables, query, made, packing=packing, more=options)
+            copy(tables, f"SELECT * EXCLUDE ({named}), {parts} FROM ({query})", made, packing=packing, more=options)
             return
         # DuckDB partitions no JSON, and writes it as a CSV of one column itself.
-        parts = ", ".join(f"found.{name(column)}" for column in self._columns)
-        values = ", ".join(for_json(column_types(tables, query)))
-        lines = f"SELECT to_json(found) AS line, {parts} FROM (SELECT {values} FROM ({query})) AS found"
+        row, line = map(name, named_beside(columns, ("row", "line")).values())
+        values = f"SELECT {', '.join(for_json(columns))} FROM ({query})"
+        lines = f"SELECT to_json({row}) AS {line}, {parts} FROM ({values}) AS {row}"
         write(
             tables, lines, made, f"FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER E'\\n', {options}", packing
         )
