@@ -151,13 +151,14 @@ def test_what_json_has_no_words_for_is_null(home: Path, partition_by: list[str])
 
 
 def test_nor_does_such_a_number_stand_inside_a_nested_value(home: Path) -> None:
-    """Of lists, arrays, structs and maps; what is no number in them stays, nulls too."""
+    """Of lists, arrays, structs, maps and unions; what is no number in them stays, nulls too."""
     columns = {
         "list": "[1.5, 'nan'::DOUBLE, NULL]",
         "lists": "[['inf'::FLOAT], NULL]",
         "array": "[1::DOUBLE, '-inf'::DOUBLE]::DOUBLE[2]",
         "struct": "{'n': 'nan'::DOUBLE, 'DOUBLE': {'of a': ['nan'::FLOAT], 't': 'NaN'}}",
         "map": "MAP {'a': {'n': 'inf'::DOUBLE}, 'b': NULL}",
+        "union": "[union_value(n := 'nan'::DOUBLE)::UNION(n DOUBLE, \"t a\" VARCHAR), union_value(\"t a\" := 'NaN')]",
     }
     values = ", ".join(f'{value} AS "{column}"' for column, value in columns.items())
     nulls = ", ".join("NULL" for _ in columns)
@@ -170,5 +171,6 @@ def test_nor_does_such_a_number_stand_inside_a_nested_value(home: Path) -> None:
         "array": [1, None],
         "struct": {"n": None, "DOUBLE": {"of a": [None], "t": "NaN"}},
         "map": {"a": {"n": None}, "b": None},
+        "union": [{"n": None}, {"t a": "NaN"}],
     }
     assert second == dict.fromkeys(columns)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import duckdb
-from duckdb.sqltypes import DuckDBPyType
-
+from batch_llm.jobs.finite import finite_values
 from batch_llm.jobs.schemas import answer_columns
 from batch_llm.jobs.tables import is_nested, name
 
@@ -74,7 +72,7 @@ def flat(columns: Mapping[str, str]) -> Iterator[str]:
         if kind == "JSON":
             yield f"CASE json_type({value}) WHEN 'VARCHAR' THEN {value}->>'$' ELSE {value}::VARCHAR END AS {value}"
         elif is_nested(kind):
-            yield f"to_json({value})::VARCHAR AS {value}"
+            yield f"to_json({finite_values(value, kind)})::VARCHAR AS {value}"
         else:
             yield value
 
@@ -83,31 +81,5 @@ def for_json(columns: Mapping[str, str]) -> Iterator[str]:
     """SQL for values in a line of JSON, which has no words for infinity and for what is no number."""
     for column, kind in columns.items():
         value = name(column)
-        has_numbers = "DOUBLE" in kind or "FLOAT" in kind
-        yield f"{_finite(value, duckdb.sqltype(kind))} AS {value}" if has_numbers else value
-
-
-def _finite(value: str, kind: DuckDBPyType) -> str:
-    """SQL for a value with nulls in the place of such numbers, however deep they lie."""
-    match kind.id:
-        case "float" | "double":
-            return f"CASE WHEN isfinite({value}) THEN {value} END"
-        case "list" | "array":
-            return _finite_list(value, _parts(kind)[0][1])
-        case "map":
-            values = _finite_list(f"map_values({value})", _parts(kind)[1][1])
-            return f"CASE WHEN {value} IS NOT NULL THEN map(map_keys({value}), {values}) END"
-        case "struct":
-            fields = (f"{name(field)} := {_finite(f'{value}.{name(field)}', of)}" for field, of in _parts(kind))
-            return f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
-        case _:
-            return value
-
-
-def _finite_list(values: str, kind: DuckDBPyType) -> str:
-    return f"list_transform({values}, lambda each: {_finite('each', kind)})"
-
-
-def _parts(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    """Return the types of what a nested value holds; the size of an array stands behind its own."""
-    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
+        finite = finite_values(value, kind)
+        yield value if finite == value else f"{finite} AS {value}"

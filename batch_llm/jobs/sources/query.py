@@ -7,7 +7,8 @@ from pathlib import Path
 
 import duckdb
 
-from batch_llm.jobs.tables import column_types, job_error
+from batch_llm.jobs.finite import finite_values
+from batch_llm.jobs.tables import column_types, job_error, name
 
 from .base import BrokenRow, Source
 
@@ -22,7 +23,14 @@ class QuerySource(Source):
             raise job_error("the query in source", error) from error
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
-        self.write_numbered(self.query(), rows, limit)
+        types = column_types(self.tables, self.query())
+        unions = [
+            f"to_json({finite_values(name(column), kind)}) AS {name(column)}"
+            for column, kind in types.items()
+            if "UNION(" in kind
+        ]
+        as_json = f" REPLACE ({', '.join(unions)})" if unions else ""  # Parquet has none
+        self.write_numbered(f"SELECT *{as_json} FROM ({self.query()})", rows, limit)
         return []
 
     def query(self) -> str:
