@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Generator
@@ -144,6 +145,15 @@ def test_a_table_that_exists_is_filled_anew_and_stays_what_it_is(database: Datab
     [(made, tags, none, empty)] = database.run("SELECT made, tags, none, empty FROM answers")
     assert made is not None
     assert (tags, none, empty) == ('["x"]', None, "")
+
+
+def test_numbers_that_few_know_go_into_a_table(database: Database) -> None:
+    """Integers beyond 64 bits with a sign, and lists with what is no number: JSON where there are no lists."""
+    query = "SELECT 1 AS id, 'a' AS body, 18446744073709551615::UBIGINT AS large, [1.5, 'nan'::DOUBLE] AS list"
+    night("r", source=query, output=f"{database.place}#answers")
+    [(large, found)] = database.run("SELECT large, list FROM answers")
+    assert int(large) == 18446744073709551615
+    assert database.kind == "duckdb" or json.loads(found, parse_constant=pytest.fail) == [1.5, None]
 
 
 @pytest.mark.parametrize("table", ["answers", "answers_failures"])

@@ -7,7 +7,8 @@ from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 
 from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import Tables, name, plain
+from batch_llm.jobs.finite import finite_values
+from batch_llm.jobs.tables import Tables, is_nested, name, plain
 
 from .table import Session, TableSink, names_in
 
@@ -38,9 +39,17 @@ class _SqliteSession(Session):
         self._connection.execute(statement)
 
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
-        values = ", ".join(name(column) if kind == "BLOB" else plain(column, kind) for column, kind in columns.items())
+        values = ", ".join(_value(column, kind) for column, kind in columns.items())
         holes = ", ".join("?" for _ in columns)
         self._connection.executemany(
             f"INSERT INTO {self.address.table} ({names_in(columns)}) VALUES ({holes})",
             iter(tables.execute(f"SELECT {values} FROM ({query})").fetchone, None),
         )
+
+
+def _value(column: str, kind: str) -> str:
+    """SQL for a value as SQLite takes it, whose integers end where those of 64 bits with a sign do."""
+    value = name(column)
+    if is_nested(kind):
+        return f"to_json({finite_values(value, kind)})"
+    return value if kind == "BLOB" else f"{value}::VARCHAR" if kind == "UBIGINT" else plain(column, kind)
