@@ -81,6 +81,9 @@ def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
             "would be replaced, and has mine.txt in it: name a new folder",
         ),
         ({"output": "folder.csv"}, "is a folder: name a file in it"),
+        ({"output": f"{'x' * 300}.csv"}, "x.csv cannot be written: File name too long"),
+        # The file of the failures.
+        ({"output": f"{'x' * 244}.csv"}, "x.failures.csv cannot be written: File name too long"),
     ],
 )
 def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: dict[str, Any], line: str) -> None:

@@ -259,6 +259,8 @@ def test_an_encoding_that_nobody_knows_is_refused() -> None:
         ("empty.csv", "empty.csv is empty: check source"),
         ("header.csv", "source 'header.csv' has no rows"),
         ("sqlite:///empty.db#docs", "source 'sqlite:///empty.db#docs' has no rows"),
+        (f"-- all of them{' ' * 300}\nselect *", "does not exist: check source"),
+        (f"{'x' * 300}.jsonl", "x.jsonl cannot be read: File name too long"),
         ("folder", "folder has no text files"),
         ("picture.png", "source 'picture.png' is not of a known kind"),
         ("bad.parquet", "bad.parquet cannot be read:"),
@@ -286,7 +288,7 @@ def test_a_bad_source_is_told_in_one_line(home: Path, source: str, line: str) ->
     with pytest.raises(JobError) as error:
         plan(job(source=source), "r")
     assert line in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value).replace(source, "")
 
 
 def test_rows_without_an_id_fail_alone(home: Path) -> None:

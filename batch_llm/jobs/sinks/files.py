@@ -118,9 +118,9 @@ def check_writable(place: str, *, setting: str = "output") -> None:
         file_system(place)
         return
     path = resolve(place)
-    if path.is_dir():
-        raise JobError(f"{setting} {path} is a folder: name a file in it")
     try:
+        if path.is_dir():
+            raise JobError(f"{setting} {path} is a folder: name a file in it")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -13,6 +13,7 @@ from .csv import CsvSource
 from .duckdb_file import DuckDBSource
 from .jsonl import JsonLinesSource
 from .parquet import ParquetSource
+from .places import exists, is_folder
 from .postgresql import PostgresSource
 from .query import QuerySource
 from .sqlite import SqliteSource
@@ -59,13 +60,13 @@ def _open_database(tables: Tables, address: Address) -> Source:
 
 def _kind_of(source: str) -> type[Source]:
     kind = _BY_ENDING.get(split_ending(source)[0])
-    if kind is None and resolve(source).is_dir():
+    if kind is None and is_folder(source):
         kind = TextFilesSource
     if kind is None:
         raise JobError(
             f"source {source!r} is not of a known kind: give a file ({', '.join(sorted(_BY_ENDING))}), a folder of "
             "text files, a table in a database (sqlite:///file.db#table), or a query that starts with 'select'"
-            if "://" in source or resolve(source).exists()
+            if "://" in source or exists(source)
             else f"{resolve(source)} does not exist: check source"
         )
     return kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import os
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,7 +25,17 @@ def is_remote(place: str) -> bool:
 
 def is_glob(place: str) -> bool:
     """Whether a place names many files by a pattern."""
-    return not is_remote(place) and not resolve(place).exists() and glob.has_magic(place)
+    return not is_remote(place) and not exists(place) and glob.has_magic(place)
+
+
+def exists(place: str) -> bool:
+    """Whether there is something at a path; a name that is too long, or in a folder without access, names nothing."""
+    return os.path.exists(resolve(place))  # noqa: PTH110  Path's own raises where there is no access
+
+
+def is_folder(place: str) -> bool:
+    """Whether a path is that of a folder."""
+    return os.path.isdir(resolve(place))  # noqa: PTH112  as above
 
 
 def file_system(place: str) -> Any:

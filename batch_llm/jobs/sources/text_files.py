@@ -14,7 +14,7 @@ from batch_llm.jobs.tables import MAX_ROW_BYTES
 
 from .base import BrokenRow
 from .encodings import encoding_of, not_in, open_utf8
-from .places import find_files, is_glob, is_remote
+from .places import find_files, is_folder, is_glob, is_remote
 from .rows import RowSource
 
 TEXT_ENDINGS = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log", ".html", ".htm", ".xml", ".eml"})
@@ -28,9 +28,9 @@ class TextFilesSource(RowSource):
         return ("id", "text", "path")
 
     def _files(self) -> list[str]:
-        folder = resolve(self.place)
-        if is_remote(self.place) or not folder.is_dir():
+        if is_remote(self.place) or not is_folder(self.place):
             return find_files(self.tables, self.place)
+        folder = resolve(self.place)
         files = [str(path) for path in sorted(folder.rglob("*")) if _is_text(path, folder)]
         if not files:
             raise JobError(f"{folder} has no text files ({', '.join(sorted(TEXT_ENDINGS))}): check source")
