@@ -64,6 +64,8 @@ def test_packed_files_are_read(home: Path) -> None:
     """.gz and .zst of csv and jsonl, also in several pieces, as parallel packers make them."""
     (home / "docs.csv.gz").write_bytes(gzip.compress(b"id,text\n1,a\n"))
     (home / "docs.jsonl.gz").write_bytes(gzip.compress(b'{"id": 2, "text": "b"}\n'))
+    (home / "DOCS.CSV.GZ").write_bytes(gzip.compress(b"id,text\n3,c\n"))
+    assert prompts(plan(job(source="DOCS.CSV.GZ"), "r0")) == {"3": "c"}
     assert prompts(plan(job(source="docs.csv.gz"), "r1")) == {"1": "a"}
     assert prompts(plan(job(source="docs.jsonl.gz"), "r2")) == {"2": "b"}
     for ending, lines in {"csv": (b"id,text\n", b"1,a\n"), "jsonl": (b"\n", b'{"id": 1, "text": "a"}\n')}.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import JobError
+from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.tables import MAX_ROW_BYTES, text
 
 from .base import BrokenRow, Source
@@ -64,7 +65,8 @@ class CsvSource(Source):
         encoding = encoding_of(file, self.encoding)
         with open_utf8(file, encoding) as source:
             is_mixed = may_be_mixed(source)
-        if encoding == UTF_8 and not is_mixed:
+        # DuckDB sees by an ending in small letters alone that a file is packed.
+        if encoding == UTF_8 and not is_mixed and file.endswith(split_ending(file)[1]):
             return file
         with open_utf8(file, encoding) as source, copy.open("wb") as target:
             if is_mixed:
