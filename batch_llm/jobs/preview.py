@@ -55,7 +55,7 @@ def count_rows(job: BatchJob) -> int:
     with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
         rows = Path(folder) / "rows.parquet"
         try:
-            open_source(tables, job.source).stage(rows, job.limit)
+            open_source(tables, job.source, job.encoding).stage(rows, job.limit)
             found = tables.execute(f"SELECT count(*) FROM {text(rows)}").fetchone()
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error

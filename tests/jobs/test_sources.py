@@ -15,6 +15,7 @@ import zstandard
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import plan
+from batch_llm.jobs.preview import count_rows
 
 from .making import broken, items, job, prompts, write_lines
 
@@ -228,6 +229,12 @@ def test_text_of_any_encoding_is_read(home: Path, encoding: str) -> None:
         (home / f"{name}.gz").write_bytes(gzip.compress(content.encode(encoding)))
         made = plan(job(source=f"{name}.gz", encoding=encoding), name)
         assert list(prompts(made).values()) == ["süß, é\n£"], name
+
+
+def test_rows_are_counted_in_their_encoding(home: Path) -> None:
+    """As a simulation of a preset does."""
+    (home / "docs.csv").write_bytes("id,text\n1,a\n2,b\n".encode("utf-16-le"))
+    assert count_rows(job(source="docs.csv", encoding="utf-16-le")) == 2
 
 
 def test_rows_that_are_not_in_the_encoding_fail_alone(home: Path) -> None:
