@@ -235,6 +235,7 @@ def test_postgresql_types_read_well_in_a_prompt(server: str) -> None:
     ("settings", "line"),
     [
         ({"source": "sqlite:///own.db"}, "it names a database and no table: add #table, or, to read, #select ..."),
+        ({"output": f"postgresql://host/db#data.{'x' * 63}"}, "its table's name is longer than 62 bytes"),
         ({"output": "sqlite:///own.db#select 1"}, "nothing can be written to a query: name a table"),
         (
             {"source": "sqlite://own.db#t"},
