@@ -33,6 +33,7 @@ _OWN_RAY = {
 @contextmanager
 def on_dask(load: Load) -> Generator[Runner]:
     """Carry shards by Dask: https://docs.prefect.io/integrations/prefect-dask."""
+    from distributed.comm.addressing import get_address_host_port
     from distributed.scheduler import KilledWorker
     from prefect_dask.task_runners import DaskTaskRunner
 
@@ -47,7 +48,13 @@ def on_dask(load: Load) -> Generator[Runner]:
     logging.getLogger("distributed").setLevel(logging.WARNING)  # else some 60 lines a run
     dask: Any = DaskTaskRunner
     runner = dask(address=address) if address else dask(cluster_kwargs=own)
-    with _entered(load, runner, lambda: sum(runner.client.nthreads().values())) as at_once:
+
+    def room() -> int:
+        if address:
+            get_address_host_port(address)  # a client that fails at this is never closed
+        return sum(runner.client.nthreads().values())
+
+    with _entered(load, runner, room) as at_once:
         yield Runner(submitting(runner, load.task), at_once, (KilledWorker,))
 
 
@@ -82,7 +89,7 @@ def _entered(load: Load, runner: TaskRunner[Any], room: Callable[[], int]) -> Ge
         try:
             stack.enter_context(runner)
             at_once = load.at_once(max(1, room()))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             where = load.job.runner_options.address or "this machine"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise JobError(f"runner {load.job.runner!r} cannot be had at {where}: {reason}") from error

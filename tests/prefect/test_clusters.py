@@ -81,3 +81,13 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
     made = job(runner="dask", runner_options={"address": "tcp://127.0.0.1:9"})
     with pytest.raises(JobError, match=r"runner 'dask' cannot be had at tcp://127\.0\.0\.1:9: "):
         on_dask(Load(made, tasks.run_shard, 1, 1)).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [("127.0.0.1", "missing port number"), ("http://127.0.0.1:8786", "unknown address scheme")],
+)
+def test_an_address_that_cannot_be_is_one_line(address: str, reason: str) -> None:
+    made = job(runner="dask", runner_options={"address": address})
+    with pytest.raises(JobError, match=f"runner 'dask' cannot be had at {address}: {reason}"):
+        on_dask(Load(made, tasks.run_shard, 1, 1)).__enter__()
