@@ -165,28 +165,28 @@ class _Play:
         processor = ParallelBatchProcessor[None, None, None](
             config, error_classifier=SimulatedErrors(), governor=self._governor
         )
-        failed = 0
+        answered = 0
         async with processor:
             async for result in processor.process_stream(stream):
-                failed += _is_left(result)
-        return failed
+                answered += _is_answered(result)
+        return stream.items - answered  # also those that a run that ended early has not come to
 
 
-def _is_left(result: AnyResult) -> bool:
-    return not result.success
+def _is_answered(result: AnyResult) -> bool:
+    return result.success
 
 
 class _Stream:
     """The items of a shard, and how fast the engine pulls the later half of them: one whenever another is done."""
 
     def __init__(self, items: int, prompt: str, calls: SimulatedCalls) -> None:
-        self._items, self._prompt, self._calls = items, prompt, calls
+        self.items, self._prompt, self._calls = items, prompt, calls
         self._middle = self._end = 0.0
 
     def __iter__(self) -> Iterator[AnyWorkItem]:
         clock = asyncio.get_running_loop().time
-        for number in range(self._items):
-            if number == self._items // 2:
+        for number in range(self.items):
+            if number == self.items // 2:
                 self._middle = clock()
             self._end = clock()
             yield LLMWorkItem(str(number), self._calls, self._prompt)
@@ -194,8 +194,8 @@ class _Stream:
     @property
     def paced_seconds(self) -> float:
         """What all its items would take at that pace."""
-        later = self._items - 1 - self._items // 2
-        return (self._end - self._middle) * self._items / max(1, later)
+        later = self.items - 1 - self.items // 2
+        return (self._end - self._middle) * self.items / max(1, later)
 
 
 def _shards(scenario: Scenario, items: int, processes: int, workers: int) -> tuple[int, int]:

@@ -69,6 +69,13 @@ def test_failures_are_tried_again_and_some_items_fail_in_the_end() -> None:
     assert forecast.input_tokens == pytest.approx(500 * 2_000, rel=0.01)
 
 
+def test_items_that_a_run_that_ends_early_has_not_come_to_have_no_answer() -> None:
+    """A provider that refuses everything ends each try of the shard after some calls."""
+    forecast = foretold(200, max_workers=5, rate_limited=0.999999)
+    assert forecast.calls < 100
+    assert forecast.failed == 200
+
+
 def test_what_is_beyond_the_window_goes_on_at_its_pace() -> None:
     """A run that is extended takes as long as one that is played out, also where shards are larger than a window."""
     settings: dict[str, Any] = {"requests_per_minute": 6_000, "processes": 1, "shard_size": 10_000}
