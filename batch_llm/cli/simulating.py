@@ -42,7 +42,8 @@ class Asked:
         Raises:
             JobError: A setting breaks its rule, or there are no items.
         """
-        job = BatchJob.parse(find_preset(self.preset).parameters) if self.preset else None
+        own = {name: self.settings[name] for name in ("model",) if name in self.settings}  # has its own limits
+        job = BatchJob.parse(find_preset(self.preset).parameters | own) if self.preset else None
         settings = (_of_job(job) if job else {}) | self.settings
         rows = self.items or ([count_rows(job)] if job else [])
         if not rows:
@@ -130,8 +131,7 @@ def _held_up_by(forecast: Forecast) -> str:
 
 def _of_job(job: BatchJob) -> dict[str, Any]:
     return {
-        "requests_per_minute": job.limits.requests_per_minute,
-        "tokens_per_minute": job.limits.tokens_per_minute,
+        **asdict(job.limits),
         "model": job.model,
         "max_workers": job.config.max_workers,
         "processes": job.runner_options.processes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
@@ -79,9 +79,10 @@ class Provider:
     def __init__(self, scenario: Scenario, share: float) -> None:
         self._scenario = scenario
         self._random = Random(scenario.items)
-        limits = {"requests": scenario.requests_per_minute, "tokens": scenario.tokens_per_minute}
         self._buckets = {
-            name: Bucket(limit / 60 * share, scenario.burst_seconds) for name, limit in limits.items() if limit
+            name: Bucket(limit / 60 * share, scenario.burst_seconds)
+            for name, limit in asdict(scenario.limits).items()
+            if limit
         }
         self.counts = Counts()
 
@@ -102,7 +103,7 @@ class Provider:
         sent, received = round(scenario.input_tokens), self._answer_tokens()
         counts.input_tokens += sent
         counts.output_tokens += received
-        self._take("tokens", received)
+        self._take(received, "tokens_per_minute", "output_tokens_per_minute")
         return {"input_tokens": sent, "output_tokens": received, "total_tokens": sent + received}
 
     def _admit(self, now: float) -> None:
@@ -110,12 +111,13 @@ class Provider:
         if wait or self._random.random() < self._scenario.rate_limited:
             self.counts.refused += 1
             raise SimulatedError(as_info("rate_limit", float(max(1, math.ceil(wait)))))
-        self._take("requests", 1)
-        self._take("tokens", round(self._scenario.input_tokens))
+        self._take(1, "requests_per_minute")
+        self._take(round(self._scenario.input_tokens), "tokens_per_minute", "input_tokens_per_minute")
 
-    def _take(self, name: str, cost: float) -> None:
-        if bucket := self._buckets.get(name):
-            bucket.take(cost)
+    def _take(self, cost: float, *limits: str) -> None:
+        for limit in limits:
+            if bucket := self._buckets.get(limit):
+                bucket.take(cost)
 
     def _answer_tokens(self) -> int:
         mean = self._scenario.output_tokens

@@ -24,7 +24,8 @@ ENOUGH = 1.3
 WORKERS_WITHOUT_LIMIT = 50
 
 _ONE_OR_MORE = ("items", "max_workers", "processes", "machines", "cores", "shard_size")
-_MORE_THAN_NONE = ("requests_per_minute", "tokens_per_minute", "burst_seconds", "latency")
+_LIMITS = ("requests_per_minute", "tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
+_MORE_THAN_NONE = (*_LIMITS, "burst_seconds", "latency")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Scenario:
     Attributes:
         items: To be called; those that the ledger has an answer for cost next to nothing.
         requests_per_minute, tokens_per_minute: The provider's limits.
+        input_tokens_per_minute, output_tokens_per_minute: Those of tokens sent, and of tokens received, alone.
         told: Whether the run is told the limits; else it finds them out.
         burst_seconds: How much of a limit the provider lets be used at once after a rest.
         latency: Seconds of an answer, the median.
@@ -59,6 +61,8 @@ class Scenario:
     items: int
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    input_tokens_per_minute: float | None = None
+    output_tokens_per_minute: float | None = None
     told: bool = True
     burst_seconds: float = 1.0
     latency: float = 1.0
@@ -93,7 +97,7 @@ class Scenario:
     @property
     def limits(self) -> Limits:
         """The provider's limits."""
-        return Limits(requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute)
+        return Limits(**{name: getattr(self, name) for name in _LIMITS})
 
     @property
     def latency_spread(self) -> float:
@@ -108,9 +112,9 @@ class Scenario:
     @property
     def rate_limit(self) -> float | None:
         """Calls a second that the limits allow; None where there are none."""
-        tokens = self.input_tokens + self.output_tokens
-        by_tokens = self.tokens_per_minute / tokens if self.tokens_per_minute and tokens else None
-        rates = [rate / 60 for rate in (self.requests_per_minute, by_tokens) if rate is not None]
+        sent, received = self.input_tokens, self.output_tokens
+        limits = zip(_LIMITS, (1, sent + received, sent, received), strict=True)
+        rates = [limit / 60 / cost for name, cost in limits if cost and (limit := getattr(self, name)) is not None]
         return min(rates, default=None)
 
     @property

@@ -57,6 +57,17 @@ def test_a_presets_own_source_prices_and_canary_count(tmp_path: Path) -> None:
     assert forecast["cost_usd"] == pytest.approx(300 * 500 * 2e-6)
 
 
+def test_a_preset_has_the_limits_of_the_model_that_is_named(tmp_path: Path) -> None:
+    """Also of input tokens alone: 500 of 50,000 in a minute are 100 calls."""
+    limits = {"openai-chat:one": {"requests_per_minute": 6_000}, "openai-chat:two": {"input_tokens_per_minute": 50_000}}
+    parameters = {"source": "samples", "prompt": "{text}", "output": "out.jsonl", "model": "openai-chat:one"}
+    preset = {"name": "mine", "parameters": parameters | {"limits": limits}}
+    (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [preset]}))
+    shown = batch_llm("simulate", "mine", "--items", "200", "--model", "openai-chat:two", "--json", folder=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["call_seconds"] == pytest.approx(120, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -43,6 +43,13 @@ def test_tokens_are_a_limit_too() -> None:
     assert forecast.input_tokens == 500_000
 
 
+@pytest.mark.parametrize(("limit", "a_call"), [("input_tokens_per_minute", 500), ("output_tokens_per_minute", 100)])
+def test_tokens_sent_and_received_have_limits_of_their_own(limit: str, a_call: int) -> None:
+    forecast = foretold(12_000, **{limit: 2_000 * a_call}, processes=1)
+    assert forecast.call_seconds == pytest.approx(360, rel=0.1)
+    assert forecast.limit_used == pytest.approx(1.0, rel=0.1)
+
+
 def test_a_limit_that_is_not_told_is_found_by_refusals() -> None:
     forecast = foretold(4_000, requests_per_minute=1200, told=False, processes=1, shard_size=4_000)
     assert 0 < forecast.refused < 200

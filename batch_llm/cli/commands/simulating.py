@@ -12,6 +12,8 @@ def simulate(
     items: list[int] | None = None,
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
+    input_tokens_per_minute: float | None = None,
+    output_tokens_per_minute: float | None = None,
     find_limits: Flag = False,
     latency: float = 1.0,
     latency_p95: float | None = None,
@@ -49,6 +51,10 @@ def simulate(
         The provider's limit of calls.
     tokens_per_minute
         Its limit of tokens, sent and received together.
+    input_tokens_per_minute
+        Its limit of tokens sent, where they have one of their own.
+    output_tokens_per_minute
+        Its limit of tokens received, where they have one of their own.
     find_limits
         The run is not told the limits, and finds them out.
     latency
@@ -85,6 +91,8 @@ def simulate(
     asked = {
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
+        "input_tokens_per_minute": input_tokens_per_minute,
+        "output_tokens_per_minute": output_tokens_per_minute,
         "told": False if find_limits else None,
         "latency": latency,
         "latency_p95": 2.5 * latency if latency_p95 is None else latency_p95,
