@@ -23,6 +23,14 @@ ENOUGH = 1.3
 
 WORKERS_WITHOUT_LIMIT = 50
 
+MOST_SPREAD = 1_000
+"""Times the median that the slowest answers take; beyond that a mean says nothing."""
+
+MOST_WORKERS_A_PROCESS = 10_000
+"""More than an event loop can carry, and than can be played out in a few minutes."""
+
+_MOST = {"latency": 86_400.0, "call_seconds": 3_600.0, "input_tokens": 1e7, "output_tokens": 1e7}
+_MOST_ANYWHERE = 1e15
 _ONE_OR_MORE = ("items", "max_workers", "processes", "machines", "cores", "shard_size")
 _LIMITS = ("requests_per_minute", "tokens_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
 _MORE_THAN_NONE = (*_LIMITS, "burst_seconds", "latency")
@@ -90,9 +98,16 @@ class Scenario:
                 _check(name, value)
         if self.latency_p95 < self.latency:
             raise JobError(f"latency_p95 is {self.latency_p95:g}: it must be the median, {self.latency:g}, or more")
+        if self.latency_p95 > MOST_SPREAD * self.latency:
+            raise JobError(f"latency_p95 is {self.latency_p95:g}: it must be {MOST_SPREAD:,} times the median or less")
         for name in ("failure_rate", "rate_limited"):
             if getattr(self, name) >= 1:
                 raise JobError(f"{name} is {getattr(self, name):g}: it must be less than 1")
+        if self.workers > MOST_WORKERS_A_PROCESS * self.at_once:
+            raise JobError(
+                f"there are {self.workers:,.15g} calls at once in {self.at_once:,} processes, which can carry "
+                f"{MOST_WORKERS_A_PROCESS:,} each: set max_workers lower, or processes or machines higher"
+            )
 
     @property
     def limits(self) -> Limits:
@@ -171,7 +186,9 @@ class Scenario:
 
 
 def _check(name: str, value: float) -> None:
-    least = 1 if name in _ONE_OR_MORE else 0
-    if not math.isfinite(value) or value < least or (value == 0 and name in _MORE_THAN_NONE):
+    least, most = 1 if name in _ONE_OR_MORE else 0, _MOST.get(name, _MOST_ANYWHERE)
+    if value > most:
+        raise JobError(f"{name} is too large: it must be {most:,.0f} or less")
+    if math.isnan(value) or value < least or (value == 0 and name in _MORE_THAN_NONE):
         rule = "more than 0" if name in _MORE_THAN_NONE else f"{least} or more"
         raise JobError(f"{name} is {value:g}: it must be {rule}")
