@@ -100,7 +100,7 @@ def simulate(scenario: Scenario) -> Forecast:
         server_events=round(costs.RUN_EVENTS + costs.SHARD_EVENTS * scenario.shards),
         database_bytes=round(costs.RUN_DATABASE_BYTES + costs.SHARD_DATABASE_BYTES * scenario.shards),
         limit_used=_limit_used(scenario, window),
-        cpu_used=window.busy / window.processes / window.working_seconds,
+        cpu_used=min(1.0, window.busy / window.processes / window.working_seconds),
         workers_used=_workers_used(scenario, window),
     )
 
@@ -153,9 +153,10 @@ def _limit_used(scenario: Scenario, window: Window) -> float | None:
     if scenario.rate_limit is None:
         return None
     answered = window.counts.calls - window.counts.refused
-    return answered / window.working_seconds / (scenario.rate_limit * window.share)
+    return min(1.0, answered / window.working_seconds / (scenario.rate_limit * window.share))
 
 
 def _workers_used(scenario: Scenario, window: Window) -> float:
     answered = window.counts.calls - window.counts.refused
-    return answered * scenario.mean_latency / window.working_seconds / max(1.0, scenario.workers * window.share)
+    used = answered * scenario.mean_latency / window.working_seconds / max(1.0, scenario.workers * window.share)
+    return min(1.0, used)  # a call that meets its timeout takes less than the mean

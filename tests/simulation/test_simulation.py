@@ -125,6 +125,14 @@ def test_slow_answers_meet_the_timeout() -> None:
     assert forecast.calls > 320
 
 
+def test_nothing_is_used_more_than_whole() -> None:
+    """Calls that end at their timeout, and a burst at the start, take less than the mean."""
+    slow = foretold(200, max_workers=20, latency=5.0, latency_p95=10.0, config=ProcessorConfig(timeout_per_item=1.0))
+    burst = foretold(20, requests_per_minute=60, burst_seconds=30, told=False)
+    busy = foretold(20, max_workers=20, call_seconds=100.0, config=ProcessorConfig(timeout_per_item=1.0))
+    assert (slow.workers_used, burst.limit_used, busy.cpu_used) == (1.0, 1.0, 1.0)
+
+
 def test_a_model_without_a_price_is_unpriced() -> None:
     assert foretold(10, model="nobody:knows").cost_usd is None
     assert foretold(10, model="local").cost_usd == 0
