@@ -74,7 +74,7 @@ class Record:
 
     Attributes:
         cost_usd: None where the model's price is not known.
-        attempts: Calls made.
+        attempts: Made, those that met a rate limit too; a re-ask is part of its attempt.
         retryable: Whether the failure can pass.
         finished_at: ISO 8601, UTC.
     """

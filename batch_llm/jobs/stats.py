@@ -43,7 +43,7 @@ class RunStats:
         p50_seconds: Median time of an item, waits and retries included.
         p95_seconds: 95 % of the items took no longer.
         p99_seconds: 99 % of the items took no longer.
-        calls: Calls that were made.
+        attempts: Made, those that met a rate limit too; a re-ask is part of its attempt.
         tried_again: Items that were called more than once.
         cached_input_tokens: Input tokens that came from the provider's cache.
         slowest: Item, seconds and attempts of the slowest items.
@@ -57,7 +57,7 @@ class RunStats:
     p50_seconds: float = 0.0
     p95_seconds: float = 0.0
     p99_seconds: float = 0.0
-    calls: int = 0
+    attempts: int = 0
     tried_again: int = 0
     cached_input_tokens: int = 0
     slowest: list[tuple[str, float, int]] = field(default_factory=list[tuple[str, float, int]])
@@ -102,14 +102,14 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
         figures = execute(tables, _FIGURES).fetchone()
         if figures is None or figures[0] is None:
             return RunStats(folder, examples=examples)
-        began, ended, items, (median, p95, p99), calls, cached = figures
+        began, ended, items, (median, p95, p99), attempts, cached = figures
         return RunStats(
             folder,
             items_per_second=items / max(ended - began, 0.001),
             p50_seconds=median,
             p95_seconds=p95,
             p99_seconds=p99,
-            calls=calls,
+            attempts=attempts,
             tried_again=int((execute(tables, _TRIED_AGAIN).fetchone() or (0,))[0]),
             cached_input_tokens=cached,
             slowest=[

@@ -4,7 +4,7 @@
     the engine          one item's call, within seconds       config.retry         the error classifier
     the shard's task    what a shard is missing, in minutes   shard_retry          the same classifier, here
 
-An item is called at most `config.retry.max_attempts * shard_retry.max_attempts` times, rate limits aside.
+An item has at most `config.retry.max_attempts * shard_retry.max_attempts` attempts, rate limits aside.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def main() -> None:
         settings = {"prompt": "{id}", "output": "out.jsonl"}
         totals = whole_run("r", **settings)
         figures = run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
-        found = {"documents": DOCUMENTS, "answered": totals.succeeded, "calls": figures.calls}
+        found = {"documents": DOCUMENTS, "answered": totals.succeeded, "attempts": figures.attempts}
         found |= {"prompts": prompts.new}
         print(json.dumps(found | {"grown": _peak() - before, "pandas": "pandas" in sys.modules}))
 

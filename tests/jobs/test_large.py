@@ -26,7 +26,7 @@ def test_documents_of_a_megabyte_are_never_in_memory_together() -> None:
     command = [sys.executable, "-m", "tests.jobs.large_documents"]
     root = Path(__file__).parents[2]
     found = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
-    assert found["prompts"] == found["calls"] == found["answered"] == found["documents"] == 200
+    assert found["prompts"] == found["attempts"] == found["answered"] == found["documents"] == 200
     assert found["grown"] < 400 * MB  # two copies of them all
     assert not found["pandas"]
 

@@ -192,7 +192,7 @@ async def test_an_item_that_was_tried_again_counts_once(home: Path) -> None:
     assert (await _run(made_for, made, strategy)).failed == 1
     merge(made_for, made)
     stats = run_stats(made_for, made.folder)
-    assert (stats.tried_again, stats.calls) == (1, sum(strategy.calls.values()))
+    assert (stats.tried_again, stats.attempts) == (1, sum(strategy.calls.values()))
 
 
 async def test_pauses_of_all_tries_count(home: Path) -> None:

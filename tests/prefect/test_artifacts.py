@@ -117,7 +117,7 @@ def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
         p50_seconds=1.5,
         p95_seconds=3.0,
         p99_seconds=9.9,
-        calls=1040,
+        attempts=1040,
         tried_again=31,
         cached_input_tokens=308_642,
         slowest=[("doc-7", 12.5, 3), ("a|b\n<i>", 11.5, 1)],
@@ -129,6 +129,8 @@ def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
     text = report(job, SUMMARY, stats, Progress(limit=48.21, rate_limits=6, paused_for=7.4))
     assert "| content_filter | 31 | 0.3% |" in text
     assert "| timeout | 6 | 0.1% | `no answer / in 120 s` |" in text, "a text must not break the table"
+    assert "| model | attempts | tokens in |" in text, "an attempt that re-asks makes two calls, and is one"
+    assert "| 99 % within | attempts | items tried again |" in text
     assert "| `openai-chat:gpt-4.1-mini` | 1,040 | 1,234,567 | 25% | 89 | **$4.12** | $4.12 | $41.20 |" in text
     assert "| 10,000 | 9,963 | 37 | 985 | 12 | 3 | 9,000 |" in text
     assert "| 9.20 | 1.50 s | 3.00 s | 9.90 s | 1,040 | 31 |" in text

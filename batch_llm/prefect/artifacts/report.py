@@ -92,7 +92,7 @@ def _cost(job: BatchJob, summary: Summary, stats: RunStats) -> str:
     cached = stats.cached_input_tokens / summary.total_input_tokens if summary.total_input_tokens else 0.0
     row = {
         "model": code(job.model),
-        "calls": f"{stats.calls:,}",
+        "attempts": f"{stats.attempts:,}",
         "tokens in": f"{summary.total_input_tokens:,}",
         "cached": f"{cached:.0%}",
         "tokens out": f"{summary.total_output_tokens:,}",
@@ -124,10 +124,10 @@ def _items(job: BatchJob, summary: Summary) -> str:
 
 
 def _speed(stats: RunStats) -> str:
-    header = ("items a second", "median item", "95 % within", "99 % within", "calls", "items tried again")
+    header = ("items a second", "median item", "95 % within", "99 % within", "attempts", "items tried again")
     times = (f"{seconds:.2f} s" for seconds in (stats.p50_seconds, stats.p95_seconds, stats.p99_seconds))
-    row = (f"{stats.items_per_second:.2f}", *times, f"{stats.calls:,}", f"{stats.tried_again:,}")
-    return table("Speed", header, [row]) if stats.calls else ""
+    row = (f"{stats.items_per_second:.2f}", *times, f"{stats.attempts:,}", f"{stats.tried_again:,}")
+    return table("Speed", header, [row]) if stats.attempts else ""
 
 
 def _slowest(stats: RunStats) -> str:
