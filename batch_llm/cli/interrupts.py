@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
+from pydantic_core import PydanticSerializationError, ValidationError
+
 
 class Interrupts:
     """Turns signals into `KeyboardInterrupt`.
@@ -69,5 +71,12 @@ class Interrupts:
 
 
 def _stands_for_an_interrupt(error: BaseException | None) -> bool:
-    """Whether a library made an error of its own of our exception, as pydantic does while it serializes."""
-    return error is not None and (isinstance(error, KeyboardInterrupt) or _stands_for_an_interrupt(error.__cause__))
+    """Whether a library made an error of its own of our exception, as pydantic does.
+
+    Ours is its cause, except where pydantic writes JSON, or reads an iterator or attributes: its text names it there.
+    """
+    if error is None:
+        return False
+    is_pydantics = isinstance(error, PydanticSerializationError | ValidationError)
+    is_named = is_pydantics and KeyboardInterrupt.__name__ in str(error)
+    return is_named or isinstance(error, KeyboardInterrupt) or _stands_for_an_interrupt(error.__cause__)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from pydantic import BaseModel, model_serializer
+from pydantic import BaseModel, TypeAdapter, model_serializer
 
 from batch_llm.cli.interrupts import Interrupts
 
@@ -18,10 +18,23 @@ class Interrupted(BaseModel):
         return {}
 
 
-def test_an_interrupt_stays_one_when_a_library_wraps_it() -> None:
-    """Prefect's settings are serialized by pydantic, which makes an error of its own of whatever comes meanwhile."""
+def interrupted() -> Iterator[int]:
+    yield 1
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        Interrupted().model_dump,
+        Interrupted().model_dump_json,
+        lambda: TypeAdapter(list[int]).validate_python(interrupted()),
+    ],
+)
+def test_an_interrupt_stays_one_when_a_library_wraps_it(work: Callable[[], object]) -> None:
+    """Pydantic makes an error of its own of whatever comes meanwhile, with that as the cause or in the text."""
     with pytest.raises(KeyboardInterrupt), Interrupts.caught():
-        Interrupted().model_dump()
+        work()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
