@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Annotated, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
-from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
+from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 
 from .databases import find_address, refuse_passwords
@@ -20,6 +17,7 @@ from .own_limits import OrForEach, own_limits
 from .own_prices import check_prices
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
+from .wrong_settings import in_one_line
 
 
 def _long_waits() -> RetryConfig:
@@ -261,53 +259,4 @@ class BatchJob(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise JobError(_one_line(error.errors()[0])) from error
-
-
-def _one_line(error: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "missing":
-            return f"{place} is missing: set it"
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            return _unknown_setting(place)
-        case "greater_than_equal":
-            rule = f"must be {context['ge']:g} or more"
-        case "greater_than":
-            rule = f"must be more than {context['gt']:g}"
-        case "less_than_equal":
-            rule = f"must be {context['le']:g} or less"
-        case "value_error":
-            rule = str(context["error"])
-        case "string_too_short":
-            rule = "must not be empty"
-        case "string_pattern_mismatch":
-            rule = "must be lower-case letters, digits and '-', such as 'nightly-tickets'"
-        case "literal_error":
-            rule = f"must be one of {context['expected']}"
-        case _:
-            rule = error["msg"][:1].lower() + error["msg"][1:]
-    if not place:  # a rule of several settings, which it names
-        return rule
-    value: object = error["input"]
-    return f"{place}: {rule}" if isinstance(value, dict) else f"{place} is {_shown(value)}: {rule}"
-
-
-def _unknown_setting(place: str) -> str:
-    parent, _, name = place.rpartition(".")
-    known = _settings_of(parent)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    return f"{place} is no setting: {hint}"
-
-
-def _settings_of(parent: str) -> list[str]:
-    kinds = {"config": ProcessorConfig, "config.rate_limit": RateLimitConfig, "limits": Limits}
-    kinds |= {"config.retry": RetryConfig, "shard_retry": RetryConfig, "runner_options": RunnerOptions}
-    return [setting.name for setting in fields(kinds[parent])] if parent in kinds else list(BatchJob.model_fields)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+            raise JobError(in_one_line(error.errors()[0], list(cls.model_fields))) from error
