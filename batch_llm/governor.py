@@ -48,7 +48,6 @@ class Stock:
         held: Whether calls had to wait for the rate, so that more of it would have been used.
         short: Whether they had to wait for the rate or for tokens, so that a larger share would have been used.
         paused_until: When the latest pause ends or ended, by the event loop's clock; -inf where there was none.
-        episodes: Rate limits that this process's calls have met, since its start.
     """
 
     curve: Curve
@@ -56,7 +55,6 @@ class Stock:
     held: bool
     short: bool
     paused_until: float
-    episodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +328,6 @@ class Governor:
                 held=self._stock_held or self._held,
                 short=self._stock_short,
                 paused_until=self._reopens_at,
-                episodes=self._all_episodes,
             )
             self._stock_at, self._stock_started = now, self._started
             self._stock_held = self._stock_short = False
