@@ -133,15 +133,14 @@ def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
 
 
 def _memory(scenario: Scenario) -> int:
-    """Return the larger of what calling and what merging takes on the machine with the flow."""
-    here = scenario.at_once / scenario.machines
-    processes = costs.PROCESS_BYTES * here if scenario.has_pool else 0.0
+    """Return what the machine with the flow needs: processes of a pool have ended when their answers are merged."""
     workers = costs.WORKER_BYTES * scenario.workers / scenario.machines
     grown = (scenario.items / costs.HALF_TABLE_ITEMS) ** costs.TABLE_POWER
     merging = costs.MOST_TABLE_BYTES * grown / (1 + grown)
-    if scenario.has_pool:
-        return round(costs.FLOW_BYTES + max(processes + workers, merging))
-    return round(costs.FLOW_BYTES + workers + merging)
+    if not scenario.has_pool:  # the calls' memory stays with the process that merges
+        return round(costs.FLOW_BYTES + workers + merging)
+    processes = costs.PROCESS_BYTES * scenario.at_once / scenario.machines
+    return round(costs.FLOW_BYTES + max(processes + workers, merging))
 
 
 def _requests(scenario: Scenario, seconds: float) -> int:
