@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from batch_llm.errors import JobError
 
-from .redact import redact
+from .redact import redact, secrets_of_environment
 
-_SECRET_SETTING = re.compile(r"(?i)(api[-_]?key|authorization|password|secret|(^|[-_])token|cookie)$")
+_SECRET_SETTING = re.compile(
+    r"(?i)((api|access|account|subscription|function)[-_]?key|authorization|(^|[-_])auth|passw(or)?d|passphrase|secret|"
+    r"(^|[-_])token|credentials?|cookie|signature)$"
+)
+_LEAST_KNOWN = 16
+"""Letters of a secret of the environment that is looked for in a job: a shorter one may be an ordinary word."""
 
 
 class KeyMissing(JobError):
@@ -56,17 +60,18 @@ def refuse_keys(settings: Mapping[str, Any]) -> None:
 
 
 def refuse_known_keys(values: Mapping[str, Any]) -> None:
-    """See that no value holds a key that the environment has.
+    """Check that no value holds a secret that the environment has.
 
     Raises:
         ValueError: One does; it is named, and not shown.
     """
-    keys = {name: key for name, key in os.environ.items() if name.endswith("_API_KEY") and len(key) >= 16}
+    keys = {name: key for name, key in secrets_of_environment().items() if len(key) >= _LEAST_KNOWN}
     for place, text in _texts(values):
         for name, key in keys.items():
             if key in text:
+                variable = name.partition("#")[0]
                 raise ValueError(
-                    f"{place} holds the value of {name}, and parameters are stored and shown: leave it out"
+                    f"{place} holds the value of {variable}, and parameters are stored and shown: leave it out"
                 )
 
 

@@ -22,6 +22,9 @@ KEY = "sk-proj-abcdef1234567890"
         ({"extra_headers": {"x-api-key": "of-a-long-token"}}, "extra_headers.x-api-key"),
         ({"extra_body": {"auth": [{"api_key": "of-a-long-token"}]}}, "extra_body.auth.api_key"),
         ({"api_key": KEY}, "api_key"),
+        ({"extra_headers": {"X-Auth": "of-a-long-token"}}, "extra_headers.X-Auth"),
+        ({"extra_headers": {"X-Project": "ghp_abcdefghijklmnopqrstuvwxyz0123456789"}}, "extra_headers.X-Project"),
+        ({"extra_query": {"sig": "of-a-long-token", "signature": "of-a-long-token"}}, "extra_query.signature"),
         ({"openai_user": KEY}, "openai_user"),
     ],
 )
@@ -34,10 +37,13 @@ def test_a_key_among_the_settings_is_refused(settings: dict[str, Any], place: st
     assert "of-a-long-token" not in str(caught.value)
 
 
+@pytest.mark.parametrize("variable", ["MISTRAL_API_KEY", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_AUTH_STRING"])
 @pytest.mark.parametrize("setting", ["prompt", "source", "instructions"])
-def test_a_key_of_the_environment_is_refused_anywhere(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
-    monkeypatch.setenv("MISTRAL_API_KEY", "of-no-particular-shape")
-    with pytest.raises(JobError, match=f"{setting} holds the value of MISTRAL_API_KEY") as caught:
+def test_a_key_of_the_environment_is_refused_anywhere(
+    monkeypatch: pytest.MonkeyPatch, setting: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "of-no-particular-shape")
+    with pytest.raises(JobError, match=f"{setting} holds the value of {variable}") as caught:
         BatchJob.parse({**JOB, setting: "with of-no-particular-shape in it"})
     assert "of-no-particular-shape" not in str(caught.value)
 
