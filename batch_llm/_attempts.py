@@ -21,6 +21,7 @@ from typing import Any
 
 from . import _cancellation
 from ._deadlines import Deadlines
+from ._denials import Denials
 from ._gate import Gate
 from ._hooks import Hooks
 from ._jitter import draw
@@ -62,6 +63,7 @@ class Attempts:
     lifetimes: Lifetimes
     hooks: Hooks
     deadlines: Deadlines
+    denials: Denials
     stop: Callable[[ErrorInfo], None]
     is_ending: Callable[[], bool]
 
@@ -102,6 +104,7 @@ class Attempts:
                     break
             else:
                 self.gate.succeeded(turn, usage)
+                self.denials.answered()
                 return tries.result(item, output)
         if tries.error is not None:
             await self.hooks.failed(item, tries.error)
@@ -111,7 +114,10 @@ class Attempts:
         """Do what the policy says of a failed try, waits included; False to give the item up."""
         info = self._note(item, tries, error)
         self._tell_gate(turn, error, info)
-        match decide(info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=draw()):
+        ends_run = self.denials.ends_run(info.category)
+        match decide(
+            info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=draw(), ends_run=ends_run
+        ):
             case Retry(wait, counts):
                 data = {"item_id": item.item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)

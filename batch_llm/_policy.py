@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .config import ProcessorConfig, RetryConfig
-from .errors import FATAL_CATEGORIES, ErrorInfo
+from .errors import ErrorInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,14 @@ Decision: TypeAlias = Retry | CoolDown | Fail
 
 
 def decide(
-    info: ErrorInfo, attempt: int, limited: int, unsent: int, *, config: ProcessorConfig, draw: float
+    info: ErrorInfo,
+    attempt: int,
+    limited: int,
+    unsent: int,
+    *,
+    config: ProcessorConfig,
+    draw: float,
+    ends_run: bool = False,
 ) -> Decision:
     """Decide what follows a failed try.
 
@@ -47,8 +54,9 @@ def decide(
         unsent: Tries before this one that never reached the provider.
         config: The run's settings.
         draw: A random number in [0, 1), for the jitter.
+        ends_run: Whether no further call can succeed.
     """
-    if info.category in FATAL_CATEGORIES:
+    if ends_run:
         return Fail(fatal=True)
     if info.is_rate_limit:
         return CoolDown(again=info.is_retryable and limited < config.rate_limit.max_rate_limit_retries)

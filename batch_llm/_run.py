@@ -24,6 +24,7 @@ from ._attempts import Attempts
 from ._backlog import Backlog
 from ._crew import Crew
 from ._deadlines import Deadlines
+from ._denials import Denials
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
@@ -64,7 +65,8 @@ class Run:
         self._config = config
         self._hooks = hooks
         # A dry run calls nobody, so that no limit is used.
-        self._gate = Gate(SlowStart(config.rate_limit) if governor is None or config.dry_run else governor)
+        pacer = SlowStart(config.rate_limit) if governor is None or config.dry_run else governor
+        self._gate = Gate(pacer)
         self._lifetimes = Lifetimes()
         self._deadlines = Deadlines(config.timeout_per_item)
         self._attempts = Attempts(
@@ -75,6 +77,7 @@ class Run:
             self._lifetimes,
             hooks,
             self._deadlines,
+            Denials(pacer),
             self.stop,
             self._is_ending,
         )

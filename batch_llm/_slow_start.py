@@ -20,6 +20,7 @@ class SlowStart:
     Attributes:
         episodes: Cooldowns in a row without a success between them.
         version: Changes whenever starts that were promised are void.
+        has_answered: Whether a call was ever answered.
     """
 
     def __init__(self, config: RateLimitConfig) -> None:
@@ -29,6 +30,7 @@ class SlowStart:
         self._slow_starts = config.slow_start_items  # none are left: a fresh run starts at full speed
         self.episodes = 0
         self.version = 0
+        self.has_answered = False
 
     @property
     def rate(self) -> None:
@@ -71,6 +73,7 @@ class SlowStart:
 
     def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
         """The next episode is a first one again, if the call began after the last."""
+        self.has_answered = True
         if turn.started >= self._reopens_at:
             self.episodes = 0
 

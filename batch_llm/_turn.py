@@ -35,6 +35,11 @@ class Pacer(Protocol):
         ...
 
     @property
+    def has_answered(self) -> bool:
+        """Whether a call was ever answered, so that the key and the address are good ones."""
+        ...
+
+    @property
     def version(self) -> int:
         """What changes whenever starts that were promised are void."""
         ...

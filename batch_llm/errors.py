@@ -16,8 +16,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-FATAL_CATEGORIES = frozenset({"auth", "quota_exhausted"})
-"""Categories that every further item of a run would meet too, so the run ends early."""
+FATAL_CATEGORIES = frozenset({"auth", "quota_exhausted", "model_not_found"})
+"""Categories that every further item of a run would meet too, so the run ends early.
+
+`auth` counts as one as long as no call of the run was answered; after that, several in a row do.
+"""
 
 
 class BatchLLMError(Exception):
@@ -71,11 +74,13 @@ class ErrorInfo:
     Attributes:
         is_retryable: Whether another attempt can succeed.
         is_rate_limit: Whether the provider asked to slow down; pauses the whole run.
-        category: `rate_limit`, `quota_exhausted`, `timeout`, `connection`, `server_error`, `auth`, `invalid_request`,
-            `validation`, `content_filter`, `programming` or `unknown`.
+        category: `rate_limit`, `quota_exhausted`, `timeout`, `connection`, `server_error`, `auth`, `forbidden`,
+            `model_not_found`, `not_found`, `invalid_request`, `validation`, `content_filter`, `programming` or
+            `unknown`.
         suggested_wait: Seconds that the provider asked to wait, if it said.
         never_sent: Whether the request never left, as when no connection was to be had in time: it uses up no attempt
             and none of the provider's limit.
+        resets_in: Seconds until a used-up quota is full again, where the provider said so.
     """
 
     is_retryable: bool
@@ -83,6 +88,7 @@ class ErrorInfo:
     category: str = "unknown"
     suggested_wait: float | None = None
     never_sent: bool = False
+    resets_in: float | None = None
 
 
 class ErrorClassifier(ABC):

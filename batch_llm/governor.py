@@ -89,6 +89,9 @@ class Governor:
     Args:
         limits: What is known of the provider's limits.
         output_tokens: Expected of an answer, until there have been some; for token limits.
+
+    Attributes:
+        has_answered: Whether a call was ever answered; a single `auth` failure does not end a run then.
     """
 
     def __init__(self, limits: Limits | None = None, *, output_tokens: float = 1000.0) -> None:
@@ -120,6 +123,7 @@ class Governor:
         self._paused_seconds = 0.0
         self.episodes = 0
         self.version = 0
+        self.has_answered = False
 
     # What a processor asks and tells, see `Pacer`.
 
@@ -175,6 +179,7 @@ class Governor:
     def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
         """Note an answer and what it cost; one to a call from before the latest pause proves nothing."""
         with self._lock:
+            self.has_answered = True
             self._latency += 0.1 * (now - turn.started - self._latency)
             self._refused_share.count(now, answered=1)
             if self._tokens.limits:

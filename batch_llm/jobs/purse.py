@@ -140,6 +140,10 @@ class Purse:
         return self._pacer.episodes
 
     @property
+    def has_answered(self) -> bool:
+        return self._pacer.has_answered
+
+    @property
     def version(self) -> int:
         return self._pacer.version
 

@@ -19,7 +19,7 @@ from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .away import shard_file, tell_progress
-from .files import read_lines
+from .files import read_lines, read_object
 from .folder import RunFolder, open_folder
 from .job import BatchJob
 from .keeper import Keeper
@@ -101,6 +101,9 @@ async def run_shard(
     for record in read_records(run.kept, shard.part):
         tally.add(record)
     governor = governor or Governor(job.limits)
+    # A key that got answers before, in this run or in an earlier one, is a good one, whatever one row is refused with.
+    earlier = read_object(run.plan)
+    governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     items = _missing(run, shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
     stopped_by: ErrorInfo | None = None
     cost = prices_of(job, own_strategy=strategy is not None).cost

@@ -96,14 +96,23 @@ async def test_a_fatal_error_ends_the_shard_and_settles_nothing(home: Path) -> N
     """What had not started is not attempted; with a good key everything that is left runs."""
     texts = [f"t{number}" for number in range(20)]
     made_for, made = _planned(home, *texts, config={**_FAST, "max_workers": 1})
-    strategy = _Scripted({"t1": [ModelHTTPError(401, "some-model", "bad key")]})
+    strategy = _Scripted({"t0": [ModelHTTPError(401, "some-model", "bad key")]})
     outcome = await _run(made_for, made, strategy)
     assert outcome.unfinished is not None
     assert (outcome.unfinished.category, outcome.unfinished.is_retryable) == ("auth", False)
     assert outcome.unfinished_text.startswith("stopped by auth: ModelHTTPError: status_code: 401")
-    assert (outcome.succeeded, outcome.failed, outcome.not_attempted) == (1, 1, 18)
+    assert (outcome.succeeded, outcome.failed, outcome.not_attempted) == (0, 1, 19)
     again = await _run(made_for, made, strategy)
     assert again.succeeded == 20
+
+
+async def test_a_row_that_is_refused_like_a_bad_key_does_not_end_the_nights_to_come(home: Path) -> None:
+    """It is called first, night after night, and the others are answered all the same."""
+    refused = ModelHTTPError(403, "some-model", {"message": "You may not do this"})
+    for texts in (["t0", "t1"], ["t0", "t1", "t2", "t3"]):
+        made_for, made = _planned(home, *texts, config={**_FAST, "max_workers": 1})
+        outcome = await _run(made_for, made, _Scripted({"t1": [refused] * 3}))
+        assert (outcome.failed, outcome.not_attempted, outcome.unfinished) == (1, 0, None)
 
 
 async def test_a_request_to_stop_ends_it_gracefully(home: Path) -> None:
