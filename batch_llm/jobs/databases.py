@@ -11,6 +11,7 @@ from typing import Literal
 from batch_llm.errors import JobError
 
 from .project import resolve
+from .select_only import refuse_other_statements
 from .tables import name
 
 DatabaseKind = Literal["sqlite", "duckdb", "postgresql"]
@@ -85,6 +86,18 @@ def refuse_passwords(places: Iterable[object]) -> None:
             "an address has a password, and parameters are stored and shown: leave it out; for PostgreSQL set "
             "PGPASSWORD in the environment, or save it in Prefect as a Secret block called 'pgpassword'"
         )
+
+
+def refuse_statements(address: Address) -> None:
+    """Check that the query of an address is one SELECT, as far as it can be read here.
+
+    Raises:
+        JobError: It is not.
+    """
+    try:
+        refuse_other_statements(address.select())
+    except ValueError as error:
+        raise JobError(f"the query in source {address.place!r} {error}") from error
 
 
 def database_error(setting: str, address: Address, error: Exception, done: str) -> JobError:

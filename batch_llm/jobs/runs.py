@@ -17,6 +17,7 @@ from batch_llm.errors import JobError
 from .lease import run_at_work
 from .ledger import INVALID_INPUT, record_files, view_records
 from .merge import Summary
+from .select_only import check_condition, condition_query
 from .spending import limits_of
 from .store import Store
 from .tables import Tables, execute, one_line, open_tables, text
@@ -159,10 +160,13 @@ def choose_results(tables: Tables, run: Run, where: str) -> int:
     """
     with _reading(run.kept):
         view_results(tables, run)
+    condition = where.strip() or "true"
     try:
-        # As a filter it can be an expression and nothing else.
-        chosen = tables.table("results").filter(where or "true")
-        chosen.create_view("chosen")
+        check_condition(condition, "results")
+    except ValueError as error:
+        raise JobError(f"where {where!r} {error}; there are {', '.join(RESULT_COLUMNS)}") from error
+    try:
+        tables.execute(f"CREATE TEMP VIEW chosen AS {condition_query(condition, 'results')}")
         (count,) = tables.execute("SELECT count(*) FROM chosen").fetchone() or (0,)
     except duckdb.Error as error:
         raise JobError(

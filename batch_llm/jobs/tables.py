@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ Tables: TypeAlias = duckdb.DuckDBPyConnection
 # The largest row: a document of a few hundred pages in one cell.
 MAX_ROW_BYTES = 64 * 1024 * 1024
 ROWS_AT_ONCE = 1000
+MEMORY_LIMIT = "500MB"
 _LEAST_BUFFER = 1024 * 1024
 _GROUP = "ROW_GROUP_SIZE 4096, ROW_GROUP_SIZE_BYTES '16MB'"
 _AS_THEY_ARE = frozenset(
@@ -31,17 +32,52 @@ _AS_THEY_ARE = frozenset(
 @contextmanager
 def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
     """Open a session that spills to a folder of its own and, without a file, forgets everything at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="batch-llm-") as spill,
+        duckdb.connect(database, config=_settings(spill)) as tables,
+    ):
+        yield tables
+
+
+@contextmanager
+def open_locked_tables(
+    files: Iterable[str], target: Path, database: Path | None = None, memory_limit: str = MEMORY_LIMIT
+) -> Generator[Tables]:
+    """Open a session for SQL of a user: it reads some files, writes one, and nobody can give it more rights.
+
+    DuckDB checks each access to a file (https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview).
+
+    Args:
+        files: Paths and patterns that may be read.
+        target: The one file that may be written.
+        database: A DuckDB file, attached read-only, whose tables need no prefix.
+        memory_limit: As DuckDB writes it; the settings cannot be changed any more.
+    """
+    allowed = [*files, str(target), str(target.with_name(f"tmp_{target.name}"))]  # DuckDB's name for a part
     with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": "500MB",
-            "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
-            "temp_directory": spill,
-            "allocator_background_threads": True,  # what is free goes back to the machine
-            "autoinstall_known_extensions": "false",
-            "file_search_path": str(home()),
-        }
-        with duckdb.connect(database, config=settings) as tables:
+        settings = _settings(spill) | {"memory_limit": memory_limit, "threads": 1, "preserve_insertion_order": False}
+        with duckdb.connect(config=settings) as tables:
+            if database is not None:
+                tables.execute(f"ATTACH {text(database)} AS source_file (READ_ONLY)")
+                tables.execute("USE source_file")
+            tables.execute(f"SET allowed_paths = [{', '.join(map(text, allowed))}]")
+            tables.execute("SET enable_external_access = false")
+            tables.execute("SET lock_configuration = true")
             yield tables
+
+
+def _settings(spill: str) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "memory_limit": MEMORY_LIMIT,
+        "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
+        "temp_directory": spill,
+        "allocator_background_threads": True,  # what is free goes back to the machine
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "python_enable_replacements": "false",  # SQL must not see variables of ours
+        "file_search_path": str(home()),
+    }
 
 
 def execute(tables: Tables, statement: str) -> Tables:
@@ -50,12 +86,17 @@ def execute(tables: Tables, statement: str) -> Tables:
         try:
             return tables.execute(statement)
         except duckdb.OutOfMemoryException:
-            with duckdb.connect() as other:
-                most = _memory_limit(other)  # DuckDB's own, which knows of containers
-            limit = _memory_limit(tables)
-            if limit >= most:
+            if not (more := more_memory(tables)):
                 raise
-            tables.execute(f"SET memory_limit = '{min(2 * limit, most)}B'")
+            tables.execute(f"SET memory_limit = {text(more)}")
+
+
+def more_memory(tables: Tables) -> str:
+    """Return twice a session's memory limit, up to most of what the machine has; empty where it has that already."""
+    with duckdb.connect() as other:
+        most = _memory_limit(other)  # DuckDB's own, which knows of containers
+    limit = _memory_limit(tables)
+    return f"{min(2 * limit, most)}B" if limit < most else ""
 
 
 @contextmanager
@@ -87,9 +128,14 @@ def write_parquet(tables: Tables, query: str, path: Path, *, compression: str = 
     (threads,) = tables.execute("SELECT current_setting('threads')").fetchone() or (1,)
     tables.execute("SET threads = 1; SET preserve_insertion_order = false")
     try:
-        execute(tables, f"COPY ({query}) TO {text(path)} (FORMAT parquet, COMPRESSION {compression}, {_GROUP})")
+        execute(tables, parquet_copy(query, path, compression))
     finally:
         tables.execute(f"SET threads = {threads}; RESET preserve_insertion_order")
+
+
+def parquet_copy(query: str, path: Path, compression: str = "snappy") -> str:
+    """Return SQL that writes the rows of a query to a Parquet file; see `write_parquet` for the settings it needs."""
+    return f"COPY ({query}) TO {text(path)} (FORMAT parquet, COMPRESSION {compression}, {_GROUP})"
 
 
 def json_lines(path: Path, columns: Mapping[str, str], longest: int) -> str:
@@ -142,8 +188,13 @@ def job_error(place: str, error: duckdb.Error) -> JobError:
     """Say what DuckDB found wrong with a source."""
     if missing := re.search(r"INSTALL \W?(\w+)", str(error)):
         return JobError(
-            f"{place} needs DuckDB's extension {missing[1]}, which is not installed: run "
-            f"`python -c \"import duckdb; duckdb.sql('INSTALL {missing[1]}')\"` once, or export the data to a file"
+            f"{place} needs DuckDB's extension {missing[1]}, and no extensions are loaded: export the data to a file, "
+            "name a table as sqlite:///file.db#table or postgresql://host/db#table, or give a URL as the source itself"
+        )
+    if isinstance(error, duckdb.PermissionException):
+        return JobError(
+            f"{place} cannot be read: {one_line(error).partition(' - ')[0]}; a query reads the data files that it "
+            "names in quotes, such as from 'docs.parquet' or read_csv('docs/*.csv'), and nothing else"
         )
     return JobError(f"{place} cannot be read: {one_line(error)}")
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
-from batch_llm.jobs.databases import Address, database_error
+from batch_llm.jobs.databases import Address, database_error, refuse_statements
 from batch_llm.jobs.tables import Tables
 
 from .names import unique_names
@@ -41,6 +41,8 @@ class PostgresSource(RowSource):
 
     @contextmanager
     def _prepared(self) -> Generator[tuple[asyncio.Runner, Any]]:
+        if self._address.is_query:
+            refuse_statements(self._address)
         try:
             with asyncio.Runner() as runner:
                 connection = runner.run(_connect(self._address.database))

@@ -15,6 +15,16 @@ from .base import BrokenRow
 from .names import unique_names
 from .rows import RowSource
 
+_READING = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+    sqlite3.SQLITE_PRAGMA,  # of pragma_table_info() and of full-text search: a SELECT reaches none that changes
+}
+_ACTING = frozenset({"edit", "fts3_tokenizer", "load_extension", "readfile", "writefile"})
+"""Functions that do more than to compute, where an SQLite was built with them."""
+
 
 class _NotUtf8(bytes):
     """Text that is none."""
@@ -46,9 +56,22 @@ class SqliteSource(RowSource):
         try:
             with closing(sqlite3.connect(f"{self._address.path.as_uri()}?mode=ro", uri=True)) as connection:
                 connection.text_factory = _text
+                connection.set_authorizer(_only_reading)
                 yield connection.execute(self._address.select())
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+                raise JobError(f"source {self._address.place!r} must be one SELECT and nothing else") from error
+            raise database_error("source", self._address, error, "read") from error
         except sqlite3.Error as error:
             raise database_error("source", self._address, error, "read") from error
+
+
+def _only_reading(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """Let SQLite's own parser allow what reads rows, and deny all else (https://www.sqlite.org/c3ref/set_authorizer.html)."""
+    # A table function such as json_each() declares its columns so; the file is opened read-only.
+    declares = action == sqlite3.SQLITE_UPDATE and first == "sqlite_master"
+    reads = action in _READING and (second or "").lower() not in _ACTING
+    return sqlite3.SQLITE_OK if reads or declares else sqlite3.SQLITE_DENY
 
 
 def _names(cursor: sqlite3.Cursor) -> tuple[str, ...]:
