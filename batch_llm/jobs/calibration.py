@@ -94,18 +94,25 @@ def calibrate_by_others(tables: Tables, job: BatchJob, size: float) -> Calibrati
 
 
 def _measure(tables: Tables, job: BatchJob) -> float:
-    """Let the session see what each item of earlier runs has `used`; return how long their prompts were."""
+    """Let the session see what each item of earlier runs has `used` in one run; return how long their prompts were."""
     store = job_store(job)
     runs = _runs_of_the_model(job)
     files = [file for file in record_files(store) if file.partition("/")[0] in runs]
-    view_records(tables, store, files, view="measured")
+    view_records(tables, store, files, view="measured", with_run=True)
+    # An item that several runs have called, by `refresh` or after a failure, is measured by one of them: the
+    # newest that answered it.
     execute(
         tables,
         """
         CREATE OR REPLACE TEMP TABLE used AS
-        SELECT fingerprint, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-            sum(cached_input_tokens) AS cached, sum(seconds) AS seconds
-        FROM measured WHERE attempts > 0 GROUP BY fingerprint""",
+        SELECT fingerprint, unnest(max_by(used_in_a_run, row(answered, ended)))
+        FROM (
+            SELECT fingerprint, max(finished_at) AS ended, bool_or(status = 'succeeded') AS answered, struct_pack(
+                input_tokens := sum(input_tokens), output_tokens := sum(output_tokens),
+                cached := sum(cached_input_tokens), seconds := sum(seconds)
+            ) AS used_in_a_run
+            FROM measured WHERE attempts > 0 GROUP BY run, fingerprint
+        ) GROUP BY fingerprint""",
     )
     return _mean_size(list(runs.values()))
 

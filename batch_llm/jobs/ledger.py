@@ -50,11 +50,13 @@ _COLUMNS = {
     "finished_at": "TIMESTAMPTZ",
 }
 ID_FINGERPRINT = "md5(id)::UUID"
+KEY_FINGERPRINT = "md5(key)::UUID"
 FINGERPRINT = "md5(id || chr(0) || key)::UUID"
 """SQL for 16 bytes that stand for an id and a key. What DuckDB groups or joins by text does not always fit into the
 memory, however much of it is spilled."""
 
 _PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
+_RUN_OF_A_FILE = "([^/]+)/ledger/[^/]+$"
 
 
 def _now() -> str:
@@ -235,19 +237,31 @@ def _contents(run: Store, pattern: str) -> Iterator[bytes]:
         yield content or b""
 
 
-def view_records(tables: Tables, store: Store, files: Iterable[str], *, view: str = "records") -> None:
+def view_records(
+    tables: Tables, store: Store, files: Iterable[str], *, view: str = "records", with_run: bool = False
+) -> None:
     """Let the session see the records in some files as a view; torn lines and garbage are left out.
 
     It has the fields of a `Record`, and `fingerprint` and `id_fingerprint`. The records of one item differ in
     `finished_at`, for they come one after another.
+
+    Args:
+        tables: The session.
+        store: Where the files are.
+        files: Which ones.
+        view: The name of the view.
+        with_run: Whether the view has a column `run` as well: the id of the run that wrote the record.
     """
     columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _COLUMNS.items())
-    fingerprints = {"fingerprint": "UUID", "id_fingerprint": "UUID"}
-    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in {**_COLUMNS, **fingerprints}.items())
+    added = {"fingerprint": "UUID", "id_fingerprint": "UUID", **({"run": "VARCHAR"} if with_run else {})}
+    run = f", regexp_extract(filename, {text(_RUN_OF_A_FILE)}, 1) AS run" if with_run else ""
+    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in {**_COLUMNS, **added}.items())
     names = ", ".join(text(file) for file in store.for_tables(tables, files))
     query = (
-        f"SELECT *, {FINGERPRINT} AS fingerprint, {ID_FINGERPRINT} AS id_fingerprint "
+        f"SELECT *{' EXCLUDE (filename)' if with_run else ''}, {FINGERPRINT} AS fingerprint, "
+        f"{ID_FINGERPRINT} AS id_fingerprint{run} "
         f"FROM read_json([{names}], format='newline_delimited', ignore_errors=true, "
-        f"columns={{{columns}}}, maximum_object_size={MAX_RECORD_BYTES}) WHERE id IS NOT NULL AND status IS NOT NULL"
+        f"columns={{{columns}}}, maximum_object_size={MAX_RECORD_BYTES}, "
+        f"filename={str(with_run).lower()}) WHERE id IS NOT NULL AND status IS NOT NULL"
     )
     tables.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query if names else f'SELECT {nothing} WHERE false'}")

@@ -123,3 +123,29 @@ def test_a_ledger_that_cannot_be_reached_is_told_in_a_line(home: Path) -> None:
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     with pytest.raises(JobError, match=r"^the job cannot be estimated: .*127\.0\.0\.1"):
         estimate(job(ledger="http://127.0.0.1:9/ledger"))
+
+
+def test_an_item_that_several_runs_have_called_is_estimated_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that refreshes nightly is not dearer by the number of its nights; an outage is no measure of it."""
+    write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 50} for number in range(20)))
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+    settings: dict[str, Any] = {"model": "openai-chat:my-model", "prices": _PRICES, "canary": 0}
+    for number in range(4):
+        night(job(**settings, refresh=True), f"run-{number}", tokens=100, seconds=2.0, fail="3" if number == 3 else "")
+    found = estimate(job(**settings, refresh=True))
+    assert (found.to_answer, found.reused) == (20, 0)
+    assert found.output_tokens.expected == pytest.approx(2000)
+    assert found.cost_usd is not None
+    assert found.cost_usd.expected == pytest.approx(2000 * 4000 / 1e6)
+
+
+def test_a_canary_expects_what_an_item_costs_in_one_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it was refreshed: else a job three times as dear would pass."""
+    write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 50} for number in range(30)))
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+    settings: dict[str, Any] = {"model": "openai-chat:my-model", "prices": _PRICES, "canary": 2}
+    for number in range(3):
+        night(job(**settings, refresh=True), f"run-{number}", tokens=100)
+    made = plan(job(**settings, prompt="Changed: {text}"), "changed")
+    assert made.canary.items == 2
+    assert made.canary.cost_usd == pytest.approx(2 * 100 * 4000 / 1e6)
