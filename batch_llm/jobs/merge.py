@@ -56,6 +56,7 @@ class Summary:
         total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
         priced_by: Where the prices are from, with their version; empty where there are none.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
+        refreshed: Items that were asked again although earlier runs had answered them.
     """
 
     total_items: int
@@ -81,6 +82,7 @@ class Summary:
     total_cached_input_tokens: int = 0
     priced_by: str = ""
     budgets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    refreshed: int = 0
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
@@ -199,6 +201,7 @@ def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Su
         new=plan.new,
         changed=plan.changed,
         retried=plan.retried,
+        refreshed=plan.refreshed,
         seconds=round(time.time() - planned_at, 3),
         output=output,
         failures=failures,

@@ -23,6 +23,7 @@ from .job import BatchJob
 from .known import count_known, find_answers, seconds_of_an_item
 from .parts import parts_of
 from .prompts import Prompt
+from .refreshes import refresh_of
 from .rows import id_column, keep_items, make_items, number_repeats, read_prompt, repeated_ids, staged_columns
 from .shard_size import suitable_size
 from .sinks import output_columns
@@ -72,6 +73,8 @@ class Plan:
         shards: What is to be answered.
         notes: Sentences for the reader: renamed columns, broken rows.
         canary: What runs before all else; the first shard, if it has items.
+        refreshed: Items that are asked again although earlier runs have answered them.
+        refreshes: The interrupted runs whose refresh this one goes on with; None where nothing is refreshed.
     """
 
     folder: str
@@ -85,11 +88,13 @@ class Plan:
     shards: tuple[ShardRef, ...]
     notes: tuple[str, ...]
     canary: Canary
+    refreshed: int = 0
+    refreshes: tuple[str, ...] | None = None
 
     @property
     def new(self) -> int:
-        """Items that no earlier run has met; all that are called where the job says `refresh`."""
-        return self.total - self.broken - self.reused - self.changed - self.retried
+        """Items that no earlier run has met."""
+        return self.total - self.broken - self.reused - self.changed - self.retried - self.refreshed
 
 
 def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> Plan:
@@ -119,7 +124,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             if made.canary.items:
                 made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
         about = {"source": job.source, "model": job.model, "budgets": budgets_of(job)}
-        about |= {"called": calls, "characters": characters}
+        about |= {"called": calls, "characters": characters, "lease": lease}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
         folder.keep(folder.plan)
     except duckdb.Error as error:
@@ -139,15 +144,17 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
-    find_answers(tables, job, folder)
+    refresh = refresh_of(job, folder.path.name)
+    find_answers(tables, job, folder, refresh)
     known = count_known(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
     left = known.pop("called") - canary.items
     size = job.shard_size or suitable_size(job, left, seconds_of_an_item(tables, job), calls_model=not strategy)
     sizes = chain([canary.items] if canary.items else [], repeat(size))
     shards = tuple(_write_shards(tables, folder, sizes, lease))
-    notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken))
-    return Plan(str(folder.path), total, broken, shards=shards, notes=notes, canary=canary, **known)
+    runs = None if refresh is None else refresh.runs
+    notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken, runs, known["reused"]))
+    return Plan(str(folder.path), total, broken, shards=shards, notes=notes, canary=canary, refreshes=runs, **known)
 
 
 def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
@@ -207,7 +214,12 @@ def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]
         yield from rows_of(tables, f"{chosen} ORDER BY position")
 
 
-def _notes(job: BatchJob, broken: int) -> Iterator[str]:
+def _notes(job: BatchJob, broken: int, refreshes: tuple[str, ...] | None, reused: int) -> Iterator[str]:
+    if refreshes:
+        yield (
+            f"Goes on with the refresh of run {refreshes[-1]}, which was interrupted: {reused:,} answers of it are "
+            "reused, and only the rest is called."
+        )
     if not Prompt(job.prompt).columns:
         yield "The prompt names no column, so it is the same for each row."
     if broken:

@@ -18,7 +18,7 @@ from batch_llm.errors import JobError
 
 from .folder import RunFolder, folder_in, working_folder
 from .lease import hold, newest_lease
-from .ledger import FINGERPRINT, record_files, view_records
+from .ledger import FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
 from .runs import Run, find_runs
 from .store import Store
 from .tables import Tables, execute, one_line, open_tables, text
@@ -109,14 +109,23 @@ def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[R
     view_records(tables, store, [*files, *(_kept_files(store) if old else [])])
     execute(
         tables,
-        """
+        f"""
         CREATE OR REPLACE TEMP TABLE answers AS
-        SELECT fingerprint, max(finished_at) AS finished_at
+        SELECT fingerprint, any_value({KEY_FINGERPRINT}) AS key_fingerprint, max(finished_at) AS finished_at
         FROM records WHERE status = 'succeeded' GROUP BY fingerprint;
         CREATE OR REPLACE TEMP TABLE used (fingerprint UUID)""",
     )
     for run in staying:
-        execute(tables, f"INSERT INTO used FROM ({_needs(tables, run)}) SEMI JOIN answers USING (fingerprint)")
+        execute(tables, f"CREATE OR REPLACE TEMP TABLE needed AS {_needs(tables, run)}")
+        # An answer to a row of another id, whose id is made from its content, is found by its key.
+        execute(
+            tables,
+            """
+            INSERT INTO used SELECT fingerprint FROM needed SEMI JOIN answers USING (fingerprint);
+            INSERT INTO used SELECT fingerprint FROM answers SEMI JOIN (
+                FROM needed ANTI JOIN answers USING (fingerprint)
+            ) USING (key_fingerprint)""",
+        )
     execute(tables, "CREATE OR REPLACE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (fingerprint)")
     counts = execute(tables, "SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
     carried, all_of_them = counts or (0, 0)
@@ -129,7 +138,7 @@ def _needs(tables: Tables, run: Run) -> str:
     Of a run that has ended, what it reused, and what it has no answer to: with `refresh` there may be an older one,
     and the next run takes it. Of one that was cut short, all that it knows.
     """
-    query = f"SELECT {FINGERPRINT} AS fingerprint FROM"
+    query = f"SELECT {FINGERPRINT} AS fingerprint, {KEY_FINGERPRINT} AS key_fingerprint FROM"
     if ended := run.kept.for_tables(tables, run.kept.names("outcomes.parquet")):
         query = f"{query} {text(ended[0])} WHERE reused OR status <> 'succeeded'"
     else:
@@ -137,7 +146,9 @@ def _needs(tables: Tables, run: Run) -> str:
     try:
         tables.execute(f"DESCRIBE {query}")
     except duckdb.Error:
-        return "SELECT fingerprint FROM answers"  # torn, or where the run died: it may need any of them
+        return (
+            "SELECT fingerprint, key_fingerprint FROM answers"  # torn, or where the run died: it may need any of them
+        )
     return query
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,11 +81,13 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
     ids = id_column(job, columns)
     needed = [column for column in columns if ids is None or column in (*prompt.columns, ids)]
     make_row = _row_maker({column: columns[column] for column in needed})
+    ids_are_numbers = ids is not None and _is_number_as_text(columns[ids])
     position = 0
     for part in parts_of(tables, rows):
         for number, error, *values in rows_of(tables, _query(part.among(text(rows), "_position"), staged, needed)):
             position, row = number, make_row(values)
-            yield _item(position, row, ids, prompt, keys, None if error is None else str(error))
+            item_id = _content_id(row) if ids is None else _named_id(row[ids], is_number=ids_are_numbers)
+            yield _item(position, row, ids, item_id, prompt, keys, None if error is None else str(error))
     for after, row in enumerate(broken, start=1):
         yield Item(position + after, row.name, "", None, row.error)
 
@@ -167,8 +171,15 @@ def _row_maker(columns: Mapping[str, str]) -> Callable[[list[Any]], dict[str, An
     return make
 
 
-def _item(position: int, row: dict[str, Any], ids: str | None, prompt: Prompt, keys: Keys, error: str | None) -> Item:
-    item_id = _content_id(row) if ids is None else _named_id(row[ids])
+def _item(
+    position: int,
+    row: dict[str, Any],
+    ids: str | None,
+    item_id: str | None,
+    prompt: Prompt,
+    keys: Keys,
+    error: str | None,
+) -> Item:
     if item_id is None:
         return Item(position, f"row {position}", "", None, f"row {position} has no value in the id column {ids!r}")
     if error is not None:
@@ -179,9 +190,49 @@ def _item(position: int, row: dict[str, Any], ids: str | None, prompt: Prompt, k
     return Item(position, item_id, keys.key(rendered), rendered, None)
 
 
-def _named_id(value: Any) -> str | None:
+def _named_id(value: Any, *, is_number: bool = False) -> str | None:
+    """Return a row's id as text; None where it has none: null, blank, or no finite number.
+
+    A whole number is the same id in every type of number: 1, 1.0 and 1.00 are "1". Text stays as it is.
+    """
+    number = _number(value) if is_number or isinstance(value, float) else None
+    if number is not None:
+        if not number.is_finite():
+            return None
+        if number == number.to_integral_value():
+            return str(int(number))
     item_id = "" if value is None else value if isinstance(value, str) else to_json(value)
     return item_id if item_id.strip() else None
+
+
+def _number(value: Any) -> Decimal | None:
+    try:
+        return None if value is None else Decimal(value)
+    except InvalidOperation:
+        return None
+
+
+def _is_number_as_text(kind: str) -> bool:
+    """Whether numbers of this type come as text, for they are not of the few types that Python gets as they are."""
+    return kind == "FLOAT" or kind.startswith("DECIMAL")
+
+
+def other_spellings(kind: str) -> list[str]:
+    """Return SQL for the ids that a row may have in the ledger beside its own, from its `id`; null where there is none.
+
+    A column of integers that had a gap one night was a column of floats then: 1 was 1.0. So it is still in a file of
+    text, and so earlier versions named it in every source.
+
+    Args:
+        kind: The type of the id column.
+    """
+    whole, double = "regexp_full_match(id, '-?[0-9]{1,300}')", "TRY_CAST(id AS DOUBLE)"
+    as_float = f"CASE WHEN {whole} AND TRY_CAST({double} AS HUGEINT)::VARCHAR = id THEN {double}::VARCHAR END"
+    if scale := re.fullmatch(r"DECIMAL\(\d+,\s*([1-9]\d*)\)", kind):
+        return [as_float, f"CASE WHEN {whole} THEN id || '.{'0' * int(scale[1])}' END"]
+    if kind == "VARCHAR":
+        return [as_float, "CASE WHEN regexp_full_match(id, '-?[0-9]+[.]0+') THEN regexp_replace(id, '[.]0+$', '') END"]
+    return [as_float]
 
 
 def _content_id(row: dict[str, Any]) -> str:

@@ -195,7 +195,8 @@ def _so_far(tables: Tables, run: Run) -> Summary:
     succeeded, tokens_in, tokens_out, cost, last = row or (0, 0, 0, 0.0, None)
     failed = tables.execute("SELECT category, count(*) FROM items WHERE NOT succeeded GROUP BY 1 ORDER BY 2 DESC, 1")
     counts = {
-        name: int(run.plan.get(name, 0)) for name in ("total", "broken", "reused", "changed", "retried", "left_out")
+        name: int(run.plan.get(name, 0))
+        for name in ("total", "broken", "reused", "changed", "retried", "refreshed", "left_out")
     }
     categories = {str(category): int(count) for category, count in failed.fetchall()}
     if counts["broken"]:
@@ -208,9 +209,10 @@ def _so_far(tables: Tables, run: Run) -> Summary:
         not_attempted=max(0, counts["total"] - done - failures - counts["left_out"]),
         left_out=counts["left_out"],
         reused=counts["reused"],
-        new=counts["total"] - counts["broken"] - counts["reused"] - counts["changed"] - counts["retried"],
+        new=counts["total"] - sum(counts[name] for name in ("broken", "reused", "changed", "retried", "refreshed")),
         changed=counts["changed"],
         retried=counts["retried"],
+        refreshed=counts["refreshed"],
         total_input_tokens=tokens_in,
         total_output_tokens=tokens_out,
         cost_usd=cost,

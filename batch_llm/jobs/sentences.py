@@ -86,6 +86,8 @@ def plan_sentence(planned: Plan) -> str:
         parts.append(f"{planned.changed:,} of them changed")
     if planned.retried:
         parts.append(f"{planned.retried:,} tried before without an answer")
+    if planned.refreshed:
+        parts.append(f"{planned.refreshed:,} answered before and asked again")
     if planned.reused:
         parts.append(f"{planned.reused:,} reused from earlier runs")
     if planned.broken:
@@ -106,7 +108,7 @@ def shard_sentence(outcome: ShardOutcome) -> str:
 def run_sentence(summary: Summary) -> str:
     """Return what became of a run."""
     parts = [f"{summary.succeeded:,} of {summary.total_items:,} answered"]
-    known = {"new": summary.new, "changed": summary.changed, "retried": summary.retried, "reused": summary.reused}
+    known = {name: getattr(summary, name) for name in ("new", "changed", "retried", "refreshed", "reused")}
     if known["new"] < summary.total_items:
         parts += [f"{count:,} {what}" for what, count in known.items() if count]
     if summary.failed:

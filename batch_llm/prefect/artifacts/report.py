@@ -117,6 +117,7 @@ def _items(job: BatchJob, summary: Summary) -> str:
         "new": summary.new,
         "changed": summary.changed,
         "tried before": summary.retried,
+        "asked again": summary.refreshed,
         "reused": summary.reused,
     }
     shown = {name: count for name, count in counts.items() if count or name in ("in the source", "answered", "failed")}
