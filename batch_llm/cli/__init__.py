@@ -48,5 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> int:
-    print(f"batch-llm: {' '.join(text.split())}", file=sys.stderr)
+    from batch_llm.jobs.visible_text import visible
+
+    print(f"batch-llm: {visible(' '.join(text.split()))}", file=sys.stderr)
     return BAD_INPUT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from batch_llm.jobs import BatchJob
@@ -10,7 +9,7 @@ from batch_llm.jobs.estimate import Estimate, Range, estimate
 from batch_llm.jobs.sentences import duration, money
 
 from .presets import Preset
-from .screen import Screen
+from .screen import Screen, print_json
 
 
 def show_estimate(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
@@ -19,7 +18,7 @@ def show_estimate(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
     with screen.phase("Counting items"):
         found = estimate(job)
     if for_program:
-        print(json.dumps({"preset": preset.name, "model": job.model, **found.as_json()}, ensure_ascii=False))
+        print_json({"preset": preset.name, "model": job.model, **found.as_json()})
         return 0
     for name, value in _facts(job, found).items():
         if value:

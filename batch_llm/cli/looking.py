@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 
@@ -21,7 +20,7 @@ from batch_llm.jobs.store import Store
 from batch_llm.jobs.tables import open_tables
 
 from .report import results_table
-from .screen import Screen, shell
+from .screen import Screen, print_json, shell
 
 MOST_RUNS = 20
 
@@ -32,7 +31,7 @@ def status(wanted: str, ledger: str, *, for_program: bool) -> int:
     if not wanted:
         runs = find_runs(store)[:MOST_RUNS]
         if for_program:
-            print(json.dumps([_as_json(run, standing(run)) for run in runs], ensure_ascii=False))
+            print_json([_as_json(run, standing(run)) for run in runs])
             return 0
         screen.out.print(_runs_table(runs))
         screen.say(f"\n{shell('batch-llm status RUN')} tells more of one; the ledger is {store.address}")
@@ -40,7 +39,7 @@ def status(wanted: str, ledger: str, *, for_program: bool) -> int:
     run = find_run(store, wanted)
     found = standing(run)
     if for_program:
-        print(json.dumps(_as_json(run, found), ensure_ascii=False))
+        print_json(_as_json(run, found))
     else:
         _print_run(screen, run, found)
     return 0

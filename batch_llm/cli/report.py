@@ -14,6 +14,7 @@ from rich.text import Text
 from batch_llm.items import AnyResult
 from batch_llm.jobs import Summary
 from batch_llm.jobs.sentences import run_sentence
+from batch_llm.jobs.visible_text import visible
 
 from .screen import Screen
 
@@ -71,7 +72,7 @@ def results_table(results: Sequence[AnyResult], width: int) -> Table:
     table = Table(header_style="bold", expand=True, pad_edge=False, box=None, padding=(0, 2, 0, 0))
     table.add_column("item", max_width=ITEM_WIDTH, overflow="fold")
     for name in fields or ["answer"]:
-        table.add_column(escape(name), ratio=2 if name in fields[1:] else 1, overflow="fold")
+        table.add_column(escape(visible(name)), ratio=2 if name in fields[1:] else 1, overflow="fold")
     table.add_column("tokens", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     share = max(0, width - ITEM_WIDTH - NUMBERS_WIDTH) // max(1, 2 * len(fields) - 1)
@@ -106,7 +107,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))  # before the table is laid out
 
 
 def _cut(text: str, most: int) -> str:

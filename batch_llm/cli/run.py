@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from batch_llm.jobs import BatchJob, Summary, resolve, result_rows
 from batch_llm.jobs.keys import KeyMissing
 from batch_llm.jobs.sentences import run_sentence
+from batch_llm.jobs.visible_text import visible_json
 from batch_llm.prefect import deployments, server
 from batch_llm.prefect.keys import provide_key
 
@@ -98,7 +99,7 @@ def _report(order: Order, screen: Screen, carried: CarriedRun, summary: Summary)
     outcome = Outcome(summary, rows, carried.url)
     if screen.for_program:
         screen.say(f"{run_sentence(summary)}.")
-        print(as_json(outcome), flush=True)
+        print(visible_json(as_json(outcome)), flush=True)
     else:
         print_outcome(screen, outcome)
 

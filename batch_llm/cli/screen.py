@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from batch_llm.jobs.visible_text import visible, visible_json
 
 PLAIN_WIDTH = 120
 
 
+class _VisibleConsole(Console):
+    """A console that escapes the control characters of a text, whatever brings it here; its own styles work."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def print_json(value: Any) -> None:
+    """Write a value as one line of JSON, for a program; a terminal that shows it is safe as well."""
+    print(visible_json(json.dumps(value, ensure_ascii=False)), flush=True)
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    console = _VisibleConsole(stderr=stderr, highlight=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH
     return console

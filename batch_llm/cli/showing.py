@@ -13,14 +13,14 @@ from batch_llm.jobs.models import check_model
 from batch_llm.jobs.preview import Preview, preview
 
 from .presets import Preset
-from .screen import Screen
+from .screen import Screen, print_json
 
 
 def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
     """Show a job and the first prompt that it would send."""
     found = preview(job)
     if for_program:
-        print(json.dumps(_as_json(preset, job, found), ensure_ascii=False))
+        print_json(_as_json(preset, job, found))
         return 0
     screen = Screen()
     screen.out.print(f"{preset.name}: {_description(preset)}".rstrip(": "), style="bold", markup=False)

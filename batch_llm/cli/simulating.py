@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from batch_llm.simulation import Forecast, Scenario
 from batch_llm.simulation import simulate as foretell
 
 from .presets import find_preset
-from .screen import Screen
+from .screen import Screen, print_json
 
 LESS = {"limit": "the provider's limit", "cpu": "the CPU", "workers": "the workers and the latency"}
 ALMOST = 0.7
@@ -62,7 +61,7 @@ def simulate(asked: Asked, *, for_program: bool = False) -> int:
         forecasts = [foretell(scenario) for scenario in scenarios]
     if for_program:
         for forecast in forecasts:
-            print(json.dumps(asdict(forecast)))
+            print_json(asdict(forecast))
         return 0
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")

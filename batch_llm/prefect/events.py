@@ -22,6 +22,7 @@ from typing import Any
 from prefect.events import emit_event
 
 from batch_llm.jobs.redact import redact
+from batch_llm.jobs.visible_text import visible
 
 from .contained import contained
 
@@ -74,5 +75,5 @@ class RunEvents:
 def _fit(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = redact(value)
+    text = visible(redact(value))
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"

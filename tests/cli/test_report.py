@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,3 +100,17 @@ def test_long_answers_and_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_table_of_failures_alone_is_one_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "doc-7 timeout no answer [in time] 0 0.0" in printed(capsys, FAILED)
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """In ids, answers, names of fields, errors, and why the run ended."""
+    bad = "\x1b]0;title\x07\x9b2J\u202e"
+    failed: WorkItemResult[Any, Any] = WorkItemResult(
+        item_id=bad, success=False, error=bad, error_info=ErrorInfo(True, category=bad)
+    )
+    print_outcome(Screen(), Outcome(replace(SUMMARY, stopped=bad), [answered("a", {bad: bad}), failed], URL))
+    Screen().out.print(bad)
+    Screen().out.print(f"[bold]{bad}[/bold]", bad)
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+    assert shown.count("\\x1b]0;title") >= 6

@@ -102,6 +102,20 @@ def test_table_has_a_row_an_item_and_the_same_columns_in_each() -> None:
     }
 
 
+def test_texts_of_others_are_short_and_plain_on_the_page() -> None:
+    """Ids, answers, errors and made-up fields: nothing is a picture, a link or HTML, and a table stays small."""
+    active = "![x](http://h/leak) [y](javascript:z) <img src=http://h> www.h.org a@h.org [r]: http://h\x1b[2J "
+    shown = r"![x\](http\://h/leak) [y\](javascript:z) \<img src=http\://h> www\.h.org a\@h.org [r\]: http\://h\\x1b[2J"
+    good = WorkItemResult[object, dict[str, object]](item_id=active, success=True, output={"t": active, "x" * 999: 1})
+    bad = WorkItemResult[object, dict[str, object]](item_id="x" * 100_000, success=False, error=active)
+    first, second = results_table(BatchResult(results=[good, bad]))
+    assert (first["item"], first["t"], second["result"]) == (shown, shown, shown)
+    assert len(second["item"]) == MOST_TEXT + 1
+    assert max(map(len, first)) <= 101
+    assert shown in results_note(replace(SUMMARY, stopped=active))
+    assert shown in verdict(JOB, replace(SUMMARY, stopped=active), [])
+
+
 def test_the_note_above_the_table_tells_where_all_rows_are() -> None:
     note = results_note(SUMMARY)
     assert note.startswith("**9,963 of 10,000 answered")

@@ -12,7 +12,7 @@ from batch_llm.jobs.sentences import budget_line, duration, limit, money, run_se
 from batch_llm.prefect.outcome import outcome_of
 
 from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
-from .markdown import code, table
+from .markdown import MOST_PATH, code, plain, table
 
 
 def verdict(job: BatchJob, summary: Summary, nights: Sequence[Night]) -> str:
@@ -23,7 +23,7 @@ def verdict(job: BatchJob, summary: Summary, nights: Sequence[Night]) -> str:
         summary: The run's totals.
         nights: Runs of this name, this one last.
     """
-    sentence = f"**{outcome_of(job, summary).capitalize()}**: {run_sentence(summary)}"
+    sentence = f"**{outcome_of(job, summary).capitalize()}**: {plain(run_sentence(summary))}"
     return "\n\n".join(part for part in (sentence, compared(nights)) if part)
 
 
@@ -65,7 +65,7 @@ def _failures(summary: Summary, stats: RunStats) -> str:
     if not summary.categories:
         return ""
     rows = (
-        (category, f"{count:,}", f"{count / summary.total_items:.1%}", code(stats.examples.get(category, "")))
+        (plain(category), f"{count:,}", f"{count / summary.total_items:.1%}", code(stats.examples.get(category, "")))
         for category, count in sorted(summary.categories.items(), key=lambda pair: -pair[1])
     )
     return table("Failures", ("category", "items", "share", "for example"), rows)
@@ -146,8 +146,8 @@ def _limit(job: BatchJob, progress: Progress) -> str:
 
 
 def _files(summary: Summary, stats: RunStats) -> str:
-    files = [f"- output: `{summary.output}`"]
+    files = [f"- output: {code(summary.output, MOST_PATH)}"]
     if summary.failures:
-        files.append(f"- failures, a source for another run: `{summary.failures}`")
-    files.append(f"- everything the run knows: `{Path(stats.folder)}`")
+        files.append(f"- failures, a source for another run: {code(summary.failures, MOST_PATH)}")
+    files.append(f"- everything the run knows: {code(str(Path(stats.folder)), MOST_PATH)}")
     return "## Files\n\n" + "\n".join(files)

@@ -9,20 +9,24 @@ from typing import Any, cast
 from batch_llm.items import AnyResult, BatchResult
 from batch_llm.jobs import Summary
 from batch_llm.jobs.sentences import money, run_sentence
+from batch_llm.jobs.visible_text import visible
 
-from .markdown import cut
+from .markdown import MOST_PATH, code, cut, plain
 
 MOST_ROWS = 500
 """Rows of the table artifact: a page of more is no pleasure, and the output file has all."""
+
+MOST_NAME = 100
+"""Characters of a column's name, which may be one that the model made up."""
 
 Row = dict[str, Any]
 
 
 def results_note(summary: Summary) -> str:
     """Return what stands above the table: the run in one sentence, and where all of it is."""
-    lines = [f"**{run_sentence(summary)}**", "", f"- all items: `{summary.output}`"]
+    lines = [f"**{plain(run_sentence(summary))}**", "", f"- all items: {code(summary.output, MOST_PATH)}"]
     if summary.failures:
-        lines.append(f"- the failures alone, a source for another run: `{summary.failures}`")
+        lines.append(f"- the failures alone, a source for another run: {code(summary.failures, MOST_PATH)}")
     if summary.total_items > MOST_ROWS:
         lines.append(f"- here: the first {MOST_ROWS:,} of {summary.total_items:,}, failures first")
     return "\n".join(lines)
@@ -36,15 +40,15 @@ def results_table(result: BatchResult[Any, Any]) -> list[Row]:
     fields = dict.fromkeys(field for item in result.results for field in _fields(item))
     return [
         {
-            "item": item.item_id,
+            "item": plain(item.item_id),
             "status": _status(item),
             "cost": money(_context(item).get("cost_usd")),
             "seconds": round(item.duration_seconds, 2),
-            "result": _cell(item.output) if item.success else cut(item.error or ""),
+            "result": _cell(item.output) if item.success else plain(item.error or ""),
             "attempts": item.attempts,
             "tokens in": item.token_usage.get("input_tokens", 0),
             "tokens out": item.token_usage.get("output_tokens", 0),
-            **{field: _cell(_fields(item).get(field)) for field in fields},
+            **{cut(visible(field), MOST_NAME): _cell(_fields(item).get(field)) for field in fields},
         }
         for item in result.results
     ]
@@ -70,8 +74,8 @@ def _cell(value: Any) -> Any:
         case None:
             return ""
         case dict() | list():
-            return cut(json.dumps(value, ensure_ascii=False, default=str))
+            return plain(json.dumps(value, ensure_ascii=False, default=str))
         case str():
-            return cut(value)
+            return plain(value)
         case _:
             return value
