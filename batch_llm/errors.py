@@ -14,7 +14,7 @@ An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorI
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FATAL_CATEGORIES = frozenset({"auth", "quota_exhausted", "model_not_found"})
 """Categories that every further item of a run would meet too, so the run ends early.
@@ -88,7 +88,7 @@ class ErrorInfo:
     category: str = "unknown"
     suggested_wait: float | None = None
     never_sent: bool = False
-    resets_in: float | None = None
+    resets_in: float | None = field(default=None, compare=False)
 
 
 class ErrorClassifier(ABC):

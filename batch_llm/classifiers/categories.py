@@ -8,12 +8,19 @@ RETRYABLE = frozenset({"rate_limit", "timeout", "connection", "server_error", "v
 """Categories in which another attempt can succeed. Unknown errors are not among them: each attempt may cost money."""
 
 
-def as_info(category: str, wait: float | None = None) -> ErrorInfo:
-    """Return the full answer for `category`; `wait` counts only where there is another attempt."""
+def as_info(category: str, wait: float | None = None, resets_in: float | None = None) -> ErrorInfo:
+    """Return the full answer for `category`.
+
+    Args:
+        category: The category.
+        wait: Seconds that the provider asked to wait; counts only where there is another attempt.
+        resets_in: Seconds until a used-up quota is full again.
+    """
     retryable = category in RETRYABLE
     return ErrorInfo(
         is_retryable=retryable,
         is_rate_limit=category == "rate_limit",
         category=category,
         suggested_wait=wait if retryable else None,
+        resets_in=resets_in if category == "quota_exhausted" else None,
     )

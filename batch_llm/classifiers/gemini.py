@@ -19,7 +19,7 @@ _STATUSES = {
     "UNAUTHENTICATED": "auth",
     "PERMISSION_DENIED": "auth",
     "INVALID_ARGUMENT": "invalid_request",
-    "NOT_FOUND": "invalid_request",
+    "NOT_FOUND": "not_found",
     "FAILED_PRECONDITION": "invalid_request",
 }
 _NAMES = re.compile(rf"\b({'|'.join(_STATUSES)})\b")

@@ -6,41 +6,69 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
-from batch_llm.errors import ErrorInfo
-
-from .categories import as_info
-
-_CATEGORIES = {401: "auth", 402: "quota_exhausted", 403: "auth", 408: "timeout", 429: "rate_limit"}
-_NAMES = ("status_code", "status")
+_CATEGORIES = {
+    401: "auth",
+    402: "quota_exhausted",
+    403: "auth",
+    404: "not_found",
+    407: "auth",
+    408: "timeout",
+    409: "server_error",
+    410: "not_found",
+    423: "server_error",
+    424: "server_error",  # of TGI and Bedrock: what generates has failed
+    425: "server_error",
+    429: "rate_limit",
+    440: "server_error",  # from here on, of no RFC: a session that timed out,
+    444: "server_error",  # nginx closed without an answer,
+    449: "server_error",  # "retry with",
+    460: "server_error",  # the client closed, says a load balancer of AWS,
+    498: "server_error",  # Groq's flex tier is full,
+    499: "server_error",  # the client closed, says nginx
+}
+_NAMES = ("status_code", "status", "code", "http_status")
 
 
 def category_of(status: int) -> str | None:
     """Return what a 4xx or 5xx status means (RFC 9110, section 15), None for any other.
 
-    402 is a bill to be paid and 408 the server's own timeout; every other 4xx that has no category of its own is a
-    request that would be refused again.
+    402 is a bill to be paid and 408 the server's own timeout. 409, 423, 424 and 425 say that something else has to be
+    over first, and so do some statuses of servers' own. Every other 4xx is a request that would be refused again.
     """
     if 500 <= status < 600:
         return "server_error"
     return _CATEGORIES.get(status, "invalid_request") if 400 <= status < 500 else None
 
 
-def classify_response(error: BaseException) -> ErrorInfo | None:
-    """Read the status that an exception, or the response that it carries, holds under one of the usual names."""
+def status_of(error: BaseException) -> int | None:
+    """Return the status that an exception, or the response that it carries, holds under one of the usual names."""
     facts, response = _facts(error)
-    statuses = [*(facts.get(name) for name in _NAMES), *(getattr(response, name, None) for name in _NAMES)]
-    known = (category_of(status) for status in statuses if isinstance(status, int))
-    category = next(filter(None, known), None)
-    return as_info(category, asked_wait(error)) if category else None
+    statuses = [*(facts.get(name) for name in _NAMES), *(getattr(response, name, None) for name in _NAMES[:2])]
+    if isinstance(response, Mapping):  # botocore's
+        about: object = cast("Mapping[str, object]", response).get("ResponseMetadata")
+        statuses.append(
+            cast("Mapping[str, object]", about).get("HTTPStatusCode") if isinstance(about, Mapping) else None
+        )
+    return next((one for one in statuses if isinstance(one, int) and category_of(one) is not None), None)
+
+
+def headers_of(error: BaseException) -> dict[str, str]:
+    """Return the headers of the response behind an exception, with names in lower case."""
+    facts, response = _facts(error)
+    headers: Any = facts.get("headers") or getattr(response, "headers", None) or {}
+    try:
+        return {str(name).lower(): str(value) for name, value in headers.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def asked_wait(error: BaseException) -> float | None:
     """Return the seconds that the provider asked to wait: read by the client already, or from the headers."""
-    facts, response = _facts(error)
+    facts, _ = _facts(error)
     known = seconds(facts.get("retry_after"))
-    return known if known is not None else retry_after(facts.get("headers") or getattr(response, "headers", None))
+    return known if known is not None else retry_after(headers_of(error))
 
 
 def _facts(error: BaseException) -> tuple[dict[str, Any], Any]:

@@ -11,18 +11,23 @@ import re
 from batch_llm.errors import ErrorInfo
 
 from .categories import as_info
+from .error_bodies import read_text
+from .error_category import category_of_error, is_of_a_long_limit
 from .http_status import category_of
+from .reset_times import resets_in
 
 _BARE = (Exception, RuntimeError)
 _STATUS = re.compile(
     r"^([45]\d\d) [A-Z]"  # "429 Too Many Requests"
     r"|(?i:\b(?:http|status|error)(?:[ _]code)?[ :=/'\"]{1,3})([45]\d\d)\b"  # "HTTP 503", "status_code=500"
 )
+_CONNECTION = re.compile(
+    r"\bconnection (?:refused|reset|aborted|closed|error|lost)\b|\bserver disconnected\b", re.IGNORECASE
+)
 _PHRASES = {
-    "rate_limit": r"\brate[ _-]?limit(?:s|ed)? ?(?:exceeded|reached|hit|error)|\btoo many requests\b",
-    "timeout": r"\btimed[ -]out\b|\btimeout\b",
-    "connection": r"\bconnection (?:refused|reset|aborted|closed|error|lost)\b|\bserver disconnected\b",
-    "server_error": r"\boverloaded\b|\bservice unavailable\b|\binternal server error\b|\bbad gateway\b",
+    429: r"\brate[ _-]?limit(?:s|ed)? ?(?:exceeded|reached|hit|error)|\btoo many requests\b",
+    408: r"\btimed[ -]out\b|\btimeout\b",
+    500: r"\boverloaded\b|\bservice unavailable\b|\binternal server error\b|\bbad gateway\b",
 }
 
 
@@ -31,7 +36,18 @@ def classify_text(error: BaseException) -> ErrorInfo | None:
     if type(error) not in _BARE:
         return None
     message = str(error)
-    if (found := _STATUS.search(message)) and (category := category_of(int(found[1] or found[2]))):
-        return as_info(category)
-    said = (category for category, phrase in _PHRASES.items() if re.search(phrase, message, re.IGNORECASE))
-    return next(map(as_info, said), None)
+    status = _status(message)
+    if status is None:
+        return as_info("connection") if _CONNECTION.search(message) else None
+    body = read_text(message)
+    category = category_of_error(status, body)
+    resets = resets_in(body, {}, None) if category == "quota_exhausted" and is_of_a_long_limit(body, None) else None
+    return as_info(category, resets_in=resets) if category else None
+
+
+def _status(message: str) -> int | None:
+    """Return the status that a message presents, or the one that its words stand for."""
+    if (found := _STATUS.search(message)) and category_of(int(found[1] or found[2])):
+        return int(found[1] or found[2])
+    said = (status for status, phrase in _PHRASES.items() if re.search(phrase, message, re.IGNORECASE))
+    return next(said, None)

@@ -40,7 +40,7 @@ OPENAI = [
     (OpenAIServer.server_error(), retryable("server_error")),
     (HTML_502, retryable("server_error")),
     (OpenAIServer.bad_key(), final("auth")),
-    (OpenAIServer.no_such_model(), final("invalid_request")),
+    (OpenAIServer.no_such_model(), final("model_not_found")),
     (OpenAIServer.too_long(), final("invalid_request")),
     (OpenAIServer.error(400, "The prompt was filtered.", "content_filter"), final("content_filter")),
     (HANG, retryable("timeout")),

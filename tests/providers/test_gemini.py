@@ -69,7 +69,7 @@ async def test_structured_output(client: genai.Client) -> None:
         (HTML_502, retryable("server_error")),
         (GeminiServer.bad_key(), final("auth")),
         (GeminiServer.error(403, "The caller does not have permission"), final("auth")),
-        (GeminiServer.no_such_model(), final("invalid_request")),
+        (GeminiServer.no_such_model(), final("model_not_found")),
         (GeminiServer.too_long(), final("invalid_request")),
         (HANG, retryable("timeout")),
         (CUT, retryable("connection")),
