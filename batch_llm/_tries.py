@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .classifiers.network_causes import network_cause
 from .errors import ErrorInfo
 from .items import AnyResult, AnyWorkItem, WorkItemResult
 from .strategies.base import TokenUsage
@@ -55,7 +56,7 @@ class Tries:
         if success:
             result.output = output
         elif self.error is not None:
-            result.error, result.error_info = in_words(self.error), self.info
+            result.error, result.error_info = in_words(self.error, self.info), self.info
         else:
             result.error = "Not attempted: the run ended early"
             result.error_info = ErrorInfo(is_retryable=True, category="not_attempted")
@@ -76,11 +77,14 @@ def cancelled(item: AnyWorkItem, duration: float) -> AnyResult:
     )
 
 
-def in_words(error: Exception) -> str:
-    """Return type and text of `error`."""
+def in_words(error: Exception, info: ErrorInfo | None = None) -> str:
+    """Return type and text of `error`, and, where it broke a connection, of what host and by what."""
     try:
         text = str(error)
     except Exception:  # an SDK's exception that cannot say what it is must not end the batch
         text = ""
     name = type(error).__name__
-    return f"{name}: {text}" if text else name
+    said = f"{name}: {text}" if text else name
+    if info is not None and (info.category == "connection" or info.never_sent) and (cause := network_cause(error)):
+        return f"{said.rstrip('. ')}: {cause}"
+    return said

@@ -6,6 +6,8 @@
     ├── ContentFiltered     raised by a strategy: the provider blocked the prompt or the answer
     ├── AttemptTimedOut     what a classifier sees of a call that took longer than `timeout_per_item`; a TimeoutError
     ├── RequestTooLarge     what an item failed with that no minute of a token limit has room for
+    ├── ResponseTooLarge    what an item failed with whose answer had no end, or was a bomb
+    ├── RedirectRefused     what an item failed with whose request was to go on to another host
     └── CallCancelled       what a classifier sees of a call that was cancelled from within, not by the run
 
 An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
@@ -61,6 +63,14 @@ class AttemptTimedOut(BatchLLMError, TimeoutError):
 
 class RequestTooLarge(BatchLLMError):
     """A prompt alone is more than a token limit allows in a minute, so it was not sent."""
+
+
+class ResponseTooLarge(BatchLLMError):
+    """A provider sent more for one answer than is read; asking again would most likely be paid for again."""
+
+
+class RedirectRefused(BatchLLMError):
+    """A provider's address redirects to another host, to which no prompt is sent."""
 
 
 class CallCancelled(BatchLLMError):

@@ -63,6 +63,8 @@ def _in(packages: tuple[str, ...], categories: Mapping[str, str]) -> dict[str, s
 
 BEFORE_STATUS = {
     "batch_llm.ContentFiltered": "content_filter",
+    "batch_llm.ResponseTooLarge": "invalid_request",
+    "batch_llm.RedirectRefused": "invalid_request",
     **_in(("httpx", "httpx2"), _HTTPX),
     **_in(("openai", "anthropic", "groq"), _OPENAI),
     **_in(("aiohttp",), _AIOHTTP),

@@ -44,6 +44,8 @@ def category_of(status: int) -> str | None:
 
 def status_of(error: BaseException) -> int | None:
     """Return the status that an exception, or the response that it carries, holds under one of the usual names."""
+    if _is_of_a_parser(error):
+        return 502  # what a gateway says of a response that it cannot read
     facts, response = _facts(error)
     statuses = [*(facts.get(name) for name in _NAMES), *(getattr(response, name, None) for name in _NAMES[:2])]
     if isinstance(response, Mapping):  # botocore's
@@ -62,6 +64,11 @@ def headers_of(error: BaseException) -> dict[str, str]:
         return {str(name).lower(): str(value) for name, value in headers.items()}
     except (AttributeError, TypeError, ValueError):
         return {}
+
+
+def _is_of_a_parser(error: BaseException) -> bool:
+    """Whether aiohttp says 400 because it could not read a response, which has no status then."""
+    return any(cls.__name__ == "HttpProcessingError" for cls in type(error.__cause__).__mro__)
 
 
 def asked_wait(error: BaseException) -> float | None:

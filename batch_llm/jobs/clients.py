@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import httpx2
-from aiohttp import ClientConnectorError
+from aiohttp import ClientConnectorError, ClientResponseError
 from openai import DefaultAioHttpClient
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider_class
 
 from batch_llm.config import ProcessorConfig
+from batch_llm.errors import RedirectRefused
+
+from .addresses import loopback_patterns
+from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
 
 if TYPE_CHECKING:
     from google import genai
@@ -27,36 +32,91 @@ CONNECT_SECONDS = 30.0
 """A loop that is busy with starting calls looks like a slow network to a client that waits for its connection; the
 usual 5 s would fail calls of a healthy service."""
 
+LATE_SECONDS = 5.0
+MOST_REDIRECTS = 5
+
 
 class _AiohttpClient(DefaultAioHttpClient):
-    """Tells a broken connection from one that took too long, and always has a timeout.
+    """Bounds what is read, keeps prompts at the host that they are meant for, and names what went wrong as it was.
 
     The transport in openai 3.54 says `ConnectTimeout` of every connection that aiohttp could not make or keep, refused
-    and reset ones too. google-genai 2.34 asks for no timeout at all where it was not given a single one for everything.
+    and reset ones too, and passes on what aiohttp's parser says of a broken answer as a status of the server's.
+    google-genai 2.34 asks for no timeout at all where it was not given a single one for everything.
 
     Attributes:
         hear: Is shown the headers of every response.
+        seconds: Until the last byte of an answer; more than the engine gives a call, which so is the first to end it.
     """
 
     hear: Hear | None = None
+    seconds: float = READ_SECONDS
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
         if options.get("timeout") is None:
             options["timeout"] = httpx2.USE_CLIENT_DEFAULT
         return super().build_request(method, url, **options)
 
-    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+    async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        options["follow_redirects"] = False
         try:
-            response = await super().send(request, **options)
+            async with asyncio.timeout(self.seconds):
+                response = await self._answer(request, options)
+                try:
+                    bound(response, self._large)
+                    if not stream:
+                        await response.aread()
+                except BaseException:
+                    await response.aclose()
+                    raise
+        except TimeoutError as error:
+            late = f"no whole answer within {self.seconds:g} s"
+            raise httpx2.ReadTimeout(late, request=request) from error
         except httpx2.ConnectTimeout as error:
-            if isinstance(error.__cause__, TimeoutError):
-                raise
-            refused = isinstance(error.__cause__, ClientConnectorError)
-            broken = httpx2.ConnectError if refused else httpx2.ReadError
-            raise broken(str(error), request=request) from error.__cause__
+            raise _as_it_was(error, request) from error.__cause__
+        except ClientResponseError as error:  # aiohttp's parser; whatever the server says is a response
+            broken = f"the answer is not valid HTTP: {' '.join(error.message.split())[:200]}"
+            raise httpx2.RemoteProtocolError(broken, request=request) from None  # its status would be the server's
         if self.hear is not None:
             self.hear(response.headers)
         return response
+
+    async def _answer(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+        """Return the response, after redirects within the host that was asked."""
+        for _ in range(MOST_REDIRECTS):
+            response = await super().send(request, stream=True, **options)
+            onward = response.next_request
+            if onward is None:
+                return response
+            await response.aclose()
+            if not _is_same_place(request.url, onward.url):
+                raise RedirectRefused(
+                    f"{address_of(request.url)} redirects to {address_of(onward.url)}, and prompts go to no other host "
+                    "than the one that is set: set the provider's *_BASE_URL to where it leads, if that is right"
+                )
+            request = onward
+        raise httpx2.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
+
+
+def _as_it_was(error: httpx2.ConnectTimeout, request: httpx2.Request) -> httpx2.TransportError:
+    if isinstance(error.__cause__, TimeoutError):
+        return error
+    refused = isinstance(error.__cause__, ClientConnectorError)
+    broken = httpx2.ConnectError if refused else httpx2.ReadError
+    return broken(str(error), request=request)
+
+
+def _is_same_place(asked: httpx2.URL, onward: httpx2.URL) -> bool:
+    """Whether a redirect stays at the host that was asked; it may go from http to https there, but not back."""
+    if asked.host != onward.host:
+        return False
+    return (asked.scheme, asked.port) == (onward.scheme, onward.port) or (asked.scheme, onward.scheme) == (
+        "http",
+        "https",
+    )
 
 
 def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.AsyncClient:
@@ -72,8 +132,14 @@ def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.Asy
     """
     limits = httpx2.Limits(max_connections=config.max_workers, max_keepalive_connections=config.max_workers)
     connect = min(CONNECT_SECONDS, config.timeout_per_item / 2)
-    client = _AiohttpClient(limits=limits, timeout=httpx2.Timeout(READ_SECONDS, connect=connect))
+    client = _AiohttpClient(
+        limits=limits,
+        timeout=httpx2.Timeout(READ_SECONDS, connect=connect),
+        headers={"Accept-Encoding": ", ".join(ENCODINGS)},
+        mounts=dict.fromkeys(loopback_patterns()),
+    )
     client.hear = hear
+    client.seconds = config.timeout_per_item + LATE_SECONDS
     return client
 
 

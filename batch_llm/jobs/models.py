@@ -12,6 +12,7 @@ from batch_llm.strategies.answer_shape import shape_of
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.model import ModelStrategy
 
+from .addresses import check_environment
 from .job import BatchJob
 from .keys import key_missing
 from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
@@ -41,6 +42,8 @@ def check_model(job: BatchJob) -> None:
         if _provider(job) != GEMINI_DIRECT:
             raise JobError(f"cached_context works with '{GEMINI_DIRECT}:<model>' only, not with model {job.model!r}")
         cached_context(job)
+    if job.model != LOCAL:
+        check_environment(job.model)
     if job.model == LOCAL:
         check_local_model()
     elif _provider(job) == GEMINI_DIRECT:

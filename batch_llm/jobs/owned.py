@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+from batch_llm.errors import CallFailed, RedirectRefused, ResponseTooLarge
 from batch_llm.strategies.base import LLMCallStrategy
 
 
@@ -24,12 +25,29 @@ class OwnedClient(LLMCallStrategy[Any]):
     async def prepare(self) -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._client)
-            await self._calls.prepare()
+            try:
+                await self._calls.prepare()
+            except Exception as error:
+                _raise_refusal(error)
+                raise
             stack.push_async_callback(self._calls.cleanup)
             self._open = stack.pop_all()
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Any, dict[str, int]]:
-        return await self._calls.execute(prompt, attempt, timeout)
+        try:
+            return await self._calls.execute(prompt, attempt, timeout)
+        except Exception as error:
+            _raise_refusal(error)
+            raise
 
     async def cleanup(self) -> None:
         await self._open.aclose()
+
+
+def _raise_refusal(error: Exception) -> None:
+    """Raise what our own client refused, if that is behind `error`, which providers call a connection error."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, ResponseTooLarge | RedirectRefused):
+        inner = inner.__cause__
+    if inner is not None:
+        raise CallFailed(inner, error.token_usage) if isinstance(error, CallFailed) else inner from None
