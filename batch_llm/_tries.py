@@ -34,6 +34,7 @@ class Tries:
     unsent: int = 0
     tokens: dict[str, int] = field(default_factory=_none)
     ratings: dict[str, str] | None = None
+    finish_reason: str | None = None
     error: Exception | None = None
     info: ErrorInfo | None = None
 
@@ -43,8 +44,10 @@ class Tries:
         for key, count in usage.items():
             if type(count) is int:
                 tokens[key] = tokens.get(key, 0) + count
-        if isinstance(usage, TokenUsage) and usage.safety_ratings is not None:
-            self.ratings = usage.safety_ratings
+        if isinstance(usage, TokenUsage):
+            self.finish_reason = usage.finish_reason
+            if usage.safety_ratings is not None:
+                self.ratings = usage.safety_ratings
 
     def result(self, item: AnyWorkItem, output: Any = _NONE_YET) -> AnyResult:
         """Return the result of `item`: with its output, or else with its last error, or not attempted."""
@@ -53,6 +56,7 @@ class Tries:
             item.item_id, success, context=item.context, token_usage=self.tokens, attempts=self.calls
         )
         result.gemini_safety_ratings = self.ratings
+        result.finish_reason = self.finish_reason
         if success:
             result.output = output
         elif self.error is not None:

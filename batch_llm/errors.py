@@ -4,6 +4,7 @@
     ├── JobError            a job, source, model or output that cannot work; also a ValueError
     ├── CallFailed          raised by a strategy: a failed call that was billed all the same
     ├── ContentFiltered     raised by a strategy: the provider blocked the prompt or the answer
+    ├── AnswerTruncated     raised by a strategy: the token limit cut off an answer that must be whole; a ValueError
     ├── AttemptTimedOut     what a classifier sees of a call that took longer than `timeout_per_item`; a TimeoutError
     ├── RequestTooLarge     what an item failed with that no minute of a token limit has room for
     ├── ResponseTooLarge    what an item failed with whose answer had no end, or was a bomb
@@ -55,6 +56,10 @@ class CallFailed(BatchLLMError):
 
 class ContentFiltered(BatchLLMError):
     """The provider blocked the prompt or the answer; asking again would be blocked again."""
+
+
+class AnswerTruncated(BatchLLMError, ValueError):
+    """The token limit cut off an answer that must be whole; the same call would end at the same place."""
 
 
 class AttemptTimedOut(BatchLLMError, TimeoutError):

@@ -56,6 +56,8 @@ class WorkItemResult(Generic[TOutput, TContext]):
             item that never started because the run ended early, and `skipped` for one that a middleware dropped.
         attempts: Calls made for this item, those that ended in a rate limit included.
         duration_seconds: From the start of the item to its end, waits included.
+        finish_reason: Why the last answer ended, in pydantic-ai's words: "stop", "length" at the token limit,
+            "tool_call", "content_filter" or "error"; None where there was no answer, or no reason was reported.
     """
 
     item_id: str
@@ -68,6 +70,7 @@ class WorkItemResult(Generic[TOutput, TContext]):
     error_info: ErrorInfo | None = field(default=None, kw_only=True)
     attempts: int = field(default=0, kw_only=True)
     duration_seconds: float = field(default=0.0, kw_only=True)
+    finish_reason: str | None = field(default=None, kw_only=True)
 
 
 @dataclass

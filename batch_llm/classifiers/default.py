@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
-from batch_llm.errors import ErrorClassifier, ErrorInfo
+from batch_llm.errors import AnswerTruncated, ErrorClassifier, ErrorInfo
 
 from .categories import as_info
 from .classes import AFTER_STATUS, BEFORE_STATUS, category_of_class, is_never_sent
@@ -45,6 +45,7 @@ class DefaultErrorClassifier(ErrorClassifier):
     | `not_found` | no, five in a row end the run | another 404 or 410 |
     | `invalid_request` | no | other 4xx: a prompt that is too long, or more than a minute's tokens alone |
     | `validation` | yes, at once | an answer that does not parse or fit: `ValueError` and its kin |
+    | `validation` | no | an answer that the token limit cut off: `AnswerTruncated` |
     | `content_filter` | no | a prompt or an answer that the provider blocked |
     | `programming` | no | `TypeError`, `AttributeError`, `LookupError`, ... |
     """
@@ -87,6 +88,8 @@ def _is_hopeless(chain: list[BaseException]) -> bool:
 
 
 def _by_type(error: BaseException) -> ErrorInfo | None:
+    if isinstance(error, AnswerTruncated):
+        return ErrorInfo(is_retryable=False, category="validation")
     category = category_of_class(error, BEFORE_STATUS)
     is_of_a_response = category is None or category in _FROM_THE_RESPONSE
     if is_of_a_response and (info := _by_response(error, category)):

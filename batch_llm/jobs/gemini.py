@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from google import genai
 from google.genai import types
-from jsonschema import Draft202012Validator
 
-from batch_llm.strategies.answer_shape import reason_against
+from batch_llm.strategies.answer_shape import schema_reader
 from batch_llm.strategies.base import LLMCallStrategy
+from batch_llm.strategies.blank_text import is_blank
 from batch_llm.strategies.gemini import GeminiStrategy
 from batch_llm.strategies.gemini_cached import GeminiCachedStrategy
+from batch_llm.strategies.schema_types import resolved
 
 from .clients import Hear, google_client
 from .job import BatchJob
@@ -53,22 +52,19 @@ def _cached(job: BatchJob, client: genai.Client, model: str, context: str) -> LL
 def _settings(job: BatchJob) -> dict[str, Any]:
     settings = {_SETTINGS.get(name, name): value for name, value in job.model_settings.items()}
     if job.output_schema is not None:
-        settings |= {"response_mime_type": "application/json", "response_json_schema": job.output_schema}
+        settings |= {"response_mime_type": "application/json", "response_json_schema": resolved(job.output_schema)}
     return settings
 
 
 def _parser(job: BatchJob) -> Callable[[Any], Any]:
-    validator = None if job.output_schema is None else Draft202012Validator(job.output_schema)
-    return partial(_parsed, validator=validator)
+    if job.output_schema is None:
+        return _text
+    read = schema_reader(job.output_schema)
+    return lambda response: read(_text(response))
 
 
-def _parsed(response: Any, validator: Any) -> Any:
+def _text(response: Any) -> str:
     text = response.text
-    if not text:
+    if not text or is_blank(text):
         raise ValueError("the answer is empty")
-    if validator is None:
-        return text
-    answer = json.loads(text)
-    if reason := reason_against(validator, answer):
-        raise ValueError(f"the answer does not fit the schema: {reason}")
-    return answer
+    return text

@@ -70,4 +70,5 @@ def record_of(result: AnyResult, cost: CostOf) -> Record | None:
         category=category,
         error=None if result.error is None else redact(result.error),
         retryable=info is not None and info.is_retryable,
+        finish_reason=result.finish_reason,
     )

@@ -48,12 +48,16 @@ _COLUMNS = {
     "error": "VARCHAR",
     "retryable": "BOOLEAN",
     "finished_at": "TIMESTAMPTZ",
+    "finish_reason": "VARCHAR",
 }
 ID_FINGERPRINT = "md5(id)::UUID"
 KEY_FINGERPRINT = "md5(key)::UUID"
 FINGERPRINT = "md5(id || chr(0) || key)::UUID"
 """SQL for 16 bytes that stand for an id and a key. What DuckDB groups or joins by text does not always fit into the
 memory, however much of it is spilled."""
+
+_OPTIONAL = frozenset({"finish_reason"})
+"""Fields that records of earlier versions lack."""
 
 _PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
 _RUN_OF_A_FILE = "([^/]+)/ledger/[^/]+$"
@@ -79,6 +83,8 @@ class Record:
         attempts: Made, those that met a rate limit too; a re-ask is part of its attempt.
         retryable: Whether the failure can pass.
         finished_at: ISO 8601, UTC.
+        finish_reason: Why the answer ended, as in `WorkItemResult`; None where it is not known, as in records of
+            versions before there was this field.
     """
 
     id: str
@@ -95,6 +101,7 @@ class Record:
     error: str | None = None
     retryable: bool = False
     finished_at: str = field(default_factory=_now)
+    finish_reason: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -217,11 +224,12 @@ def read_records(run: Store, part: str) -> Iterator[Record]:
 
     The records of one file come in their order; the last one of an item is the one with the latest `finished_at`.
     """
-    names = {entry.name for entry in fields(Record)}
+    names = [entry.name for entry in fields(Record)]
+    needed = set(names) - _OPTIONAL
     for content in _contents(run, f"ledger/{part}-*.jsonl"):
         for values in objects_in(content.splitlines()):
-            if names <= values.keys() and isinstance(values["id"], str):
-                yield Record(**{name: values[name] for name in names})
+            if needed <= values.keys() and isinstance(values["id"], str):
+                yield Record(**{name: values[name] for name in names if name in values})
 
 
 def _contents(run: Store, pattern: str) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from .parts import parts_of
 from .plan import Plan
 from .prices import prices_of
 from .rows import FAILURE_COLUMNS, staged_columns
-from .sinks import OutputColumns, failures_place, named_beside, open_sink, output_columns
+from .sinks import OutputColumns, failures_place, is_typed, named_beside, open_sink, output_columns
 from .spending import read_limits
 from .tables import Tables, execute, name, one_line, open_tables, text
 
@@ -57,6 +57,8 @@ class Summary:
         priced_by: Where the prices are from, with their version; empty where there are none.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
         refreshed: Items that were asked again although earlier runs had answered them.
+        truncated: Items whose answer was cut off at the token limit, those that failed for it included; None where an
+            earlier version made the run.
     """
 
     total_items: int
@@ -83,6 +85,7 @@ class Summary:
     priced_by: str = ""
     budgets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     refreshed: int = 0
+    truncated: int | None = None
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
@@ -129,7 +132,7 @@ def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
 
 def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str, str | None]:
     columns = staged_columns(tables, folder.rows)
-    added = output_columns(columns, job.output_schema)
+    added = output_columns(columns, job.output_schema, typed=is_typed(job.output))
     parts = [
         f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "
         f"{part.among(text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
@@ -161,8 +164,15 @@ def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
     found: list[str] = []
     for key, (column, kind) in added.answer.items():
         pointer = text("/" + key.replace("~", "~0").replace("/", "~1"))
-        value = f"outcomes.output->{pointer}" if kind == "JSON" else f"outcomes.output->>{pointer}"
-        found.append(f"{value if kind in ('JSON', 'VARCHAR') else f'TRY_CAST({value} AS {kind})'} AS {name(column)}")
+        plain = f"outcomes.output->>{pointer}"
+        match kind:
+            case "VARCHAR":
+                value = plain
+            case "JSON":  # null of JSON is a value, which is the word "null" where it is shown as text
+                value = f"CASE WHEN {plain} IS NOT NULL THEN outcomes.output->{pointer} END"
+            case _:
+                value = f"TRY_CAST({plain} AS {kind})"
+        found.append(f"{value} AS {name(column)}")
     return found
 
 
@@ -178,6 +188,7 @@ _TOTALS = """
         count(*) FILTER (status = 'not_attempted') AS not_attempted,
         count(*) FILTER (status = 'left_out') AS left_out,
         count(*) FILTER (reused) AS reused,
+        count(*) FILTER (finish_reason = 'length') AS truncated,
         CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
             ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd,
         approx_quantile(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,

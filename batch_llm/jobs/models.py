@@ -121,8 +121,8 @@ def _check_shape(schema: dict[str, Any]) -> None:
         shape_of(schema)
     except (UserError, LookupError) as error:
         raise JobError(
-            "output_schema cannot be told to a model: a $ref in it leads back to itself or nowhere; write out what it "
-            "stands for"
+            "output_schema cannot be told to a model: a $ref in it leads to nothing but itself, or nowhere; write out "
+            "what it stands for"
         ) from error
 
 

@@ -29,6 +29,7 @@ _COLUMNS: tuple[str, ...] = (
     "seconds",
     "cost_usd",
     "reused",
+    "finish_reason",
 )
 _NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
 _LEFT_OUT = "only what had failed was asked for; run it without only_failed"
@@ -38,9 +39,9 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     """Write what became of each item into the run's folder, and let the session see it as `outcomes`.
 
     Its columns: position, id, key, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
-    error_category, error, finished_at. An item that was tried several times in this run has the sums of its tries; a
-    success stands against any failure. Everything but the answers is joined first: those of millions of items pass
-    through, once.
+    error_category, error, finished_at, finish_reason. An item that was tried several times in this run has the sums
+    of its tries; a success stands against any failure. Everything but the answers is joined first: those of millions of
+    items pass through, once.
     """
     files = record_files(folder.kept, "ledger/*.jsonl")
     view_records(tables, folder.kept, files)
@@ -72,25 +73,25 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
 
 _TRIED = "(SELECT *, last AS finished_at FROM known WHERE NOT reused)"
 _OF_TRIED = """position, id, key, false AS reused, status, output, wanted.input_tokens, wanted.output_tokens,
-    wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at"""
+    wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at, finish_reason"""
 
 
 def _broken(folder: RunFolder) -> str:
     return f"""
-    SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL
+    SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL, NULL
     FROM {text(folder.items)} WHERE error IS NOT NULL"""
 
 
 def _reused(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, true, status, output, input_tokens, output_tokens,
-        cost_usd, attempts, seconds, NULL, NULL, finished_at
+        cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason
     FROM {text(folder.reused)}"""
 
 
 def _left(folder: RunFolder) -> str:
     return f"""
-    SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL
+    SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL, NULL
     FROM {text(folder.items)} JOIN (
         SELECT position, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
             ELSE ['not_attempted', {text(_NOT_ATTEMPTED)}] END AS why
@@ -128,4 +129,5 @@ def _result(row: dict[str, Any]) -> AnyResult:
         error_info=None if succeeded else ErrorInfo(is_retryable=False, category=row["error_category"]),
         attempts=int(row["attempts"]),
         duration_seconds=float(row["seconds"]),
+        finish_reason=row["finish_reason"],
     )

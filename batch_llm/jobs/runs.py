@@ -20,7 +20,7 @@ from .merge import Summary
 from .select_only import check_condition, condition_query
 from .spending import limits_of
 from .store import Store
-from .tables import Tables, execute, one_line, open_tables, text
+from .tables import Tables, column_types, execute, one_line, open_tables, text
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ RESULT_COLUMNS = (
     "output_tokens",
     "cost_usd",
     "seconds",
+    "finish_reason",
 )
 
 
@@ -134,18 +135,20 @@ def standing(run: Run) -> Standing:
 
 def view_results(tables: Tables, run: Run) -> None:
     """Let the session see a run's items as `results`: all of them when it has ended, else those that it has tried."""
-    columns = f"{', '.join(RESULT_COLUMNS)}, reused"
+    columns = [*RESULT_COLUMNS, "reused"]
     if _object(run.kept.read("summary.json")):
         (place,) = run.kept.for_tables(tables, ["outcomes.parquet"])
         try:
-            tables.execute(f"CREATE TEMP VIEW results AS SELECT {columns} FROM {text(place)}")
+            lacking = set(columns) - column_types(tables, f"FROM {text(place)}").keys()  # of an earlier version
+            selected = (f"NULL::VARCHAR AS {column}" if column in lacking else column for column in columns)
+            tables.execute(f"CREATE TEMP VIEW results AS SELECT {', '.join(selected)} FROM {text(place)}")
             return
         except duckdb.Error as error:
             _log.warning("Without what run %s reused, for its outcomes cannot be read: %s", run.id, one_line(error))
     view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
     tables.execute(f"""
         CREATE TEMP VIEW results AS
-        SELECT {columns} FROM (SELECT *, category AS error_category, false AS reused FROM records) JOIN (
+        SELECT {", ".join(columns)} FROM (SELECT *, category AS error_category, false AS reused FROM records) JOIN (
             SELECT fingerprint,
                 coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS finished_at
             FROM records GROUP BY fingerprint
@@ -184,15 +187,18 @@ def _so_far(tables: Tables, run: Run) -> Summary:
         CREATE OR REPLACE TEMP TABLE items AS
         SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, finished_at) AS category,
             sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-            CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at
+            CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at,
+            coalesce(arg_max(finish_reason, finished_at) FILTER (status = 'succeeded'),
+                arg_max(finish_reason, finished_at)) AS finish_reason
         FROM tries GROUP BY fingerprint""",
     )
     row = tables.execute("""
         SELECT count(*) FILTER (succeeded), coalesce(sum(input_tokens), 0)::BIGINT,
             coalesce(sum(output_tokens), 0)::BIGINT,
-            CASE WHEN count(cost_usd) = count(*) THEN coalesce(sum(cost_usd), 0) END, epoch(max(finished_at))
+            CASE WHEN count(cost_usd) = count(*) THEN coalesce(sum(cost_usd), 0) END, epoch(max(finished_at)),
+            count(*) FILTER (finish_reason = 'length')
         FROM items""").fetchone()
-    succeeded, tokens_in, tokens_out, cost, last = row or (0, 0, 0, 0.0, None)
+    succeeded, tokens_in, tokens_out, cost, last, truncated = row or (0, 0, 0, 0.0, None, 0)
     failed = tables.execute("SELECT category, count(*) FROM items WHERE NOT succeeded GROUP BY 1 ORDER BY 2 DESC, 1")
     counts = {
         name: int(run.plan.get(name, 0))
@@ -221,6 +227,7 @@ def _so_far(tables: Tables, run: Run) -> Summary:
         output="",
         failures=None,
         categories=categories,
+        truncated=truncated,
         budgets=[limit.as_json() for limit in limits_of(run.plan.get("budgets", {}), run.kept)],
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Union, cast
 
-Json = dict[str, Any]
+from .json_in_text import read_json, read_object
+from .schema_types import check_numbers, check_references, resolved, types_of
 
-# A model that is only asked for JSON, not bound to it, likes to show it as a block of Markdown.
-_FENCED = re.compile(r"```(?:\w+)?\r?\n(\{.*?\})\s*(?:\r?\n?```|\Z)", flags=re.DOTALL)
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ def shape_of(output_type: Any) -> AnswerShape:
     """Return the shape of a type that pydantic knows, or of a JSON Schema of type object.
 
     Raises:
-        pydantic_ai.UserError: The JSON Schema describes something else than an object, or refers to itself.
+        pydantic_ai.UserError: The JSON Schema describes something else than an object.
+        LookupError: A reference in it leads nowhere.
         pydantic.errors.PydanticUserError: The type cannot be told as JSON Schema.
     """
     if isinstance(output_type, dict):
@@ -44,20 +46,55 @@ def shape_of(output_type: Any) -> AnswerShape:
 
 
 def _of_schema(schema: Json) -> AnswerShape:
+    whole = resolved(schema)
+    name = str(whole.get("title") or "answer")
+    return _told(_as_told(whole, name), name, schema_reader(schema))
+
+
+def schema_reader(schema: Json) -> Callable[[str], Json]:
+    """Return what reads an answer's text as an object that fits a JSON Schema.
+
+    It raises `ValueError` where there is no such object, or one whose numbers no column holds; its text is for the
+    model to read.
+    """
     from jsonschema import Draft202012Validator
-    from pydantic_ai import StructuredDict
+    from pydantic import TypeAdapter
 
-    name = str(schema.get("title") or "answer")
-    shape = _of_type(StructuredDict(dict(schema), name=name, description=schema.get("description")))
     validator = Draft202012Validator(schema)
+    anything: TypeAdapter[Json] = TypeAdapter(Json)
+    types = {name: types_of(field, schema) for name, field in resolved(schema)["properties"].items()}
 
-    def parse(text: str) -> Json:
-        answer = shape.parse(text)
-        if reason := reason_against(validator, answer):
+    def fit(text: str) -> Json:
+        try:
+            answer = read_json(text)
+        except json.JSONDecodeError:
+            answer = anything.validate_json(text)  # whose words models know
+        try:
+            reason = reason_against(validator, answer)
+        except RecursionError:
+            reason = "it has too many levels"
+        if reason:
             raise ValueError(f"The answer does not fit the schema: {reason}")
+        check_numbers(answer, types)
         return answer
 
-    return AnswerShape(shape.schema, shape.name, shape.description, parse)
+    return lambda text: read_object(text, fit, types)
+
+
+def _as_told(schema: Json, name: str) -> Json:
+    """Return a JSON Schema as a model is given it: with definitions only where it refers to itself."""
+    from pydantic import TypeAdapter
+    from pydantic_ai import StructuredDict
+    from pydantic_ai.exceptions import UserError
+
+    check_references(schema)
+    described = {"description": schema["description"]} if "description" in schema else {}
+    try:
+        return _schema(TypeAdapter(StructuredDict(dict(schema), name=name))) | described
+    except (UserError, LookupError):
+        if schema.get("type") != "object":
+            raise
+        return {**schema, "title": name}
 
 
 def _of_type(output_type: Any) -> AnswerShape:
@@ -68,12 +105,21 @@ def _of_type(output_type: Any) -> AnswerShape:
     schema = _schema(adapter)
     name = getattr(output_type, "__name__", None)
     if schema.get("type") == "object" and "properties" in schema:
-        return _told(schema, schema.get("title") or name, lambda text: adapter.validate_json(_unfenced(text)))
+        return _told(schema, schema.get("title") or name, _reader(adapter.validate_json, schema))
     wrapped = _schema(TypeAdapter(_wrapper(output_type)))
     del wrapped["title"]  # it would tell the model nothing
     # Some models write such a value as a string of JSON within the JSON.
     lenient = _wrapper(Union[output_type, JsonText[output_type]])  # noqa: UP007  a type may be no operand of `|`
-    return _told(wrapped, name, lambda text: lenient.model_validate_json(_unfenced(text)).response)
+    return _told(wrapped, name, _reader(lambda text: lenient.model_validate_json(text).response, wrapped))
+
+
+def _reader(validate: Callable[[str], Any], schema: Json) -> Callable[[str], Any]:
+    def fit(text: str) -> Any:
+        with suppress(json.JSONDecodeError):  # which pydantic reports in words that models know
+            read_json(text)  # pydantic takes NaN, and a key with two values
+        return validate(text)
+
+    return lambda text: read_object(text, fit, schema["properties"])
 
 
 def _wrapper(annotation: Any) -> Any:
@@ -95,13 +141,6 @@ def _schema(adapter: Any) -> Json:
         named: Json = schema["$defs"][reference.removeprefix("#/$defs/")]
         return {**named, "$defs": schema["$defs"]}
     return schema
-
-
-def _unfenced(text: str) -> str:
-    if text.startswith("{"):
-        return text
-    fenced = _FENCED.search(text)
-    return fenced[1] if fenced else text
 
 
 def reason_against(validator: Any, answer: Any) -> str | None:

@@ -14,13 +14,22 @@ class TokenUsage(dict[str, int]):
 
     Attributes:
         safety_ratings: `{category: probability}` by their names; becomes `WorkItemResult.gemini_safety_ratings`.
+        finish_reason: Why the answer ended: "stop", "length" at the token limit, "tool_call", "content_filter" or
+            "error"; becomes `WorkItemResult.finish_reason`. None where the provider does not report it.
     """
 
-    __slots__ = ("safety_ratings",)
+    __slots__ = ("finish_reason", "safety_ratings")
 
-    def __init__(self, counts: Mapping[str, int], *, safety_ratings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        counts: Mapping[str, int],
+        *,
+        safety_ratings: Mapping[str, str] | None = None,
+        finish_reason: str | None = None,
+    ) -> None:
         super().__init__(counts)
         self.safety_ratings = dict(safety_ratings) if safety_ratings is not None else None
+        self.finish_reason = finish_reason
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):

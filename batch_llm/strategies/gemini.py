@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from batch_llm.errors import CallFailed, ContentFiltered
+from batch_llm.errors import AnswerTruncated, CallFailed, ContentFiltered
 
 from .base import LLMCallStrategy, TokenUsage, TOutput
+from .blank_text import is_blank
+from .responses import in_words
 
 if TYPE_CHECKING:
     from google import genai
@@ -27,13 +29,16 @@ _BLOCKED = frozenset(
     }
 )
 
+_ENDINGS = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "error", "OTHER": "error"}
+
 
 class GeminiStrategy(LLMCallStrategy[TOutput]):
     """Asks a Gemini model once per attempt and hands the response to `response_parser`.
 
     The parser sees the whole response, `finish_reason` included: an answer that ends at the token limit is the parser's
     to accept or to refuse. A `ValueError` out of it (`pydantic.ValidationError` and `JSONDecodeError` are such) makes
-    the attempt a `validation` failure, which is tried again; an answer with nothing in it is one without asking it.
+    the attempt a `validation` failure, which is tried again unless the token limit cut the answer off; an answer with
+    nothing in it, or invisible characters alone, is one without asking it.
     A blocked prompt or answer is a `content_filter` failure. Tokens are counted in every case.
 
     google-genai sends a request again by itself after a broken connection, unless the client was made with
@@ -80,11 +85,34 @@ def read_response(response: GenerateContentResponse, parse: Callable[[Any], TOut
     """
     candidate = response.candidates[0] if response.candidates else None
     usage = _usage(response, candidate)
+    usage.finish_reason = _finish_reason(response, candidate)
     try:
         _check(response, candidate)
         return parse(response), usage
+    except ValueError as error:
+        if usage.finish_reason != "length":
+            raise CallFailed(error, usage) from error
+        words = in_words(usage.get("output_tokens", 0), None, begun=bool(_texts(candidate)))
+        raise CallFailed(AnswerTruncated(words), usage) from error
     except Exception as error:
         raise CallFailed(error, usage) from error
+
+
+def _finish_reason(response: GenerateContentResponse, candidate: Candidate | None) -> str | None:
+    """Return why the answer ended, in the words that all strategies share."""
+    feedback = response.prompt_feedback
+    if feedback is not None and feedback.block_reason is not None:
+        return "content_filter"
+    reason = candidate and candidate.finish_reason
+    if reason in _BLOCKED:
+        return "content_filter"
+    return _ENDINGS.get(str(reason.value)) if reason else None
+
+
+def _texts(candidate: Candidate | None) -> str:
+    """Return what a reader sees of the answer; thoughts are none of it."""
+    parts = (candidate and candidate.content and candidate.content.parts) or []
+    return "".join(part.text or "" for part in parts if not part.thought)
 
 
 def _check(response: GenerateContentResponse, candidate: Candidate | None) -> None:
@@ -96,6 +124,9 @@ def _check(response: GenerateContentResponse, candidate: Candidate | None) -> No
         raise ContentFiltered(f"Gemini stopped the answer: {reason.name}")
     if candidate is None or candidate.content is None or not candidate.content.parts:
         raise ValueError(f"Gemini gave an empty answer ({reason.name if reason else 'no finish reason'})")
+    # What is no text (a call of a function, an image) is the parser's to judge.
+    if all(part.text is not None for part in candidate.content.parts) and is_blank(_texts(candidate)):
+        raise ValueError(f"Gemini gave a blank answer ({reason.name if reason else 'no finish reason'})")
 
 
 def _usage(response: GenerateContentResponse, candidate: Candidate | None) -> TokenUsage:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, overload
 
 from batch_llm.errors import CallFailed
 
 from .answer_shape import shape_of
-from .base import LLMCallStrategy, TOutput
+from .base import LLMCallStrategy, TokenUsage, TOutput
 from .model_answers import ModelAnswers
-from .responses import Endings, tokens_of
+from .output_modes import Means, OutputMode, OutputModes
+from .responses import Endings, tokens_of, truncated
+from .server_facts import ServerFacts
+from .token_limit import TokenLimit
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelMessage, ModelRequest, ModelRequestPart
+    from pydantic_ai.messages import ModelMessage, ModelRequest, ModelRequestPart, ModelResponse
     from pydantic_ai.models import Model
     from pydantic_ai.settings import ModelSettings
-    from pydantic_ai.usage import RequestUsage
 
 
 class ModelStrategy(LLMCallStrategy[TOutput]):
@@ -27,9 +30,14 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
 
     An answer that does not fit is asked for again within the attempt, with the reason, up to `reasks` times; then the
     attempt fails (`validation`). The tokens of every request are counted, also when the attempt fails. Two answers are
-    not asked for again, for they would end the same way: a blocked one (`content_filter`), and structured output that
-    was cut off at the token limit (`validation`). Plain text that ends at the token limit is an answer; a warning says
-    so once.
+    not asked for again, neither here nor by the engine, for they would end the same way: a blocked one
+    (`content_filter`), and structured output that was cut off at the token limit (`validation`). Plain text that ends
+    at the token limit is an answer, whose `finish_reason` is "length"; a warning says so once. A text of white space
+    and other invisible characters is no answer. Of structured output, what the model wrote around the one JSON object
+    that fits is left out; where several different ones fit, none is chosen.
+
+    A compatible server (an `OpenAIChatModel` whose base URL is not OpenAI's) gets the setting `max_tokens` under this
+    name, and as `max_completion_tokens` once it refuses that.
 
     The model's client stays open and keeps its own retries: `settings={"max_retries": 0}`, or a client made without,
     leaves them to the engine, which then sees every 429.
@@ -41,10 +49,15 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             answers are dicts.
         settings: Temperature, token limit, ... They are added to the model's own.
         reasks: How often an answer that does not fit is asked for again within an attempt; 0 or more.
+        output_mode: By what means the model is held to the shape: "native" (the provider's JSON Schema output), "tool"
+            (a call of a tool) or "prompted" (words). "auto" takes the best one that the model has, and the next one
+            where the server refuses that; it learns so from the first refusal, which uses up no attempt.
+        facts: What is known of the server; shared by strategies that call the same one.
 
     Raises:
-        ValueError: `reasks` breaks its rule.
-        pydantic_ai.exceptions.UserError: The JSON Schema describes something else than an object, or refers to itself.
+        ValueError: `reasks` or `output_mode` breaks its rule.
+        pydantic_ai.exceptions.UserError: The JSON Schema describes something else than an object.
+        LookupError: A reference in the JSON Schema leads nowhere.
     """
 
     @overload
@@ -55,6 +68,8 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         instructions: str | None = None,
         settings: ModelSettings | None = None,
         reasks: int = 1,
+        output_mode: OutputMode = "auto",
+        facts: ServerFacts | None = None,
     ) -> None: ...
 
     @overload
@@ -66,6 +81,8 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         output_type: dict[str, Any],
         settings: ModelSettings | None = None,
         reasks: int = 1,
+        output_mode: OutputMode = "auto",
+        facts: ServerFacts | None = None,
     ) -> None: ...
 
     @overload
@@ -77,6 +94,8 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         output_type: type[TOutput],
         settings: ModelSettings | None = None,
         reasks: int = 1,
+        output_mode: OutputMode = "auto",
+        facts: ServerFacts | None = None,
     ) -> None: ...
 
     def __init__(
@@ -87,14 +106,19 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         output_type: Any = str,
         settings: ModelSettings | None = None,
         reasks: int = 1,
+        output_mode: OutputMode = "auto",
+        facts: ServerFacts | None = None,
     ) -> None:
         if type(reasks) is not int or reasks < 0:
             raise ValueError(f"reasks is {reasks!r}; it must be a whole number of 0 or more: 0 asks once only")
+        if output_mode not in ("auto", "native", "tool", "prompted"):
+            raise ValueError(f"output_mode is {output_mode!r}; it must be 'auto', 'native', 'tool' or 'prompted'")
         self.model = model
         self._instructions = instructions or None
-        self._answers = ModelAnswers(model, None if output_type is str else shape_of(output_type))
-        self._parameters = self._answers.parameters(self._instructions)
-        self._settings = settings
+        self._answers = ModelAnswers(model, None if output_type is str else shape_of(output_type), self._instructions)
+        facts = facts or ServerFacts()
+        self._modes = None if output_type is str else OutputModes(model, output_mode, facts)
+        self._limit = TokenLimit(model, settings, facts)
         self._reasks = reasks
         self._endings = Endings()
 
@@ -102,35 +126,61 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         """Ask, and again where the answer does not fit. `attempt` and `timeout` are the engine's business."""
         from pydantic_ai.messages import UserPromptPart
 
-        usages: list[RequestUsage] = []
+        responses: list[ModelResponse] = []
         try:
-            return await self._converse([self._said(UserPromptPart(prompt))], usages), tokens_of(*usages)
+            async with self._modes.call() if self._modes else nullcontext():
+                answer = await self._converse([self._said(UserPromptPart(prompt))], responses)
         except Exception as error:
-            if not usages:
+            if not responses:
                 raise
-            raise CallFailed(error, tokens_of(*usages)) from error
+            raise CallFailed(error, _billed(responses)) from error
+        return answer, _billed(responses)
 
-    async def _converse(self, messages: list[ModelMessage], usages: list[RequestUsage]) -> Any:
-        """Return the first answer that fits; what each request cost goes into `usages`."""
-        from pydantic_ai.direct import model_request
-
+    async def _converse(self, messages: list[ModelMessage], responses: list[ModelResponse]) -> Any:
+        """Return the first answer that fits; each response goes into `responses`."""
         while True:
-            response = await model_request(
-                self.model, messages, model_settings=self._settings, model_request_parameters=self._parameters
-            )
-            usages.append(response.usage)
+            response, means = await self._request(messages)
+            responses.append(response)
             self._endings.refuse_filtered(response.finish_reason)
             try:
-                answer = self._answers.read(response)
+                answer = self._answers.read(response, means)
             except ValueError as error:
-                if len(usages) > self._reasks or response.finish_reason == "length":
+                if response.finish_reason == "length":
+                    raise truncated(response, self._limit.value) from error
+                if len(responses) > self._reasks:
                     raise
-                messages += [response, self._said(*self._answers.feedback(response, error))]
+                messages += [response, self._said(*self._answers.feedback(response, error, means))]
             else:
                 self._endings.note_limit(response.finish_reason)
                 return answer
+
+    async def _request(self, messages: list[ModelMessage]) -> tuple[ModelResponse, Means]:
+        """Make one request, again by other means where the server does not know these; return what they were."""
+        from pydantic_ai.direct import model_request
+
+        while True:
+            means, name = self._modes.current if self._modes else "text", self._limit.name
+            try:
+                response = await model_request(
+                    self.model,
+                    messages,
+                    model_settings=self._limit.settings(name),
+                    model_request_parameters=self._answers.parameters(means),
+                )
+            except Exception as error:
+                if self._limit.is_renamed(error, name) or (self._modes and self._modes.is_replaced(error, means)):
+                    continue
+                raise
+            if self._modes:
+                self._modes.accept()
+            self._limit.note(response.usage.output_tokens, name)
+            return response, means
 
     def _said(self, *parts: ModelRequestPart) -> ModelRequest:
         from pydantic_ai.messages import ModelRequest
 
         return ModelRequest(parts, instructions=self._instructions)
+
+
+def _billed(responses: list[ModelResponse]) -> TokenUsage:
+    return tokens_of(*(response.usage for response in responses), finish_reason=responses[-1].finish_reason)

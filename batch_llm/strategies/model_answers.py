@@ -6,12 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .answer_shape import AnswerShape
+from .blank_text import is_blank
+from .output_modes import Means
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_ai.messages import ModelRequestPart, ModelResponse, ToolCallPart
     from pydantic_ai.models import Model, ModelRequestParameters
-    from pydantic_ai.output import OutputMode
+    from pydantic_ai.output import OutputObjectDefinition
 
 # What agents call the tool that takes the answer.
 _TOOL = "final_result"
@@ -24,78 +26,115 @@ class _NoAnswer(ValueError):
 
 
 class ModelAnswers:
-    """One kind of answer: plain text, or a shape that the model is held to by the best means it has.
+    """One kind of answer: plain text, or a shape that the model is held to.
 
     Args:
         model: Who answers.
         shape: What a structured answer is; None for plain text.
+        instructions: System instructions.
     """
 
-    def __init__(self, model: Model, shape: AnswerShape | None) -> None:
+    def __init__(self, model: Model, shape: AnswerShape | None, instructions: str | None) -> None:
+        self._model = model
         self._shape = shape
-        self._mode: OutputMode = "text" if shape is None else _mode(model)
+        self._instructions = instructions
+        self._parameters: dict[Means, ModelRequestParameters] = {}
 
-    def parameters(self, instructions: str | None) -> ModelRequestParameters:
-        """Return what tells the model how to answer: the same for every request."""
+    def parameters(self, means: Means) -> ModelRequestParameters:
+        """Return what tells the model how to answer: the same for every request by the same means."""
+        if means not in self._parameters:
+            self._parameters[means] = self._made(means)
+        return self._parameters[means]
+
+    def _made(self, means: Means) -> ModelRequestParameters:
         from pydantic_ai.messages import InstructionPart
         from pydantic_ai.models import ModelRequestParameters
         from pydantic_ai.output import OutputObjectDefinition
         from pydantic_ai.tools import ToolDefinition
 
-        parts = [InstructionPart(content=instructions)] if instructions else []
+        parts = [InstructionPart(content=self._instructions)] if self._instructions else []
         shape = self._shape
         if shape is None:
             return ModelRequestParameters(instruction_parts=parts)
         told = OutputObjectDefinition(json_schema=shape.schema, name=shape.name, description=shape.description)
+        if means == "words":
+            return ModelRequestParameters(instruction_parts=[*parts, InstructionPart(content=self._in_words(told))])
         description = shape.description or _TOOL_DESCRIPTION
         tool = ToolDefinition(name=_TOOL, description=description, parameters_json_schema=shape.schema, kind="output")
         # Each of them is fitted to the model anew with every request, so the one that is not used is left out.
         return ModelRequestParameters(
-            output_mode=self._mode,
-            output_object=None if self._mode == "tool" else told,
-            output_tools=[tool] if self._mode in ("tool", "auto") else [],
-            allow_text_output=self._mode != "tool",
+            output_mode=means,
+            output_object=None if means == "tool" else told,
+            output_tools=[tool] if means in ("tool", "auto") else [],
+            allow_text_output=means != "tool",
             instruction_parts=parts,
         )
 
-    def read(self, response: ModelResponse) -> Any:
+    def _in_words(self, told: OutputObjectDefinition) -> str:
+        """Return the instruction that "prompted" output gives, for a server that knows of no JSON beside it."""
+        from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.profiles import DEFAULT_PROMPTED_OUTPUT_TEMPLATE
+
+        template = self._model.profile.get("prompted_output_template", DEFAULT_PROMPTED_OUTPUT_TEMPLATE)
+        asked = ModelRequestParameters(output_mode="prompted", output_object=told, prompted_output_template=template)
+        return asked.prompted_output_instructions or ""
+
+    def read(self, response: ModelResponse, means: Means) -> Any:
         """Return the output.
 
         Raises:
             ValueError: There is no answer, or it does not fit.
         """
-        answer = self._answer(response)
-        if not answer:
-            raise _NoAnswer(f"there is no answer in the response (finish reason: {response.finish_reason})")
-        return answer if self._shape is None else self._shape.parse(answer)
-
-    def _answer(self, response: ModelResponse) -> str:
         from pydantic_ai.messages import TextPart
 
-        for call in response.tool_calls:
-            if call.tool_name == _TOOL:
-                return call.args if isinstance(call.args, str) and call.args else json.dumps(call.args or {})
-        if self._mode == "tool":
-            return ""
-        return "".join(part.content for part in response.parts if isinstance(part, TextPart))
+        if arguments := [_arguments(call) for call in response.tool_calls if call.tool_name == _TOOL]:
+            if len(set(arguments)) > 1:
+                raise ValueError(f"There are {len(set(arguments))} different answers; return exactly one")
+            answer = arguments[0]
+        else:
+            answer = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+        if is_blank(answer):
+            raise _NoAnswer(f"there is no answer in the response (finish reason: {reason_in_words(response)})")
+        if self._shape is None:
+            return answer
+        try:
+            return self._shape.parse(answer)
+        except ValueError as error:
+            if means == "tool" and not response.tool_calls:
+                raise _NoAnswer(
+                    f"there is no call of the tool in the response, no answer in its text: {error}"
+                ) from None
+            raise
 
-    def feedback(self, response: ModelResponse, error: ValueError) -> list[ModelRequestPart]:
+    def feedback(self, response: ModelResponse, error: ValueError, means: Means) -> list[ModelRequestPart]:
         """Return what to tell the model of a response that `read` refused, in the words of pydantic-ai's agents."""
         if calls := response.tool_calls:  # a call without an answer would make the next request invalid
             return [_refused_call(call, error) for call in calls]
-        return [self._refused_text(error)]
+        return [_refused_text(error, means)]
 
-    def _refused_text(self, error: ValueError) -> ModelRequestPart:
-        from pydantic import ValidationError
-        from pydantic_ai.messages import RetryFeedbackPart, RetryInfo
 
-        if isinstance(error, _NoAnswer):
-            wanted = _CALL_THE_TOOL if self._mode == "tool" else "Please return text."
-            return RetryFeedbackPart(wanted, retry=RetryInfo(cause="no_output"))
-        if isinstance(error, ValidationError):
-            details = error.errors(include_url=False, include_context=False)
-            return RetryFeedbackPart(details, retry=RetryInfo(cause="validation_error"))
-        return RetryFeedbackPart(str(error), retry=RetryInfo(cause="model_retry"))
+def reason_in_words(response: ModelResponse) -> str:
+    """Return why a response ended: the provider's own word where pydantic-ai has one for it, too."""
+    own = (response.provider_details or {}).get("finish_reason")
+    known = response.finish_reason
+    return f"{known}, {own}" if known and own and own != known else str(own or known)
+
+
+def _arguments(call: ToolCallPart) -> str:
+    return call.args if isinstance(call.args, str) and call.args else json.dumps(call.args or {})
+
+
+def _refused_text(error: ValueError, means: Means) -> ModelRequestPart:
+    from pydantic import ValidationError
+    from pydantic_ai.messages import RetryFeedbackPart, RetryInfo
+
+    if isinstance(error, _NoAnswer):
+        wanted = _CALL_THE_TOOL if means == "tool" else "Please return text."
+        return RetryFeedbackPart(wanted, retry=RetryInfo(cause="no_output"))
+    if isinstance(error, ValidationError):
+        details = error.errors(include_url=False, include_context=False)
+        return RetryFeedbackPart(details, retry=RetryInfo(cause="validation_error"))
+    return RetryFeedbackPart(str(error), retry=RetryInfo(cause="model_retry"))
 
 
 def _refused_call(call: ToolCallPart, error: ValueError) -> ModelRequestPart:
@@ -116,14 +155,3 @@ def _details(error: ValidationError) -> list[dict[str, Any]]:
         if detail["input"] == of_the_whole[0]["input"]:
             del detail["input"]
     return details
-
-
-def _mode(model: Model) -> OutputMode:
-    """Return the best means that a model has to answer in a shape."""
-    try:
-        profile = model.profile
-    except NotImplementedError:  # one of several models will answer, and has the choice then
-        return "auto"
-    if profile.get("supports_json_schema_output"):
-        return "native"
-    return profile.get("default_structured_output_mode", "tool")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from batch_llm.errors import CallFailed, ContentFiltered
 
 from .base import LLMCallStrategy, TOutput
-from .responses import Endings, tokens_of
+from .blank_text import is_blank
+from .responses import Endings, tokens_of, truncated
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
-    from pydantic_ai.messages import ModelMessage
+    from pydantic_ai.messages import ModelResponse
 
 
 class PydanticAIStrategy(LLMCallStrategy[TOutput]):
@@ -19,8 +20,9 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
 
     The tokens of every request of a run are counted, also when the run fails. A blocked answer is a failure
     (`content_filter`), even where PydanticAI takes the text before the block for an answer. Plain text that ends at the
-    token limit is an answer, as it is to PydanticAI; a warning says so once. Structured output that ends there fails
-    (`validation`).
+    token limit is an answer, as it is to PydanticAI, whose `finish_reason` is "length"; a warning says so once.
+    Structured output that ends there fails after one attempt (`validation`). A text of white space and other invisible
+    characters is no answer.
 
     Two things multiply the requests of an attempt and are the agent's to set: its own `retries` (re-asks after an
     answer that does not fit, 1 by default) and the SDK's (`model_settings={"max_retries": 0}` leaves them to the
@@ -43,17 +45,24 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
         with capture_run_messages() as messages:
             try:
                 result = await self.agent.run(prompt, usage=usage)
-                self._endings.refuse_filtered(result.response.finish_reason)
+                reason = result.response.finish_reason
+                self._endings.refuse_filtered(reason)
+                if isinstance(result.output, str) and is_blank(result.output):
+                    raise ValueError(f"there is no answer in the response (finish reason: {reason})")
             except Exception as error:
                 if not usage.requests:
                     raise
-                raise CallFailed(_blocked(error, messages), tokens_of(usage)) from error
-        self._endings.note_limit(result.response.finish_reason)
-        return result.output, tokens_of(usage)
+                responses = [message for message in messages if message.kind == "response"]
+                reason = responses[-1].finish_reason if responses else None
+                raise CallFailed(_cut_off(error, responses), tokens_of(usage, finish_reason=reason)) from error
+        self._endings.note_limit(reason)
+        return result.output, tokens_of(usage, finish_reason=reason)
 
 
-def _blocked(error: Exception, messages: list[ModelMessage]) -> Exception:
-    """Return what really happened where an answer did not fit because the filter had cut it off."""
-    if any(message.kind == "response" and message.finish_reason == "content_filter" for message in messages):
+def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:
+    """Return what really happened where an answer did not fit because the filter or the token limit had cut it off."""
+    if any(response.finish_reason == "content_filter" for response in responses):
         return ContentFiltered(f"the provider's content filter stopped the answer ({error})")
+    if responses and responses[-1].finish_reason == "length":
+        return truncated(responses[-1], None)
     return error

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from batch_llm.errors import ContentFiltered
+from batch_llm.errors import AnswerTruncated, ContentFiltered
+
+from .base import TokenUsage
 
 if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelResponse
     from pydantic_ai.usage import UsageBase
 
 log = logging.getLogger(__name__)
@@ -35,12 +38,34 @@ class Endings:
             log.warning("An answer was cut off at the token limit; raise max_tokens if answers must be whole.")
 
 
-def tokens_of(*usages: UsageBase) -> dict[str, int]:
-    """Sum what was billed, under the names that every strategy gives."""
+def truncated(response: ModelResponse, limit: int | None) -> AnswerTruncated:
+    """Return the error for a response that the token limit cut off, so that there is no answer in it."""
+    from pydantic_ai.messages import TextPart
+
+    begun = response.tool_calls or any(isinstance(part, TextPart) and part.content.strip() for part in response.parts)
+    return AnswerTruncated(in_words(response.usage.output_tokens, limit, begun=bool(begun)))
+
+
+def in_words(tokens: int, limit: int | None, *, begun: bool) -> str:
+    """Return that an answer was cut off, and what to do.
+
+    Args:
+        tokens: How many it had.
+        limit: The setting `max_tokens`; None where there is none.
+        begun: Whether there was a part of an answer, or thoughts alone.
+    """
+    before = "" if begun else " before there was an answer (thoughts count, too)"
+    after = f" after {tokens:,} tokens" if tokens else ""
+    now = f", which is {limit:,}," if limit is not None else ""
+    return f"the answer was cut off at the token limit{after}{before}: raise max_tokens{now} in model_settings"
+
+
+def tokens_of(*usages: UsageBase, finish_reason: str | None = None) -> TokenUsage:
+    """Sum what was billed, under the names that every strategy gives; `finish_reason` is the last answer's."""
     tokens = {
         "input_tokens": sum(usage.input_tokens for usage in usages),
         "output_tokens": sum(usage.output_tokens for usage in usages),
         "total_tokens": sum(usage.total_tokens for usage in usages),
     }
     cached = sum(usage.cache_read_tokens for usage in usages)
-    return tokens | ({"cached_input_tokens": cached} if cached else {})
+    return TokenUsage(tokens | ({"cached_input_tokens": cached} if cached else {}), finish_reason=finish_reason)

@@ -94,7 +94,7 @@ def test_the_output_has_the_answers_fields_in_their_types(home: Path, ending: st
     with duckdb.connect() as tables:
         types = column_types(tables, f"SELECT * FROM '{output}'")
     names = ["id", "text", "meta", *_ANSWER, "item_id", "status", "input_tokens", "output_tokens", "cost_usd"]
-    assert list(types) == [*names, "attempts", "seconds", "error_category", "error"]
+    assert list(types) == [*names, "attempts", "seconds", "error_category", "error", "finish_reason"]
     if ending == ".parquet":
         assert {name: types[name] for name in _ANSWER} == dict(
             zip(_ANSWER, ["VARCHAR", "DOUBLE", "BIGINT", "BOOLEAN", "JSON"], strict=True)

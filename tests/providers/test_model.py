@@ -110,8 +110,8 @@ async def test_gemini_errors(gemini_server: GeminiServer, on_gemini: Model, repl
         (OpenAIServer.content_filter(), str, final("content_filter"), 1),
         (OpenAIServer.content_filter(None), str, final("content_filter"), 1),
         (OpenAIServer.content_filter(), Book, final("content_filter"), 1),
-        (OpenAIServer.length(), Book, retryable("validation"), 1),
-        (OpenAIServer.length(""), str, retryable("validation"), 1),
+        (OpenAIServer.length(), Book, final("validation"), 1),
+        (OpenAIServer.length(""), str, final("validation"), 1),
         (OpenAIServer.broken_json(), Book, retryable("validation"), 2),
         (OpenAIServer.broken_json(), SCHEMA, retryable("validation"), 2),
         (OpenAIServer.text('{"title": 5, "pages": 1}'), SCHEMA, retryable("validation"), 2),
@@ -140,15 +140,15 @@ async def test_gemini_blocks(gemini_server: GeminiServer, on_gemini: Model) -> N
 
 async def test_gemini_answers_that_are_none(gemini_server: GeminiServer, on_gemini: Model) -> None:
     """Broken JSON and an empty answer are asked for again, one that was cut off is not; all tokens are counted."""
-    for reply, requests in (
-        (gemini_server.text("{"), 2),
-        (gemini_server.text(None), 2),
-        (gemini_server.max_tokens(), 1),
+    for reply, requests, info in (
+        (gemini_server.text("{"), 2, retryable("validation")),
+        (gemini_server.text(None), 2, retryable("validation")),
+        (gemini_server.max_tokens(), 1, final("validation")),
     ):
         before = gemini_server.requests, gemini_server.input_tokens, gemini_server.output_tokens
         gemini_server.script(*[reply] * requests)
         outcome = await attempt(ModelStrategy(on_gemini, output_type=Book))
-        assert (outcome.info, gemini_server.requests - before[0]) == (retryable("validation"), requests)
+        assert (outcome.info, gemini_server.requests - before[0]) == (info, requests)
         assert outcome.spent == (gemini_server.input_tokens - before[1], gemini_server.output_tokens - before[2])
 
 

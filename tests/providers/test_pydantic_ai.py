@@ -90,7 +90,7 @@ async def test_gemini_errors(gemini_server: GeminiServer, reply: Reply, info: Er
         (OpenAIServer.content_filter(), str, final("content_filter"), 1),
         (OpenAIServer.content_filter(None), str, final("content_filter"), 1),
         (OpenAIServer.content_filter(), NativeOutput(Book), final("content_filter"), 2),
-        (OpenAIServer.length(), NativeOutput(Book), retryable("validation"), 1),
+        (OpenAIServer.length(), NativeOutput(Book), final("validation"), 1),
         (OpenAIServer.broken_json(), NativeOutput(Book), retryable("validation"), 2),
         (OpenAIServer.text(None), str, retryable("validation"), 2),
     ],
@@ -118,7 +118,7 @@ async def test_a_re_ask_that_is_refused_has_paid_for_the_answer_before(openai_se
 @pytest.mark.parametrize(
     ("kind", "output_type", "info", "requests"),
     [
-        ("cut", NativeOutput(Book), retryable("validation"), 1),
+        ("cut", NativeOutput(Book), final("validation"), 1),
         ("broken", NativeOutput(Book), retryable("validation"), 2),
         ("empty", str, retryable("validation"), 2),
         ("cut", str, None, 1),

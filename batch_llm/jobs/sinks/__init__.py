@@ -21,6 +21,7 @@ __all__ = [
     "Sink",
     "check_writable",
     "failures_place",
+    "is_typed",
     "named_beside",
     "open_sink",
     "output_columns",
@@ -41,6 +42,11 @@ def open_sink(output: str, partition_by: Sequence[str] = ()) -> Sink:
             return DuckDBSink(address)
         case "postgresql":
             return PostgresSink(address)
+
+
+def is_typed(output: str) -> bool:
+    """Whether a column of an output may hold values of several types, as JSON lines do."""
+    return not find_address(output) and split_ending(output)[0] == ".jsonl"
 
 
 def failures_place(output: str) -> str:

@@ -19,6 +19,7 @@ BOOKKEEPING = (
     "seconds",
     "error_category",
     "error",
+    "finish_reason",
 )
 
 
@@ -37,12 +38,18 @@ class OutputColumns:
     notes: tuple[str, ...]
 
 
-def output_columns(columns: Iterable[str], schema: dict[str, Any] | None) -> OutputColumns:
-    """Name the added columns: where the input has a column of that name, ours is called `answer_<name>`."""
+def output_columns(columns: Iterable[str], schema: dict[str, Any] | None, *, typed: bool = True) -> OutputColumns:
+    """Name the added columns: where the input has a column of that name, ours is called `answer_<name>`.
+
+    Args:
+        columns: Those of the input.
+        schema: The answer's shape.
+        typed: As in `answer_columns`.
+    """
     taken = {column.lower() for column in columns}
     ours = [column for column in ("item_id", *BOOKKEEPING) if column != "item_id" or column not in taken]
     bookkeeping = _named(ours, taken)
-    answer = {field: (_free(field, taken), kind) for field, kind in answer_columns(schema).items()}
+    answer = {field: (_free(field, taken), kind) for field, kind in answer_columns(schema, typed=typed).items()}
     renamed = [*bookkeeping.items(), *((field, column) for field, (column, _) in answer.items())]
     notes = [f"The column {old!r} of the answer is called {new!r}." for old, new in renamed if old != new]
     return OutputColumns(answer, bookkeeping, tuple(notes))
@@ -58,8 +65,9 @@ def _named(ours: Iterable[str], taken: set[str]) -> dict[str, str]:
 
 
 def _free(column: str, taken: set[str]) -> str:
-    free = column
-    while free.lower() in taken:
+    # No database has a column without a name, or takes the character NUL in one.
+    free = column.replace("\0", "")
+    while not free or free.lower() in taken:
         free = f"answer_{free}"
     taken.add(free.lower())
     return free

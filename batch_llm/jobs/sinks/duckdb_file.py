@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import Tables, open_tables, text, write_parquet
+from batch_llm.jobs.tables import Tables, column_types, name, open_tables, text, write_parquet
 
 from .table import Session, TableSink, names_in
 
@@ -38,8 +38,24 @@ class _DuckDBSession(Session):
     def execute(self, statement: str) -> None:
         self._database.execute(statement)
 
+    def column_names(self) -> set[str]:
+        return {column.lower() for column in self._types()}
+
+    def _types(self) -> dict[str, str]:
+        return column_types(self._database, f"FROM {self.address.table}")
+
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
         with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
             rows = Path(folder) / "rows.parquet"
             write_parquet(tables, query, rows)
-            self.execute(f"INSERT INTO {self.address.table} ({names_in(columns)}) FROM {text(rows)}")
+            there = {column.lower(): kind for column, kind in self._types().items()}
+            # A column that is JSON since an earlier version takes text as a string of JSON alone.
+            values = [
+                f"to_json({name(column)})"
+                if there.get(column.lower()) == "JSON" and kind == "VARCHAR"
+                else name(column)
+                for column, kind in columns.items()
+            ]
+            self.execute(
+                f"INSERT INTO {self.address.table} ({names_in(columns)}) SELECT {', '.join(values)} FROM {text(rows)}"
+            )

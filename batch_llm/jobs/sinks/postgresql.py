@@ -56,6 +56,11 @@ class _PostgresSession(Session):
     def execute(self, statement: str) -> None:
         self._runner.run(self._connection.execute(statement))
 
+    def column_names(self) -> set[str]:
+        query = f"SELECT attname FROM pg_attribute WHERE attrelid = {text(self.address.table)}::regclass AND attnum > 0"
+        found: list[Any] = self._runner.run(self._connection.fetch(query))
+        return {str(row["attname"]).lower() for row in found}
+
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
         flattened = f"SELECT {', '.join(flat(columns))} FROM ({query})"
         cells = ", ".join(_cell(column, kind) for column, kind in columns.items())

@@ -38,6 +38,10 @@ class _SqliteSession(Session):
     def execute(self, statement: str) -> None:
         self._connection.execute(statement)
 
+    def column_names(self) -> set[str]:
+        found = self._connection.execute(f"SELECT * FROM {self.address.table} LIMIT 0").description or ()
+        return {str(column[0]).lower() for column in found}
+
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
         values = ", ".join(_value(column, kind) for column, kind in columns.items())
         holes = ", ".join("?" for _ in columns)

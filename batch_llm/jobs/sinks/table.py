@@ -13,6 +13,8 @@ from batch_llm.jobs.tables import Tables, column_types, name
 from .base import Sink
 
 _OTHER_COLUMNS = "written; where its columns shall change, drop it or name another"
+_ADDED_LATER = ("finish_reason",)
+"""Columns of ours that the tables of earlier versions lack: they are added to these, at the end."""
 
 
 class Session(ABC):
@@ -24,6 +26,10 @@ class Session(ABC):
     @abstractmethod
     def execute(self, statement: str) -> None:
         """Run a statement."""
+
+    @abstractmethod
+    def column_names(self) -> set[str]:
+        """Return the names of the table's columns, in lower case."""
 
     @abstractmethod
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
@@ -74,6 +80,12 @@ class TableSink(Sink):
         table = self.address.table
         typed = ", ".join(f"{name(column)} {self.type_for(kind)}" for column, kind in columns.items())
         session.execute(f"CREATE TABLE IF NOT EXISTS {table} ({typed})")
+        if lacking := [column for column in columns if column.endswith(_ADDED_LATER)]:
+            known = session.column_names()
+            for column in lacking:
+                if column.lower() not in known:
+                    kind = self.type_for(columns[column])
+                    session.execute(f"ALTER TABLE {table} ADD COLUMN {name(column)} {kind}")
         session.execute(f"DELETE FROM {table}")
 
     @contextmanager
