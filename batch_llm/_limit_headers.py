@@ -3,19 +3,34 @@
 `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI and many others send them, with a reset such as
 "6m0s" (https://platform.openai.com/docs/guides/rate-limits), and
 `anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`, with a date
-(https://docs.anthropic.com/en/api/rate-limits).
+(https://docs.anthropic.com/en/api/rate-limits). Others send moments of their own kinds under these names: seconds or
+milliseconds since 1970 (https://openrouter.ai/docs/api-reference/limits), dates as in HTTP, dates without a zone.
+
+A header may hold anything, so whatever cannot be read is left out: no header is a reason for an answered call to fail.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+logger = logging.getLogger(__name__)
+
 _LONGEST_WAIT_SECONDS = 60.0
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_LONGEST_VALUE = 64
+_LEAST_EPOCH_SECONDS = 1e8
+_LEAST_EPOCH_MILLISECONDS = 1e11
+"""Smaller numbers are seconds from now: these are in the year 1973, as seconds and as milliseconds since 1970."""
+
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|μs|ns|d|h|m|s)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +62,47 @@ class Window:
 
 
 def windows(headers: Mapping[str, str]) -> Iterator[Window]:
-    """Yield the limits that `headers`, with names in lower case, tell of."""
+    """Yield the limits that `headers`, with names in lower case, tell of; what cannot be read is left out."""
     for kind in ("requests", "tokens"):
         for pattern in (f"x-ratelimit-%s-{kind}", f"anthropic-ratelimit-{kind}-%s"):
-            limit, remaining, reset = (headers.get(pattern % part) for part in ("limit", "remaining", "reset"))
-            if limit is None or remaining is None or reset is None:
-                continue
             try:
-                window = Window(kind, float(limit), float(remaining), _seconds(reset, headers.get("date")))
-            except ValueError:
-                continue  # some other provider's idea of these headers
-            if window.limit > 0 and 0 <= window.remaining <= window.limit and window.reset >= 0:
-                yield window
+                window = _window(kind, pattern, headers)
+            except Exception:  # whatever a provider thinks of there: the answer that came with it is paid
+                logger.debug("The headers of a limit on %s cannot be read", kind, exc_info=True)
+            else:
+                if window is not None:
+                    yield window
+
+
+def _window(kind: str, pattern: str, headers: Mapping[str, str]) -> Window | None:
+    """Read one limit; None where it is not told, or is none. Raises ValueError, among others, for what is no number."""
+    limit, remaining, reset = (headers.get(pattern % part) for part in ("limit", "remaining", "reset"))
+    if limit is None or remaining is None or reset is None:
+        return None
+    if max(map(len, (limit, remaining, reset))) > _LONGEST_VALUE:
+        raise ValueError(f"a value of more than {_LONGEST_VALUE} characters")
+    window = Window(kind, float(limit), float(remaining), _seconds(reset.strip(), headers.get("date")))
+    is_one = 0 < window.limit < math.inf and 0 <= window.remaining <= window.limit and 0 <= window.reset < math.inf
+    return window if is_one else None
 
 
 def _seconds(reset: str, sent_at: str | None) -> float:
     """Read "1m30s", "20ms", "0.5", or a moment, measured from the response's own date; raises ValueError."""
-    if re.fullmatch(r"\d+(\.\d+)?", reset):
-        return float(reset)
-    if reset and (found := _DURATION.fullmatch(reset)):
-        hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
-        return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-    if sent_at is None:
-        raise ValueError(reset)
-    return max(0.0, (datetime.fromisoformat(reset) - parsedate_to_datetime(sent_at)).total_seconds())
+    if _NUMBER.fullmatch(reset):
+        number = float(reset)
+        if number < _LEAST_EPOCH_SECONDS:
+            return number
+        moment = number / 1000 if number >= _LEAST_EPOCH_MILLISECONDS else number
+        return max(0.0, moment - _moment(sent_at or "").timestamp())
+    if _DURATION.fullmatch(reset):
+        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(reset))
+    return max(0.0, (_moment(reset) - _moment(sent_at or "")).total_seconds())
+
+
+def _moment(text: str) -> datetime:
+    """Read a date of ISO 8601 or of HTTP, in UTC where it names no zone; raises ValueError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = parsedate_to_datetime(text)  # None of a zone also for "-0000" (RFC 5322, section 3.3)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
