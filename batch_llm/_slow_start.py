@@ -78,7 +78,9 @@ class SlowStart:
             self.episodes = 0
 
     def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
-        """A failure that is no rate limit says nothing of the pace."""
+        """A failure that is no rate limit says nothing of the pace; if it was billed, the provider took the call."""
+        if any(usage.values()):
+            self.answered(turn, now, usage)
 
     def unsent(self, turn: Turn, now: float) -> None:
         """Nor does a call that was never sent."""

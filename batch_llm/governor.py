@@ -185,14 +185,17 @@ class Governor:
             if self._tokens.limits:
                 self._tokens.learn(turn.size, usage)
                 self._tokens.settle(turn, usage)
-            if turn.started >= self._reopens_at:
-                self.episodes = 0
-                self._proven = True
+            self._taken(turn)
 
     def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
-        """Take back the tokens that a failed call was not billed; the provider's trouble is no limit."""
+        """Take back the tokens that a failed call was not billed; the provider's trouble is no limit.
+
+        A call that was billed is one that the provider took, whatever its answer was worth.
+        """
         with self._lock:
             self._tokens.settle(turn, usage)
+            if any(usage.values()):
+                self._taken(turn)
 
     def unsent(self, turn: Turn, now: float) -> None:
         """Take back what was charged for a call that never reached the provider."""
@@ -212,6 +215,7 @@ class Governor:
         """Take note of what a response's headers tell of the limits; names are in lower case.
 
         A limit of requests a minute is never exceeded; where nothing is left of any limit, calls wait for its reset.
+        What a provider sends there may be anything: what cannot be read changes nothing and raises nothing.
         """
         for window in windows(headers):
             with self._lock:
@@ -339,6 +343,12 @@ class Governor:
             return stock
 
     # Behind the lock.
+
+    def _taken(self, turn: Turn) -> None:
+        """Note that the provider took a call; one from before the latest pause proves nothing."""
+        if turn.started >= self._reopens_at:
+            self.episodes = 0
+            self._proven = True
 
     def _look(self, now: float) -> None:
         """At the end of a tick, see what was used of the rate, and grow if it was."""

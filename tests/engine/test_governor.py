@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from batch_llm import Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
+from batch_llm import CallFailed, Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
 from batch_llm._turn import Turn
 from batch_llm.governor import Curve
 from batch_llm.simulation import virtual_time
@@ -358,3 +358,11 @@ def test_engines_in_threads_share_one_governor() -> None:
     assert len(starts) == 120
     # A tenth of a second of the limit may be used at once.
     assert all(later - earlier > 0.35 for earlier, later in zip(starts, starts[50:], strict=False))
+
+
+async def test_answers_that_do_not_fit_are_as_good_a_proof_as_others() -> None:
+    """Two refusals in a row make calls wait for a proof; a call that was billed is one, though it failed."""
+    billed = CallFailed(failure("validation", retryable=False), {"input_tokens": 5})
+    strategy = Scripted([[rate_limit()], [rate_limit()], [0.1, billed]])
+    await governed([Item("first", strategy, "x"), *items(5, Scripted([[0.1, billed]]))], workers=1)
+    assert now() < 10
