@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from batch_llm.errors import ErrorInfo
 
-RETRYABLE = frozenset({"rate_limit", "timeout", "connection", "server_error", "validation"})
-"""Categories in which another attempt can succeed. Unknown errors are not among them: each attempt may cost money."""
+RETRYABLE = frozenset({"rate_limit", "timeout", "connection", "server_error", "validation", "unknown"})
+"""Categories in which another attempt can succeed. Unknown errors are among them: users' own strategies raise a bare
+exception for what passes, and `max_attempts` bounds what that may cost."""
 
 
 def as_info(category: str, wait: float | None = None, resets_in: float | None = None) -> ErrorInfo:

@@ -48,6 +48,7 @@ class DefaultErrorClassifier(ErrorClassifier):
     | `validation` | no | an answer that the token limit cut off: `AnswerTruncated` |
     | `content_filter` | no | a prompt or an answer that the provider blocked |
     | `programming` | no | `TypeError`, `AttributeError`, `LookupError`, ... |
+    | `unknown` | yes | everything else: a bare `Exception` or `OSError`, a client's or a strategy's own class |
     """
 
     def classify(self, exception: Exception) -> ErrorInfo:
@@ -57,7 +58,7 @@ class DefaultErrorClassifier(ErrorClassifier):
             for error in chain:
                 if info := read(error):
                     return _unless_never_sent(info, chain)
-        return ErrorInfo(is_retryable=False)
+        return as_info("unknown")
 
 
 def _unless_never_sent(info: ErrorInfo, chain: list[BaseException]) -> ErrorInfo:
