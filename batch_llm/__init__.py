@@ -12,6 +12,7 @@ from .errors import (
     ErrorInfo,
     JobError,
     RequestTooLarge,
+    RunStopped,
 )
 from .governor import Governor
 from .items import BatchResult, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
@@ -65,6 +66,7 @@ __all__ = [
     "RateLimitStrategy",
     "RequestTooLarge",
     "RetryConfig",
+    "RunStopped",
     "TokenUsage",
     "WorkItemResult",
 ]

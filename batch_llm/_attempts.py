@@ -17,9 +17,10 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from . import _cancellation
+from ._contained import contain, settle
 from ._deadlines import Deadlines
 from ._denials import Denials
 from ._gate import Gate
@@ -27,12 +28,22 @@ from ._hooks import Hooks
 from ._jitter import draw
 from ._lifetimes import Lifetimes
 from ._policy import CoolDown, Fail, Retry, decide, seconds
-from ._tries import Tries, cancelled, in_words, skipped
+from ._tries import Tries, cancelled, skipped
 from ._turn import Turn
+from ._user_values import (
+    PROGRAMMING,
+    Crashed,
+    InvalidValue,
+    as_exception,
+    check_answer,
+    check_info,
+    check_prompt,
+    failure_in,
+    in_words,
+)
 from .config import ProcessorConfig
 from .errors import (
     AttemptTimedOut,
-    BatchLLMError,
     CallCancelled,
     CallFailed,
     ErrorClassifier,
@@ -64,35 +75,47 @@ class Attempts:
     hooks: Hooks
     deadlines: Deadlines
     denials: Denials
-    stop: Callable[[ErrorInfo], None]
+    stop: Callable[[ErrorInfo, Exception | None], None]
     is_ending: Callable[[], bool]
 
     async def run(self, item: AnyWorkItem) -> AnyResult:
-        """Return the item's result; what its strategy or its hooks raise ends the item, never the run."""
+        """Return the item's result; what its strategy, its hooks or their values do ends the item, never the run."""
+        tries, item_id, context = Tries(), item.item_id, item.context
         if self.gate.stopped:
-            return Tries().result(item)
+            return tries.result(item_id, context)
         clock = self.gate.clock
         started = clock()
         if self.hooks.observed:
-            self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.item_id})
+            self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item_id})
         try:
             changed = await self.hooks.before(item) if self.hooks.wrapped else item
-            result = skipped(item) if changed is None else await self._attempt(changed)
+            result = skipped(item_id, context) if changed is None else await self._attempt(changed, tries, item)
             if self.hooks.wrapped:
-                result = await self.hooks.after(changed or item, result)
-        except asyncio.CancelledError:
-            self.hooks.finished(cancelled(item, clock() - started))
+                result = await self.hooks.after(item_id, changed or item, result)
+            result.duration_seconds = clock() - started
+        except _cancellation.NEVER_CONTAINED:
             raise
-        result.duration_seconds = clock() - started
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self.is_ending():
+                self.hooks.finished(cancelled(item_id, clock() - started))
+                raise
+            result = await self._give_up(error, tries, item_id, context)
+            result.duration_seconds = clock() - started
         return result
 
-    async def _attempt(self, item: AnyWorkItem) -> AnyResult:
-        tries = Tries()
+    async def _give_up(self, error: BaseException, tries: Tries, item_id: str, context: Any) -> AnyResult:
+        """The net around an item: what nothing before has caught is this item's failure alone."""
+        await settle(error, self.is_ending)
+        logger.warning("Item %s fails, for what should not have happened did", item_id, exc_info=error)
+        tries.error = _from_within() if isinstance(error, asyncio.CancelledError) else as_exception(error)
+        tries.info = PROGRAMMING
+        return tries.result(item_id, context)
+
+    async def _attempt(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> AnyResult:
+        item_id, context = item.item_id, item.context
         call = self._rehearse if self.config.dry_run else self._execute
-        size = len(item.prompt)
-        if problem := self.gate.too_large(size):
-            tries.error, tries.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
-        while not problem and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
+        size = self._size(item, tries, original)
+        while size is not None and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
                     self.gate.unsent(turn)
@@ -100,26 +123,44 @@ class Attempts:
                     continue  # back to the gate, which may have closed meanwhile
                 output, usage = self._bill(item, tries, await call(item, tries.attempt))
             except Exception as error:
-                if not await self._try_again(item, tries, error, turn):
+                if not await self._try_again(item_id, tries, error, turn):
                     break
             else:
                 self.gate.succeeded(turn, usage)
                 self.denials.answered()
-                return tries.result(item, output)
+                if self.config.enable_detailed_logging:
+                    logger.debug("Item %s, attempt %s: answered", item_id, tries.attempt)
+                return tries.result(item_id, context, output)
         if tries.error is not None:
-            await self.hooks.failed(item, tries.error)
-        return tries.result(item)
+            await self.hooks.failed(item_id, item, tries.error)
+        return tries.result(item_id, context)
 
-    async def _try_again(self, item: AnyWorkItem, tries: Tries, error: Exception, turn: Turn) -> bool:
+    def _size(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> int | None:
+        """Return the characters of a prompt; None where it cannot be sent, and `tries` has the reason."""
+        try:
+            check_prompt(item.prompt, "the item" if item is original else "the item that before_process returned")
+        except InvalidValue as error:
+            tries.error, tries.info = error, PROGRAMMING
+            return None
+        size = len(item.prompt)
+        if problem := self.gate.too_large(size):
+            tries.error, tries.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
+            return None
+        return size
+
+    async def _try_again(self, item_id: str, tries: Tries, error: Exception, turn: Turn) -> bool:
         """Do what the policy says of a failed try, waits included; False to give the item up."""
-        info = self._note(item, tries, error)
-        self._tell_gate(turn, error, info)
+        info, usage = self._note(item_id, tries, error)
+        if info.never_sent:
+            self.gate.strained(turn)
+        elif not info.is_rate_limit:
+            self.gate.failed(turn, usage)
         ends_run = self.denials.ends_run(info.category)
         match decide(
             info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=draw(), ends_run=ends_run
         ):
             case Retry(wait, counts):
-                data = {"item_id": item.item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
+                data = {"item_id": item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
                 tries.attempt += counts
                 tries.unsent += not counts
@@ -128,34 +169,28 @@ class Attempts:
             case CoolDown(again):
                 tries.limited += 1
                 if self.gate.begin(turn):
-                    await self._cool_down(item, info)
+                    await self._cool_down(item_id, info)
                 if self.gate.is_hopeless:
-                    self.stop(replace(info, is_retryable=False))
+                    self.stop(replace(info, is_retryable=False), tries.error)
                 return again
             case Fail(fatal):
                 if fatal:
-                    self.stop(info)
+                    self.stop(info, tries.error)
                 return False
 
-    def _tell_gate(self, turn: Turn, error: Exception, info: ErrorInfo) -> None:
-        if info.never_sent:
-            self.gate.strained(turn)
-        elif not info.is_rate_limit:
-            self.gate.failed(turn, error.token_usage if isinstance(error, CallFailed) else {})
-
-    async def _cool_down(self, item: AnyWorkItem, info: ErrorInfo) -> None:
+    async def _cool_down(self, item_id: str, info: ErrorInfo) -> None:
         pause = self.config.rate_limit.cooldown_seconds
         try:
             async with asyncio.timeout(self.config.timeout_per_item):
                 pause = seconds(await self.rate_limits.handle_rate_limit(info, self.gate.episodes), default=pause)
-        except (Exception, asyncio.CancelledError):
-            if _cancellation.is_requested():
-                raise
-            logger.warning("%s raised; the run pauses for %s s", type(self.rate_limits).__name__, pause, exc_info=True)
+            await settle(None, self.is_ending)
+        except BaseException as error:
+            name = type(self.rate_limits).__name__
+            await contain(error, self.is_ending, "%s raised; the run pauses for %s s", name, pause)
         finally:  # also when cancelled here: a gate that nobody reopens would hold everybody for ever
             self.gate.pause(self.gate.clock() + pause)
-        logger.info("Item %s met a rate limit: no call starts for %.1f s", item.item_id, pause)
-        data = {"item_id": item.item_id, "pause": pause, "limit": self.gate.rate}
+        logger.info("Item %s met a rate limit: no call starts for %.1f s", item_id, pause)
+        data = {"item_id": item_id, "pause": pause, "limit": self.gate.rate}
         self.hooks.emit(
             ProcessingEvent.RATE_LIMIT_HIT, {key: value for key, value in data.items() if value is not None}
         )
@@ -163,36 +198,34 @@ class Attempts:
     async def _prepare(self, strategy: LLMCallStrategy[Any]) -> None:
         try:
             await self.lifetimes.prepare(strategy)
-        except asyncio.CancelledError as error:
-            if self._is_cancelled():
-                raise
-            raise _from_within() from error
+        except BaseException as error:
+            await self._raise(error)
+        if await settle(None, self.is_ending):
+            raise _from_within()
 
-    def _bill(self, item: AnyWorkItem, tries: Tries, answer: object) -> tuple[Any, dict[str, int]]:
+    def _bill(self, item: AnyWorkItem, tries: Tries, answer: Any) -> tuple[Any, dict[str, int]]:
         """Note what an answer cost; return its output and that."""
-        if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):  # pyright: ignore[reportUnknownArgumentType]  callers may be untyped
-            name = type(item.strategy).__name__
-            raise _NotAnAnswer(f"{name}.execute returned {answer!r:.200}; it must return a tuple of output and dict")
+        check_answer(answer, item.strategy)
         if not self.config.dry_run:
             tries.calls += 1
-        tries.bill(answer[1])  # pyright: ignore[reportUnknownArgumentType]  as above
-        return answer  # pyright: ignore[reportUnknownVariableType]  as above
+        return answer[0], tries.bill(answer[1])
 
     async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
         limit = self.config.timeout_per_item
         deadline = self.deadlines.one()
         try:
             with deadline:
-                return await item.strategy.execute(item.prompt, attempt, limit)
-        except (Exception, asyncio.CancelledError) as error:
-            if self._is_cancelled():
-                raise asyncio.CancelledError from error
-            if deadline.expired:
+                answer = await item.strategy.execute(item.prompt, attempt, limit)
+        except BaseException as error:
+            if not isinstance(error, _cancellation.NEVER_CONTAINED):
+                await settle(error, self.is_ending)
+            if deadline.expired and isinstance(error, Exception):
                 late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
-                raise (CallFailed(late, error.token_usage) if isinstance(error, CallFailed) else late) from error
-            if isinstance(error, asyncio.CancelledError):
-                raise _from_within() from error
-            raise
+                raise (CallFailed(late, failure_in(error)[1]) if isinstance(error, CallFailed) else late) from error
+            return await self._raise(error)
+        if deadline.is_disturbed and await settle(None, self.is_ending):
+            raise _from_within()
+        return answer
 
     async def _rehearse(self, item: AnyWorkItem, attempt: int) -> object:
         """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
@@ -202,44 +235,50 @@ class Attempts:
             return f"dry run of item {item.item_id}", nothing
         try:
             output = own(item.prompt)
-            return (await output if inspect.isawaitable(output) else output), nothing
-        except asyncio.CancelledError as error:
-            if self._is_cancelled():
-                raise
+            output = await output if inspect.isawaitable(output) else output
+        except BaseException as error:
+            await self._raise(error)
+        if await settle(None, self.is_ending):
+            raise _from_within()
+        return output, nothing
+
+    async def _raise(self, error: BaseException) -> NoReturn:
+        """Raise what a strategy raised as what the item fails with; the run's own cancellation, whatever became of it.
+
+        Raises:
+            asyncio.CancelledError: The run takes this worker down.
+            Exception: What the item fails with.
+        """
+        if isinstance(error, _cancellation.NEVER_CONTAINED):
+            raise error
+        await settle(error, self.is_ending)
+        if isinstance(error, asyncio.CancelledError):
             raise _from_within() from error
+        raise as_exception(error)
 
-    def _is_cancelled(self) -> bool:
-        """Whether the run takes this worker down; what a call asked of its own task is taken back."""
-        if _cancellation.is_requested() and not self.is_ending():
-            _cancellation.forgive()
-        return _cancellation.is_requested()
-
-    def _note(self, item: AnyWorkItem, tries: Tries, error: Exception) -> ErrorInfo:
-        """Bill a failed try, and find out and remember what it failed with."""
+    def _note(self, item_id: str, tries: Tries, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
+        """Bill a failed try, and find out and remember what it failed with; return that and what it cost."""
         tries.calls += 1
-        if isinstance(error, CallFailed):
-            tries.bill(error.token_usage)
-            error = error.error
+        error, usage = failure_in(error)
+        usage = tries.bill(usage)
         tries.error, tries.info = self._classify(error)
         if self.config.enable_detailed_logging:
-            logger.debug("Item %s, attempt %s: %s", item.item_id, tries.attempt, in_words(tries.error), exc_info=error)
-        return tries.info
+            logger.debug("Item %s, attempt %s: %s", item_id, tries.attempt, in_words(tries.error), exc_info=error)
+        return tries.info, usage
 
     def _classify(self, error: Exception) -> tuple[Exception, ErrorInfo]:
-        if isinstance(error, _NotAnAnswer):
-            return error, ErrorInfo(is_retryable=False, category="programming")
+        if isinstance(error, InvalidValue | Crashed):
+            return error, PROGRAMMING
+        name = type(self.classifier).__name__
         try:
             info = self.classifier.classify(error)
-            if not isinstance(info, ErrorInfo):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-                raise TypeError(f"{type(self.classifier).__name__}.classify returned {info!r}; it must be an ErrorInfo")
-        except Exception as own:
-            logger.warning("%s raised", type(self.classifier).__name__, exc_info=True)
-            return own, ErrorInfo(is_retryable=False, category="programming")
+            check_info(info, f"{name}.classify")
+        except _cancellation.NEVER_CONTAINED:
+            raise
+        except BaseException as own:
+            logger.warning("%s raised", name, exc_info=own)
+            return as_exception(own), PROGRAMMING
         return error, info
-
-
-class _NotAnAnswer(BatchLLMError, TypeError):
-    """A strategy returned something other than an output and its tokens: a bug in it, whatever the classifier says."""
 
 
 def _from_within() -> CallCancelled:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 from ._backlog import Backlog
@@ -17,12 +18,24 @@ from .observers.base import ProcessingEvent
 
 T = TypeVar("T")
 
+_INSIDE: ContextVar[frozenset[object]] = ContextVar("batch_llm_inside", default=frozenset())
+"""The crews by whose workers the current code was called: tasks and threads inherit it."""
+
 ITEMS_IN_A_ROW = 8
 """Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
 
 
 class Crew(Generic[T]):
     """Up to `most` tasks of `group` that take what waits in `backlog` and `process` it, one at a time each.
+
+    Args:
+        group: Owns the tasks.
+        most: Workers at once.
+        backlog: What waits.
+        process: Does the work on one item.
+        done: Called after each.
+        is_ending: Whether the run takes its workers down.
+        hooks: Told of workers that begin and end.
 
     Attributes:
         busy: Workers that have an item in their hands.
@@ -45,13 +58,15 @@ class Crew(Generic[T]):
         self._done = done
         self._is_ending = is_ending
         self._hooks = hooks
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers = 0
         self._hiring = False
         self._dismissed = False
         self.busy = 0
 
-    def __contains__(self, task: asyncio.Task[None] | None) -> bool:
-        return task in self._workers
+    @property
+    def is_around(self) -> bool:
+        """Whether the current code was called by one of the workers, through whatever tasks and threads."""
+        return self in _INSIDE.get()
 
     def start(self) -> None:
         self._hiring = True
@@ -59,11 +74,10 @@ class Crew(Generic[T]):
 
     def hire(self) -> None:
         """Have a worker for every item that waits, as far as there may be one more."""
-        free = len(self._workers) - self.busy
-        while self._hiring and free < len(self._backlog) and len(self._workers) < self._most:
-            number = len(self._workers) + 1
-            self._workers.add(self._group.create_task(self._work(number), name=f"batch-llm worker {number}"))
-            free += 1
+        # Counted before it is made: with an eager task factory it works right away, and may hire others.
+        while self._hiring and self._workers - self.busy < len(self._backlog) and self._workers < self._most:
+            self._workers += 1
+            self._group.create_task(self._work(self._workers), name=f"batch-llm worker {self._workers}")
 
     def dismiss(self) -> None:
         """Let nobody take another item; also one who waits, or whose strategy swallows a cancellation."""
@@ -71,6 +85,7 @@ class Crew(Generic[T]):
         self._backlog.close()
 
     async def _work(self, number: int) -> None:
+        _INSIDE.set(_INSIDE.get() | {self})
         self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
         done = 0
         try:

@@ -20,9 +20,10 @@ class Deadline:
 
     Attributes:
         expired: Whether the latest block lasted too long.
+        is_disturbed: Whether the latest block left its task cancelled, otherwise than by lasting too long.
     """
 
-    __slots__ = ("_cancelling", "_due", "_home", "_loop", "_seconds", "_task", "_timer", "expired")
+    __slots__ = ("_cancelling", "_due", "_home", "_loop", "_seconds", "_task", "_timer", "expired", "is_disturbed")
 
     def __init__(self, seconds: float, home: list[Deadline]) -> None:
         self._seconds = seconds
@@ -32,7 +33,7 @@ class Deadline:
         self._task: asyncio.Task[object] | None = None
         self._due = 0.0
         self._cancelling = 0
-        self.expired = False
+        self.expired = self.is_disturbed = False
 
     def __enter__(self) -> Deadline:
         self._task = task = asyncio.current_task(self._loop)
@@ -52,9 +53,12 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
+        assert task is not None
         self._home.append(self)
         # As in `asyncio.timeout`: the block's own cancellation is taken back, anybody else's goes on.
-        if self.expired and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        cancelling = task.uncancel() if self.expired else task.cancelling()
+        self.is_disturbed = cancelling > self._cancelling
+        if self.expired and not self.is_disturbed and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def _ring(self) -> None:

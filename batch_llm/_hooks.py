@@ -9,10 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from ._contained import CONTAINED, contain
+from . import _cancellation
+from ._contained import contain, settle
+from ._hook_watch import HookWatch
 from ._listeners import Listener
+from ._user_values import PROGRAMMING, check_result, in_words, shown
 from .items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from .middleware import Middleware
 from .observers.base import ProcessingEvent, ProcessorObserver
@@ -21,9 +24,30 @@ logger = logging.getLogger(__name__)
 
 OBSERVERS_AT_THE_END_SECONDS = 60.0
 
+_FAILED: Any = object()
+"""In the place of what a hook gives: it raised, which is logged."""
+
+
+class _Wrap(NamedTuple):
+    """A middleware, and what its hooks are called in the log: put together once, not for every item."""
+
+    hooks: Middleware
+    before: str
+    on_error: str
+    after: str
+
 
 class Hooks:
     """One run's hooks, from its start to `close`.
+
+    Args:
+        middlewares: In their order before the call.
+        observers: Told of events.
+        post_processor: Called with each result.
+        progress_callback: Called after each item.
+        max_workers: As many plain callbacks run at once.
+        timeout: Seconds for one call of a hook; None for no limit.
+        is_ending: Whether the run takes its workers down.
 
     Attributes:
         observed: Whether there are observers; asked before an event's data are put together.
@@ -38,8 +62,12 @@ class Hooks:
         post_processor: PostProcessorFunc[Any, Any] | None,
         progress_callback: ProgressCallbackFunc | None,
         max_workers: int,
+        timeout: float | None,
+        is_ending: Callable[[], bool],
     ) -> None:
-        self._middlewares = middlewares
+        self._wraps = [_wrap(middleware) for middleware in middlewares]
+        self._watch = HookWatch(timeout)
+        self._is_ending = is_ending
         self._post_processor = post_processor
         self._progress_callback = progress_callback
         self._one_progress_at_a_time = asyncio.Lock()
@@ -76,56 +104,80 @@ class Hooks:
             self.emit(ProcessingEvent.ITEM_FAILED, data | {"error": result.error, "category": category})
 
     async def before(self, item: AnyWorkItem) -> AnyWorkItem | None:
-        """Return the item that the middlewares make of `item`, or None to skip it."""
-        current = item
-        for middleware in self._middlewares:
-            try:
-                changed = await middleware.before_process(current)
-                if changed is None:
-                    return None
-                if not isinstance(changed, LLMWorkItem):  # pyright: ignore[reportUnnecessaryIsInstance]  may be untyped
-                    raise TypeError(f"before_process returned {changed!r}; it must return a work item or None")
-                current = changed if changed.item_id == item.item_id else replace(changed, item_id=item.item_id)
-            except CONTAINED as error:
-                _go_on(error, f"{type(middleware).__name__}.before_process", item.item_id)
+        """Return the item that the middlewares make of `item`, which keeps its id, or None to skip it."""
+        current: AnyWorkItem = item
+        item_id = item.item_id
+        for wrap in self._wraps:
+            changed: Any = await self._ask(wrap.before, item_id, wrap.hooks, "before_process", current)
+            if changed is None:
+                return None
+            if isinstance(changed, LLMWorkItem):
+                current = cast("AnyWorkItem", changed)
+            elif changed is not _FAILED:
+                _complain(wrap.before, item_id, "a work item or None", changed)
+            if current.item_id != item_id:
+                if current is item:
+                    current.item_id = item_id
+                else:
+                    current = replace(current, item_id=item_id)
         return current
 
-    async def failed(self, item: AnyWorkItem, error: Exception) -> None:
+    async def failed(self, item_id: str, item: AnyWorkItem, error: Exception) -> None:
         """Show the middlewares the error that `item` failed with, in reverse order."""
-        for middleware in reversed(self._middlewares):
-            try:
-                await middleware.on_error(item, error)
-            except CONTAINED as own:
-                _go_on(own, f"{type(middleware).__name__}.on_error", item.item_id)
+        for wrap in reversed(self._wraps):
+            await self._ask(wrap.on_error, item_id, wrap.hooks, "on_error", item, error)
 
-    async def after(self, item: AnyWorkItem, result: AnyResult) -> AnyResult:
-        """Return the result that the middlewares make of `result`, in reverse order."""
-        for middleware in reversed(self._middlewares):
+    async def after(self, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
+        """Return the result that the middlewares make of `result`, in reverse; one that cannot be is a failure."""
+        for wrap in reversed(self._wraps):
+            # A hook may change the result in place, and what was billed stays billed.
+            context, tokens, attempts = result.context, result.token_usage.copy(), result.attempts
+            changed: Any = await self._ask(wrap.after, item_id, wrap.hooks, "after_process", item, result)
+            if isinstance(changed, WorkItemResult):
+                result = cast("AnyResult", changed)
+            elif changed is not _FAILED:
+                _complain(wrap.after, item_id, "a result", changed)
             try:
-                changed = await middleware.after_process(item, result)
-                if not isinstance(changed, WorkItemResult):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
-                    raise TypeError(f"after_process returned {changed!r}; it must return a result")
-                result = changed if changed.item_id == item.item_id else replace(changed, item_id=item.item_id)
-            except CONTAINED as error:
-                _go_on(error, f"{type(middleware).__name__}.after_process", item.item_id)
+                check_result(result, wrap.after)
+                if result.item_id != item_id:
+                    result = replace(result, item_id=item_id)
+            except Exception as error:
+                logger.warning("%s on item %s: %s", wrap.after, item_id, error)
+                result = WorkItemResult(item_id, False, None, in_words(error), context, tokens)
+                result.error_info, result.attempts = PROGRAMMING, attempts
         return result
 
-    async def post_process(self, result: AnyResult) -> None:
+    async def post_process(self, item_id: str, result: AnyResult) -> None:
         """Hand a finished item to the post-processor."""
         if self._post_processor is not None:
-            try:
-                await self._call(self._post_processor, result)
-            except CONTAINED as error:
-                _go_on(error, "The post-processor", result.item_id)
+            await self._ask("The post-processor", item_id, self, "_call", self._post_processor, result)
 
     async def progress(self, completed: int, total: int, item_id: str) -> None:
         """Report progress; the lock is fair, so reports come in the order in which the items finished."""
         if self._progress_callback is not None:
             async with self._one_progress_at_a_time:
-                try:
-                    await self._call(self._progress_callback, completed, total, item_id)
-                except CONTAINED as error:
-                    _go_on(error, "The progress callback", item_id)
+                call = (self._progress_callback, completed, total, item_id)
+                await self._ask("The progress callback", item_id, self, "_call", *call)
+
+    async def _ask(self, name: str, item_id: str, owner: object, hook: str, *args: object) -> Any:
+        """Return what a hook gives; `_FAILED` where it raised or took too long, which is logged: the item goes on."""
+        call, deadline = self._watch.begin(name, item_id), self._watch.deadline()
+        try:
+            if deadline is None:
+                given = await getattr(owner, hook)(*args)
+            else:
+                with deadline:
+                    given = await getattr(owner, hook)(*args)
+            if _cancellation.is_requested():  # by the hook itself, or it kept the run's own to itself
+                await settle(None, self._is_ending)
+            return given
+        except BaseException as error:
+            late = deadline is not None and deadline.expired and isinstance(error, TimeoutError)
+            what = "took longer than hook_timeout" if late else "raised"
+            await contain(error, self._is_ending, "%s on item %s %s; the item goes on", name, item_id, what)
+            return _FAILED
+        finally:
+            self._watch.end(call)
 
     async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
         if _is_async(callback):
@@ -133,14 +185,15 @@ class Hooks:
         else:
             # asyncio's own pool has a handful of threads: it would cap the workers without a word.
             self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
-            context = contextvars.copy_context()
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._threads, lambda: context.run(callback, *args))
+            call, context = _InThread(callback, args), contextvars.copy_context()
+            await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+            outcome = call.outcome()
         if inspect.isawaitable(outcome):
             await outcome
 
     async def close(self) -> None:
         """Let the observers hear what is left for them, within a limit, and end the threads."""
+        self._watch.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         endings = [listener.close() for listener in self._listeners]
@@ -151,13 +204,42 @@ class Hooks:
             for _ in late:
                 logger.warning("An observer still had events to hear when the run ended; they are dropped")
         finally:  # also when the run is cancelled while it waits for them
-            for task in endings:
-                task.cancel()
+            for listener in self._listeners:
+                listener.end()
             await asyncio.wait(endings)
 
 
-def _go_on(error: BaseException, hook: str, item_id: str) -> None:
-    contain(error, "%s on item %s raised; the item goes on", hook, item_id)
+class _InThread:
+    """A plain callback that is called in a thread; what it raises is kept, for a future takes no StopIteration."""
+
+    def __init__(self, callback: Callable[..., object], args: tuple[object, ...]) -> None:
+        self._callback, self._args = callback, args
+        self._outcome: object = None
+        self._error: BaseException | None = None
+
+    def __call__(self) -> None:
+        try:
+            self._outcome = self._callback(*self._args)
+        except BaseException as error:
+            self._error = error
+
+    def outcome(self) -> object:
+        """Return what the callback returned; raises what it raised, in words where a coroutine cannot raise it."""
+        if isinstance(self._error, StopIteration | GeneratorExit):
+            raise RuntimeError(f"it raised {in_words(self._error)}") from self._error
+        if self._error is not None:
+            raise self._error
+        return self._outcome
+
+
+def _wrap(middleware: Middleware) -> _Wrap:
+    name = type(middleware).__name__
+    return _Wrap(middleware, f"{name}.before_process", f"{name}.on_error", f"{name}.after_process")
+
+
+def _complain(hook: str, item_id: str, rule: str, given: object) -> None:
+    what = f"it returned {shown(given)}, and must return {rule}"
+    logger.warning("%s on item %s: %s; the item goes on as it was", hook, item_id, what)
 
 
 def _is_async(callback: Callable[..., object]) -> bool:

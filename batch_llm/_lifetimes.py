@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from ._contained import CONTAINED, contain
+from ._contained import contain, settle
+from .errors import AttemptTimedOut
 from .strategies.base import LLMCallStrategy
 
 CLEANUP_SECONDS = 60.0
@@ -29,9 +30,14 @@ class Lifetimes:
 
     They are told apart by identity: equal instances have clients and caches of their own, and may not be hashable. The
     entry keeps its strategy alive, so an `id` is not given to another one meanwhile.
+
+    Args:
+        seconds: How long one `prepare` may take.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._is_ending = False
         self._lifetimes: dict[int, _Lifetime] = {}
         self._plain: dict[type, bool] = {}
 
@@ -49,12 +55,29 @@ class Lifetimes:
         return lifetime is not None and lifetime.prepared
 
     async def prepare(self, strategy: LLMCallStrategy[object]) -> None:
-        """Prepare `strategy` unless somebody does or did; raises what its `prepare` raises."""
+        """Prepare `strategy` unless somebody does or did; raises what its `prepare` raises.
+
+        Raises:
+            AttemptTimedOut: Its `prepare` took too long.
+        """
         lifetime = self._lifetimes.setdefault(id(strategy), _Lifetime(strategy))
         async with lifetime.lock:
             if not lifetime.prepared:
-                await strategy.prepare()
+                await self._prepare(strategy)
                 lifetime.prepared = True
+
+    async def _prepare(self, strategy: LLMCallStrategy[object]) -> None:
+        bound = asyncio.timeout(self._seconds)
+        try:
+            async with bound:
+                await strategy.prepare()
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            name = type(strategy).__name__
+            raise AttemptTimedOut(
+                f"{name}.prepare did not end within {self._seconds:g} s (timeout_per_item)"
+            ) from error
 
     async def close(self) -> None:
         """Clean up what was prepared, the last first; what fails or hangs is logged."""
@@ -63,17 +86,41 @@ class Lifetimes:
 
         async def clean_up_some() -> None:
             while prepared:
-                await _clean_up(prepared.pop())
+                await self._clean_up(prepared.pop())
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(CLEANUPS_AT_ONCE, len(prepared))):
-                group.create_task(clean_up_some())
+        tasks = [asyncio.create_task(clean_up_some()) for _ in range(min(CLEANUPS_AT_ONCE, len(prepared)))]
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            self._is_ending = True
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await _ended(tasks)
+
+    async def _clean_up(self, strategy: LLMCallStrategy[object]) -> None:
+        name = type(strategy).__name__
+        try:
+            async with asyncio.timeout(CLEANUP_SECONDS):
+                await strategy.cleanup()
+            await settle(None, lambda: self._is_ending)
+        except BaseException as error:
+            text = "Cleaning up %s failed; what it created at the provider may still be there"
+            await contain(error, lambda: self._is_ending, text, name)
 
 
-async def _clean_up(strategy: LLMCallStrategy[object]) -> None:
-    name = type(strategy).__name__
-    try:
-        async with asyncio.timeout(CLEANUP_SECONDS):
-            await strategy.cleanup()
-    except CONTAINED as error:
-        contain(error, "Cleaning up %s failed; what it created at the provider may still be there", name)
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for tasks that were told to end, however often their owner is cancelled meanwhile."""
+    was_cancelled = False
+    while waiting := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(waiting)
+        except asyncio.CancelledError:
+            was_cancelled = True
+    if was_cancelled:
+        raise asyncio.CancelledError
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()):
+            raise error

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Any, TypeAlias
 
-from ._contained import CONTAINED, contain
+from ._contained import contain
 from ._deadlines import Deadlines
 from .observers.base import ProcessingEvent, ProcessorObserver
 
@@ -31,7 +31,7 @@ class Listener:
         self._events: list[Entry] = []
         self._news = asyncio.Event()
         self._deadlines = Deadlines(OBSERVER_SECONDS)
-        self._closing = False
+        self._closing = self._ending = False
         self._listening = True
 
     def open(self) -> None:
@@ -53,6 +53,11 @@ class Listener:
         self._closing = True
         self._news.set()
         return self._task
+
+    def end(self) -> None:
+        """End the task at once, whatever the observer is about."""
+        self._ending = True
+        self._task.cancel()
 
     async def _listen(self) -> None:
         try:
@@ -81,8 +86,11 @@ class Listener:
                     deadline.renew()
                     try:
                         await hear(event, own)
-                    except CONTAINED as error:
-                        contain(error, "Observer %s on %s raised; the run goes on", self._name, event.name)
+                    except BaseException as error:
+                        if deadline.expired and isinstance(error, Exception | asyncio.CancelledError):
+                            raise asyncio.CancelledError from error
+                        text = "Observer %s on %s raised; the run goes on"
+                        await contain(error, lambda: self._ending, text, self._name, event.name)
         except TimeoutError:
             self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
 

@@ -80,4 +80,7 @@ def backoff(retry: RetryConfig, attempt: int, draw: float) -> float:
 
 def seconds(value: float | None, default: float = 0.0) -> float:
     """Return `value` where it is a length of time, else `default`: classifiers and strategies are users' code."""
-    return value if value is not None and math.isfinite(value) and value >= 0 else default
+    try:
+        return float(value) if value is not None and math.isfinite(value) and value >= 0 else default
+    except OverflowError:  # a whole number of hundreds of digits
+        return default

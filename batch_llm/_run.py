@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
-from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -25,20 +23,25 @@ from ._backlog import Backlog
 from ._crew import Crew
 from ._deadlines import Deadlines
 from ._denials import Denials
+from ._finished import Finished
 from ._gate import Gate
 from ._hooks import Hooks
 from ._lifetimes import Lifetimes
 from ._slow_start import SlowStart
-from ._source import Source, pull
+from ._source import Source, feed
 from ._totals import Totals
 from ._turn import Pacer
+from ._user_values import check_is_item
 from .config import ProcessorConfig
 from .errors import ErrorClassifier, ErrorInfo
-from .items import AnyResult, AnyWorkItem, LLMWorkItem
+from .items import AnyResult, AnyWorkItem
 from .observers.base import ProcessingEvent
 from .rate_limit import RateLimitStrategy
 
 logger = logging.getLogger(__name__)
+
+STOPPED = ErrorInfo(is_retryable=True, category="stopped")
+"""Why a run ends early that somebody asked to stop."""
 
 
 class Run:
@@ -48,8 +51,11 @@ class Run:
     its result is handed out. Without, it keeps one of `max_queue_size` until a worker takes it.
 
     Attributes:
+        is_draining: Whether it ends as soon as nothing waits and nothing is in flight.
         finished: Results that nobody has claimed yet, in the order in which they came.
         stopped_by: Why the run ended early, if it did.
+        stopped_from: The error for which it did.
+        loop: Where it runs.
         task: The task that owns all others of the run, once it is started.
     """
 
@@ -64,10 +70,9 @@ class Run:
     ) -> None:
         self._config = config
         self._hooks = hooks
-        # A dry run calls nobody, so that no limit is used.
-        pacer = SlowStart(config.rate_limit) if governor is None or config.dry_run else governor
+        pacer = SlowStart(config.rate_limit) if governor is None or config.dry_run else governor  # a dry run uses none
         self._gate = Gate(pacer)
-        self._lifetimes = Lifetimes()
+        self._lifetimes = Lifetimes(config.timeout_per_item)
         self._deadlines = Deadlines(config.timeout_per_item)
         self._attempts = Attempts(
             config,
@@ -79,27 +84,28 @@ class Run:
             self._deadlines,
             Denials(pacer),
             self.stop,
-            self._is_ending,
+            self.is_ending,
         )
         self._source = source
-        self._source_error: Exception | None = None
+        self._source_error: BaseException | None = None
+        self._interrupt: BaseException | None = None  # what stopped the loop
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
         self._backlog = Backlog[AnyWorkItem](places or math.inf)
         self._group = asyncio.TaskGroup()
         self._crew = Crew(
-            self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self._is_ending, hooks
+            self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self.is_ending, hooks
         )
         self._feeder: asyncio.Task[None] | None = None
         self._coming = 0  # items that wait for room
-        self._draining = False
+        self.is_draining = self._cancelled = False
         self._reported = 0  # not those with a result: post-processors overtake each other
         self._over = asyncio.Event()
         self._totals = Totals()
-        self.finished = Backlog[AnyResult]()
-        # Beside the items and results, not in pairs with them: the garbage collector walks over every pair.
+        self.finished = Finished()
         self._taken = 0
-        self._positions: deque[int] = deque()
         self.stopped_by: ErrorInfo | None = None
+        self.stopped_from: Exception | None = None
+        self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -107,31 +113,45 @@ class Run:
         return self._source is not None
 
     @property
-    def is_draining(self) -> bool:
-        return self._draining
-
-    @property
     def is_over(self) -> bool:
         """Whether it takes no more work."""
         return self._over.is_set()
 
     @property
+    def is_broken(self) -> bool:
+        """Whether it has ended though nobody asked it to, and nobody was waiting for its end: `ended` has the cause."""
+        return self.is_over and not self.is_draining and not self._cancelled
+
+    @property
     def is_full(self) -> bool:
-        """Whether the next item has to wait for room; the run's own workers never do, for only they make it."""
-        return self._backlog.is_full and asyncio.current_task() not in self._crew
+        """Whether the next item has to wait for room; hooks of the run never do, for only its workers make room."""
+        return self._backlog.is_full and not self._crew.is_around
 
     async def add(self, item: AnyWorkItem) -> None:
-        """Add an item, once there is room; the run does not end before."""
+        """Add an item, once there is room; the run does not end before.
+
+        Raises:
+            RuntimeError: The run ended before, from what broke it if something did.
+        """
         self._coming += 1
         try:
             if self.is_full:
                 await self._backlog.room()
             if self.is_over:
-                raise RuntimeError(f"the run was cancelled before there was room for item {item.item_id!r}")
+                cause = await self.cause()
+                how = "was cancelled" if cause is None else "broke"
+                raise RuntimeError(f"the run {how} before there was room for item {item.item_id!r}") from cause
             self._submit(item)
         finally:
             self._coming -= 1
             self._end_if_done()
+
+    async def cause(self) -> BaseException | None:
+        """Wait for the end of a run that is over, unless it waits for this; return what broke it, if anything did."""
+        if self.task is None or self._crew.is_around:
+            return None
+        await asyncio.wait([self.task])
+        return self._interrupt if self.task.cancelled() else self.task.exception()
 
     def _submit(self, item: AnyWorkItem) -> None:
         check_is_item(item)
@@ -146,19 +166,19 @@ class Run:
 
     def drain(self) -> None:
         """End as soon as nothing waits and nothing is in flight."""
-        self._draining = True
+        self.is_draining = True
         self._end_if_done()
 
-    def stop(self, reason: ErrorInfo) -> None:
+    def stop(self, reason: ErrorInfo, error: Exception | None = None) -> None:
         """End early: calls in flight end, waits end at once, and what is left passes through without a call."""
         if self.stopped_by is None and not self._over.is_set():
-            self.stopped_by = reason
+            self.stopped_by, self.stopped_from = reason, error
             logger.warning("The run ends early (%s): no further call starts", reason.category)
             self._gate.stop()
             if self._feeder is not None:
                 self._feeder.cancel()
 
-    def _is_ending(self) -> bool:
+    def is_ending(self) -> bool:
         """Whether workers are being taken down: the run was cancelled, or a bug in one of them ends all."""
         return self._over.is_set() or (self.task is not None and self.task.cancelling() > 0)
 
@@ -166,25 +186,35 @@ class Run:
         """Wait for the end; cancelling the waiter cancels the run and waits for its end all the same.
 
         Raises:
+            asyncio.CancelledError: The waiter was cancelled, whatever else came of that.
             Exception: What the source raised; its items before that are done.
+            BaseException: What broke the run.
         """
+        before = _cancellation.requests()
         if self.task is not None:
             try:
                 await self.task
-            except asyncio.CancelledError as error:
-                if _cancellation.is_requested():
+            except (Exception, asyncio.CancelledError) as error:
+                if _cancellation.requests() > before:
+                    raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError from error
+                if self._interrupt is not None:
+                    raise self._interrupt from None
+                if not isinstance(error, asyncio.CancelledError):
                     raise
                 raise RuntimeError("the run was cancelled by cleanup(), or by the end of `async with`") from error
+            if _cancellation.requests() > before:
+                raise asyncio.CancelledError
         if self._source_error is not None:
             raise self._source_error
 
     async def cancel(self) -> None:
         """End now, in whatever state; returns when nothing is left behind."""
         if self.task is not None:
+            self._cancelled = not self.is_broken
             self.task.cancel()
             await asyncio.wait([self.task])
             if not self.task.cancelled():
-                self.task.exception()  # whoever waits in `ended` gets to see it; here it must only not be reported
+                self.task.exception()  # `cause` has it; here it must only not be reported
 
     async def _supervise(self) -> None:
         started = asyncio.get_running_loop().time()
@@ -196,6 +226,11 @@ class Run:
             async with self._group:
                 await self._work_until_over()
             cancelled = False
+        except (KeyboardInterrupt, SystemExit) as error:
+            # It stopped the loop when it left its worker. Here it would stop the loop again, which by now is at the
+            # end of everything else that runs in it.
+            self._interrupt = error
+            raise asyncio.CancelledError from error
         finally:
             self._deadlines.close()
             try:
@@ -211,7 +246,7 @@ class Run:
             # Not before: a source may give one more item when it is told to end, and that item has a result too.
             self._feeder.add_done_callback(lambda _: self.drain())
         elif self._source is not None:
-            self._draining = True
+            self.is_draining = True
         self._crew.start()
         self._end_if_done()
         try:
@@ -225,17 +260,11 @@ class Run:
         self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
     async def _feed(self, source: Source) -> None:
-        try:
-            async with aclosing(pull(source)) as items:
-                await self._backlog.room()
-                async for item in items:
-                    self._submit(item)
-                    if self._backlog.is_full:
-                        await self._backlog.room()  # before the next one is pulled
-                    if self.stopped_by is not None:
-                        break
-        except Exception as error:
+        error = await feed(source, self._backlog, self._submit, lambda: self.stopped_by is not None)
+        if error is not None and self.stopped_by is None:
             self._source_error = error
+        elif error is not None:  # it was told to end
+            logger.warning("The source of the stream raised as it was ended", exc_info=error)
 
     async def _process(self, item: AnyWorkItem) -> None:
         position = self._taken  # items are taken in the order in which they came
@@ -243,45 +272,29 @@ class Run:
         if self._source is None:
             self._backlog.free()
         result = await self._attempts.run(item)
+        item_id = result.item_id
         self._record(position, result)
         if self._hooks.called_back:
-            await self._hooks.post_process(result)
+            await self._hooks.post_process(item_id, result)
             self._reported += 1
-            await self._hooks.progress(self._reported, self._totals.total, result.item_id)
+            await self._hooks.progress(self._reported, self._totals.total, item_id)
 
     def _record(self, position: int, result: AnyResult) -> None:
         """Count and report a result; it is there to be had from here on, whatever happens next."""
         self._totals.count(result, self._config.progress_interval)
-        self._positions.append(position)
-        self.finished.put(result)
+        self.finished.add(position, result)
         if self._hooks.observed:
             self._hooks.finished(result)
 
     def _end_if_done(self) -> None:
-        if self._draining and not (self._crew.busy or self._coming or self._backlog):
+        if self.is_draining and not (self._crew.busy or self._coming or self._backlog):
             self._end()
 
     def _end(self) -> None:
         self._over.set()
         self._crew.dismiss()
 
-    async def has_result(self) -> bool:
-        """Wait for a result to `claim`; False once the run is over and all are claimed."""
-        return await self.finished.filled()
-
     def claim(self) -> AnyResult:
         """Hand out a finished item's result; its place is free for another item then."""
         self._backlog.free()
-        self._positions.popleft()
         return self.finished.take()
-
-    def in_order(self) -> list[AnyResult]:
-        """Return the results that nobody has claimed yet, in the order of their items."""
-        by_position = dict(zip(self._positions, self.finished, strict=True))
-        return [by_position[position] for position in sorted(by_position)]
-
-
-def check_is_item(item: object) -> None:
-    """See that a caller gave a work item; raises ValueError."""
-    if not isinstance(item, LLMWorkItem):
-        raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import aclosing
 from typing import TypeAlias
 
 from . import _cancellation
+from ._backlog import Backlog
 from .items import AnyWorkItem
 
 Source: TypeAlias = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
@@ -33,3 +35,27 @@ async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()
+
+
+async def feed(
+    source: Source, backlog: Backlog[AnyWorkItem], submit: Callable[[AnyWorkItem], None], is_stopped: Callable[[], bool]
+) -> BaseException | None:
+    """Submit the items of `source` as there is room for them; return what it raised, or None.
+
+    Raises:
+        asyncio.CancelledError: The run ends.
+    """
+    try:
+        async with aclosing(pull(source)) as items:
+            await backlog.room()
+            async for item in items:
+                submit(item)
+                if backlog.is_full:
+                    await backlog.room()  # before the next one is pulled
+                if is_stopped():
+                    break
+    except (*_cancellation.NEVER_CONTAINED, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        return error
+    return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .classifiers.network_causes import network_cause
+from ._user_values import MOST_TOKENS, counts_in, in_words
 from .errors import ErrorInfo
-from .items import AnyResult, AnyWorkItem, WorkItemResult
+from .items import AnyResult, WorkItemResult
 from .strategies.base import TokenUsage
 
 _NONE_YET = object()
@@ -38,22 +38,25 @@ class Tries:
     error: Exception | None = None
     info: ErrorInfo | None = None
 
-    def bill(self, usage: dict[str, int]) -> None:
-        """Add what a call cost; counts that are no whole numbers are left out, as a sum must not break on them."""
-        tokens = self.tokens
+    def bill(self, usage: dict[str, int]) -> dict[str, int]:
+        """Add what a call cost, and return it; what is no count is left out, as a sum must not break on it."""
+        tokens, is_sound = self.tokens, True
         for key, count in usage.items():
-            if type(count) is int:
+            if type(count) is int and 0 <= count <= MOST_TOKENS and isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 tokens[key] = tokens.get(key, 0) + count
+            else:
+                is_sound = False
         if isinstance(usage, TokenUsage):
             self.finish_reason = usage.finish_reason
             if usage.safety_ratings is not None:
                 self.ratings = usage.safety_ratings
+        return usage if is_sound else counts_in(usage)
 
-    def result(self, item: AnyWorkItem, output: Any = _NONE_YET) -> AnyResult:
-        """Return the result of `item`: with its output, or else with its last error, or not attempted."""
+    def result(self, item_id: str, context: Any, output: Any = _NONE_YET) -> AnyResult:
+        """Return an item's result: with its output, or else with its last error, or not attempted."""
         success = output is not _NONE_YET
         result: AnyResult = WorkItemResult(
-            item.item_id, success, context=item.context, token_usage=self.tokens, attempts=self.calls
+            item_id, success, context=context, token_usage=self.tokens, attempts=self.calls
         )
         result.gemini_safety_ratings = self.ratings
         result.finish_reason = self.finish_reason
@@ -67,28 +70,13 @@ class Tries:
         return result
 
 
-def skipped(item: AnyWorkItem) -> AnyResult:
+def skipped(item_id: str, context: Any) -> AnyResult:
     """Return the result of an item that a middleware dropped."""
     info = ErrorInfo(is_retryable=False, category="skipped")
-    return WorkItemResult(item.item_id, False, error="Skipped by middleware", context=item.context, error_info=info)
+    return WorkItemResult(item_id, False, error="Skipped by middleware", context=context, error_info=info)
 
 
-def cancelled(item: AnyWorkItem, duration: float) -> AnyResult:
+def cancelled(item_id: str, duration: float) -> AnyResult:
     """Return what observers are told of an item that was under way when its run was cancelled."""
     info = ErrorInfo(is_retryable=True, category="cancelled")
-    return WorkItemResult(
-        item.item_id, False, error="The run was cancelled", error_info=info, duration_seconds=duration
-    )
-
-
-def in_words(error: Exception, info: ErrorInfo | None = None) -> str:
-    """Return type and text of `error`, and, where it broke a connection, of what host and by what."""
-    try:
-        text = str(error)
-    except Exception:  # an SDK's exception that cannot say what it is must not end the batch
-        text = ""
-    name = type(error).__name__
-    said = f"{name}: {text}" if text else name
-    if info is not None and (info.category == "connection" or info.never_sent) and (cause := network_cause(error)):
-        return f"{said.rstrip('. ')}: {cause}"
-    return said
+    return WorkItemResult(item_id, False, error="The run was cancelled", error_info=info, duration_seconds=duration)

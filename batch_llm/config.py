@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
@@ -85,7 +86,7 @@ class RateLimitConfig:
         slow_start_final_delay: Seconds between the last of them.
         backoff_multiplier: Growth of the pause with every further rate limit without a success between.
         max_rate_limit_retries: Tries of one item that may end in a rate limit; they do not count as attempts.
-        max_cooldown_seconds: The longest pause.
+        max_cooldown_seconds: The longest that a pause grows to; a larger `cooldown_seconds` counts as it is.
 
     Raises:
         ValueError: A value breaks its rule.
@@ -148,13 +149,17 @@ class ProcessorConfig:
 
     Attributes:
         max_workers: Calls at once, at most.
-        timeout_per_item: Seconds for one attempt's call; waiting for a worker, a cooldown or a backoff does not count.
+        timeout_per_item: Seconds for one attempt's call, and for one `prepare` of a strategy; waiting for a worker, a
+            cooldown or a backoff does not count.
         retry: Attempts of one item and the waits between them.
         rate_limit: Pauses of the whole run.
         progress_interval: Items between two log lines on progress.
         enable_detailed_logging: Log every attempt at debug level.
         max_queue_size: Items that wait for a worker, at most; 0 for no limit.
         dry_run: Make no call; answer with the strategy's own `dry_run(prompt)` or a text that names the item.
+        hook_timeout: Seconds that one call of a hook may take: middleware, post-processor, progress callback. A hook
+            that takes longer counts as one that raised; a plain function cannot be stopped, so its thread goes on. None
+            for no limit: then hooks that take more than 60 s are only named in the log.
 
     Raises:
         ValueError: A value breaks its rule.
@@ -170,6 +175,7 @@ class ProcessorConfig:
     enable_detailed_logging: bool = False
     max_queue_size: int = 0
     dry_run: bool = False
+    hook_timeout: float | None = None
 
     def __post_init__(self) -> None:
         _whole(self, "max_workers", least=1)
@@ -182,3 +188,17 @@ class ProcessorConfig:
         _flag(self, "enable_detailed_logging")
         _whole(self, "max_queue_size")
         _flag(self, "dry_run")
+        if self.hook_timeout is not None:
+            _number(self, "hook_timeout", above=True)
+
+
+def checked(config: object) -> ProcessorConfig:
+    """Return a copy of `config`, which may have been changed since it was made; raises ValueError."""
+    if not isinstance(config, ProcessorConfig):
+        raise ValueError(f"config is {config!r:.200}; it must be a ProcessorConfig")
+    own = copy.copy(config)
+    own.__post_init__()
+    own.retry, own.rate_limit = copy.copy(own.retry), copy.copy(own.rate_limit)
+    own.retry.__post_init__()
+    own.rate_limit.__post_init__()
+    return own

@@ -9,6 +9,7 @@
     ├── RequestTooLarge     what an item failed with that no minute of a token limit has room for
     ├── ResponseTooLarge    what an item failed with whose answer had no end, or was a bomb
     ├── RedirectRefused     what an item failed with whose request was to go on to another host
+    ├── RunStopped          a stream ended before its items did, by an error that all of them would have met
     └── CallCancelled       what a classifier sees of a call that was cancelled from within, not by the run
 
 An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
@@ -104,6 +105,26 @@ class ErrorInfo:
     suggested_wait: float | None = None
     never_sent: bool = False
     resets_in: float | None = field(default=None, compare=False)
+
+
+class RunStopped(BatchLLMError):
+    """A fatal error ended a stream early; raised by `process_stream` after the last result, from that error.
+
+    `process_all` does not raise it: there, every item has a result, and `ParallelBatchProcessor.stopped_by` tells.
+
+    Attributes:
+        error_info: What the classifier made of the error; its category is `auth`, for example.
+    """
+
+    def __init__(self, error_info: ErrorInfo) -> None:
+        super().__init__(error_info)
+        self.error_info = error_info
+
+    def __str__(self) -> str:
+        return (
+            f"the run was stopped early by {self.error_info.category}: what was not answered by then has no result, or "
+            "one of category not_attempted; remove the cause and process the rest"
+        )
 
 
 class ErrorClassifier(ABC):

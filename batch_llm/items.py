@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from .errors import ErrorInfo
 from .strategies.base import LLMCallStrategy, TOutput
@@ -33,10 +33,15 @@ class LLMWorkItem(Generic[TInput, TOutput, TContext]):
     context: TContext | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.item_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-            raise ValueError(f"item_id is {self.item_id!r}; it must be a string: use str()")
-        if not self.item_id.strip():
-            raise ValueError(f"item_id is {self.item_id!r}; it must not be blank: give every item a name of its own")
+        check_item_id(self.item_id)
+
+
+def check_item_id(item_id: object) -> None:
+    """Check an item's id; raises ValueError."""
+    if not isinstance(item_id, str):
+        raise ValueError(f"item_id is {item_id!r}; it must be a string: use str()")
+    if not item_id.strip():
+        raise ValueError(f"item_id is {item_id!r}; it must not be blank: give every item a name of its own")
 
 
 @dataclass
@@ -95,10 +100,25 @@ class BatchResult(Generic[TOutput, TContext]):
 
     def __post_init__(self) -> None:
         self.total_items = len(self.results)
-        self.succeeded = sum(result.success for result in self.results)
+        self.succeeded = sum(_is_true(result.success) for result in self.results)
         self.failed = self.total_items - self.succeeded
-        self.total_input_tokens = sum(result.token_usage.get("input_tokens", 0) for result in self.results)
-        self.total_output_tokens = sum(result.token_usage.get("output_tokens", 0) for result in self.results)
+        self.total_input_tokens = sum(_count(result.token_usage, "input_tokens") for result in self.results)
+        self.total_output_tokens = sum(_count(result.token_usage, "output_tokens") for result in self.results)
+
+
+# Results are in users' hands by now, a post-processor's for one, and totals must not break on what became of them.
+
+
+def _is_true(value: object) -> bool:
+    try:
+        return value is True or (value is not False and bool(value))
+    except Exception:  # an array of several values, for one
+        return False
+
+
+def _count(usage: object, name: str) -> int:
+    count: object = cast("dict[str, object]", usage).get(name) if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else 0
 
 
 PostProcessorFunc: TypeAlias = Callable[[WorkItemResult[TOutput, TContext]], Awaitable[None] | None]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from types import TracebackType
-from typing import Generic, Self
+from typing import Generic, Self, TypeVar
 
 from ._hooks import Hooks
-from ._run import Run, check_is_item
+from ._run import STOPPED, Run
 from ._source import Source
 from ._turn import Pacer
+from ._user_values import check_is_item
 from .classifiers.default import DefaultErrorClassifier
-from .config import ProcessorConfig
-from .errors import ErrorClassifier, ErrorInfo
+from .config import ProcessorConfig, checked
+from .errors import ErrorClassifier, ErrorInfo, RunStopped
 from .items import (
     BatchResult,
     LLMWorkItem,
@@ -25,8 +27,10 @@ from .items import (
 )
 from .middleware import Middleware
 from .observers.base import ProcessorObserver
-from .rate_limit import ExponentialBackoffStrategy, RateLimitStrategy
+from .rate_limit import RateLimitStrategy, built_in
 from .strategies.base import TOutput
+
+T = TypeVar("T")
 
 
 class BatchProcessor(ABC, Generic[TInput, TOutput, TContext]):
@@ -58,6 +62,13 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     A run begins with `process_all`, with the `add_work` that finds a bounded queue full, or with `process_stream`. At
     its end, however it ends, its prepared strategies are cleaned up and no task is left. Another run may follow.
 
+    What users' code hands in is checked: a prompt that is no text, a classifier's or a middleware's value with wrong
+    fields fail their item (`programming`), and never the run. A hook that takes more than 60 s is named in the log,
+    and again each time that doubles; `ProcessorConfig.hook_timeout` bounds it.
+
+    A processor belongs to one event loop while a run is open. Processors in several threads, each in a loop of its own,
+    may share a governor and observers.
+
     Calls start no faster than the event loop can take them: between two rounds of it, starts get 20 ms. A run whose
     calls wait for that most of the time says so once, in a warning that tells what to do.
 
@@ -74,6 +85,10 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         observers: Told of events, beside the calls.
         governor: Paces the calls by the provider's limit, which it finds or is told; may be shared by processors.
             Without one, calls start as workers are free, and a cooldown ends in a slow start.
+
+    Raises:
+        ValueError: An argument is not what it must be; `config` is looked at again at the start of each run, which
+            takes a copy of it.
     """
 
     def __init__(
@@ -88,13 +103,12 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         *,
         governor: Pacer | None = None,
     ) -> None:
-        self._config = config
-        self._post_processor = post_processor
-        self._progress_callback = progress_callback
+        checked(config)
+        self._config = config  # each run takes a copy of its own
+        self._post_processor = _callable("post_processor", post_processor)
+        self._progress_callback = _callable("progress_callback", progress_callback)
         self._classifier = error_classifier if error_classifier is not None else DefaultErrorClassifier()
-        self._rate_limits = (
-            rate_limit_strategy if rate_limit_strategy is not None else _default_rate_limits(config, governor)
-        )
+        self._rate_limits = rate_limit_strategy
         self._middlewares: Sequence[Middleware] = tuple(middlewares or ())
         self._governor = governor
         self._observers: Sequence[ProcessorObserver] = tuple(observers or ())
@@ -117,14 +131,21 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         """Add one item to the run that is open, or to the next one.
 
         With `max_queue_size`, a full queue starts the workers inside `async with`, and this waits for room; called
-        from a hook of the run itself it does not wait, for the hook's own worker may be the one to make room.
+        from a hook of the run itself, also through tasks and threads of its own, it does not wait, for the hook's own
+        worker may be the one to make room.
 
         Raises:
-            ValueError: It is no work item, or the run has one of that id already.
-            RuntimeError: The queue is full outside `async with`, where nobody would empty it; or a stream is running.
+            ValueError: It is no work item, or the run has one of that id already; or a setting was changed to one that
+                cannot be.
+            RuntimeError: The queue is full outside `async with`, where nobody would empty it; or a stream is running;
+                or the run broke, from what broke it.
         """
         check_is_item(work_item)
         run = self._current()
+        if run.is_broken:
+            raise RuntimeError(
+                "the run broke, so it takes no more work: process_all() tells why"
+            ) from await run.cause()
         if run.is_stream:
             raise RuntimeError("process_stream is running: let its source yield the item, or wait for its end")
         if work_item.item_id in self._ids:
@@ -143,7 +164,13 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         """Process what was added, and what is added meanwhile; return the results in the order of adding.
 
         Called again, it processes what was added since. When it is cancelled, calls in flight are cancelled, prepared
-        strategies are cleaned up, items without a result are dropped, and `results_so_far()` has what was finished.
+        strategies are cleaned up, items without a result are dropped, and `results_so_far()` has what was finished;
+        `CancelledError` comes out, whatever hooks made of it.
+
+        Raises:
+            ValueError: A setting was changed to one that cannot be.
+            RuntimeError: A run is under way, or this one was cancelled by `cleanup`.
+            BaseException: What broke the run, also where it had begun before.
         """
         run = self._current()
         if run.is_draining or run.is_stream:
@@ -155,7 +182,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             await run.ended()
         finally:
             self._forget(run)
-        return BatchResult(run.in_order())
+        return BatchResult(run.finished.in_order())
 
     async def process_stream(
         self,
@@ -169,6 +196,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         cancels the calls in flight.
 
         Raises:
+            RunStopped: A fatal error ended it early; after the last result. `stop()` ends it without.
             RuntimeError: A run is open, or items were added that no `process_all` has processed.
             Exception: What `items` raises, after the results of what it gave before.
         """
@@ -177,25 +205,27 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         run = self._run = self._open(items)
         run.start()
         try:
-            while run.finished or await run.has_result():
+            while run.finished or await run.finished.filled():
                 yield run.claim()
             await run.ended()
+            if run.stopped_by is not None and run.stopped_by is not STOPPED:
+                raise RunStopped(run.stopped_by) from run.stopped_from
         finally:
             await run.cancel()
             self._forget(run)
 
     def results_so_far(self) -> BatchResult[TOutput, TContext]:
         """Return what is finished in the current or latest run, in order; of a stream, what it has not yielded yet."""
-        return BatchResult(self._latest.in_order() if self._latest is not None else [])
+        return BatchResult(self._latest.finished.in_order() if self._latest is not None else [])
 
     def stop(self) -> None:
         """End the run gracefully, or the next one where none is open: no further call starts.
 
-        Calls in flight end as they would, waits for a backoff or a cooldown end at once, and what has not started gets
-        a result of category `not_attempted`. To be called in the event loop.
+        Calls in flight end as they would, waits for a backoff or a cooldown end at once, and what was added or pulled
+        and has not started gets a result of category `not_attempted`. To be called in the event loop.
         """
         if self._run is not None:
-            self._run.stop(_STOPPED)
+            self._run.stop(STOPPED)
         else:
             self._stop_asked = True
 
@@ -207,25 +237,43 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             await run.cancel()
             self._forget(run)
 
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Clean up; a run that broke, and nobody knows yet, is an error where there is no other."""
+        run = self._run
+        cause = await run.cause() if run is not None and run.is_broken else None
+        await self.cleanup()
+        if cause is not None and exc is None:
+            raise cause
+
     def _current(self) -> Run:
-        """The run that takes work; one that is cleaning up takes none any more."""
-        if self._run is not None and self._run.is_over:
+        """The run that takes work; one that is cleaning up takes none any more, and one that broke stays until told."""
+        if self._run is not None and self._run.is_over and not self._run.is_broken:
             self._forget(self._run)
+        if self._run is not None and self._run.loop is not asyncio.get_running_loop():
+            raise RuntimeError(
+                "a run of this processor is open in another event loop: give each loop its own processor"
+            )
         self._run = self._run or self._open()
         return self._run
 
     def _open(self, source: Source | None = None) -> Run:
+        config = checked(self._config)
         hooks = Hooks(
             self._middlewares,
             self._observers,
             self._post_processor,
             self._progress_callback,
-            self._config.max_workers,
+            config.max_workers,
+            config.hook_timeout,
+            lambda: run.is_ending(),
         )
-        run = self._latest = Run(self._config, self._classifier, self._rate_limits, hooks, source, self._governor)
+        limits = self._rate_limits or built_in(config.rate_limit, is_governed=self._governor is not None)
+        run = self._latest = Run(config, self._classifier, limits, hooks, source, self._governor)
         if self._stop_asked:
             self._stop_asked = False
-            run.stop(_STOPPED)
+            run.stop(STOPPED)
         return run
 
     def _start_early(self, run: Run) -> None:
@@ -242,17 +290,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             self._ids = set()
 
 
-_GOVERNED_PAUSE_SECONDS = 0.5
-_GOVERNED_MULTIPLIER = 2.0
-_STOPPED = ErrorInfo(is_retryable=True, category="stopped")
-
-
-def _default_rate_limits(config: ProcessorConfig, governor: Pacer | None) -> RateLimitStrategy:
-    limits = config.rate_limit
-    if governor is not None:  # it knows where to go on, so a pause need not be long
-        return ExponentialBackoffStrategy(
-            min(_GOVERNED_PAUSE_SECONDS, limits.cooldown_seconds),
-            max(_GOVERNED_MULTIPLIER, limits.backoff_multiplier),
-            limits.max_cooldown_seconds,
-        )
-    return ExponentialBackoffStrategy(limits.cooldown_seconds, limits.backoff_multiplier, limits.max_cooldown_seconds)
+def _callable(name: str, value: T) -> T:
+    if value is not None and not callable(value):
+        raise ValueError(f"{name} is {value!r:.200}; it must be a function, or None")
+    return value

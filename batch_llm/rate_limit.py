@@ -26,12 +26,14 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
     """`min(max_cooldown_seconds, base * backoff_multiplier ** (attempt - 1))` seconds.
 
     The base is the provider's `suggested_wait` where it gave one, else `cooldown_seconds`. Where the provider
-    said 0 and refuses again, it is a second, or `cooldown_seconds` if that is shorter.
+    said 0 and refuses again, it is a second, or `cooldown_seconds` if that is shorter. The cap is for the growth: a
+    `cooldown_seconds` above it is a pause of that length, each time.
 
     Args:
         cooldown_seconds: The base where the provider names none.
         backoff_multiplier: Growth for every further episode without a success between.
-        max_cooldown_seconds: The longest pause, whatever the provider asks for.
+        max_cooldown_seconds: The longest that a pause grows to, and the longest that a provider can ask for, unless
+            `cooldown_seconds` is more.
 
     Raises:
         ValueError: A value breaks the rule of the field of the same name in `RateLimitConfig`.
@@ -54,7 +56,7 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
             wait = base * math.pow(self._limits.backoff_multiplier, attempt - 1)
         except OverflowError:
             wait = math.inf
-        return min(wait, self._limits.max_cooldown_seconds)
+        return min(wait, max(self._limits.max_cooldown_seconds, self._limits.cooldown_seconds))
 
     def _base(self, suggested: float | None, attempt: int) -> float:
         cooldown = self._limits.cooldown_seconds
@@ -79,3 +81,15 @@ class FixedDelayStrategy(RateLimitStrategy):
 
     async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
         return self._cooldown_seconds
+
+
+_GOVERNED_PAUSE_SECONDS = 0.5
+_GOVERNED_MULTIPLIER = 2.0
+
+
+def built_in(limits: RateLimitConfig, *, is_governed: bool) -> RateLimitStrategy:
+    """Return the strategy of a run that was given none; a governor knows where to go on, so its pauses are short."""
+    cooldown, multiplier = limits.cooldown_seconds, limits.backoff_multiplier
+    if is_governed:
+        cooldown, multiplier = min(_GOVERNED_PAUSE_SECONDS, cooldown), max(_GOVERNED_MULTIPLIER, multiplier)
+    return ExponentialBackoffStrategy(cooldown, multiplier, limits.max_cooldown_seconds)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from batch_llm._call_estimate import CallEstimate
-from batch_llm.errors import ErrorInfo
+from batch_llm.errors import ErrorInfo, RunStopped
 from batch_llm.governor import Governor
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
@@ -188,7 +188,8 @@ class _Try:
                 self.purse.stop = processor.stop
             watch = asyncio.create_task(lookout.watch(self.ledger, processor.stop))
             try:
-                await self._show_progress(processor.process_stream(items))
+                with suppress(RunStopped):  # after the last result; `stopped_by` tells the same
+                    await self._show_progress(processor.process_stream(items))
             finally:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):

@@ -9,11 +9,13 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 
 from batch_llm import _jitter
 from batch_llm._policy import backoff
+from batch_llm.errors import RunStopped
 from batch_llm.governor import Governor
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
 from batch_llm.processor import ParallelBatchProcessor
@@ -167,8 +169,9 @@ class _Play:
         )
         answered = 0
         async with processor:
-            async for result in processor.process_stream(stream):
-                answered += _is_answered(result)
+            with suppress(RunStopped):  # as a shard's try that ends early
+                async for result in processor.process_stream(stream):
+                    answered += _is_answered(result)
         return stream.items - answered  # also those that a run that ended early has not come to
 
 

@@ -50,6 +50,7 @@ ADDED = {
     "Limits",
     "ModelStrategy",
     "RequestTooLarge",
+    "RunStopped",
     "TokenUsage",
 }
 HEAVY = ("prefect", "openai", "google.genai", "pydantic_ai", "anthropic", "duckdb", "fsspec", "pydantic", "httpx")

@@ -79,25 +79,53 @@ async def test_cancelled_error_out_of_other_methods_is_an_item_failure_too(raise
     assert str(batch.results[0].error).startswith("CallCancelled")
 
 
-@pytest.mark.parametrize("hook", ["middleware", "post_processor"])
-async def test_a_hook_that_cancels_its_own_task_ends_the_run_loudly(hook: str) -> None:
-    """Not with a worker less, and so without an end."""
+@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("hook", ["middleware", "post_processor", "progress_callback", "cleanup"])
+async def test_a_hook_that_cancels_its_own_task_is_one_that_raised(hook: str, arrives: bool) -> None:
+    """Whether the cancellation arrives in the hook or after it: no worker less, and no item that pays for it."""
 
     class CancelsItself(BaseMiddleware):
         async def before_process(self, work_item: Item) -> Item | None:
-            return await self.cancel()
+            await self.cancel()
+            return work_item
 
         async def cancel(self, *_: object) -> Any:
             cancel_this_task()
-            await asyncio.sleep(1)
+            if arrives:
+                await asyncio.sleep(1)
 
-    used: dict[str, Any] = (
-        {"middlewares": [CancelsItself()]} if hook == "middleware" else {"post_processor": CancelsItself().cancel}
+    class Strategy(Scripted):
+        async def cleanup(self) -> None:
+            await super().cleanup()
+            if hook == "cleanup":
+                await CancelsItself().cancel()
+
+    used: dict[str, Any] = {}
+    if hook == "middleware":
+        used = {"middlewares": [CancelsItself()]}
+    elif hook != "cleanup":
+        used = {hook: CancelsItself().cancel}
+    strategies = [Strategy() for _ in range(3)]
+    async with asyncio.timeout(100):
+        batch = await process([Item(str(k), each) for k, each in enumerate(strategies)], config(1), **used)
+    assert batch.succeeded == 3
+    assert [len(each.cleaned) for each in strategies] == [1, 1, 1]
+
+
+async def test_a_strategy_that_cancels_its_task_and_returns_strikes_nobody_else() -> None:
+    class Sly(Scripted):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+            cancel_this_task()
+            return await super().execute(prompt, attempt, timeout)
+
+    async def post(result: WorkItemResult[str, Any]) -> None:
+        await asyncio.sleep(0)
+
+    batch = await process(
+        [Item("sly", Sly()), *items(3, Scripted([[1.0]]))], config(1), post_processor=post, progress_callback=None
     )
-    with pytest.raises(BaseExceptionGroup) as caught:
-        async with asyncio.timeout(100):
-            await process(items(3, Scripted()), config(1), **used)
-    assert "nobody asked for" in str(caught.value.exceptions[0])
+    assert [each.success for each in batch.results] == [False, True, True, True]
+    assert str(batch.results[0].error).startswith("CallCancelled")
 
 
 @pytest.mark.parametrize("nested", [False, True])

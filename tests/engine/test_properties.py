@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batch_llm import BatchResult, ProcessingEvent, RetryConfig, WorkItemResult
+from batch_llm import BatchResult, ProcessingEvent, RetryConfig, RunStopped, WorkItemResult
 
 from .script import Item, now
 from .worlds import MAX_ATTEMPTS, MAX_LIMITS, Played, set_up, worlds
@@ -106,7 +106,7 @@ def test_any_batch_ends_with_one_result_an_item_in_order(world: dict[str, Any]) 
 @settings(max_examples=100, deadline=None)
 @given(worlds())
 def test_any_stream_ends_with_one_result_for_every_item_it_pulled(world: dict[str, Any]) -> None:
-    played, pulled = set_up(world), list[str]()
+    played, pulled, stopped = set_up(world), list[str](), list[bool]()
 
     def source() -> Iterator[Item]:
         for item in played.work:
@@ -114,9 +114,16 @@ def test_any_stream_ends_with_one_result_for_every_item_it_pulled(world: dict[st
             yield item
 
     async def stream() -> Results:
-        return [each async for each in played.engine.process_stream(source())]
+        results: Results = []
+        try:
+            async for each in played.engine.process_stream(source()):
+                results.append(each)
+        except RunStopped:
+            stopped.append(True)
+        return results
 
     results = in_virtual_time(stream())
+    assert bool(stopped) == (played.engine.stopped_by is not None)
     assert Counter(each.item_id for each in results) == Counter(pulled)
     assert (len(pulled) == len(played.work)) or played.engine.stopped_by is not None
     check_calls(played, world["workers"])
@@ -186,7 +193,7 @@ def test_any_stream_can_be_ended_at_any_time(
         elif way == "cancel":
             consumer.cancel()
         await asyncio.wait([consumer])
-        assert consumer.cancelled() or consumer.exception() is None
+        assert consumer.cancelled() or isinstance(consumer.exception(), (RunStopped, type(None)))
         if way != "leave":
             assert [start for start in played.record.starts[called:] if way == "stop" or start > moment] == []
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from batch_llm import (
+    CallFailed,
     ErrorInfo,
     ExponentialBackoffStrategy,
     FixedDelayStrategy,
@@ -93,6 +94,20 @@ async def test_episodes_without_a_success_between_grow() -> None:
     strategy = Scripted([[rate_limit()], [rate_limit()], [rate_limit()], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits(100, backoff_multiplier=2, max_cooldown_seconds=350)))
     assert strategy.starts == [0, 100, 300, 650]
+
+
+async def test_a_cooldown_longer_than_the_cap_is_as_long_as_it_says() -> None:
+    strategy = Scripted([[rate_limit()], ["ok"]])
+    await process([Item("a", strategy)], config(rate_limit=limits(900)))
+    assert strategy.starts == [0, 900]
+
+
+async def test_a_failure_that_was_billed_between_starts_over() -> None:
+    """The provider took the call, whatever the answer was worth."""
+    billed = CallFailed(failure("validation"), {"input_tokens": 5})
+    strategy = Scripted([[rate_limit()], [billed], [rate_limit()], ["ok"]])
+    await process([Item("a", strategy)], config(rate_limit=limits(100, backoff_multiplier=2)))
+    assert strategy.starts == [0, 100, 100, 200]
 
 
 async def test_a_success_between_starts_over() -> None:
@@ -246,6 +261,9 @@ async def test_built_in_strategies() -> None:
     assert [await growing.handle_rate_limit(asked, episode) for episode in (1, 2)] == [10, 20]
     assert await ExponentialBackoffStrategy().handle_rate_limit(info, 1) == 300
     assert await ExponentialBackoffStrategy().handle_rate_limit(ErrorInfo(True, True, "rate_limit", 900), 1) == 600
+    long = ExponentialBackoffStrategy(cooldown_seconds=900)  # the cap is for the growth
+    assert [await long.handle_rate_limit(info, episode) for episode in (1, 2, 9)] == [900, 900, 900]
+    assert [await long.handle_rate_limit(asked, episode) for episode in (1, 2)] == [10, 15]
     at_once = ErrorInfo(True, True, "rate_limit", 0)
     assert [await growing.handle_rate_limit(at_once, episode) for episode in (1, 2, 3)] == [0, 2, 4]
     assert await ExponentialBackoffStrategy(cooldown_seconds=0).handle_rate_limit(at_once, 2) == 0

@@ -12,11 +12,28 @@ from typing import Any
 
 import pytest
 
-from batch_llm import LLMCallStrategy
+from batch_llm import LLMCallStrategy, RunStopped, WorkItemResult
 
-from .script import Item, Scripted, config, failure, items, now, processor
+from .script import Failure, Item, Scripted, config, failure, items, now, processor
 
 pytestmark = pytest.mark.looptime
+
+
+async def until_stopped(
+    stream: AsyncGenerator[WorkItemResult[str, Any]], category: str = "auth"
+) -> list[WorkItemResult[str, Any]]:
+    """Return the results of a stream that a fatal error ends."""
+    results: list[WorkItemResult[str, Any]] = []
+
+    async def consume() -> None:
+        async for each in stream:
+            results.append(each)  # noqa: PERF401  those before the error count
+
+    with pytest.raises(RunStopped) as caught:
+        await consume()
+    assert caught.value.error_info.category == category
+    assert isinstance(caught.value.__cause__, Failure)
+    return results
 
 
 class Source:
@@ -126,7 +143,7 @@ async def test_a_source_that_swallows_its_end_is_pulled_once_more_at_most() -> N
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(10)
 
-    results = [each async for each in processor(config(5)).process_stream(stubborn())]
+    results = await until_stopped(processor(config(5)).process_stream(stubborn()))
     assert [each.item_id for each in results] == pulled == ["0", "1"]
 
 
@@ -155,7 +172,7 @@ async def test_a_source_that_cancels_itself_does_not_look_like_its_end() -> None
 async def test_a_fatal_error_ends_the_pulling_and_is_told() -> None:
     source = Source(100, Scripted([[1.0, failure("auth", retryable=False)]]))
     engine = processor(config(2, queue=3))
-    results = [each async for each in engine.process_stream(source)]
+    results = await until_stopped(engine.process_stream(source))
     assert engine.stopped_by is not None
     assert engine.stopped_by.category == "auth"
     assert len(results) == source.pulled == 5
@@ -165,10 +182,32 @@ async def test_a_fatal_error_ends_the_pulling_and_is_told() -> None:
 
 async def test_a_fatal_error_does_not_wait_for_a_slow_source() -> None:
     source = Source(100, Scripted([[1.0, failure("quota_exhausted", retryable=False)]]))
-    results = [each async for each in processor().process_stream(source.slowly(1000.0))]
+    results = await until_stopped(processor().process_stream(source.slowly(1000.0)), "quota_exhausted")
     assert len(results) == 1
     assert now() == 1001
     assert source.closed
+
+
+async def test_a_source_that_raises_because_it_is_ended_does_not_hide_why() -> None:
+    async def upset() -> AsyncGenerator[Item]:
+        yield Item("a", Scripted([[1.0, failure("auth", retryable=False)]]))
+        try:
+            await asyncio.sleep(10_000)
+        except asyncio.CancelledError:
+            raise OSError("interrupted") from None
+
+    assert len(await until_stopped(processor().process_stream(upset()))) == 1
+
+
+async def test_a_stream_that_was_asked_to_stop_ends_without_an_error() -> None:
+    engine = processor(config(1))
+    seen: list[str] = []
+    async for each in engine.process_stream(items(10, Scripted([[1.0]]))):
+        seen.append(each.item_id)
+        engine.stop()
+    assert seen[0] == "item-0"
+    assert engine.stopped_by is not None
+    assert engine.stopped_by.category == "stopped"
 
 
 async def test_a_stream_does_not_mix_with_added_work() -> None:
