@@ -1,19 +1,13 @@
-"""What every test must leave behind: nothing, but what Python compiled."""
+"""Plugins of the whole suite, and a check that a test leaves no asyncio task behind."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator
 
 import pytest
 
-pytest_plugins = ["tests.prefect_server"]
-
-
-def pytest_configure() -> None:
-    """Let the processes that tests start, hundreds, keep what they compile, also where Python is told not to."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+pytest_plugins = ["tests.environment", "tests.selection", "tests.started_processes", "tests.prefect_server"]
 
 
 @pytest.fixture(autouse=True)

@@ -60,6 +60,7 @@ def test_all_benchmarks_of_the_readme_are_run_here() -> None:
     )
 
 
+@pytest.mark.whole
 def test_the_engine_stands_beside_bare_asyncio_and_another_engine() -> None:
     table = printed("engine")
     for contender in CONTENDERS.keys() - {WITH}:
@@ -70,6 +71,7 @@ def test_the_engine_stands_beside_bare_asyncio_and_another_engine() -> None:
     assert "missed" not in table
 
 
+@pytest.mark.whole
 def test_a_stream_shows_its_memory_at_every_tenth() -> None:
     table = printed("stream")
     for stream in STREAMS:
@@ -77,6 +79,7 @@ def test_a_stream_shows_its_memory_at_every_tenth() -> None:
         assert row.count("│") == 14
 
 
+@pytest.mark.whole
 def test_the_strategies_show_whose_cpu_it_is() -> None:
     table = printed("strategies")
     for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "120") for name in GEMINI)):
@@ -84,16 +87,19 @@ def test_the_strategies_show_whose_cpu_it_is() -> None:
         assert row.split("│")[2].strip() == calls
 
 
+@pytest.mark.whole
 def test_the_governor_is_shown_with_each_kind_of_limit() -> None:
     table = printed("governor")
     for told in TOLD:
         assert f"│ {told} " in table
 
 
+@pytest.mark.whole
 def test_agents_at_once_all_have_their_answer() -> None:
     assert "10 of 10" in printed("agents")
 
 
+@pytest.mark.whole
 def test_the_clients_give_every_answer() -> None:
     table = printed("clients")
     for client in CLIENTS:
@@ -182,17 +188,20 @@ def test_a_server_in_a_process_of_its_own_counts_what_it_saw() -> None:
         assert server.stats()["input_tokens"] == 2
 
 
+@pytest.mark.whole
 def test_a_second_night_calls_what_changed_alone() -> None:
     lines = printed("nights").splitlines()
     called = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in lines if row.startswith("│")}
     assert called == {"first": "2,000", "second": "2"}
 
 
+@pytest.mark.whole
 def test_the_ledger_stands_beside_no_ledger() -> None:
     rows = [line for line in printed("ledger").splitlines() if line.startswith("│")]
     assert [row.split("│")[1].strip() for row in rows] == ["process_stream", "process_stream, ledger"]
 
 
+@pytest.mark.whole
 def test_the_runs_under_a_limit_stand_side_by_side() -> None:
     """A row each, in which everything was answered; the trace holds every second of each run."""
     table, *traces = printed("limits").split("accepted(-refused)")

@@ -1,11 +1,19 @@
-"""The command in a process of its own, as a user gives it."""
+"""The command, given as a user gives it: in a process of its own, or, where that shows nothing more, in this one."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.cli import main
 
 COMMAND = [sys.executable, "-c", "import sys; from batch_llm.cli import main; sys.exit(main())"]
 
@@ -27,3 +35,37 @@ def batch_llm(*arguments: str, folder: Path, **env: str) -> subprocess.Completed
         timeout=240,
         check=False,
     )
+
+
+def batch_llm_here(*arguments: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Give the command in this process, for a command that starts no run: a process of its own takes seconds."""
+    out, error = io.StringIO(), io.StringIO()
+    variables = environment(folder, **env)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        _prefect_settings(variables),
+        redirect_stdout(out),
+        redirect_stderr(error),
+    ):
+        patch.chdir(folder)
+        for name in os.environ.keys() - variables.keys():
+            patch.delenv(name)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        code = main(arguments)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
+
+
+@contextmanager
+def _prefect_settings(variables: dict[str, str]) -> Generator[None]:
+    """Give Prefect the settings that a new process would read from the variables."""
+    if "prefect" not in sys.modules:
+        yield
+        return
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    updates: dict[Any, Any] = {PREFECT_HOME: Path(variables["PREFECT_HOME"])}
+    if url := variables.get("PREFECT_API_URL"):
+        updates[PREFECT_API_URL] = url
+    with temporary_settings(updates, restore_defaults=() if url else {PREFECT_API_URL}):
+        yield

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import batch_llm
+from tests.cli.command import batch_llm, batch_llm_here
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -22,7 +23,7 @@ from tests.cli.command import batch_llm
     ],
 )
 def test_help_is_told_on_standard_output(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    done = batch_llm(*arguments, folder=tmp_path)
+    done = batch_llm_here(*arguments, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(word in done.stdout for word in words), done.stdout
 
@@ -35,6 +36,7 @@ def test_help_loads_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -53,11 +55,20 @@ def test_help_loads_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    done = batch_llm(*arguments, folder=tmp_path)
+    done = batch_llm_here(*arguments, folder=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("batch-llm: ")
     assert all(word in line for word in words), line
+
+
+@pytest.mark.shell
+def test_a_process_ends_with_that_line_and_that_code(tmp_path: Path) -> None:
+    done = batch_llm("run", "summarize", "--source", "none.csv", folder=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("batch-llm: ")
+    assert "none.csv" in line
 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:

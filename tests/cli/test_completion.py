@@ -10,6 +10,8 @@ import pytest
 
 from batch_llm.cli import main
 
+pytestmark = pytest.mark.shell
+
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_is_told_commands_and_options(capsys: pytest.CaptureFixture[str], shell: str) -> None:

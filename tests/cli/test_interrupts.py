@@ -10,6 +10,8 @@ from pydantic import BaseModel, TypeAdapter, model_serializer
 
 from batch_llm.cli.interrupts import Interrupts
 
+pytestmark = pytest.mark.shell
+
 
 class Interrupted(BaseModel):
     @model_serializer

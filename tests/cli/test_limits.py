@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from .command import batch_llm
-
-pytestmark = pytest.mark.prefect
+from .command import batch_llm_here
 
 SCOPE = "openai-chat:of-this-test"
 
 
+@pytest.mark.prefect
 def test_a_limit_is_stated_changed_shown_and_cleared(prefect_api: str, tmp_path: Path) -> None:
     def limit(*arguments: str) -> tuple[int, str]:
-        done = batch_llm("limit", *arguments, folder=tmp_path, PREFECT_API_URL=prefect_api)
+        done = batch_llm_here("limit", *arguments, folder=tmp_path, PREFECT_API_URL=prefect_api)
         assert "Traceback" not in done.stderr
         return done.returncode, done.stdout + done.stderr
 
@@ -38,7 +37,7 @@ def test_a_limit_is_stated_changed_shown_and_cleared(prefect_api: str, tmp_path:
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
-    done = batch_llm("limit", *arguments, folder=tmp_path)
+    done = batch_llm_here("limit", *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert line in done.stderr
     assert "Traceback" not in done.stderr

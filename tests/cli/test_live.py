@@ -8,6 +8,8 @@ from batch_llm.cli.live import Rate, View, facts, folded, phase, speed
 from batch_llm.cli.screen import Screen
 from batch_llm.jobs import Progress
 
+pytestmark = pytest.mark.shell
+
 
 class Clock:
     def __init__(self) -> None:

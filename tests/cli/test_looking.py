@@ -13,7 +13,7 @@ import pytest
 from batch_llm.jobs import merge, plan
 from batch_llm.jobs.ledger import LedgerWriter, Record
 from batch_llm.jobs.store import Store
-from tests.cli.command import batch_llm, environment
+from tests.cli.command import batch_llm, batch_llm_here, environment
 from tests.jobs.making import answer, job, read_lines, write_lines
 
 
@@ -39,10 +39,10 @@ def test_status_shows_all_runs_and_one(home: Path) -> None:
     shown = batch_llm("status", folder=home)
     assert shown.returncode == 0, shown.stderr
     assert [line.split()[:2] for line in shown.stdout.splitlines()[:2]] == [["name", "run"], ["letters", "1963ea7d"]]
-    one = batch_llm("status", "letters", folder=home).stdout
+    one = batch_llm_here("status", "letters", folder=home).stdout
     for line in ("answered  2 of 3", "failed  1 (1 timeout)", "cost  $1.00", "timeout: too slow"):
         assert line in one
-    known = json.loads(batch_llm("status", "1963", "--json", folder=home).stdout)
+    known = json.loads(batch_llm_here("status", "1963", "--json", folder=home).stdout)
     assert (known["state"], known["succeeded"], known["failed"], known["categories"]) == ("ended", 2, 1, {"timeout": 1})
 
 
@@ -51,16 +51,16 @@ def test_status_shows_the_budgets_of_a_run_at_work(home: Path, monkeypatch: pyte
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     made_for = job(name="letters", model="openai-chat:gpt-4.1-mini", budget_usd=4, monthly_budget_usd=10, refresh=True)
     answer(made_for, plan(made_for, "2fe01a22"), most=2)
-    told = batch_llm("status", "2fe", folder=home).stdout
+    told = batch_llm_here("status", "2fe", folder=home).stdout
     assert "answered  2 of 3" in told
     assert "budget_usd: $1.00 of $4.00 spent; monthly_budget_usd: $2.00 of $10.00 spent this month" in told
 
 
 def test_results_are_shown_and_written(home: Path) -> None:
-    shown = batch_llm("results", "letters", "--where", "error_category = 'timeout'", folder=home).stdout
+    shown = batch_llm_here("results", "letters", "--where", "error_category = 'timeout'", folder=home).stdout
     assert "too slow" in shown
     assert "1 items of letters 1963ea7d" in shown
-    batch_llm("results", "--output", "all.jsonl", folder=home)
+    batch_llm_here("results", "--output", "all.jsonl", folder=home)
     assert [(row["id"], row["attempts"]) for row in read_lines(home / "all.jsonl")] == [("b", 1), ("a", 1), ("c", 1)]
 
 
@@ -77,14 +77,14 @@ def test_results_are_shown_and_written(home: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(home: Path, command: tuple[str, ...]) -> None:
-    done = batch_llm(*command, folder=home)
+    done = batch_llm_here(*command, folder=home)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("batch-llm: ")
 
 
 def test_prune_says_what_goes(home: Path) -> None:
-    assert "letters: no run is older than 30 days" in batch_llm("prune", folder=home).stdout
+    assert "letters: no run is older than 30 days" in batch_llm_here("prune", folder=home).stdout
 
 
 def test_looking_does_not_load_prefect(home: Path) -> None:

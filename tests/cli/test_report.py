@@ -14,6 +14,8 @@ from batch_llm.errors import ErrorInfo
 from batch_llm.items import WorkItemResult
 from batch_llm.jobs import Summary
 
+pytestmark = pytest.mark.shell
+
 URL = "http://127.0.0.1:4200/runs/flow-run/abc"
 SUMMARY = Summary(
     total_items=30,

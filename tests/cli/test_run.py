@@ -68,6 +68,7 @@ def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAI
     assert "/runs/flow-run/" in second.stdout
 
 
+@pytest.mark.whole
 def test_a_failed_run_says_why_and_where_to_look(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
     provider.rule = lambda call: OpenAIServer.too_long() if call.prompt.endswith(("7", "8")) else None
     done = batch_llm(*RUN, folder=tmp_path, **env)
@@ -77,6 +78,7 @@ def test_a_failed_run_says_why_and_where_to_look(env: dict[str, str], provider: 
     assert str(tmp_path / "out.failures.jsonl") in done.stdout
 
 
+@pytest.mark.whole
 def test_a_run_that_has_spent_its_budget_says_what_to_raise(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_run_that_has_spent_its_budget_says_what_to_raise(
     assert "budget  budget_tokens: " in told
 
 
+@pytest.mark.whole
 def test_what_only_the_plan_can_see_is_one_line_too(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
     assert provider.requests == 12
 
 
+@pytest.mark.whole
 def test_cancel_in_the_ui_stops_a_run_that_the_command_carries(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:

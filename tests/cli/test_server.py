@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batch_llm.prefect.server import healthy
-from tests.cli.command import COMMAND, batch_llm, environment
+from tests.cli.command import COMMAND, batch_llm_here, environment
 from tests.prefect_server import DATABASE, copy_database, eventually
 
 pytestmark = pytest.mark.prefect
@@ -30,22 +30,23 @@ def record(folder: Path) -> Path:
 
 
 def test_a_server_is_started_once_found_again_and_ended(folder: Path) -> None:
-    assert batch_llm("server", "status", folder=folder).returncode == 1
+    assert batch_llm_here("server", "status", folder=folder).returncode == 1
     try:
-        started = batch_llm("server", "start", folder=folder)
+        started = batch_llm_here("server", "start", folder=folder)
         assert started.returncode == 0, started.stderr
         url = json.loads(record(folder).read_text())["url"]
         assert f"export PREFECT_API_URL={url}" in started.stdout
         assert healthy(url)
-        assert url.removesuffix("/api") in batch_llm("server", "start", folder=folder).stdout
-        assert batch_llm("server", "status", folder=folder).returncode == 0
+        assert url.removesuffix("/api") in batch_llm_here("server", "start", folder=folder).stdout
+        assert batch_llm_here("server", "status", folder=folder).returncode == 0
     finally:
-        ended = batch_llm("server", "stop", folder=folder)
+        ended = batch_llm_here("server", "stop", folder=folder)
     assert ended.returncode == 0
     assert not healthy(url)
-    assert "No local Prefect server" in batch_llm("server", "stop", folder=folder).stdout
+    assert "No local Prefect server" in batch_llm_here("server", "stop", folder=folder).stdout
 
 
+@pytest.mark.whole
 def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> None:
     command = [*COMMAND, "demo"]
     with subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE) as process:
@@ -63,7 +64,7 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> 
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """It says what to set."""
     (tmp_path / "prefect").touch()
-    told = batch_llm("demo", folder=tmp_path)
+    told = batch_llm_here("demo", folder=tmp_path)
     assert told.returncode == 2
     assert told.stderr.splitlines()[-1].startswith(
         f"batch-llm: no Prefect server can be started in {tmp_path / 'prefect'}: File exists: set PREFECT_HOME"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batch_llm.cli.simulating import duration, money, size
-from tests.cli.command import batch_llm
+from tests.cli.command import batch_llm, batch_llm_here
 
 SHORT = ("--requests-per-minute", "600", "--model", "openai-chat:gpt-4.1-mini")
 
@@ -25,14 +25,14 @@ def test_a_row_for_each_number_of_items(tmp_path: Path) -> None:
 
 
 def test_a_program_reads_an_object_for_each(tmp_path: Path) -> None:
-    shown = batch_llm("simulate", "--items", "100", *SHORT, "--output-tokens", "0", "--json", folder=tmp_path)
+    shown = batch_llm_here("simulate", "--items", "100", *SHORT, "--output-tokens", "0", "--json", folder=tmp_path)
     forecast = json.loads(shown.stdout)
     assert (forecast["items"], forecast["calls"], forecast["input_tokens"]) == (100, 100, 50_000)
     assert forecast["cost_usd"] == pytest.approx(0.02)  # USD 0.40 for a million
 
 
 def test_a_preset_gives_what_no_option_does(tmp_path: Path) -> None:
-    shown = batch_llm("simulate", "summarize", "--items", "20", "--json", folder=tmp_path)
+    shown = batch_llm_here("simulate", "summarize", "--items", "20", "--json", folder=tmp_path)
     forecast = json.loads(shown.stdout)
     assert (forecast["cost_usd"], forecast["max_workers"], forecast["processes"]) == (0.0, 5, 1)
 
@@ -50,7 +50,7 @@ def test_a_presets_own_source_prices_and_canary_count(tmp_path: Path) -> None:
         "shard_size": 1_000,
     }
     (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [{"name": "mine", "parameters": parameters}]}))
-    shown = batch_llm("simulate", "mine", "--json", folder=tmp_path)
+    shown = batch_llm_here("simulate", "mine", "--json", folder=tmp_path)
     assert shown.returncode == 0, shown.stderr
     forecast = json.loads(shown.stdout)
     assert (forecast["items"], forecast["shards"], forecast["calls"]) == (300, 2, 300)
@@ -63,7 +63,9 @@ def test_a_preset_has_the_limits_of_the_model_that_is_named(tmp_path: Path) -> N
     parameters = {"source": "samples", "prompt": "{text}", "output": "out.jsonl", "model": "openai-chat:one"}
     preset = {"name": "mine", "parameters": parameters | {"limits": limits}}
     (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [preset]}))
-    shown = batch_llm("simulate", "mine", "--items", "200", "--model", "openai-chat:two", "--json", folder=tmp_path)
+    shown = batch_llm_here(
+        "simulate", "mine", "--items", "200", "--model", "openai-chat:two", "--json", folder=tmp_path
+    )
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["call_seconds"] == pytest.approx(120, rel=0.2)
 
@@ -77,7 +79,7 @@ def test_a_preset_has_the_limits_of_the_model_that_is_named(tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
-    shown = batch_llm("simulate", *options, folder=tmp_path)
+    shown = batch_llm_here("simulate", *options, folder=tmp_path)
     assert shown.returncode == 2
     assert problem in shown.stderr
     assert "Traceback" not in shown.stderr

@@ -15,6 +15,8 @@ from batch_llm.jobs.history import LEAST_BEFORE
 from .making import documents, job, night
 from .nights import ordinary
 
+pytestmark = pytest.mark.shell
+
 
 def test_one_figure_far_from_the_usual_is_told_with_both_and_the_change() -> None:
     usual = [ordinary(p95_seconds=seconds) for seconds in (1.1, 1.2, 1.3, 1.2, 1.1, 1.2)]

@@ -21,6 +21,7 @@ from .making import broken, items, job, prompts, read_lines, whole_run, write_li
 MB = 1024**2
 
 
+@pytest.mark.whole
 def test_documents_of_a_megabyte_are_never_in_memory_together() -> None:
     """Measured in a process of its own, from the source to the figures; nothing needs a second to import pandas."""
     command = [sys.executable, "-m", "tests.jobs.large_documents"]
@@ -31,10 +32,11 @@ def test_documents_of_a_megabyte_are_never_in_memory_together() -> None:
     assert not found["pandas"]
 
 
+@pytest.mark.parametrize("megabytes", [3, pytest.param(50, marks=pytest.mark.whole)])
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet", "txt"])
-def test_a_line_of_50_mb_is_a_document(home: Path, ending: str) -> None:
-    """In any format, and in the output as well."""
-    long = "word " * (10 * MB)
+def test_a_line_of_many_megabytes_is_a_document(home: Path, ending: str, megabytes: int) -> None:
+    """In any format, and in the output as well: with its own settings DuckDB reads 2 MB of CSV, 16 MB of JSON."""
+    long = "word " * (megabytes * MB // 5)
     rows = [{"id": "short", "text": "a"}, {"id": "long", "text": long}]
     source = _write(home, ending, rows)
     whole_run("r", source=source, output=f"out.{ending if ending != 'txt' else 'jsonl'}", prompt="{id}")
@@ -66,6 +68,7 @@ def test_a_table_of_2000_columns(home: Path, ending: str) -> None:
         assert after["answer"] == (None if after["id"] == "1" else f"answer to {before['c0']}|{before['c1998']}")
 
 
+@pytest.mark.whole
 def test_a_parquet_file_of_large_groups_gets_the_memory_that_it_takes(home: Path) -> None:
     """DuckDB reads 2048 documents at once where a file has them in one group, and they are more than it is given."""
     with duckdb.connect() as tables:

@@ -20,6 +20,8 @@ from batch_llm.jobs.holder import Holder
 from batch_llm.jobs.lease import newest_lease
 from batch_llm.jobs.store import Store
 
+pytestmark = pytest.mark.shell
+
 
 @pytest.fixture(params=["local", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:

@@ -16,6 +16,8 @@ from batch_llm.jobs import check, plan
 
 from .making import documents, job, prompts, read_lines, whole_run, write_lines
 
+pytestmark = pytest.mark.shell
+
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
 def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str) -> None:

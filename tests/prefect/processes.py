@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tests.prefect_server import eventually
 
@@ -79,6 +80,13 @@ class DeployedRun:
         with get_client(sync_client=True) as client:
             found = client.read_deployment_by_name(deployment)
             self.id = client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+    @classmethod
+    def known(cls, run_id: str) -> DeployedRun:
+        """Return a run that was started in another way."""
+        found = cls.__new__(cls)
+        found.id = UUID(run_id)
+        return found
 
     @property
     def state(self) -> Any:

@@ -166,6 +166,7 @@ def test_the_schedule_is_paused_when_the_budget_is_gone(
     assert f"prefect.deployment.{deployment}" in [each["prefect.resource.id"] for each in event["related"]]
 
 
+@pytest.mark.whole
 def test_a_run_whose_process_died_is_marked_as_crashed(
     client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

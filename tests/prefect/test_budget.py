@@ -93,6 +93,7 @@ def test_shards_in_processes_share_a_budget_without_a_lock(run: Any, provider: O
     spent_it(run(budget_usd=4.0, runner="processes", runner_options={"processes": 2}), provider, 4.0)
 
 
+@pytest.mark.whole
 def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
     prefect_api: str, provider: OpenAIServer, tmp_path: Path
 ) -> None:

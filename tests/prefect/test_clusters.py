@@ -20,6 +20,8 @@ from tests.prefect.processes import user_environment
 from tests.prefect_server import eventually, rows
 from tests.providers.servers import OpenAIServer
 
+from .conftest import FlowOver, Serve
+
 pytestmark = pytest.mark.prefect
 
 ITEMS = 60
@@ -57,6 +59,7 @@ def workers(runner: str, provider: OpenAIServer) -> list[int]:
     return found
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("runner", ["dask", "ray"])
 def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path: Path, runner: str) -> None:
     (tmp_path / "flow.py").write_text(FLOW)
@@ -74,6 +77,16 @@ def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path:
         assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * ITEMS
         assert provider.requests - ITEMS <= WORKERS // 2
         eventually(lambda: not workers(runner, provider))
+
+
+def test_dask_carries_a_run(flow_over: FlowOver, serve: Serve, tmp_path: Path) -> None:
+    """In a process of its own, which answers every item."""
+    provider = serve()
+    run = flow_over([f"document {number}" for number in range(6)], name="carried", prompt="{text}")
+    state = run(model="openai-chat:m", runner="dask", runner_options={"processes": 1}, shard_size=3, canary=0)
+    assert state.is_completed(), state.message
+    assert provider.requests == 6
+    assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * 6
 
 
 def test_a_cluster_that_is_not_there_is_one_line() -> None:

@@ -47,6 +47,7 @@ def test_a_deployment_is_taken_from_its_work_pool(prefect_api: str) -> None:
     assert found.entrypoint == deployments.flow_entrypoint(block)
 
 
+@pytest.mark.whole
 def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
     """Relative paths start where it was started; its end lets its runs write what they have."""
     with serving({**env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}, tmp_path) as (process, _):
@@ -65,6 +66,7 @@ def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, s
     assert statuses.count("succeeded") == provider.requests - 7 < 7
 
 
+@pytest.mark.whole
 def test_a_run_outlives_its_worker(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
     """A worker that is killed takes the reader of its runs' log lines with it, and nothing else."""
     provider.latency = 0.5

@@ -80,6 +80,7 @@ def events(state: Any) -> list[dict[str, Any]]:
     return api("/events/filter", {"filter": {"resource": {"id": [resource]}}, "limit": 50})["events"]
 
 
+@pytest.mark.shell
 def test_a_run_answers_every_item_and_tells_so(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
     """Output, state, task runs, artifacts and events tell the same story."""
     state = run(shard_size=5)

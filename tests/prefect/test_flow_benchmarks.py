@@ -17,6 +17,7 @@ from tests.benchmarks.serving import listening
 ITEMS = 8
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 def test_a_flow_and_its_engine_answer_the_same_items(
     prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -29,12 +30,14 @@ def test_a_flow_and_its_engine_answer_the_same_items(
     assert [cost.succeeded for cost in costs] == [ITEMS, ITEMS]
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 @pytest.mark.parametrize("contender", ["task.map", "shards, model", "shards, agents"])
 def test_a_way_through_prefect_answers_every_item(prefect_api: str, contender: str) -> None:
     assert beside.here(contender, ITEMS).items == ITEMS
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 def test_so_does_a_durable_agent(prefect_api: str) -> None:
     """In a process of its own, for its flow leaves a connection to Prefect open."""
@@ -42,6 +45,7 @@ def test_so_does_a_durable_agent(prefect_api: str) -> None:
     assert told["items"] == ITEMS
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 def test_a_pool_tells_what_its_processes_took(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cores.SEEN, "")

@@ -15,6 +15,7 @@ from batch_llm.jobs import BatchJob
 from batch_llm.jobs.redact import redact
 from batch_llm.prefect.keys import provide_password
 from tests.cli.command import batch_llm
+from tests.prefect.flow_file import load_flow
 from tests.prefect_server import eventually
 from tests.providers.servers import Call, OpenAIServer, Reply
 
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.prefect
 
 KEY = "kept-in-a-block-5f2c81"
 RUN = ("run", "summarize", "--source", "docs.jsonl", "--output", "out.jsonl", "--model", "openai-chat:gpt-4.1-mini")
+JOB = {"name": "summarize", "source": "docs.jsonl", "output": "out.jsonl", "prompt": "{text}"}
+JOB["model"] = "openai-chat:gpt-4.1-mini"
 
 
 @pytest.fixture
@@ -39,17 +42,26 @@ def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path, monkeypatch: p
     return {"PREFECT_API_URL": prefect_api, "OPENAI_BASE_URL": provider.base_url}
 
 
+@pytest.mark.parametrize(
+    "by_command", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["in this process", "by the command"]
+)
 def test_a_key_in_a_block_is_used_and_shown_nowhere(
-    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_command: bool
 ) -> None:
     """Not in parameters, states, logs, artifacts, events, files; not even where the provider repeats it in an error."""
     provider.rule = lambda call: _wrong_key(call) if call.prompt.endswith("3") else None
     Secret(value=SecretStr(KEY)).save("openai-api-key", overwrite=True)
     try:
-        done = batch_llm(*RUN, folder=tmp_path, **env)
+        if by_command:
+            done = batch_llm(*RUN, folder=tmp_path, **env)
+            said = [done.stdout, done.stderr]
+        else:
+            monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+            monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+            said = [str(load_flow()(**JOB, return_state=True).message)]
     finally:
         Secret.delete("openai-api-key")
-    assert provider.requests >= 1, done.stderr
+    assert provider.requests >= 1, said
     assert {call.headers["authorization"] for call in provider.calls} == {f"Bearer {KEY}"}
     (folder,) = tmp_path.glob(".batch-llm/summarize/*/plan.json")
     run_id = folder.parent.name
@@ -57,7 +69,7 @@ def test_a_key_in_a_block_is_used_and_shown_nowhere(
     told = json.dumps(_told(run_id))
     assert "***" in told, "what the provider repeated is there, without the key"
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "prefect/" not in str(path)]
-    texts = [told, done.stdout, done.stderr, *(path.read_bytes().decode("utf-8", "replace") for path in files)]
+    texts = [told, *said, *(path.read_bytes().decode("utf-8", "replace") for path in files)]
     assert not [text[:200] for text in texts if KEY in text]
 
 

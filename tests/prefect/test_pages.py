@@ -108,6 +108,7 @@ def test_the_run_s_page_tells_what_became_of_it(seen: Seen) -> None:
     seen.browser.keep("task-runs")
 
 
+@pytest.mark.whole
 def test_the_report_shows_what_failed_what_it_cost_and_how_fast_it_was(seen: Seen) -> None:
     shown = ("Failures", "content_filter 6 3.0%", "invalid_request 2 1.0%", "Cost", "Speed", "1, for 2 s in all")
     text = seen.artifact("report", f"Completed: {SENTENCE}", *shown)
@@ -117,22 +118,26 @@ def test_the_report_shows_what_failed_what_it_cost_and_how_fast_it_was(seen: See
     seen.browser.keep("report")
 
 
+@pytest.mark.whole
 def test_the_results_have_failures_first_and_where_all_of_them_are(seen: Seen) -> None:
     text = seen.artifact("results", SENTENCE, "answers.jsonl", "answers.failures.jsonl", "200 Items")
     assert text.index("ticket-29 content_filter") < text.index("ticket-67 invalid_request") < text.index("ticket-1 ok")
     seen.browser.keep("results")
 
 
+@pytest.mark.whole
 def test_the_page_of_the_history_shows_the_trend(seen: Seen) -> None:
     seen.browser.open(f"{seen.ui}/artifacts/key/batch-llm-tickets-history", "batch-llm-tickets-history", "publish")
     assert eventually(seen.browser.pictures) == [(960, 420)]
     seen.browser.keep("history")
 
 
+@pytest.mark.whole
 def test_the_progress_is_at_its_end(seen: Seen) -> None:
     seen.artifact("progress", "Items of tickets that are done", "100%")
 
 
+@pytest.mark.whole
 def test_the_event_feed_has_what_a_person_would_act_on(seen: Seen) -> None:
     feed = f"{seen.ui}/events?resource=batch-llm.run.{seen.run}"
     text = seen.browser.open(feed, "batch-llm.run.completed", "batch-llm.rate-limit.hit", "batch-llm.item.failed")

@@ -58,6 +58,7 @@ def pool_process(flow: subprocess.Popen[bytes]) -> int:
     return found
 
 
+@pytest.mark.whole
 def test_kills_in_and_above_a_pool_cost_calls_in_flight_alone(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:

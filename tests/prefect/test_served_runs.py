@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.prefect.processes import DeployedRun, serving, user_environment
+from tests.prefect.processes import run as command
 from tests.prefect_server import eventually, rows
 from tests.providers.servers import HANG, OK, Call, GeminiServer, LoopbackServer, OpenAIServer, Reply
 
@@ -32,15 +35,20 @@ def gemini() -> Iterator[GeminiServer]:
         yield server
 
 
-@pytest.fixture(scope="module", autouse=True)
-def served(
+@pytest.fixture(scope="module")
+def user(
     prefect_api: str, openai: OpenAIServer, gemini: GeminiServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("served")
+) -> dict[str, str]:
+    """The variables of the user who serves the presets."""
     keys = {"OPENAI_API_KEY": "test-key-that-is-no-secret", "GOOGLE_API_KEY": "test-key-that-is-no-secret"}
     servers = {"OPENAI_BASE_URL": openai.base_url, "GOOGLE_GEMINI_BASE_URL": gemini.url}
     often = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    with serving(user_environment(folder, prefect_api, **keys, **servers, **often), folder) as (_, log):
+    return user_environment(tmp_path_factory.mktemp("served"), prefect_api, **keys, **servers, **often)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def served(user: dict[str, str]) -> Iterator[Path]:
+    with serving(user, Path(user["PWD"])) as (_, log):
         yield log
 
 
@@ -52,10 +60,13 @@ class Batch:
 
     def start(self, **parameters: Any) -> DeployedRun:
         """Start a run over them; the same job each time."""
+        return DeployedRun(**(self._job() | parameters))
+
+    def _job(self) -> dict[str, Any]:
         documents = self.folder / "docs.csv"
         lines = "".join(f"d{n},document {n} of {self.folder}\n" for n in range(1, 13))
         documents.write_text(f"id,text\n{lines}")
-        wanted: dict[str, Any] = {
+        return {
             "source": str(documents),
             "output": str(self.folder / "out.jsonl"),
             "ledger": str(self.folder / "ledger"),
@@ -64,7 +75,14 @@ class Batch:
             "config": {"max_workers": WORKERS, "retry": {"max_attempts": 1}},
             "shard_retry": {"max_attempts": 1},
         }
-        return DeployedRun(**(wanted | parameters))
+
+    def start_by_command(self, env: dict[str, str]) -> DeployedRun:
+        """Start the same with `prefect deployment run`."""
+        values = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in self._job().items())
+        given = [part for name, value in values for part in ("-p", f"{name}={value}")]
+        said = command("prefect", "deployment", "run", "batch-llm/summarize", *given, env=env, cwd=self.folder)
+        (run_id,) = re.findall(r"UUID: (\S+)", said)
+        return DeployedRun.known(run_id)
 
     def asked(self, server: LoopbackServer) -> Counter[str]:
         """Count the calls by document."""
@@ -85,6 +103,7 @@ def batch(tmp_path: Path, openai: OpenAIServer, gemini: GeminiServer) -> Iterato
     openai.latency = gemini.latency = 0.0
 
 
+@pytest.mark.whole
 def test_cancel_in_the_ui_ends_the_run_with_what_there_is(batch: Batch, gemini: GeminiServer, served: Path) -> None:
     """No further call starts; calls that never end are cut off; the provider keeps no cache of ours."""
     gemini.rule = lambda call: HANG if call.kind == "generate" and sum(batch.asked(gemini).values()) > 3 else None
@@ -101,6 +120,7 @@ def test_cancel_in_the_ui_ends_the_run_with_what_there_is(batch: Batch, gemini: 
     assert "stopped by cancellation in the UI" in served.read_text()
 
 
+@pytest.mark.whole
 def test_a_machine_that_is_drained_loses_nothing(batch: Batch, openai: OpenAIServer) -> None:
     """SIGTERM without a cancellation: the calls in flight end, the run crashes, Retry does the rest."""
     openai.latency = 1.0
@@ -117,6 +137,7 @@ def test_a_machine_that_is_drained_loses_nothing(batch: Batch, openai: OpenAISer
     assert batch.statuses() == {"succeeded": 12}
 
 
+@pytest.mark.whole
 def test_retries_of_every_kind_call_only_what_failed(batch: Batch, openai: OpenAIServer) -> None:
     """Prefect's own retry of the shard, the UI's Retry of the failed run, a new run: one ledger."""
 
@@ -145,10 +166,10 @@ def test_retries_of_every_kind_call_only_what_failed(batch: Batch, openai: OpenA
     assert batch.asked(openai) == tries
 
 
-def test_a_killed_run_goes_on_where_it_was(batch: Batch, openai: OpenAIServer) -> None:
-    """No more than the calls in flight are made twice."""
+def test_a_killed_run_goes_on_where_it_was(batch: Batch, openai: OpenAIServer, user: dict[str, str]) -> None:
+    """No more than the calls in flight are made twice. The run is started as a user does, by Prefect's command."""
     openai.latency = 0.5
-    run = batch.start()
+    run = batch.start_by_command(user)
     eventually(lambda: sum(batch.asked(openai).values()) >= 5, seconds=60)
     run.signal(signal.SIGKILL)
     state = run.end()

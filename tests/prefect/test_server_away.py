@@ -11,12 +11,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.prefect.processes import user_environment
+from tests.prefect.relay import Relay
 from tests.prefect_server import DATABASE, copy_database, eventually, rows
 from tests.providers.servers import OpenAIServer
+
+from .test_flow import api
 
 FLOW = """
 from prefect import flow
@@ -56,6 +60,29 @@ def last_states(url: str) -> list[Any]:
     return [flow_run["state_type"] for flow_run in found]
 
 
+@pytest.mark.prefect
+def test_a_server_that_is_cut_off_costs_no_answer_and_no_state(prefect_api: str, tmp_path: Path) -> None:
+    """The run goes on without it; its state is there as soon as the server can be reached again."""
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(1, 13)))
+    with OpenAIServer(latency=0.3) as provider, Relay(urlsplit(prefect_api).port or 0) as relay:
+        keys = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "test-key-that-is-no-secret"}
+        env = user_environment(tmp_path, f"http://127.0.0.1:{relay.port}/api", **keys, PREFECT_HOME=str(tmp_path / "p"))
+        log = tmp_path / "flow.log"
+        with log.open("w") as output:
+            running = subprocess.Popen([sys.executable, "flow.py"], cwd=tmp_path, env=env, stdout=output, stderr=output)
+        eventually(lambda: provider.requests >= 2, seconds=60)
+        relay.cut()
+        eventually(lambda: "Prefect is away: waiting" in log.read_text(), seconds=90)
+        assert provider.requests == 12
+        assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * 12
+        relay.mend()
+        assert running.wait(90) == 0
+    found = api("/flow_runs/filter", {"flows": {"name": {"any_": ["away"]}}})
+    assert [flow_run["state_type"] for flow_run in found] == ["COMPLETED"]
+
+
+@pytest.mark.whole
 @pytest.mark.prefect
 def test_a_killed_server_costs_no_answer_and_no_state(tmp_path: Path, empty_database: Path) -> None:
     """Calls go on, files are written, the run's state catches up; a new run makes no call."""

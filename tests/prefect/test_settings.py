@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from prefect.variables import Variable
 
 from batch_llm.jobs import project_folder
-from tests.cli.command import batch_llm
+from tests.cli.command import batch_llm_here
 from tests.prefect.processes import run as command
 from tests.prefect.processes import user_environment
 from tests.providers.servers import OpenAIServer
@@ -36,23 +35,26 @@ def run(flow_over: FlowOver) -> Any:
 
 
 @pytest.fixture
-def common(prefect_api: str, tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Set the Variable, as the README says it."""
+def common(prefect_api: str) -> Iterator[Callable[[str], None]]:
+    """Set the Variable as Prefect's command does: what is not JSON is text."""
 
     def set_it(value: str) -> None:
-        line = (*TYPED.split(), value, "--overwrite")
-        command(*line, env=user_environment(tmp_path, prefect_api), cwd=tmp_path)
+        try:
+            Variable.set("batch_llm_settings", json.loads(value), overwrite=True)
+        except ValueError:
+            Variable.set("batch_llm_settings", value, overwrite=True)
 
     yield set_it
     Variable.unset("batch_llm_settings")
 
 
 def test_what_the_variable_sets_holds_where_the_run_says_nothing(
-    run: Any, provider: OpenAIServer, common: Callable[[str], None]
+    run: Any, provider: OpenAIServer, common: Callable[[str], None], prefect_api: str, tmp_path: Path
 ) -> None:
-    """It is read anew by each run; what a run sets itself wins."""
+    """It is read anew by each run; what a run sets itself wins. It is set by the command that the README has."""
     assert f"\n{TYPED} '{{" in (project_folder() / "README.md").read_text()
-    common(json.dumps({"budget_tokens": 1}))
+    line = (*TYPED.split(), json.dumps({"budget_tokens": 1}), "--overwrite")
+    command(*line, env=user_environment(tmp_path, prefect_api), cwd=tmp_path)
     state = run(name="common")
     assert state.name == "BudgetReached", state.message
     assert provider.requests <= 1
@@ -82,6 +84,7 @@ def test_a_variable_that_no_job_can_have_is_one_line(
     assert provider.requests == 0
 
 
+@pytest.mark.whole
 def test_a_variable_in_the_place_of_a_runs_parameter_is_prefects_own(
     prefect_api: str, provider: OpenAIServer, tmp_path: Path
 ) -> None:
@@ -102,10 +105,7 @@ def test_a_preset_that_prefect_refuses_is_one_line(prefect_api: str, tmp_path: P
     """Its answer has some pages."""
     preset = {"name": "tickets", "entrypoint": "flows/batch.py:batch", "parameters": {"budget_tokens": "many"}}
     (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [preset]}))
-    try:
-        done = batch_llm("serve", folder=tmp_path, PREFECT_API_URL=prefect_api)
-    except subprocess.TimeoutExpired:
-        pytest.fail("it is served")
+    done = batch_llm_here("serve", folder=tmp_path, PREFECT_API_URL=prefect_api)
     assert done.returncode == 2
     said = done.stderr.strip().splitlines()[-1]
     assert said.startswith("batch-llm: preset 'tickets': Validation failed for field 'budget_tokens'")

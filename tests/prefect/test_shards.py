@@ -95,6 +95,7 @@ def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
     assert Load(made, tasks.run_shard, shards, shards).processes() == processes
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: shards run one after another")
 def test_shards_run_beside_each_other_in_processes_of_their_own(prefect_api: str, tmp_path: Path) -> None:

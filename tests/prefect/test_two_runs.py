@@ -9,7 +9,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 from tests.benchmarks.fresh import CHECKOUT
 from tests.benchmarks.limited import LimitedServer
 from tests.cli.command import batch_llm
+from tests.prefect.flow_file import load_flow
 from tests.prefect.processes import user_environment
 from tests.prefect_server import eventually
 from tests.providers.servers import Call, Reply
@@ -49,7 +53,7 @@ class Account(LimitedServer):
         self._admits, self.rule = self.rule, self._note
 
     def _note(self, call: Call) -> Reply | None:
-        now, client = time.monotonic(), call.headers["authorization"].removeprefix("Bearer ")
+        now, client = time.monotonic(), call.prompt.split()[0]
         self.seen.append((now, client))
         if client == self.refuses:
             self.refuses, self.refused_at = "", now
@@ -67,16 +71,22 @@ class Account(LimitedServer):
         return self.whose(now - WINDOW_SECONDS, now)
 
 
-@contextmanager
-def a_run(name: str, account: Account, prefect_api: str, folder: Path) -> Generator[None]:
-    """Have a run of this name at work, in a process and a folder of its own, with a key that is called like it."""
+def a_job(name: str, folder: Path, documents: int) -> dict[str, Any]:
+    """Return a job of this name in a folder of its own, at the account that all share."""
     folder.mkdir()
-    (folder / "docs.jsonl").write_text("".join(f'{{"text": "document {number}"}}\n' for number in range(5000)))
+    (folder / "docs.jsonl").write_text("".join(f'{{"text": "{name} {number}"}}\n' for number in range(documents)))
     job: dict[str, Any] = {"name": name, "model": MODELS[name], "limit_scope": SCOPE, "canary": 0}
     job |= {"limits": {"requests_per_minute": 60 * A_SECOND}, "config": {"max_workers": 40}}
     job |= {"source": str(folder / "docs.jsonl"), "prompt": "{text}", "output": str(folder / "out.jsonl")}
-    env = user_environment(folder, prefect_api, OPENAI_BASE_URL=account.base_url, OPENAI_API_KEY=name)
-    command = [sys.executable, "-m", "tests.benchmarks.flow_run", json.dumps(job | {"ledger": str(folder / "ledger")})]
+    return job | {"ledger": str(folder / "ledger")}
+
+
+@contextmanager
+def a_run(name: str, account: Account, prefect_api: str, folder: Path) -> Generator[None]:
+    """Have a run of this name at work, in a process and a folder of its own; each prompt begins with the name."""
+    job = a_job(name, folder, 5000)
+    env = user_environment(folder, prefect_api, OPENAI_BASE_URL=account.base_url, OPENAI_API_KEY="k")
+    command = [sys.executable, "-m", "tests.benchmarks.flow_run", json.dumps(job)]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=CHECKOUT, env=env, stdout=log, stderr=log) as process,
@@ -88,6 +98,25 @@ def a_run(name: str, account: Account, prefect_api: str, folder: Path) -> Genera
             process.terminate()
 
 
+def test_two_runs_at_once_share_a_limit(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they start no more calls than the account allows, and each makes calls while the other does."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    names, documents = list(MODELS), 160
+    with Account() as account, ThreadPoolExecutor() as pool:
+        monkeypatch.setenv("OPENAI_BASE_URL", account.base_url)
+        jobs = [a_job(name, tmp_path / name, documents) for name in names]
+        runs = [pool.submit(copy_context().run, partial(load_flow(), **job, return_state=True)) for job in jobs]
+        messages = [run.result().message for run in runs]
+    assert [message.split(" answered")[0] for message in messages] == ["160 of 160"] * 2
+    begun = {name: min(at for at, client in account.seen if client == name) for name in names}
+    ended = {name: max(at for at, client in account.seen if client == name) for name in names}
+    both = account.whose(max(begun.values()), min(ended.values()))
+    assert min(both.values()) >= 10, both
+    assert max(ended.values()) - min(begun.values()) >= 2 * documents / A_SECOND - 1.5
+    assert len(account.stats()["refused_at"]) < 0.1 * len(account.seen)
+
+
+@pytest.mark.whole
 def test_runs_of_different_jobs_share_a_limit_heed_a_stated_one_and_pause_together(
     prefect_api: str, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def _command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+@pytest.mark.whole
 def test_a_run_through_the_whole_flow_tells_its_memory_and_prefects_database(
     server: PrefectProcess, tmp_path: Path
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_run_through_the_whole_flow_tells_its_memory_and_prefects_database(
     assert min(run.flow_mb, run.server_mb, run.idle_mb, run.plan_seconds, run.publish_seconds) > 0
 
 
+@pytest.mark.whole
 def test_what_is_foretold_of_a_run_is_near_what_it_takes(server: PrefectProcess) -> None:
     """Time that a busy machine adds, memory and the CPU are for the benchmark."""
     pair = compare("limit", replace(SCENARIOS["limit"], items=200), server)

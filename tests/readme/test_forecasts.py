@@ -21,6 +21,7 @@ def cells(table: str) -> list[list[str]]:
     return [row for row in rows if len(row) > 2]
 
 
+@pytest.mark.whole
 def test_the_table_is_what_the_command_says(tmp_path: Path) -> None:
     """Within rounding: two figures, of which the second may be one off."""
     command, rest = re.search(r"```text\n\$ (batch-llm simulate (?:.*\\\n)*.*)\n([^`]*)```", README).groups()  # pyright: ignore[reportOptionalMemberAccess]  there is one

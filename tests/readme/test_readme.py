@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from batch_llm.cli.app import app
 from batch_llm.jobs import BatchJob, project_folder
 from tests.prefect_server import eventually
 from tests.providers.servers import GeminiServer, OpenAIServer
@@ -110,6 +112,7 @@ def sandbox(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         opened.close()
 
 
+@pytest.mark.whole
 def test_every_command_works_in_the_order_of_the_page(sandbox: Sandbox) -> None:
     typed = commands()
     assert len(typed) >= 8
@@ -120,11 +123,27 @@ def test_every_command_works_in_the_order_of_the_page(sandbox: Sandbox) -> None:
     assert (sandbox.folder / "out.parquet").exists()
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
+LONG = [pytest.mark.whole if "batch_llm.prefect" in block else () for block in blocks("python")]
+
+
+@pytest.mark.parametrize("number", [pytest.param(number, marks=marks) for number, marks in enumerate(LONG)])
 def test_every_example_runs(sandbox: Sandbox, number: int) -> None:
     script = sandbox.folder / f"example_{number}.py"
     script.write_text(blocks("python")[number])
     assert sandbox.run(sys.executable, str(script)) is not None
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if "batch-llm " in line and "prefect " not in line])
+def test_every_command_is_one_that_there_is(line: str) -> None:
+    """Its options, too; what it does is the test above."""
+    words = shlex.split(line)
+    app.parse_args(words[words.index("batch-llm") + 1 :], print_error=False, exit_on_error=False)
+
+
+def test_the_command_that_runs_the_tests_is_what_ci_runs() -> None:
+    (line,) = [line for line in commands() if "pytest" in line]
+    for file in (".ci/run", ".github/workflows/ci.yml"):
+        assert line in (project_folder() / file).read_text()
 
 
 def test_no_block_of_commands_is_left_out() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.reliability.kills import CHECKOUT
 
 COMMAND = "python -m tests.reliability.kills"
 
 
-def test_a_batch_that_is_killed_again_and_again_loses_nothing() -> None:
+@pytest.mark.parametrize(("kills", "items"), [(1, 40), pytest.param(4, 160, marks=pytest.mark.whole)])
+def test_a_batch_that_is_killed_again_and_again_loses_nothing(kills: int, items: int) -> None:
     """Every item gets its own answer, and no call is made twice but those in flight at a kill."""
     assert f"uv run {COMMAND}\n" in (CHECKOUT / "README.md").read_text()
-    command = [sys.executable, *COMMAND.split()[1:], "--kills", "2", "--items", "80"]
+    command = [sys.executable, *COMMAND.split()[1:], "--kills", f"{kills}", "--items", f"{items}"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("holds") == 4

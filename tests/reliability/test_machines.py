@@ -13,6 +13,7 @@ from tests.reliability.kills import CHECKOUT
 COMMAND = "python -m tests.reliability.machines"
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(bool(missing()), reason=missing())
 def test_a_machine_that_is_lost_costs_calls_in_flight_alone() -> None:
     """The other two finish its shards; every item has its answer."""

@@ -11,6 +11,7 @@ from .shares import Outcome, play
 COMMAND = "python -m tests.reliability.shares"
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 def test_four_processes_share_a_limit(prefect_api: str) -> None:
     """All make calls, and go on when one is killed; nobody asks Prefect for each."""
