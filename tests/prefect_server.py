@@ -24,6 +24,8 @@ import pytest
 T = TypeVar("T")
 START_SECONDS = 120
 DATABASE = "prefect.db"
+NOT_NEEDED = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "CANCELLATION_CLEANUP")
+"""Services that look at the database every few seconds, for what no test has: half of an idle server's CPU."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,6 +72,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
     url = f"http://127.0.0.1:{port}/api"
     env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     env["PREFECT_SERVER_UI_API_URL"] = url  # else the UI asks port 4200
+    env |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in NOT_NEEDED}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)

@@ -122,8 +122,10 @@ def processes_with(variable: str) -> dict[int, str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
-            if os.fsencode(variable) in variables and int(process.name) != os.getpid():
-                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            ends_with_us = "multiprocessing.resource_tracker" in command
+            if os.fsencode(variable) in variables and int(process.name) != os.getpid() and not ends_with_us:
+                found[int(process.name)] = command
         except OSError:  # it has ended, or is another user's
             continue
     return found

@@ -48,6 +48,7 @@ def cancel(run_id: str) -> None:
         client.set_flow_run_state(run_id, Cancelling())  # pyright: ignore[reportArgumentType]  text will do
 
 
+@pytest.mark.whole
 def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
     """The last line on standard output is the object; the same command again reuses every answer."""
     first = batch_llm(*RUN, "--json", folder=tmp_path, **env)
@@ -107,7 +108,10 @@ def test_what_only_the_plan_can_see_is_one_line_too(
 def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Calls in flight end and are kept; the run is Cancelled, its process gone; the next run pays for the rest."""
+    """Calls in flight end and are kept; the run is Cancelled, its process gone; the next run pays for the rest.
+
+    The last line of that one on standard output is an object for programs.
+    """
     provider.latency = 1.0
     command = [*COMMAND, *RUN, "-p", 'config={"max_workers": 2}']
     with subprocess.Popen(
@@ -126,7 +130,14 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
     assert all(str(tmp_path) not in Path(f"/proc/{pid}/environ").read_text() for pid in left.split())
 
     provider.latency = 0.0
-    assert batch_llm(*RUN, folder=tmp_path, **env).returncode == 0
+    done = batch_llm(*RUN, "--json", folder=tmp_path, **env)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert (told["total_items"], told["succeeded"], told["failed"], told["reused"]) == (12, 12, 0, asked)
+    assert (told["output"], told["failures"]) == (str(tmp_path / "out.jsonl"), None)
+    assert len(rows(tmp_path / "out.jsonl")) == 12
+    assert state_of(told["flow_run_url"]).is_completed()
     assert provider.requests == 12
 
 

@@ -78,9 +78,8 @@ class Batch:
 
     def start_by_command(self, env: dict[str, str]) -> DeployedRun:
         """Start the same with `prefect deployment run`."""
-        values = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in self._job().items())
-        given = [part for name, value in values for part in ("-p", f"{name}={value}")]
-        said = command("prefect", "deployment", "run", "batch-llm/summarize", *given, env=env, cwd=self.folder)
+        line = ("prefect", "deployment", "run", "batch-llm/summarize", "--params", json.dumps(self._job()))
+        said = command(*line, env=env, cwd=self.folder)
         (run_id,) = re.findall(r"UUID: (\S+)", said)
         return DeployedRun.known(run_id)
 
