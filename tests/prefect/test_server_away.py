@@ -71,7 +71,7 @@ def test_a_server_that_is_cut_off_costs_no_answer_and_no_state(prefect_api: str,
         log = tmp_path / "flow.log"
         with log.open("w") as output:
             running = subprocess.Popen([sys.executable, "flow.py"], cwd=tmp_path, env=env, stdout=output, stderr=output)
-        eventually(lambda: provider.requests >= 2, seconds=60)
+        eventually(lambda: provider.requests >= 2, seconds=120)
         relay.cut()
         eventually(lambda: "Prefect is away: waiting" in log.read_text(), seconds=90)
         assert provider.requests == 12
