@@ -15,6 +15,7 @@ from prefect.states import Cancelled, Crashed
 from batch_llm.errors import BatchLLMError
 from batch_llm.jobs import BatchJob, RunFolder, ask_to_stop, job_store, read_progress, run_folder
 from batch_llm.prefect import deployments
+from batch_llm.prefect.server import ServerUnavailable
 
 from .flow_process import FlowProcess
 from .interrupts import Interrupts
@@ -25,6 +26,9 @@ from .screen import Screen
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 3.0
 """Between two looks at the server, whether the run is to be cancelled."""
+
+AWAY_SECONDS = 60.0
+"""For a server that is away when the run has ended."""
 
 GRACE_SECONDS = 20.0
 """For calls in flight to end, which get half of it, and results to be written, after the run was asked to stop."""
@@ -82,7 +86,7 @@ class CarriedRun:
                 self._screen.say(f"{state.message}." if state else "")
                 raise
         code = self._process.exit_code if self._process else None
-        return self._settle(Crashed(message=f"the process of the run ended with exit code {code}"))
+        return self._settle_patiently(Crashed(message=f"the process of the run ended with exit code {code}"))
 
     def _show_until_end(self, view: View, *, seconds: float = float("inf")) -> None:
         end = time.monotonic() + seconds
@@ -113,6 +117,17 @@ class CarriedRun:
             ask_to_stop(self.folder.path, "Ctrl-C")
             self._show_until_end(view, seconds=GRACE_SECONDS)
         process.end()
+
+    def _settle_patiently(self, state: State[Any]) -> State[Any]:
+        """Settle the run, also where the server, or what is between, is away for a while."""
+        end = time.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                return self._settle(state)
+            except ServerUnavailable:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(LOOK_SECONDS)
 
     def _settle(self, state: State[Any]) -> State[Any]:
         assert self._run_id is not None

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from batch_llm.jobs.addresses import keep_loopback_from_proxies
 from batch_llm.prefect import server
 from batch_llm.prefect.server import LocalServer
 
@@ -86,6 +87,7 @@ class Connection:
 def connected(interrupts: Interrupts, screen: Screen) -> Generator[Connection]:
     """Have a server, though not yet one that answers; one that this command started goes when it is cut short."""
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
+    keep_loopback_from_proxies()  # for Prefect's client, and for the processes that we start
     connection = Connection(interrupts, screen)
     try:
         connection.open()

@@ -16,9 +16,11 @@ import yaml
 from batch_llm.errors import BatchLLMError
 from batch_llm.jobs import project_folder
 from batch_llm.prefect import deployments
+from batch_llm.prefect.server import one_line
 
 from .connection import connected
 from .interrupts import Interrupts
+from .overrides import check_length
 from .presets import find_preset, read_presets
 from .screen import Screen, shell
 
@@ -31,6 +33,8 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
     """
     screen = Screen()
     chosen = [find_preset(name) for name in presets] or list(read_presets().values())
+    for preset in chosen:
+        check_length(preset.parameters)
     pools = {pool} if pool else {str(preset.block["work_pool"]["name"]) for preset in chosen}
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
@@ -72,4 +76,6 @@ def _prefect_deploy(file: Path, names: Sequence[str]) -> None:
     done = subprocess.run(command, cwd=project_folder(), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-        raise BatchLLMError(f"`prefect deploy` failed: {' '.join(last)}. To see all of it: {shlex.join(command[1:])}")
+        raise BatchLLMError(
+            f"`prefect deploy` failed: {one_line(' '.join(last))}. To see all of it: {shlex.join(command[1:])}"
+        )

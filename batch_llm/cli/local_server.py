@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batch_llm.jobs.addresses import keep_loopback_from_proxies
 from batch_llm.prefect import server
 
 from .connection import connected
@@ -44,6 +45,7 @@ def stop() -> int:
 def status() -> int:
     """Say which server commands talk to; 0 if it answers."""
     screen = Screen()
+    keep_loopback_from_proxies()
     if url := server.configured_url():
         server.check_configured(url)
         screen.say(f"PREFECT_API_URL names a server, and it answers: {url}")

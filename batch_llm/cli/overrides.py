@@ -13,6 +13,9 @@ from batch_llm.jobs import BatchJob, resolve
 WHOLE = frozenset({"output_schema"})
 """Settings that are replaced: two schemas merged would be a third that nobody wrote."""
 
+MOST_BYTES = 512 * 1024
+"""Of a run's parameters: the usual value of PREFECT_SERVER_API_MAX_PARAMETER_SIZE."""
+
 _QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
 
 
@@ -45,6 +48,29 @@ def with_overrides(preset: Mapping[str, Any], *overrides: Mapping[str, Any]) -> 
         for name, value in override.items():
             merged[name] = value if name in WHOLE else _merged(merged.get(name), value)
     return merged
+
+
+def check_length(parameters: Mapping[str, Any]) -> None:
+    """Check that Prefect takes a run with these parameters.
+
+    Raises:
+        JobError: They are too long; says which one is.
+    """
+    size = _size(parameters)
+    if size <= MOST_BYTES:
+        return
+    name, longest = max(((name, _size(value)) for name, value in parameters.items()), key=lambda each: each[1])
+    hint = " or write it as '@' and a file's name" if name == "cached_context" else ""
+    raise JobError(
+        f"the settings are {size:,} bytes as JSON, and Prefect takes no run with more than {MOST_BYTES:,}: {name} is "
+        f"{longest:,} bytes. Shorten it{hint}, or call batch_llm.prefect.run_batch in a flow of your own, where a "
+        "setting may have any length"
+    )
+
+
+def _size(value: Any) -> int:
+    """Return how long a value is as Prefect counts, which writes letters beyond ASCII as six bytes."""
+    return len(json.dumps(value, separators=(",", ":"), default=str))
 
 
 def _merged(old: Any, new: Any) -> Any:

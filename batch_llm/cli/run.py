@@ -107,7 +107,7 @@ def _report(order: Order, screen: Screen, carried: CarriedRun, summary: Summary)
 def _nothing_came_of_it(screen: Screen, state: State[Any], carried: CarriedRun) -> int:
     """Tell why a run ended without results: it could not begin, or its process came to grief."""
     could_not_begin = state.is_failed() and not carried.folder.plan.exists()
-    message = " ".join((state.message or state.name or "the run ended").split())
+    message = server.one_line(state.message or state.name or "the run ended")
     screen.error.print(f"batch-llm: {message}", markup=False, soft_wrap=True)
     if could_not_begin and not message.startswith("Flow run encountered an exception"):
         return BAD_INPUT

@@ -12,6 +12,7 @@ from batch_llm.prefect.serving import serve_until_signal
 
 from .connection import connected
 from .interrupts import Interrupts
+from .overrides import check_length
 from .presets import read_presets
 from .screen import Screen, shell
 
@@ -19,7 +20,10 @@ from .screen import Screen, shell
 def serve() -> int:
     """Serve all presets until Ctrl-C."""
     screen = Screen()
-    blocks = [preset.block for preset in read_presets().values()]
+    presets = read_presets().values()
+    for preset in presets:
+        check_length(preset.parameters)
+    blocks = [preset.block for preset in presets]
     os.environ.setdefault("BATCH_LLM_HOME", str(home()))  # Prefect may run flows in another folder
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:

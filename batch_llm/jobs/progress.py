@@ -49,9 +49,10 @@ class ShardProgress:
         self.paused_for = float(before.get("paused_for", 0.0))
 
     def write(self, folder: Path, shard: int) -> None:
-        """Put it where `read_progress` finds it."""
+        """Put it where `read_progress` finds it; what cannot be written is not shown, and ends nothing."""
         self.updated_at = time.time()
-        write_whole(folder / "progress" / _name(shard), to_json(asdict(self)))
+        with suppress(OSError):
+            write_whole(folder / "progress" / _name(shard), to_json(asdict(self)))
 
 
 @dataclass

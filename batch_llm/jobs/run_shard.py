@@ -26,6 +26,7 @@ from .keeper import Keeper
 from .ledger import LedgerWriter, read_records
 from .lookout import Lookout
 from .models import make_strategy
+from .open_files import room_for_calls
 from .plan import ShardRef
 from .prices import CostOf, prices_of
 from .purse import Purse, Share, Spent
@@ -104,14 +105,15 @@ async def run_shard(
     # A key that got answers before, in this run or in an earlier one, is a good one, whatever one row is refused with.
     earlier = read_object(run.plan)
     governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
-    items = _missing(run, shard, tally, strategy or partial(make_strategy, job, partial(_hear, governor)))
     stopped_by: ErrorInfo | None = None
     cost = prices_of(job, own_strategy=strategy is not None).cost
     purse = Purse(governor, share, _spent(tally), cost) if share and share.is_bounded else None
     if not run.stop.exists():
-        with LedgerWriter(run.kept, shard.part) as ledger:
+        with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
+            fitted = job.model_copy(update={"config": config})
+            items = _missing(run, shard, tally, strategy or partial(make_strategy, fitted, partial(_hear, governor)))
             pace = _Pace(governor, tally)
-            stopped_by = await _Try(job, run, shard, tally, ledger, pace, purse).answer(items, cost, observers)
+            stopped_by = await _Try(fitted, run, shard, tally, ledger, pace, purse).answer(items, cost, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     with suppress(OSError):  # it is shown, and nothing more

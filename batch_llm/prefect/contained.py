@@ -56,7 +56,10 @@ def await_api() -> None:
 
 def _answers() -> bool:
     with impatient(), get_client(sync_client=True) as client:
-        return client.api_healthcheck() is None
+        if client.api_healthcheck() is not None:
+            return False
+        health = client.request("GET", "/health")
+        return "html" not in health.headers.get("content-type", "")  # a proxy's login page is a success, too
 
 
 def impatient(seconds: float = REQUEST_SECONDS, *, retries: int = 0) -> AbstractContextManager[object]:

@@ -11,11 +11,12 @@ import re
 from dataclasses import asdict, fields
 from typing import Any, cast
 
-from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 from pydantic import TypeAdapter
 
 from batch_llm.config import Limits
+
+from .server import api
 
 PREFIX = "batch_llm_limit_"
 _LIMITS = TypeAdapter(Limits)
@@ -61,17 +62,19 @@ def merged(stated: Limits | None, own: Limits) -> Limits:
 
 def state(scope: str, limits: Limits) -> None:
     """Let everybody who works under `scope` keep to `limits`, from now on."""
-    Variable.set(variable_name(scope), to_value(scope, limits), tags=["batch-llm"], overwrite=True)
+    with api():
+        Variable.set(variable_name(scope), to_value(scope, limits), tags=["batch-llm"], overwrite=True)
 
 
 def clear(scope: str) -> bool:
     """State nothing for `scope` any more; whether anything was stated."""
-    return cast("bool", Variable.unset(variable_name(scope)))  # typed for both worlds; here it is synchronous
+    with api():
+        return cast("bool", Variable.unset(variable_name(scope)))  # typed for both worlds; here it is synchronous
 
 
 def all_stated() -> dict[str, object]:
     """Return what is stated, as it stands there, by scope."""
-    with get_client(sync_client=True) as client:
+    with api() as client:
         wanted = {"variables": {"name": {"like_": PREFIX}}, "sort": "NAME_ASC"}
         found = cast("list[dict[str, Any]]", client.request("POST", "/variables/filter", json=wanted).json())
     return {_scope(variable): variable["value"] for variable in found if variable["name"].startswith(PREFIX)}

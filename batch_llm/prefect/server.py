@@ -8,8 +8,10 @@ another program got meanwhile is never killed, and two commands never start two 
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +21,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -27,10 +30,17 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.deployments.runner import DeploymentApplyError
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
+from pydantic import ValidationError
 
 from batch_llm.errors import BatchLLMError
+from batch_llm.jobs.redact import redact
 
 FIRST_PORT = 4200
+MOST_LETTERS = 400
+"""Of an error text, which may repeat all that it was sent."""
+
+_REASON = re.compile(r"""["']msg["']\s*:\s*["']([^"']{1,300})|(Flow run parameters must be [^"'\]]{1,100})""")
+
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 API_SECONDS = 30.0
@@ -71,14 +81,41 @@ def api() -> Generator[SyncPrefectClient]:
         with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as error:
-        raise ServerUnavailable(f"the Prefect server refuses: {one_line(error.response.text)}") from error
+        raise ServerUnavailable(f"the Prefect server refuses: {_refusal(error.response)}") from error
     except (httpx.HTTPError, DeploymentApplyError) as error:
-        raise ServerUnavailable(f"the Prefect server at {configured_url()} fails: {one_line(error)}") from error
+        raise ServerUnavailable(f"the Prefect server at {_shown_url()} fails: {one_line(error)}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise ServerUnavailable(
+            f"what answers at {_shown_url()} is not a Prefect server: it sent something else than its JSON, such as a "
+            "proxy's login page; see PREFECT_API_URL, HTTP_PROXY and NO_PROXY"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise ServerUnavailable(
+            "PREFECT_API_KEY or PREFECT_API_AUTH_STRING cannot be sent: it has a character that is not ASCII"
+        ) from error
+
+
+def _refusal(response: httpx.Response) -> str:
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        return "Unauthorized: PREFECT_API_AUTH_STRING or PREFECT_API_KEY is missing or wrong"
+    return one_line(response.text or f"{response.status_code} {response.reason_phrase}")
+
+
+def _shown_url() -> str:
+    return redact(str(configured_url()))
 
 
 def one_line(error: object) -> str:
-    """Return what an error says, in one line that is not empty."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return what an error says, in one short line that is not empty, and has no secrets.
+
+    Prefect repeats all parameters of a run, and their schema, where it refuses one of them; then the reasons are picked
+    out.
+    """
+    text = str(error)
+    if len(text) > MOST_LETTERS:
+        reasons = dict.fromkeys(match[1] or match[2] for match in islice(_REASON.finditer(text), 3))
+        text = f"{text[:100]} ... {'; '.join(reasons)}" if reasons else f"{text[:MOST_LETTERS]} ..."
+    return redact(" ".join(text.split()))[: 2 * MOST_LETTERS] or type(error).__name__
 
 
 def check_configured(url: str) -> None:
@@ -91,7 +128,7 @@ def check_configured(url: str) -> None:
         problem = client.api_healthcheck()
     if problem is not None:
         raise ServerUnavailable(
-            f"no Prefect server answers at {url} ({one_line(problem)}): "
+            f"no Prefect server answers at {redact(url)} ({one_line(problem)}): "
             "start it, or unset PREFECT_API_URL for a local one"
         )
 
@@ -154,10 +191,11 @@ def wait_until_healthy(server: LocalServer) -> None:
 
 def healthy(url: str) -> bool:
     """Whether a Prefect API answers here."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+        with direct.open(f"{url}/health", timeout=5) as answer:
             return answer.status == 200
-    except OSError:
+    except (OSError, http.client.HTTPException):  # what answers may not speak HTTP
         return False
 
 

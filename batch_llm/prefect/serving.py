@@ -14,6 +14,8 @@ from prefect.runner import Runner
 
 from batch_llm.errors import JobError
 
+from .server import one_line
+
 _REFUSAL = re.compile(r"Validation failed for field [^\"]*")
 """In a server's answer of some pages."""
 
@@ -37,7 +39,7 @@ async def _serve(deployments: Iterable[RunnerDeployment], registered: Callable[[
             await runner.aadd_deployment(deployment)
         except DeploymentApplyError as error:
             found = _REFUSAL.search(str(error))
-            raise JobError(f"preset {deployment.name!r}: {found[0] if found else error}") from error
+            raise JobError(f"preset {deployment.name!r}: {one_line(found[0] if found else error)}") from error
     registered()
     signal.signal(signal.SIGINT, runner.handle_sigterm)
     await runner.start()

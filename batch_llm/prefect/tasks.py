@@ -20,12 +20,13 @@ from batch_llm import jobs
 from batch_llm.errors import JobError
 from batch_llm.governor import Governor
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share, Summary
+from batch_llm.jobs.open_files import too_few_files
 from batch_llm.jobs.sentences import plan_sentence, shard_sentence
 from batch_llm.jobs.tracing import shard_span
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .artifacts import publish_report, publish_results
-from .contained import contained
+from .contained import contained, warn
 from .events import RunEvents
 from .keys import provide_key, provide_password
 from .observer import PrefectObserver
@@ -73,6 +74,8 @@ def run_shard(
     observer = PrefectObserver(events, shard, _run_count())
     if strategy is None:
         provide_key(job)  # this may be another machine than the plan's
+    if problem := too_few_files(job.config):
+        warn("%s", problem)
     try:
         with jobs.governed(job, lingers=is_elsewhere()) as governor, _sharing(job, governor), shard_span(job, shard):
             answer = partial(

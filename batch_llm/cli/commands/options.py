@@ -53,15 +53,17 @@ class JobOptions:
         """Return the job's parameters: the preset's, with these options over them.
 
         Raises:
-            JobError: A setting of `param` cannot be read.
+            JobError: A setting of `param` cannot be read, or all of them are too long for Prefect.
         """
-        from batch_llm.cli.overrides import parse_assignments, with_overrides
+        from batch_llm.cli.overrides import check_length, parse_assignments, with_overrides
 
         names = ("source", "output", "model", "prompt", "instructions", "id_column", "limit")
         named = {name: getattr(self, name) for name in names}
         named["only_failed"] = self.only_failed or None
         given = {name: value for name, value in named.items() if value is not None}
-        return with_overrides(preset.parameters, parse_assignments(self.param or []), given)
+        parameters = with_overrides(preset.parameters, parse_assignments(self.param or []), given)
+        check_length(parameters)
+        return parameters
 
 
 def loading() -> AbstractContextManager[None]:
