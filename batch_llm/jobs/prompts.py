@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from string import Formatter
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from batch_llm.errors import JobError
@@ -14,9 +14,19 @@ from .files import to_json
 from .job import BatchJob
 from .project import resolve
 
+_BRACES = re.compile(r"\{\{|\}\}|\{|\}")
+_FORMAT = re.compile(r"![rsa]$|:.?[<>=^]\d*$")
+"""What Python writes after a name to convert or to align it; no value has a format here."""
+
+_SIMPLE = re.compile(r"[\w .-]+")
+
 
 class Prompt:
-    """A template: `{column}` stands for a row's value, `{{` and `}}` for braces.
+    """A template: `{column}` stands for a row's value, `{{` and `}}` for braces, also within a column's name.
+
+    Example:
+        >>> Prompt("{dc:title} in {total {{EUR}}}, {{as it is}}").columns
+        ('dc:title', 'total {EUR}')
 
     Raises:
         JobError: The text is no template.
@@ -24,13 +34,11 @@ class Prompt:
 
     def __init__(self, template: str) -> None:
         try:
-            parts = list(Formatter().parse(template))
+            self._parts = list(_parts(template))
         except ValueError as error:
-            raise JobError(f"the prompt is no template: {error}; write {{{{ and }}}} for braces") from error
-        for _, column, form, conversion in parts:
-            if column == "" or form or conversion:
-                raise JobError("the prompt is no template: write {column} with a name alone, {{ and }} for braces")
-        self._parts = [(literal, column) for literal, column, _, _ in parts]
+            raise JobError(
+                f"the prompt is no template: {error}; write {{column}} with a name alone, {{{{ and }}}} for braces"
+            ) from error
         self.columns = tuple(dict.fromkeys(column for _, column in self._parts if column is not None))
 
     def check(self, columns: Iterable[str]) -> None:
@@ -42,13 +50,54 @@ class Prompt:
         known = list(columns)
         for column in self.columns:
             if column not in known:
+                braces = "" if _SIMPLE.fullmatch(column) else "; if it is text with braces, write {{ and }} for them"
                 raise JobError(
-                    f"the prompt names the column {column!r}, which the source lacks: it has {', '.join(known)}"
+                    f"the prompt names the column {column!r}, which the source lacks: it has {', '.join(known)}{braces}"
                 )
 
     def render(self, row: Mapping[str, Any]) -> str:
         """Return the prompt for a row: null is empty, a list or an object is JSON."""
         return "".join(literal + (_shown(row[column]) if column is not None else "") for literal, column in self._parts)
+
+
+def _parts(template: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the text before each column, and the column; None after the last one.
+
+    Raises:
+        ValueError: A brace is alone, or a name is empty or has a format.
+    """
+    literal, at = "", 0
+    while found := _BRACES.search(template, at):
+        literal += template[at : found.start()]
+        at = found.end()
+        if len(found[0]) == 2:
+            literal += found[0][0]
+        elif found[0] == "}":
+            raise ValueError("a '}' has no '{' before it")
+        else:
+            column, at = _column(template, at)
+            yield literal, column
+            literal = ""
+    if literal or at < len(template):
+        yield literal + template[at:], None
+
+
+def _column(template: str, at: int) -> tuple[str, int]:
+    """Return the name that begins somewhere, and where the text after its brace begins."""
+    name, begin, depth = "", at, 0
+    while found := _BRACES.search(template, at):
+        name += template[at : found.start()]
+        at = found.end()
+        if found[0] == "{{" or (found[0] == "}}" and depth):
+            name += found[0][0]
+            depth += 1 if found[0] == "{{" else -1
+        elif found[0] == "{":
+            break
+        else:
+            if not name or _FORMAT.search(name):
+                raise ValueError(f"{{{name}}} is not the name of a column")
+            return name, found.start() + 1
+    raise ValueError(f"{template[begin - 1 : begin + 20]!r} has no '}}'")
 
 
 def _shown(value: Any) -> str:

@@ -47,6 +47,33 @@ def test_what_is_no_template_is_refused(template: str) -> None:
     assert "{{ and }}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("template", "column"),
+    [
+        *(
+            (f"{{{name}}}", name)
+            for name in ("dc:title", "user!name", "a.b", "x[0]", "0", "Größe", "two words", "a:b!c")
+        ),
+        *((f"{{{name}}}", name) for name in ("price: net", ":", "!", '"q"', "10:30")),
+        ("{total {{EUR}}}", "total {EUR}"),
+        ("{{{a{{b}}{{c}}}}}", "a{b}{c}"),
+    ],
+)
+def test_a_column_may_have_any_name(template: str, column: str) -> None:
+    """Braces in it are written as in the text around it."""
+    prompt = Prompt(f"{template} {{{{{template}}}}}")
+    assert prompt.columns == (column,)
+    text = Prompt(template).render({column: "V"})
+    assert text in ("V", "{V}")
+    assert prompt.render({column: "V"}) == f"{text} {{{text}}}"
+
+
+def test_text_that_looks_like_a_column_is_told() -> None:
+    """JSON in a prompt, say."""
+    with pytest.raises(JobError, match=r"names the column '\"a\": 1', which .* write \{\{ and \}\} for them"):
+        Prompt('{"a": 1} {text}').check(["id", "text"])
+
+
 def test_an_unknown_column_is_named_with_those_that_exist() -> None:
     """The person who mistyped sees both."""
     with pytest.raises(JobError, match="names the column 'txt', which the source lacks: it has id, text"):

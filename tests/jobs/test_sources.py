@@ -144,6 +144,16 @@ def test_csv_files_of_a_glob_must_agree(home: Path) -> None:
         plan(job(source="*.csv"), "r")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_lines_of_files_that_were_put_together_are_read(home: Path, encoding: str) -> None:
+    """A byte order mark is no part of a row, wherever it is; a line with nothing else is blank."""
+    parts = ['{"id": 1, "text": "a"}\n', '{"id": 2, "text": "\ufeffb"}\n', "\n", '{"id": 3, "text": "c"}\n']
+    (home / "docs.jsonl").write_bytes(b"".join(part.encode(encoding) for part in parts))
+    made = plan(job(), "r")
+    assert prompts(made) == {"1": "a", "2": "\ufeffb", "3": "c"}
+    assert broken(made) == {}
+
+
 def test_broken_json_lines_fail_alone_with_their_line(home: Path) -> None:
     """Blank lines count, and need no answer."""
     good = [b'{"id": 1, "text": "a"}', b"", b'{"id": 5, "text": "b"}']

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Set
+from codecs import BOM_UTF8
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
-from batch_llm.jobs.tables import MAX_ROW_BYTES, text
+from batch_llm.jobs.tables import MAX_ROW_BYTES, Tables, name, text
 
 from .base import BrokenRow, Source
+from .csv_header import CsvStart, read_start, refuse_lines_above_header
+from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
 from .encodings import UTF_8, encoding_of, not_in, open_utf8
 from .line_ends import may_be_mixed, with_one_line_end
 from .names import unique_names
 from .places import find_files, open_file
 
 _LONGEST_HEADER = 1024 * 1024
-# A quote opens a field at its beginning alone; a field in quotes may have line breaks, as those of spreadsheets do.
-_HEADER = re.compile(r'(?:(?:^|(?<=[,;\t|]))"[^"]*+(?:""[^"]*+)*+"|[^\r\n])*+')
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 _REASONS = {
     "TOO MANY COLUMNS": "it has more columns than the header",
     "MISSING COLUMNS": "it has fewer columns than the header",
-    "UNQUOTED VALUE": "a quote is not closed",
+    "UNQUOTED VALUE": NOT_CLOSED,
     "LINE SIZE OVER MAXIMUM": f"it is longer than {MAX_ROW_BYTES // 1024**2} MB",
 }
+
+
+@dataclass
+class _Read:
+    """A file as it is read.
+
+    Attributes:
+        path: The file that DuckDB reads: the original, or a copy.
+        original: The file of the source.
+        open_quotes: Lines whose quote is not closed.
+        has_open_quotes: Whether there may be some.
+        rejects: Line, kind and reason of each row that cannot be read.
+    """
+
+    path: str
+    original: str
+    open_quotes: Set[int] = frozenset()
+    has_open_quotes: bool = False
+    rejects: Sequence[tuple[int, str, str]] = ()
 
 
 class CsvSource(Source):
@@ -37,87 +56,133 @@ class CsvSource(Source):
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         files = find_files(self.tables, self.place)
-        header = self._header(files[0])
+        start = self._start(files[0])
         for file in files[1:]:
-            if self._header(file) != header:
+            if self._start(file) != start:
                 raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
-        names = next(csv.reader([header], delimiter=_delimiter(files[0], header)))
-        return unique_names(_LINE_BREAK.sub(" ", name.strip()) for name in names)
+        names = unique_names(_LINE_BREAK.sub(" ", name.strip()) for name in start.names())
+        if not wanted <= {*names}:
+            refuse_lines_above_header(files[0], self._first_part(files[0]), start, wanted)
+        return names
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         files = find_files(self.tables, self.place)
-        types = ", ".join(f"{text(column)}: 'VARCHAR'" for column in self.columns(frozenset()))
-        delimiter = text(_delimiter(files[0], self._header(files[0])))
         with tempfile.TemporaryDirectory(prefix="utf-8-", dir=rows.parent) as folder:
-            originals = {
-                self._readable(file, Path(folder) / f"{number}.csv"): file for number, file in enumerate(files)
-            }
-            query = (
-                f"SELECT * FROM read_csv([{', '.join(map(text, originals))}], auto_detect=false, header=true, "
-                f"columns={{{types}}}, delim={delimiter}, quote='\"', escape='\"', allow_quoted_nulls=false, "
-                f"max_line_size={MAX_ROW_BYTES}, buffer_size={MAX_ROW_BYTES}, store_rejects=true)"
-            )
-            self.write_numbered(query, rows, limit)
-            return self._rejected(originals)
+            read = [_Read(self._readable(file, Path(folder) / f"{n}.csv"), file) for n, file in enumerate(files)]
+            self._write(read, rows, limit)
+            self._find_rejects(read)
+            if not any(file.has_open_quotes for file in read):
+                if not self._has_swallowed_rows(rows):
+                    return self._broken(read)
+                for file in read:
+                    file.has_open_quotes = True
+            # DuckDB has taken what follows an open quote for the text of one field.
+            for number, file in enumerate(read):
+                if file.has_open_quotes:
+                    self._separate(file, Path(folder) / f"{number}-separated.csv", limit)
+            self._execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+            self._write(read, rows, limit)
+            self._find_rejects(read)
+            return self._broken(read)
+
+    def _has_swallowed_rows(self, rows: Path) -> bool:
+        """Whether a field has many lines that are rows themselves, as where two quotes are not closed."""
+        start = self._start(find_files(self.tables, self.place)[0])
+        columns = self.columns(frozenset())
+        between = f"length(line) - length(replace(line, {text(start.delimiter)}, ''))"
+        found: list[str] = []
+        for column in columns if len(columns) > 1 else ():
+            lines = f"string_split({name(column)}, chr(10))[2:{LINES_TO_JUDGE + 1}]"
+            are_rows = f"len(list_filter({lines}, lambda line: {between} = {len(columns) - 1}))"
+            found.append(f"(contains({name(column)}, chr(10)) AND {are_rows} >= {0.9 * LINES_TO_JUDGE})")
+        query = f"SELECT 1 FROM {text(rows)} WHERE {' OR '.join(found) or 'false'} LIMIT 1"
+        return self._execute(query).fetchone() is not None
+
+    def _write(self, read: Sequence[_Read], rows: Path, limit: int | None) -> None:
+        types = ", ".join(f"{text(column)}: 'VARCHAR'" for column in self.columns(frozenset()))
+        start = self._start(read[0].original)
+        query = (
+            f"SELECT * FROM read_csv([{', '.join(text(file.path) for file in read)}], auto_detect=false, header=true, "
+            f"columns={{{types}}}, delim={text(start.delimiter)}, quote='\"', escape='\"', allow_quoted_nulls=false, "
+            f"skip={start.lines_before}, "
+            f"max_line_size={MAX_ROW_BYTES}, buffer_size={MAX_ROW_BYTES}, store_rejects=true)"
+        )
+        self.write_numbered(query, rows, limit)
+
+    def _separate(self, file: _Read, copy: Path, limit: int | None) -> None:
+        separated = SeparatedRows(self._start(file.original).delimiter.encode(), len(self.columns(frozenset())))
+        with open_utf8(file.original, encoding_of(file.original, self.encoding)) as source, copy.open("wb") as target:
+            target.writelines(separated.of(source, limit))
+        file.path, file.open_quotes = str(copy), separated.broken
 
     def _readable(self, file: str, copy: Path) -> str:
         """Return a file that DuckDB reads: this one, or a copy in UTF-8 whose rows end in one way."""
         encoding = encoding_of(file, self.encoding)
         with open_utf8(file, encoding) as source:
+            is_marked = source.read(len(BOM_UTF8)) == BOM_UTF8 and self._start(file).lines_before > 0
             is_mixed = may_be_mixed(source)
         # DuckDB sees by an ending in small letters alone that a file is packed.
-        if encoding == UTF_8 and not is_mixed and file.endswith(split_ending(file)[1]):
+        if encoding == UTF_8 and not is_mixed and not is_marked and file.endswith(split_ending(file)[1]):
             return file
         with open_utf8(file, encoding) as source, copy.open("wb") as target:
+            if is_marked:
+                source.read(len(BOM_UTF8))  # DuckDB does not look for it before lines that it skips
             if is_mixed:
-                target.writelines(with_one_line_end(source, _delimiter(file, self._header(file))))
+                target.writelines(with_one_line_end(source, self._start(file).delimiter))
             else:
                 shutil.copyfileobj(source, target)
         return str(copy)
 
-    def _header(self, file: str) -> str:
-        with open_utf8(file, encoding_of(file, self.encoding)) as opened:
-            start = opened.read(_LONGEST_HEADER)
-        header = _HEADER.match(start.decode(UTF_8, "replace").removeprefix("\ufeff"))
-        if header is None or not header[0].strip():
-            raise JobError(f"{file} is empty: check source")
-        return header[0]
+    def _start(self, file: str) -> CsvStart:
+        return read_start(file, self._first_part(file))
 
-    def _rejected(self, originals: Mapping[str, str]) -> list[BrokenRow]:
+    def _first_part(self, file: str) -> str:
+        with open_utf8(file, encoding_of(file, self.encoding)) as opened:
+            return opened.read(_LONGEST_HEADER).decode(UTF_8, "replace").removeprefix("\ufeff")
+
+    def _find_rejects(self, read: Sequence[_Read]) -> None:
+        """Note what DuckDB has rejected in each file, and whether it may have a quote that is not closed."""
         query = """
             SELECT file_path, min(line_byte_position), arg_min(error_type, byte_position), any_value(error_message)
             FROM reject_errors JOIN reject_scans USING (scan_id, file_id) GROUP BY file_path, line ORDER BY 1, 2"""
-        rejects = [(str(file), int(at), str(kind), str(why)) for file, at, kind, why in self._all(query)]
+        found = [(str(path), int(at), str(kind), str(why)) for path, at, kind, why in self._execute(query).fetchall()]
+        for file in read:
+            rejects = [reject for reject in found if reject[0] == file.path]
+            lines = _lines_at(file.path, [at for _, at, *_ in rejects])
+            file.rejects = [(number, kind, why) for (number, _), (*_, kind, why) in zip(lines, rejects, strict=True)]
+            file.has_open_quotes = any(
+                kind == "UNQUOTED VALUE" or is_open for (_, is_open), (*_, kind, _) in zip(lines, rejects, strict=True)
+            )
+
+    def _broken(self, read: Sequence[_Read]) -> list[BrokenRow]:
         broken: list[BrokenRow] = []
-        for file in dict.fromkeys(file for file, *_ in rejects):
-            found = [(at, kind, why) for place, at, kind, why in rejects if place == file]
-            original = originals[file]
-            prefix = f"{Path(original).name} " if len(originals) > 1 else ""
-            reasons = _REASONS | {"INVALID ENCODING": f"it is {not_in(encoding_of(original, self.encoding))}"}
-            for line, (_, kind, why) in zip(_line_numbers(file, [at for at, *_ in found]), found, strict=True):
-                broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {reasons.get(kind, why)}"))
+        for file in read:
+            prefix = f"{Path(file.original).name} " if len(read) > 1 else ""
+            reasons = _REASONS | {"INVALID ENCODING": f"it is {not_in(encoding_of(file.original, self.encoding))}"}
+            for line, kind, why in file.rejects:
+                reason = NOT_CLOSED if line in file.open_quotes else reasons.get(kind, why)
+                broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {reason}"))
         return broken
 
-    def _all(self, query: str) -> list[tuple[Any, ...]]:
-        return self.tables.execute(query).fetchall()
+    def _execute(self, query: str) -> Tables:
+        return self.tables.execute(query)
 
 
-def _line_numbers(file: str, starts: list[int]) -> list[int]:
-    """Turn sorted byte positions, from 1, into line numbers; DuckDB's own count takes a quoted line break for none."""
-    numbers: list[int] = []
+def _lines_at(file: str, starts: Sequence[int]) -> list[tuple[int, bool]]:
+    """Turn sorted byte positions, from 1, into line numbers, and whether a quote is open at the end of that line.
+
+    DuckDB's own count takes a quoted line break for none.
+    """
+    found: list[tuple[int, bool]] = []
     line, passed = 1, 0
+    if not starts:
+        return found
     with open_file(file) as lines:
         for content in lines:
-            passed += len(content)
             # A position may lie on the line breaks before the row; those count for the row.
-            while len(numbers) < len(starts) and starts[len(numbers)] <= passed and content.strip():
-                numbers.append(line)
+            end = passed + len(content.rstrip(b"\r\n"))
+            while len(found) < len(starts) and starts[len(found)] <= end and content.strip():
+                found.append((line, content.count(b'"') % 2 == 1))
+            passed += len(content)
             line += 1
-    return numbers + [line] * (len(starts) - len(numbers))
-
-
-def _delimiter(file: str, header: str) -> str:
-    if Path(file).name.split(".")[1:2] == ["tsv"]:
-        return "\t"
-    outside_quotes = "".join(header.split('"')[::2])
-    return max(",;\t|", key=outside_quotes.count)
+    return found + [(line, False)] * (len(starts) - len(found))

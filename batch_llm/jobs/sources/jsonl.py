@@ -26,9 +26,9 @@ class JsonLinesSource(RowSource):
             encoding = encoding_of(file, self.encoding)
             with open_utf8(file, encoding) as opened:
                 for number, line in enumerate(lines_of(opened), start=1):
-                    if line.strip():
-                        start = len(BOM_UTF8) if number == 1 and line.startswith(BOM_UTF8) else 0
-                        yield _parse(line[start:], f"{prefix}line {number}", encoding)
+                    # Files that were put together have a byte order mark at the beginning of each.
+                    if (row := line.removeprefix(BOM_UTF8)).strip():
+                        yield _parse(row, f"{prefix}line {number}", encoding)
 
 
 def _parse(line: bytes, place: str, encoding: str) -> dict[str, Any] | BrokenRow:

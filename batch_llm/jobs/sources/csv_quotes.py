@@ -1,0 +1,148 @@
+"""Quotes that are never closed in CSV files: DuckDB takes what follows for text, here their row alone fails."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+from batch_llm.jobs.tables import MAX_ROW_BYTES
+
+NOT_CLOSED = "a quote is not closed"
+_PIECE = 1024 * 1024
+_LINE_OVERHEAD = 50
+"""Bytes that a line takes in memory beside its own, roughly."""
+
+_QUOTES = re.compile(rb'"+')
+LINES_TO_JUDGE = 20
+"""Lines within one field that decide whether it is a text or has swallowed rows: 9 of 10 are rows themselves."""
+
+_ROWS_AHEAD = 10_000
+"""Rows beyond the wanted ones, some of which may be broken."""
+
+
+@dataclass
+class SeparatedRows:
+    r"""The rows of a CSV file, each ending in `\n`; one whose quote is not closed becomes one that no reader takes.
+
+    A field in quotes may have line breaks (RFC 4180). Where its quote is never closed, or is followed by something else
+    than a delimiter, or where it swallows lines that are rows themselves (20 of them, or fewer where the row then has a
+    wrong number of columns), the first line alone is broken, and reading goes on with the next one.
+
+    Attributes:
+        delimiter: Between two columns.
+        columns: How many the header has.
+        broken: Numbers of the lines whose quote is not closed, by the lines of what is yielded.
+    """
+
+    delimiter: bytes
+    columns: int
+    broken: set[int] = field(default_factory=set[int])
+    _ahead: deque[bytes] = field(default_factory=deque[bytes])
+
+    def __post_init__(self) -> None:
+        between = re.escape(self.delimiter)
+        cell = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^"' + between + rb"][^" + between + rb"]*+|)"
+        more = max(0, self.columns - 1)
+        self._is_row = re.compile(cell + rb"(?:" + between + cell + rb"){%d}\r?\n" % more).fullmatch
+
+    def of(self, file: IO[bytes], limit: int | None) -> Iterator[bytes]:
+        """Yield the rows of a file, where there is a limit not many more."""
+        source = _lines_of(file)
+
+        def take() -> bytes:
+            return self._ahead.popleft() if self._ahead else next(source, b"")
+
+        number = 1
+        last = None if limit is None else limit + _ROWS_AHEAD
+        while (line := take()) and (last is None or number <= last):
+            row = line if b'"' not in line or self._is_row(line) else self._row(line, take)
+            if row is None:
+                self.broken.add(number)
+                row = self.delimiter.join([b"x"] * (self.columns + 1))  # the reader rejects it at its line
+            if row.endswith(b"\r\n") or not row.endswith(b"\n"):
+                row = row.rstrip(b"\r\n") + b"\n"
+            yield row
+            number += 1 if row is line else row.count(b"\n")
+
+    def _row(self, first: bytes, take: Callable[[], bytes]) -> bytes | None:
+        """Return the row that begins with a line; None where its quote is not closed."""
+        lines = [first]
+        size = 0
+
+        def more() -> bytes:
+            nonlocal size
+            if (
+                len(lines) == LINES_TO_JUDGE + 1
+                and self.columns > 1
+                and self._rows_in(lines[1:]) >= 0.9 * LINES_TO_JUDGE
+            ):
+                return b""
+            line = take() if size <= MAX_ROW_BYTES else b""
+            size += len(line) + _LINE_OVERHEAD
+            if line:
+                lines.append(line)
+            return line
+
+        columns, _ = self._columns(first, more)
+        if columns == self.columns or (columns and not self._swallows(lines[1:])):
+            return b"".join(lines)
+        self._ahead.extendleft(reversed(lines[1:]))
+        return None
+
+    def _swallows(self, lines: list[bytes]) -> bool:
+        """Whether most of the lines within a row are rows themselves."""
+        return 2 * self._rows_in(lines) >= len(lines) > 0
+
+    def _rows_in(self, lines: list[bytes]) -> int:
+        return sum(self._columns(line, bytes) == (self.columns, True) for line in lines)
+
+    def _columns(self, line: bytes, more: Callable[[], bytes]) -> tuple[int, bool]:
+        """Return how many columns a row has, 0 for an open quote; and whether quotes are around fields alone."""
+        at, columns, is_clean = 0, 0, True
+        while True:
+            if line.startswith(b'"', at):
+                end = _closing(line, at + 1)
+                while end is None and (line := more()):
+                    end = _closing(line, 0)
+                if end is None:
+                    return 0, False
+                at = end
+                while line.startswith(b" ", at) and self.delimiter != b" ":
+                    at += 1
+            else:
+                end = line.find(self.delimiter, at)
+                end = len(line.rstrip(b"\r\n")) if end < 0 else end
+                is_clean = is_clean and b'"' not in line[at:end]
+                at = end
+            columns += 1
+            if not line.startswith(self.delimiter, at):
+                return (0 if line[at:].strip(b"\r\n") else columns), is_clean
+            at += len(self.delimiter)
+
+
+def _closing(line: bytes, start: int) -> int | None:
+    """Return where the quote that closes a field ends; two of them are one within the field."""
+    return next((found.end() for found in _QUOTES.finditer(line, start) if len(found[0]) % 2), None)
+
+
+def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield lines with their ends, of any kind; of one that is too long for a row, the beginning, still too long."""
+    left = b""
+    is_rest = False
+    while piece := file.read(_PIECE):
+        lines = (left + piece).splitlines(keepends=True)
+        # What comes last may go on, and a line feed may follow its carriage return.
+        left = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        for line in lines:
+            if not is_rest:
+                yield line
+            is_rest = False
+        if len(left) > MAX_ROW_BYTES and not left.endswith(b"\r"):
+            if not is_rest:
+                yield left + b"\n"
+            left, is_rest = b"", True
+    if left and not is_rest:
+        yield left
