@@ -76,6 +76,7 @@ def _print_run(screen: Screen, run: Run, found: Standing) -> None:
         "model": str(run.plan.get("model", "")),
         "answered": f"{totals.succeeded:,} of {totals.total_items:,}, {totals.reused:,} of them reused",
         "failed": f"{totals.failed:,} ({failures(totals.categories)})" if totals.failed else "0",
+        "truncated": f"{totals.truncated:,} at the token limit: finish_reason = 'length'" if totals.truncated else "",
         "missing": f"{totals.not_attempted:,}",
         "left out": f"{totals.left_out:,}" if totals.left_out else "",
         "tokens": f"{totals.total_input_tokens:,} in ({totals.total_cached_input_tokens:,} cached), "

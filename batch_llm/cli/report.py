@@ -44,7 +44,18 @@ class Outcome:
 def as_json(outcome: Outcome) -> str:
     """Return the outcome as one JSON object in one line."""
     summary = outcome.summary
-    counts = ("total_items", "succeeded", "failed", "reused", "new", "changed", "retried", "refreshed", "left_out")
+    counts = (
+        "total_items",
+        "succeeded",
+        "failed",
+        "reused",
+        "new",
+        "changed",
+        "retried",
+        "refreshed",
+        "left_out",
+        "truncated",
+    )
     spent = ("total_input_tokens", "total_cached_input_tokens", "total_output_tokens", "cost_usd", "priced_by")
     rest = ("saved_usd", "budgets", "seconds", "output", "failures")
     totals = {name: getattr(summary, name) for name in (*counts, *spent, *rest)}

@@ -132,10 +132,21 @@ def next_steps(order: Order, summary: Summary) -> list[str]:
             return [f"To go on, which pays for nothing that was answered, raise {budget['setting']}: {again}"]
     if summary.stopped or summary.not_attempted:
         return [f"To go on, which pays for nothing that was answered: {again}"]
+    if summary.truncated:
+        where = shlex.quote("finish_reason = 'length'")
+        lines = [f"To look at what was cut off: {_look(order)} --where {where}"]
+        only = again if "--only-truncated" in again else f"{again} --only-truncated"
+        lines.append(f"To ask again for these alone, raise max_tokens in model_settings: {only}")
+        return lines + _after_failures(order, summary)
+    return _after_failures(order, summary) or ([f"Next: {shell(order.next_step)}"] if order.next_step else [])
+
+
+def _after_failures(order: Order, summary: Summary) -> list[str]:
+    again = shell(order.command)
     if summary.failed:
         only = again if "--only-failed" in again else f"{again} --only-failed"
         return [f"To look at what failed: {_look(order)}", f"To try it again, and nothing else: {only}"]
-    return [f"Next: {shell(order.next_step)}"] if order.next_step else []
+    return []
 
 
 def _look(order: Order) -> str:

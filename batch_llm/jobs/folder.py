@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "outcomes.parquet"
 
     @property
+    def server_facts(self) -> Path:
+        """What the shards have learned of the server."""
+        return self.path / "server-facts.json"
+
+    @property
     def plan(self) -> Path:
         """The plan's counts."""
         return self.path / "plan.json"
@@ -117,7 +122,15 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
         made_on_the_way = self.path.glob(f"{self.items.stem}.*")
-        for path in (self.rows, self.items, self.prompts, self.reused, self.called, *made_on_the_way):
+        for path in (
+            self.rows,
+            self.items,
+            self.prompts,
+            self.reused,
+            self.called,
+            self.server_facts,
+            *made_on_the_way,
+        ):
             path.unlink(missing_ok=True)
         for folder in (self.gathered, self.shards):
             shutil.rmtree(folder, ignore_errors=True)

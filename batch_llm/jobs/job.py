@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -64,6 +64,18 @@ class BatchJob(BaseModel):
         title="Shape of the answer",
         description="A JSON Schema of type object; its properties become columns. Without one the answer is plain "
         "text, in the column 'answer'.",
+    )
+    output_mode: Literal["auto", "native", "tool", "prompted"] = Field(
+        "auto",
+        title="Output mode",
+        description="By what means answers get the shape: 'native' (the provider's JSON Schema output), 'tool' (a call "
+        "of a tool) or 'prompted' (words). 'auto': the best that the model has, and the next where the server refuses.",
+    )
+    truncated_answers: Literal["keep", "fail"] = Field(
+        "keep",
+        title="Truncated answers",
+        description="What an answer that the token limit cut off is: 'keep' it, with finish_reason 'length', or let "
+        "the row 'fail'.",
     )
     id_column: str | None = Field(
         None,
@@ -170,6 +182,11 @@ class BatchJob(BaseModel):
         title="Only what failed",
         description="Call only items that an earlier run has tried in vain; new and changed ones wait for a full run.",
     )
+    only_truncated: bool = Field(
+        False,
+        title="Only what was truncated",
+        description="Call only items whose answer the token limit cut off in an earlier run: raise max_tokens for it.",
+    )
     ledger: str = Field(
         ".batch-llm",
         min_length=1,
@@ -199,6 +216,8 @@ class BatchJob(BaseModel):
     def _one_of_two(self) -> Self:
         if self.refresh and self.only_failed:
             raise ValueError("refresh calls all items, only_failed some: set one of them")
+        if self.only_truncated and (self.refresh or self.only_failed):
+            raise ValueError("only_truncated calls other items than refresh and only_failed: set one of them")
         return self
 
     @model_validator(mode="after")

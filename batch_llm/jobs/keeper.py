@@ -7,6 +7,8 @@ from collections.abc import Callable
 from batch_llm.errors import JobError
 from batch_llm.items import AnyResult
 
+from .job import BatchJob
+from .kept_answers import reason_against_keeping
 from .ledger import LedgerWriter, Record, Status
 from .prices import CostOf
 from .redact import redact
@@ -22,14 +24,14 @@ class Keeper:
         stop: Ends the run, which must not pay for what it cannot keep.
     """
 
-    def __init__(self, ledger: LedgerWriter, tally: Tally, cost: CostOf) -> None:
-        self._ledger, self._tally, self._cost = ledger, tally, cost
+    def __init__(self, ledger: LedgerWriter, tally: Tally, cost: CostOf, job: BatchJob) -> None:
+        self._ledger, self._tally, self._cost, self._job = ledger, tally, cost, job
         self._error: OSError | None = None
         self.stop: Callable[[], None] = lambda: None
 
     async def keep(self, result: AnyResult) -> None:
         """Add a result; what cannot be written is told by `check` at the end, for a hook's error ends nothing."""
-        record = record_of(result, self._cost)
+        record = record_of(result, self._cost, self._job)
         if record is None:
             return
         try:
@@ -48,19 +50,21 @@ class Keeper:
             ) from self._error
 
 
-def record_of(result: AnyResult, cost: CostOf) -> Record | None:
+def record_of(result: AnyResult, cost: CostOf, job: BatchJob) -> Record | None:
     """Return what the ledger keeps of a result; nothing of an item that was not attempted."""
     info = result.error_info
     category = None if info is None else info.category
     if category in ("not_attempted", "cancelled"):
         return None
     status: Status = "succeeded" if result.success else "skipped" if category == "skipped" else "failed"
-    usage = result.token_usage
+    usage, output, error = result.token_usage, result.output, result.error
+    if status == "succeeded" and (reason := reason_against_keeping(result, job)):
+        status, category, output, error = "failed", "validation", None, reason
     return Record(
         id=result.item_id,
         key=str(result.context),
         status=status,
-        output=result.output,
+        output=output,
         input_tokens=usage.get("input_tokens", 0),
         output_tokens=usage.get("output_tokens", 0),
         cached_input_tokens=usage.get("cached_input_tokens", 0),
@@ -68,7 +72,7 @@ def record_of(result: AnyResult, cost: CostOf) -> Record | None:
         attempts=result.attempts,
         seconds=round(result.duration_seconds, 3),
         category=category,
-        error=None if result.error is None else redact(result.error),
+        error=None if error is None else redact(error),
         retryable=info is not None and info.is_retryable,
         finish_reason=result.finish_reason,
     )

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .earlier_limits import find_earlier_keys
 from .folder import RunFolder, job_store
 from .gathering import gathered
 from .job import BatchJob
+from .kept_answers import is_answer
 from .ledger import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
 from .refreshes import Refresh
 from .rows import id_column, other_spellings, staged_columns
 from .store import Store
 from .tables import Tables, execute, text
+
+_EARLIER = 1000
+"""The rank of keys under lower token limits: after every spelling of an id."""
 
 _SAMPLE_FILES, _SAMPLE_RECORDS = 8, 5_000
 
@@ -33,7 +38,9 @@ class _Ledger:
     usable: str
 
 
-def find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None = None) -> None:
+def find_answers(
+    tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None = None, strategy: str = ""
+) -> None:
     """Find what this run and others have answered, and copy the others' answers: the run then depends on no other.
 
     Which they are is found out without the answers themselves, which would not fit into the memory. The session's
@@ -45,6 +52,7 @@ def find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refr
         job: The job.
         folder: The run's folder, with its items.
         refresh: What a refresh goes on from; None where nothing is refreshed.
+        strategy: Name of a strategy that the caller brings.
     """
     columns = staged_columns(tables, folder.rows)
     named_by = id_column(job, columns)
@@ -52,19 +60,21 @@ def find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refr
     view_records(tables, ledger.store, ledger.own, view="own_records")
     view_records(tables, ledger.store, ledger.others, with_run=True)
     spellings = [] if named_by is None else other_spellings(columns[named_by])
-    _look_up(tables, folder, ledger, spellings)
+    _look_up(tables, folder, ledger, spellings, find_earlier_keys(tables, job, folder, strategy))
     if named_by is None:
         _look_up_by_key(tables, folder, ledger)
     execute(
         tables,
         """
         CREATE OR REPLACE TEMP TABLE open AS
-        SELECT position, tried.position IS NOT NULL AS failed_before
+        SELECT position, tried.position IS NOT NULL AS failed_before,
+            coalesce(truncated_before, false) AS truncated_before
         FROM wanted ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)
-        LEFT JOIN tried USING (position)""",
+        LEFT JOIN tried USING (position) LEFT JOIN truncated USING (position)""",
     )
     _copy_answers(tables, folder, ledger)
-    called = f"SELECT position FROM open WHERE {'failed_before' if job.only_failed else 'true'} ORDER BY position"
+    chosen = "failed_before" if job.only_failed else "truncated_before" if job.only_truncated else "true"
+    called = f"SELECT position FROM open WHERE {chosen} ORDER BY position"
     execute(tables, f"COPY ({called}) TO {text(folder.called)} (FORMAT parquet)")
 
 
@@ -73,12 +83,13 @@ def _ledger_of(job: BatchJob, folder: RunFolder, refresh: Refresh | None) -> _Le
     own = record_files(store, f"{run}/ledger/*.jsonl")
     others = {name: size for name, size in record_files(store).items() if name not in own}
     if refresh is None:
-        return _Ledger(store, own, others, "true")
-    return _Ledger(store, own, others, f"run IN ({', '.join(text(run) for run in ('', *refresh.answered_by))})")
+        return _Ledger(store, own, others, is_answer(job))
+    refreshed = f"run IN ({', '.join(text(run) for run in ('', *refresh.answered_by))})"
+    return _Ledger(store, own, others, f"{refreshed} AND {is_answer(job)}")
 
 
-def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list[str]) -> None:
-    """Look answers up by id and key; by another spelling of the id where it has one."""
+def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list[str], has_earlier_keys: bool) -> None:
+    """Look answers up by id and key; by another spelling of the id, and by keys under lower token limits, if any."""
     others = "".join(
         f"""
         UNION ALL SELECT position, {rank}, {FINGERPRINT}, {ID_FINGERPRINT}
@@ -86,6 +97,10 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
         WHERE id IS NOT NULL"""
         for rank, spelling in enumerate(spellings, start=1)
     )
+    if has_earlier_keys:
+        others += f"""
+        UNION ALL SELECT position, {_EARLIER}, md5(id || chr(0) || earlier.key)::UUID, {ID_FINGERPRINT}
+        FROM {text(folder.items)} JOIN earlier_keys AS earlier USING (position)"""
     execute(
         tables,
         f"""
@@ -99,15 +114,25 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
         SEMI JOIN (FROM own_records WHERE status = 'succeeded') USING (fingerprint);
         CREATE OR REPLACE TEMP TABLE past AS
         SELECT id_fingerprint, fingerprint, max(finished_at) FILTER (status = 'succeeded') AS answered_at,
-            max(finished_at) FILTER (status = 'succeeded' AND {ledger.usable}) AS usable_at
+            max(finished_at) FILTER (status = 'succeeded' AND {ledger.usable}) AS usable_at,
+            max(finished_at) FILTER (
+                status = 'succeeded' AND {ledger.usable} AND coalesce(finish_reason, 'length') <> 'length'
+            ) AS whole_at,
+            arg_max(finish_reason, finished_at) FILTER (status <> 'skipped') AS ended_by
         FROM records SEMI JOIN lookups USING (id_fingerprint) GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE standing AS
-        SELECT position, arg_min(fingerprint, rank) AS fingerprint, arg_min(usable_at, rank) AS finished_at
-        FROM lookups ANTI JOIN answered USING (position) JOIN past USING (fingerprint)
-        WHERE usable_at IS NOT NULL GROUP BY position;
+        SELECT position, arg_min(fingerprint, rank) AS fingerprint, arg_min(stands_at, rank) AS finished_at
+        FROM (
+            SELECT position, rank, fingerprint,
+                CASE WHEN rank < {_EARLIER} THEN usable_at ELSE whole_at END AS stands_at
+            FROM lookups ANTI JOIN answered USING (position) JOIN past USING (fingerprint)
+        ) WHERE stands_at IS NOT NULL GROUP BY position;
+        CREATE OR REPLACE TEMP TABLE truncated AS
+        SELECT position, bool_or(ended_by = 'length') AS truncated_before
+        FROM lookups JOIN past USING (fingerprint) GROUP BY position;
         CREATE OR REPLACE TEMP TABLE tried AS
         SELECT position, bool_or(answered_at IS NOT NULL) AS had_an_answer
-        FROM lookups JOIN past USING (fingerprint) GROUP BY position""",
+        FROM lookups JOIN past USING (fingerprint) WHERE rank < {_EARLIER} GROUP BY position""",
     )
 
 

@@ -36,7 +36,7 @@ class Summary:
         succeeded: Items with an answer, reused ones included.
         failed: Items that failed, broken rows included.
         not_attempted: Items without a result, because the run stopped early.
-        left_out: Items without a result, because only those that failed were asked for.
+        left_out: Items without a result, because only failed or only truncated ones were asked for.
         reused: Items answered by an earlier run.
         new: Items that no earlier run had met.
         changed: Items that an earlier run had met with another text, prompt, model, shape or setting.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.errors import JobError
 from batch_llm.strategies.answer_shape import shape_of
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.model import ModelStrategy
+from batch_llm.strategies.server_facts import ServerFacts
 
 from .addresses import check_environment
+from .files import read_object, to_json, write_whole
 from .job import BatchJob
 from .keys import key_missing
 from .local_model import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
@@ -44,6 +48,8 @@ def check_model(job: BatchJob) -> None:
         cached_context(job)
     if job.model != LOCAL:
         check_environment(job.model)
+    if _provider(job) == GEMINI_DIRECT and job.output_mode not in ("auto", "native"):
+        raise JobError(f"output_mode={job.output_mode} does not work with {job.model!r}: leave it out, or set 'native'")
     if job.model == LOCAL:
         check_local_model()
     elif _provider(job) == GEMINI_DIRECT:
@@ -54,12 +60,13 @@ def check_model(job: BatchJob) -> None:
         _check_shape(job.output_schema)
 
 
-def make_strategy(job: BatchJob, hear: Hear | None = None) -> LLMCallStrategy[Any]:
+def make_strategy(job: BatchJob, hear: Hear | None = None, facts_file: Path | None = None) -> LLMCallStrategy[Any]:
     """Build what makes the job's calls, with live clients whose own retries are off.
 
     Args:
         job: The job.
         hear: Is shown the headers of responses, which tell of the provider's limits.
+        facts_file: Where the shards of a run keep what they learn of the server; None to keep nothing.
 
     Raises:
         JobError: As `check_model`.
@@ -73,17 +80,38 @@ def make_strategy(job: BatchJob, hear: Hear | None = None) -> LLMCallStrategy[An
 
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
-        return Spread([_calls(job, *_local_model(job, url), settings) for url in local_base_urls()])
-    return _calls(job, *model_and_client(job.model, job.config, hear), job.model_settings)
+        facts = ServerFacts()
+        return Spread([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
+    return _calls(job, *model_and_client(job.model, job.config, hear), job.model_settings, _facts(facts_file))
 
 
-def _calls(job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any]) -> LLMCallStrategy[Any]:
+def _facts(file: Path | None) -> ServerFacts:
+    if file is None:
+        return ServerFacts()
+    known = {name: value for name, value in read_object(file).items() if isinstance(value, str)}
+
+    def keep(facts: dict[str, str]) -> None:
+        with suppress(OSError):  # another shard then learns it for itself
+            write_whole(file, to_json(facts))
+
+    return ServerFacts(known, keep)
+
+
+def _calls(
+    job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any], facts: ServerFacts
+) -> LLMCallStrategy[Any]:
     # The engine retries: a client that does so too would hide rate limits from it and multiply the calls.
     bound = cast("ModelSettings", {**settings, "max_retries": 0})
     output_type: Any = str if job.output_schema is None else job.output_schema
-    return OwnedClient(
-        ModelStrategy(model, instructions=job.instructions, output_type=output_type, settings=bound), client
+    calls: LLMCallStrategy[Any] = ModelStrategy(
+        model,
+        instructions=job.instructions,
+        output_type=output_type,
+        settings=bound,
+        output_mode=job.output_mode,
+        facts=facts,
     )
+    return OwnedClient(calls, client)
 
 
 def _provider(job: BatchJob) -> str:

@@ -32,7 +32,7 @@ _COLUMNS: tuple[str, ...] = (
     "finish_reason",
 )
 _NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
-_LEFT_OUT = "only what had failed was asked for; run it without only_failed"
+_LEFT_OUT = "only some items were asked for; run it without only_failed and only_truncated"
 
 
 def write_outcomes(tables: Tables, folder: RunFolder) -> None:

@@ -17,6 +17,7 @@ from batch_llm.errors import JobError
 
 from .canary import Canary, choose_canary, expect
 from .check import check, check_sinks
+from .earlier_limits import note_limit
 from .files import to_json, write_whole
 from .folder import RunFolder, run_folder
 from .job import BatchJob
@@ -123,6 +124,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
+        note_limit(job)
         about = {"source": job.source, "model": job.model, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
@@ -145,7 +147,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
     refresh = refresh_of(job, folder.path.name)
-    find_answers(tables, job, folder, refresh)
+    find_answers(tables, job, folder, refresh, strategy)
     known = count_known(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
     left = known.pop("called") - canary.items

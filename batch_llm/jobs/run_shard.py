@@ -111,7 +111,9 @@ async def run_shard(
     if not run.stop.exists():
         with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
             fitted = job.model_copy(update={"config": config})
-            items = _missing(run, shard, tally, strategy or partial(make_strategy, fitted, partial(_hear, governor)))
+            hear = partial(_hear, governor)
+            make = strategy or partial(make_strategy, fitted, hear, run.server_facts)
+            items = _missing(run, shard, tally, make)
             pace = _Pace(governor, tally)
             stopped_by = await _Try(fitted, run, shard, tally, ledger, pace, purse).answer(items, cost, observers)
     tally.progress.finished = True
@@ -173,7 +175,7 @@ class _Try:
     ) -> ErrorInfo | None:
         """Call the items; return what stopped it early."""
         pauses = _PauseObserver(self)
-        keeper = Keeper(self.ledger, self.tally, cost)
+        keeper = Keeper(self.ledger, self.tally, cost, self.job)
         lookout = Lookout(self.job, self.run, self.shard)
 
         async def keep(result: AnyResult) -> None:

@@ -115,10 +115,12 @@ def run_sentence(summary: Summary) -> str:
         parts.append(f"{summary.failed:,} failed ({failures(summary.categories)})")
     elif len(parts) > 1:
         parts.append("0 failed")
+    if summary.truncated:
+        parts.append(f"{summary.truncated:,} cut off at the token limit")
     if summary.not_attempted:
         parts.append(f"{summary.not_attempted:,} not attempted")
     if summary.left_out:
-        parts.append(f"{summary.left_out:,} left out, for only what had failed was asked for")
+        parts.append(f"{summary.left_out:,} left out, for only some items were asked for")
     saved = f" (saved {money(summary.saved_usd)})" if summary.saved_usd else ""
     parts += [money(summary.cost_usd) + saved, duration(summary.seconds)]
     sentence = ", ".join(parts)

@@ -40,6 +40,7 @@ def tell_outcome(job: BatchJob, summary: Summary, events: RunEvents) -> None:
         "failed_by_outage": outage,
         "categories": summary.categories,
         "reused": summary.reused,
+        "truncated": summary.truncated,
         "not_attempted": summary.not_attempted,
         "total_input_tokens": summary.total_input_tokens,
         "total_output_tokens": summary.total_output_tokens,

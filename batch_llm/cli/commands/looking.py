@@ -44,6 +44,7 @@ def results(
 
       batch-llm results summarize --where "error_category = 'timeout'"
       batch-llm results --where "status = 'failed' AND attempts > 2"
+      batch-llm results summarize --where "finish_reason = 'length'"
       batch-llm results 1963ea --where "cost_usd > 0.01" --output dear.csv
 
     Parameters
@@ -52,7 +53,8 @@ def results(
         A run's id or its beginning, or a job's name for its newest run; without it, the newest run of all.
     where
         SQL over id, status ('succeeded', 'failed', 'not_attempted', ...), output (JSON), error_category, error,
-        attempts, input_tokens, output_tokens, cost_usd, seconds, reused.
+        attempts, input_tokens, output_tokens, cost_usd, seconds, finish_reason ('stop', 'length' where
+        the token limit cut it off, ...), reused.
     limit
         Rows to show.
     output

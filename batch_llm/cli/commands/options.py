@@ -37,6 +37,7 @@ class JobOptions:
         param: Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into
             the preset's.
         only_failed: Call only what earlier runs have tried in vain; new and changed items wait for a full run.
+        only_truncated: Call only what the token limit has cut off; raise max_tokens with it. Whole answers stay.
     """
 
     source: str | None = None
@@ -48,6 +49,7 @@ class JobOptions:
     limit: int | None = None
     param: Assignments = None
     only_failed: Flag = False
+    only_truncated: Flag = False
 
     def apply(self, preset: Preset) -> dict[str, Any]:
         """Return the job's parameters: the preset's, with these options over them.
@@ -60,6 +62,7 @@ class JobOptions:
         names = ("source", "output", "model", "prompt", "instructions", "id_column", "limit")
         named = {name: getattr(self, name) for name in names}
         named["only_failed"] = self.only_failed or None
+        named["only_truncated"] = self.only_truncated or None
         given = {name: value for name, value in named.items() if value is not None}
         parameters = with_overrides(preset.parameters, parse_assignments(self.param or []), given)
         check_length(parameters)

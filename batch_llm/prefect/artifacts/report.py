@@ -112,6 +112,7 @@ def _items(job: BatchJob, summary: Summary) -> str:
         "in the source": summary.total_items,
         "answered": summary.succeeded,
         "failed": summary.failed,
+        "cut off at the token limit": summary.truncated or 0,
         "not attempted": summary.not_attempted,
         "left out": summary.left_out,
         "new": summary.new,

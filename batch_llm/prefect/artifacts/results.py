@@ -57,7 +57,8 @@ def results_table(result: BatchResult[Any, Any]) -> list[Row]:
 def _status(item: AnyResult) -> str:
     if not item.success:
         return item.error_info.category if item.error_info and item.error_info.category else "failed"
-    return "reused" if _context(item).get("reused") else "ok"
+    cut_off = ", cut off" if item.finish_reason == "length" else ""
+    return f"{'reused' if _context(item).get('reused') else 'ok'}{cut_off}"
 
 
 def _context(item: AnyResult) -> Mapping[str, Any]:
