@@ -52,6 +52,12 @@ class BatchJob(BaseModel):
         title="Partition by",
         description="Columns whose values become folders: the output is then a folder of files, out.csv/topic=a/...",
     )
+    csv_formulas: Literal["keep", "escape"] = Field(
+        "keep",
+        title="Formulas in CSV",
+        description="'escape' puts an apostrophe before text of CSV outputs that a spreadsheet would run as a formula "
+        "(=, +, -, @, tab); numbers stay numbers. 'keep': every value stays the text that it is.",
+    )
     instructions: str = Field("", title="Instructions", description="System instructions, the same for each row.")
     model: str = Field(
         "local",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,15 @@ from .parts import parts_of
 from .plan import Plan
 from .prices import prices_of
 from .rows import FAILURE_COLUMNS, staged_columns
-from .sinks import OutputColumns, failures_place, is_typed, named_beside, open_sink, output_columns
+from .sinks import (
+    OutputColumns,
+    cells_without_formulas,
+    failures_place,
+    is_typed,
+    named_beside,
+    open_sink,
+    output_columns,
+)
 from .spending import read_limits
 from .tables import Tables, execute, name, one_line, open_tables, text
 
@@ -141,6 +149,7 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
     own = [f"source.{name(column)}" for column in columns]
     selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])
     queries = [f"SELECT {selected} FROM {joined} ORDER BY outcomes.position" for joined in parts]
+    queries = _cells(tables, job, queries)
     output = open_sink(job.output, job.partition_by).write(tables, queries)
     failures = open_sink(failures_place(job.output))
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
@@ -154,7 +163,13 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
         f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY outcomes.position"
         for joined in parts
     ]
-    return output, failures.write(tables, queries)
+    return output, failures.write(tables, _cells(tables, job, queries))
+
+
+def _cells(tables: Tables, job: BatchJob, queries: Sequence[str]) -> list[str]:
+    if job.csv_formulas == "keep":
+        return list(queries)
+    return [cells_without_formulas(tables, job.output, job.partition_by, query) for query in queries]
 
 
 def _answers(job: BatchJob, added: OutputColumns) -> list[str]:

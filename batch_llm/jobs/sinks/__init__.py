@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from batch_llm.jobs.databases import find_address
 from batch_llm.jobs.endings import split_ending
+from batch_llm.jobs.tables import Tables, column_types
 
 from .base import Sink
-from .columns import BOOKKEEPING, OutputColumns, named_beside, output_columns
+from .columns import BOOKKEEPING, OutputColumns, named_beside, output_columns, without_formulas
 from .duckdb_file import DuckDBSink
 from .files import FileSink, check_writable
 from .folder import FolderSink
@@ -19,6 +20,7 @@ __all__ = [
     "BOOKKEEPING",
     "OutputColumns",
     "Sink",
+    "cells_without_formulas",
     "check_writable",
     "failures_place",
     "is_typed",
@@ -47,6 +49,13 @@ def open_sink(output: str, partition_by: Sequence[str] = ()) -> Sink:
 def is_typed(output: str) -> bool:
     """Whether a column of an output may hold values of several types, as JSON lines do."""
     return not find_address(output) and split_ending(output)[0] == ".jsonl"
+
+
+def cells_without_formulas(tables: Tables, output: str, partition_by: Sequence[str], query: str) -> str:
+    """Return the rows of a query, in a CSV file without formulas; columns that name folders stay as they are."""
+    if find_address(output) or split_ending(output)[0] != ".csv":
+        return query
+    return f"SELECT {', '.join(without_formulas(column_types(tables, query), partition_by))} FROM ({query})"
 
 
 def failures_place(output: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from batch_llm.jobs.finite import finite_values
 from batch_llm.jobs.schemas import answer_columns
-from batch_llm.jobs.tables import is_nested, name
+from batch_llm.jobs.tables import is_nested, name, text
 
 BOOKKEEPING = (
     "status",
@@ -91,3 +92,26 @@ def for_json(columns: Mapping[str, str]) -> Iterator[str]:
         value = name(column)
         finite = finite_values(value, kind)
         yield value if finite == value else f"{finite} AS {value}"
+
+
+_FORMULA = r"(?s)^[=+@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}-].*"
+_NUMBER = r"[+-]?([0-9]+([.,][0-9]+)*|[.][0-9]+)([eE][+-]?[0-9]+)?%?"
+
+
+def without_formulas(columns: Mapping[str, str], keep: Collection[str] = ()) -> Iterator[str]:
+    """SQL for the cells of a CSV file in which a spreadsheet finds no formula: an apostrophe is put before one.
+
+    Numbers stay numbers, also those in text. https://owasp.org/www-community/attacks/CSV_Injection
+
+    Args:
+        columns: The columns and their types.
+        keep: Columns that stay as they are.
+    """
+    for (column, kind), cell in zip(columns.items(), flat(columns), strict=True):
+        if column in keep or not (kind in ("VARCHAR", "JSON") or is_nested(kind)):
+            yield cell
+            continue
+        value = cell.removesuffix(f" AS {name(column)}")
+        formula, number = (f"regexp_full_match({value}, {text(each)})" for each in (_FORMULA, _NUMBER))
+        called = f"'{column}" if re.match(r"[=+@\t\r\n-]", column) else column
+        yield f"CASE WHEN {formula} AND NOT {number} THEN chr(39) || {value} ELSE {value} END AS {name(called)}"
