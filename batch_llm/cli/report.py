@@ -71,6 +71,8 @@ def print_outcome(screen: Screen, outcome: Outcome) -> None:
             screen.say(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
     screen.say()
     screen.say(f"{run_sentence(summary)}.")
+    for warning in summary.warnings:
+        screen.say(f"Warning: {warning}.")
     places = {"output": summary.output, "failures": summary.failures, "page": outcome.run_url}
     for name, place in places.items():
         if place:

@@ -99,6 +99,8 @@ def _report(order: Order, screen: Screen, carried: CarriedRun, summary: Summary)
     outcome = Outcome(summary, rows, carried.url)
     if screen.for_program:
         screen.say(f"{run_sentence(summary)}.")
+        for warning in summary.warnings:
+            screen.say(f"Warning: {warning}.")
         print(visible_json(as_json(outcome)), flush=True)
     else:
         print_outcome(screen, outcome)

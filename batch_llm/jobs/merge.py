@@ -64,6 +64,7 @@ class Summary:
         total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
         priced_by: Where the prices are from, with their version; empty where there are none.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
+        warnings: Sentences on what may be wrong with the source.
         refreshed: Items that were asked again although earlier runs had answered them.
         truncated: Items whose answer was cut off at the token limit, those that failed for it included; None where an
             earlier version made the run.
@@ -94,6 +95,7 @@ class Summary:
     budgets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     refreshed: int = 0
     truncated: int | None = None
+    warnings: list[str] = field(default_factory=list[str])
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
@@ -115,7 +117,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
         with open_tables() as tables:
             write_outcomes(tables, folder)
             output, failures = _write_files(tables, job, folder)
-            summary = replace(_sum_up(tables, plan, output, failures), stopped=stopped)
+            summary = replace(_sum_up(tables, plan, output, failures), stopped=stopped, warnings=list(plan.warnings))
             if summary.cost_usd is not None:
                 summary = replace(summary, priced_by=prices_of(job).source)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])

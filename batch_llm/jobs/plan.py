@@ -28,6 +28,7 @@ from .refreshes import refresh_of
 from .rows import id_column, keep_items, make_items, number_repeats, read_prompt, repeated_ids, staged_columns
 from .shard_size import suitable_size
 from .sinks import output_columns
+from .source_size import shrunk_source
 from .sources import open_source
 from .spending import budgets_of
 from .tables import Tables, execute, job_error, open_tables, rows_of, text
@@ -74,6 +75,7 @@ class Plan:
         shards: What is to be answered.
         notes: Sentences for the reader: renamed columns, broken rows.
         canary: What runs before all else; the first shard, if it has items.
+        warnings: Sentences on what may be wrong with the source.
         refreshed: Items that are asked again although earlier runs have answered them.
         refreshes: The interrupted runs whose refresh this one goes on with; None where nothing is refreshed.
     """
@@ -89,6 +91,7 @@ class Plan:
     shards: tuple[ShardRef, ...]
     notes: tuple[str, ...]
     canary: Canary
+    warnings: tuple[str, ...] = ()
     refreshed: int = 0
     refreshes: tuple[str, ...] | None = None
 
@@ -121,11 +124,13 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             made = make_plan(tables, job, folder, strategy, lease)
             if known != (columns := tuple(staged_columns(tables, folder.rows))):
                 check_sinks(job, columns)
+            if warning := shrunk_source(job, made.total):
+                made = replace(made, warnings=(warning,))
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
         note_limit(job)
-        about = {"source": job.source, "model": job.model, "budgets": budgets_of(job)}
+        about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
         folder.keep(folder.plan)

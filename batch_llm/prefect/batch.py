@@ -108,6 +108,8 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, nu
     planned: Plan = found
     for note in planned.notes:
         get_run_logger().info("%s", note)
+    for warning in planned.warnings:
+        get_run_logger().warning("%s", warning)
     return planned
 
 

@@ -24,7 +24,8 @@ def verdict(job: BatchJob, summary: Summary, nights: Sequence[Night]) -> str:
         nights: Runs of this name, this one last.
     """
     sentence = f"**{outcome_of(job, summary).capitalize()}**: {plain(run_sentence(summary))}"
-    return "\n\n".join(part for part in (sentence, compared(nights)) if part)
+    warned = [f"**Warning**: {plain(warning)}" for warning in summary.warnings]
+    return "\n\n".join(part for part in (sentence, *warned, compared(nights)) if part)
 
 
 def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress) -> str:
