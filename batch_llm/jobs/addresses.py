@@ -32,7 +32,7 @@ def check_environment(model: str) -> None:
     """Check the addresses and keys that a model's provider reads from the environment, without a call.
 
     Raises:
-        JobError: One line: an address without http://, a key that no header can carry.
+        JobError: One line: an address without http://, a key that no header can carry, a proxy of an unknown kind.
     """
     prefixes = _prefixes(model.partition(":")[0])
     for name, value in sorted(os.environ.items()):
@@ -42,6 +42,9 @@ def check_environment(model: str) -> None:
             _check_address(name, value)
         elif name.endswith(_KEY_ENDINGS):
             _check_key(name, value)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        for each in (name, name.lower()):
+            _check_proxy(each, os.environ.get(each, ""))
 
 
 def is_loopback(host: str) -> bool:
@@ -102,6 +105,14 @@ def _problems_of_address(value: str) -> Iterator[str]:
         yield f"an address begins with http:// or https://{told}"
     if not parts.hostname or has_port_0:
         yield "it names no host or no port; write it like https://host:443/v1"
+
+
+def _check_proxy(name: str, value: str) -> None:
+    """Check a proxy's address, which may do without http://, and may be one of SOCKS where a package for that is."""
+    address = value if "://" in value else f"http://{value}"
+    problem = "" if not value or address.startswith("socks") else next(_problems_of_address(address), "")
+    if problem:
+        raise JobError(f"{name} is {redact(address)[:200]!r}, which cannot be used as a proxy: {problem}")
 
 
 def _check_key(name: str, value: str) -> None:

@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -96,7 +97,7 @@ def api() -> Generator[SyncPrefectClient]:
 
 
 def _refusal(response: httpx.Response) -> str:
-    if response.status_code == httpx.codes.UNAUTHORIZED:
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
         return "Unauthorized: PREFECT_API_AUTH_STRING or PREFECT_API_KEY is missing or wrong"
     return one_line(response.text or f"{response.status_code} {response.reason_phrase}")
 

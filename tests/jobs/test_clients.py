@@ -328,3 +328,12 @@ def test_an_address_or_a_key_that_cannot_work_is_refused_before_the_run(
 def test_another_providers_address_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "nonsense")
     check_model(job(model="openai-chat:m"))
+
+
+@pytest.mark.parametrize("proxy", ["ftp://proxy:80", "http://proxy:99999", "proxy:port"])
+def test_a_proxy_that_cannot_be_used_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(JobError, match=f"HTTPS_PROXY is '(http://)?{proxy}', which cannot be used as a proxy"):
+        check_model(job(model="openai-chat:m"))
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.corp.example:3128")
+    check_model(job(model="openai-chat:m"))

@@ -70,7 +70,10 @@ def test_the_soft_limit_is_raised_where_that_is_allowed() -> None:
 
 
 def test_shards_beside_each_other_share_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batch_llm.jobs.open_files._limit", lambda needed: 200)
+    def limit(needed: int) -> int:
+        return 200
+
+    monkeypatch.setattr("batch_llm.jobs.open_files._limit", limit)
     with room_for_calls(ProcessorConfig(max_workers=100)) as first:
         assert first.max_workers == 100
         with room_for_calls(ProcessorConfig(max_workers=100)) as second:
