@@ -36,6 +36,8 @@ def check_schema(schema: dict[str, Any]) -> None:
         raise ValueError(str(error.args[0])) from error
     if whole.get("type") != "object" or not whole.get("properties"):
         raise ValueError('it must describe an object with properties: {"type": "object", "properties": {...}}')
+    if any("\0" in name for name in whole["properties"]):
+        raise ValueError("a property's name has the character NUL in it, which no output can have")
 
 
 def answer_columns(schema: dict[str, Any] | None, *, typed: bool = True) -> dict[str, str]:

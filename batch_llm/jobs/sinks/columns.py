@@ -66,9 +66,8 @@ def _named(ours: Iterable[str], taken: set[str]) -> dict[str, str]:
 
 
 def _free(column: str, taken: set[str]) -> str:
-    # No database has a column without a name, or takes the character NUL in one.
-    free = column.replace("\0", "")
-    while not free or free.lower() in taken:
+    free = column
+    while not free or free.lower() in taken:  # no database has a column without a name
         free = f"answer_{free}"
     taken.add(free.lower())
     return free
