@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from fnmatch import fnmatch
 from pathlib import PurePath
@@ -12,7 +13,7 @@ from .databases import QUERY, Address, find_address
 from .job import BatchJob
 from .project import resolve
 from .sinks import failures_place
-from .sources.places import is_glob, is_remote
+from .sources.places import is_glob, is_remote, split_glob
 
 
 def check_apart(job: BatchJob) -> None:
@@ -42,11 +43,13 @@ def _reads(source: str, written: str) -> bool:
     place, target = os.path.realpath(resolve(source)), os.path.realpath(resolve(written))
     if PurePath(place).is_relative_to(target):  # a folder of parts is replaced as a whole
         return True
-    return is_glob(source) and _matches(target, place)
+    return is_glob(source) and _matches(target, source)
 
 
-def _matches(path: str, pattern: str) -> bool:
-    if "**" not in pattern:
+def _matches(path: str, place: str) -> bool:
+    folder, rest = split_glob(place)
+    pattern = f"{glob.escape(os.path.realpath(folder))}/{rest}"
+    if "**" not in rest:
         return PurePath(path).match(pattern)
     return fnmatch(path, pattern) or fnmatch(path, pattern.replace("**/", ""))
 

@@ -11,7 +11,7 @@ from .folder import RunFolder, job_store
 from .job import BatchJob
 from .ledger import FINGERPRINT, record_files, view_records
 from .prices import CostOf
-from .tables import Tables, execute, text
+from .tables import Tables, execute, file_text
 
 LEAST_ITEMS = 10
 """Fewer say too little."""
@@ -81,7 +81,7 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
         size: Characters of a prompt that will be sent, on average.
     """
     mean = _measure(tables, job)
-    sizes = f"(SELECT {FINGERPRINT} AS fingerprint, characters AS size FROM {text(planned.items)})"
+    sizes = f"(SELECT {FINGERPRINT} AS fingerprint, characters AS size FROM {file_text(planned.items)})"
     same = _fits(tables, f"used JOIN {sizes} USING (fingerprint)")
     if same is not None:
         return _calibration(same, size, "items of this source that this job has called before")

@@ -11,7 +11,7 @@ from .job import BatchJob
 from .prices import prices_of
 from .prompts import Keys
 from .store import Store
-from .tables import Tables, text
+from .tables import Tables, file_text
 
 MUCH_MORE = 10
 """How many times its own items a canary must spare, to be worth the wait."""
@@ -57,7 +57,7 @@ def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: st
         OSError: The ledger cannot be read.
     """
     shape = Keys(job, strategy).key(job.prompt)
-    (calls,) = tables.execute(f"SELECT count(*) FROM {text(folder.called)}").fetchone() or (0,)
+    (calls,) = tables.execute(f"SELECT count(*) FROM {file_text(folder.called)}").fetchone() or (0,)
     needed = 0 < MUCH_MORE * job.canary < calls and _last_passed(job_store(job)) != shape
     return Canary(shape, job.canary if needed else 0)
 
@@ -66,7 +66,8 @@ def expect(tables: Tables, job: BatchJob, folder: RunFolder, canary: Canary, str
     """Return the canary with what it should cost, by what earlier runs of the job's name have paid."""
     row = tables.execute(f"""
         SELECT avg(size) FROM (
-            SELECT characters AS size FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)
+            SELECT characters AS size
+            FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position)
             ORDER BY position LIMIT {canary.items})""").fetchone()
     known = calibrate_by_others(tables, job, float(row[0]) if row else 0.0)
     each = known and known.cost(prices_of(job, own_strategy=bool(strategy)).cost)

@@ -26,7 +26,7 @@ from .prices import prices_of
 from .prompts import cached_context
 from .rows import read_prompt
 from .store import Store
-from .tables import Tables, job_error, open_tables, rows_of, text
+from .tables import Tables, file_text, job_error, open_tables, rows_of
 from .tokens import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
 
 SAMPLE = 1000
@@ -126,7 +126,7 @@ def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | N
 def _sample(tables: Tables, folder: RunFolder) -> Iterator[str]:
     places = rows_of(
         tables,
-        f"SELECT starts, ends FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position) "
+        f"SELECT starts, ends FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position) "
         f"ORDER BY hash(position) LIMIT {SAMPLE}",
     )
     left = _SAMPLE_BYTES

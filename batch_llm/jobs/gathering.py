@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .ledger import view_records
 from .store import Store
-from .tables import Tables, execute, joining_as_written, text
+from .tables import Tables, execute, file_text, joining_as_written, text
 
 BATCH_BYTES = 512 * 1024**2
 """About a million records at once: what is wanted of them is held, and their answers pass by."""
@@ -41,6 +41,7 @@ def gathered(
         pieces.mkdir()
         try:
             for number, batch in enumerate(batches):
+                piece = pieces / f"{number:05d}.parquet"
                 view_records(tables, store, batch, view="batch")
                 execute(
                     tables,
@@ -50,9 +51,10 @@ def gathered(
                     COPY (
                         SELECT {columns}
                         FROM batch AS records JOIN wanted_here AS wanted USING (fingerprint, finished_at)
-                    ) TO {text(pieces / f"{number:05d}.parquet")} (FORMAT parquet)""",
+                    ) TO {text(piece)} (FORMAT parquet)""",
                 )
-            yield f"FROM {text(pieces / '*.parquet')}"
+            made = ", ".join(file_text(piece) for piece in sorted(pieces.iterdir()))
+            yield f"FROM read_parquet([{made}])"
         finally:
             shutil.rmtree(pieces, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from .ledger import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, record_files, 
 from .refreshes import Refresh
 from .rows import id_column, other_spellings, staged_columns
 from .store import Store
-from .tables import Tables, execute, text
+from .tables import Tables, execute, file_text, text
 
 _EARLIER = 1000
 """The rank of keys under lower token limits: after every spelling of an id."""
@@ -93,7 +93,7 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
     others = "".join(
         f"""
         UNION ALL SELECT position, {rank}, {FINGERPRINT}, {ID_FINGERPRINT}
-        FROM (SELECT position, {spelling} AS id, key FROM {text(folder.items)} WHERE error IS NULL)
+        FROM (SELECT position, {spelling} AS id, key FROM {file_text(folder.items)} WHERE error IS NULL)
         WHERE id IS NOT NULL"""
         for rank, spelling in enumerate(spellings, start=1)
     )
@@ -106,7 +106,7 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
         f"""
         CREATE OR REPLACE TEMP TABLE wanted AS
         SELECT position, {FINGERPRINT} AS fingerprint, {ID_FINGERPRINT} AS id_fingerprint
-        FROM {text(folder.items)} WHERE error IS NULL;
+        FROM {file_text(folder.items)} WHERE error IS NULL;
         CREATE OR REPLACE TEMP TABLE lookups AS
         SELECT position, 0 AS rank, fingerprint, id_fingerprint FROM wanted {others};
         CREATE OR REPLACE TEMP TABLE answered AS
@@ -145,7 +145,7 @@ def _look_up_by_key(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
         tables,
         f"""
         CREATE OR REPLACE TEMP TABLE keys AS
-        SELECT position, {KEY_FINGERPRINT} AS key_fingerprint FROM {text(folder.items)}
+        SELECT position, {KEY_FINGERPRINT} AS key_fingerprint FROM {file_text(folder.items)}
         SEMI JOIN wanted USING (position) ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)""",
     )
     if not execute(tables, "SELECT 1 FROM keys LIMIT 1").fetchone():
@@ -178,7 +178,7 @@ def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
         tables,
         f"""
         CREATE OR REPLACE TEMP TABLE renamed AS
-        SELECT position, id AS item_id FROM {text(folder.items)} SEMI JOIN (
+        SELECT position, id AS item_id FROM {file_text(folder.items)} SEMI JOIN (
             SELECT position FROM standing JOIN wanted USING (position)
             WHERE standing.fingerprint <> wanted.fingerprint
         ) USING (position)""",
@@ -200,8 +200,8 @@ def count_known(tables: Tables, folder: RunFolder) -> dict[str, int]:
             count(*) FILTER (tried.position IS NULL AND met.position IS NOT NULL) AS changed,
             count(tried.position) FILTER (NOT tried.had_an_answer OR answered.position IS NOT NULL) AS retried,
             count(*) FILTER (tried.had_an_answer AND answered.position IS NULL) AS refreshed,
-            (SELECT count(*) FROM open ANTI JOIN {text(folder.called)} USING (position)) AS left_out,
-            (SELECT count(*) FROM {text(folder.called)}) AS called
+            (SELECT count(*) FROM open ANTI JOIN {file_text(folder.called)} USING (position)) AS left_out,
+            (SELECT count(*) FROM {file_text(folder.called)}) AS called
         FROM wanted ANTI JOIN standing USING (position) LEFT JOIN tried USING (position)
         LEFT JOIN answered USING (position)
         LEFT JOIN (SELECT DISTINCT position FROM lookups SEMI JOIN past USING (id_fingerprint)) AS met

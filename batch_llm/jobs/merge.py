@@ -32,7 +32,7 @@ from .sinks import (
     output_columns,
 )
 from .spending import read_limits
-from .tables import Tables, execute, name, one_line, open_tables, text
+from .tables import Tables, execute, file_text, name, one_line, open_tables, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
     added = output_columns(columns, job.output_schema, typed=is_typed(job.output))
     parts = [
         f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "
-        f"{part.among(text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
+        f"{part.among(file_text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
         for part in parts_of(tables, folder.rows)
     ]
     own = [f"source.{name(column)}" for column in columns]

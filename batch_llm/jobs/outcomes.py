@@ -13,7 +13,7 @@ from .folder import RunFolder
 from .gathering import gathered
 from .job import BatchJob
 from .ledger import FINGERPRINT, INVALID_INPUT, record_files, view_records
-from .tables import Tables, execute, open_tables, text
+from .tables import Tables, execute, file_text, open_tables, text
 
 LEFT_OUT = "left_out"
 FAILURES_FIRST = "array_position(['failed', 'skipped', 'not_attempted', 'left_out', 'succeeded'], status)"
@@ -61,14 +61,14 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE known AS
         SELECT position, tries.*, old.position IS NOT NULL AS reused
-        FROM (SELECT position, {FINGERPRINT} AS fingerprint FROM {text(folder.items)})
+        FROM (SELECT position, {FINGERPRINT} AS fingerprint FROM {file_text(folder.items)})
         LEFT JOIN tries USING (fingerprint)
-        LEFT JOIN (SELECT position FROM {text(folder.reused)}) AS old USING (position)""",
+        LEFT JOIN (SELECT position FROM {file_text(folder.reused)}) AS old USING (position)""",
     )
     with gathered(tables, folder.kept, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
         parts = (tried, _reused(folder), _broken(folder), _left(folder))
         execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
-    tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(folder.outcomes)}")
+    tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(folder.outcomes)}")
 
 
 _TRIED = "(SELECT *, last AS finished_at FROM known WHERE NOT reused)"
@@ -79,23 +79,23 @@ _OF_TRIED = """position, id, key, false AS reused, status, output, wanted.input_
 def _broken(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL, NULL
-    FROM {text(folder.items)} WHERE error IS NOT NULL"""
+    FROM {file_text(folder.items)} WHERE error IS NOT NULL"""
 
 
 def _reused(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, true, status, output, input_tokens, output_tokens,
         cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason
-    FROM {text(folder.reused)}"""
+    FROM {file_text(folder.reused)}"""
 
 
 def _left(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL, NULL
-    FROM {text(folder.items)} JOIN (
+    FROM {file_text(folder.items)} JOIN (
         SELECT position, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
             ELSE ['not_attempted', {text(_NOT_ATTEMPTED)}] END AS why
-        FROM known LEFT JOIN {text(folder.called)} AS chosen USING (position) WHERE last IS NULL AND NOT reused
+        FROM known LEFT JOIN {file_text(folder.called)} AS chosen USING (position) WHERE last IS NULL AND NOT reused
     ) USING (position) WHERE error IS NULL"""
 
 
@@ -106,7 +106,7 @@ def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict
     own are in its summary.
     """
     with open_tables() as tables:
-        return read_results(tables, text(Path(folder) / "outcomes.parquet"), f"{FAILURES_FIRST}, position", limit)
+        return read_results(tables, file_text(Path(folder) / "outcomes.parquet"), f"{FAILURES_FIRST}, position", limit)
 
 
 def read_results(tables: Tables, source: str, order: str, limit: int) -> BatchResult[Any, dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .tables import Tables, text
+from .tables import Tables, file_text
 
 PART_BYTES = 32 * 1024**2
 """What a part may have in it, unless it is a single group of rows; joined and sorted, it takes a multiple of that."""
@@ -29,7 +29,7 @@ def parts_of(tables: Tables, rows: Path) -> Iterator[Part]:
     """Divide the positions of staged rows; the last part has no end, for broken rows come after the good ones."""
     groups = tables.execute(f"""
         SELECT any_value(row_group_num_rows), sum(total_uncompressed_size)
-        FROM parquet_metadata({text(rows)}) GROUP BY row_group_id ORDER BY row_group_id""").fetchall()
+        FROM parquet_metadata({file_text(rows)}) GROUP BY row_group_id ORDER BY row_group_id""").fetchall()
     first, position, size = 1, 1, 0
     for count, weight in groups:
         if size and size + weight > PART_BYTES:

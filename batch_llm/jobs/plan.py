@@ -31,7 +31,7 @@ from .sinks import output_columns
 from .source_size import shrunk_source
 from .sources import open_source
 from .spending import budgets_of
-from .tables import Tables, execute, job_error, open_tables, rows_of, text
+from .tables import Tables, execute, file_text, job_error, open_tables, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
         tables,
         f"""
         SELECT count(*), coalesce(sum(characters), 0)::BIGINT
-        FROM {text(folder.items)} SEMI JOIN {text(folder.called)} USING (position)""",
+        FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position)""",
     ).fetchone()
     calls, characters = row or (0, 0)
     return int(calls), int(characters)
@@ -216,7 +216,7 @@ def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease
 def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]]:
     """Yield position, id, key and the prompt's place of what is to be called, in order."""
     for part in parts_of(tables, folder.items):
-        items, called = (part.among(text(table), "position") for table in (folder.items, folder.called))
+        items, called = (part.among(file_text(table), "position") for table in (folder.items, folder.called))
         chosen = f"SELECT position, id, key, starts, ends FROM {items} SEMI JOIN {called} USING (position)"
         yield from rows_of(tables, f"{chosen} ORDER BY position")
 

@@ -14,7 +14,7 @@ from .job import BatchJob
 from .project import resolve
 from .rows import Item, make_items
 from .sources import SAMPLES, open_source
-from .tables import Tables, job_error, open_tables, text
+from .tables import Tables, file_text, job_error, open_tables
 
 _BYTES_TO_COUNT = 20_000_000
 """A file of at most so many bytes is read as a whole, which takes a moment."""
@@ -56,7 +56,7 @@ def count_rows(job: BatchJob) -> int:
         rows = Path(folder) / "rows.parquet"
         try:
             open_source(tables, job.source, job.encoding).stage(rows, job.limit)
-            found = tables.execute(f"SELECT count(*) FROM {text(rows)}").fetchone()
+            found = tables.execute(f"SELECT count(*) FROM {file_text(rows)}").fetchone()
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error
     return int(found[0]) if found else 0

@@ -24,4 +24,5 @@ def home() -> Path:
 
 def resolve(path: str) -> Path:
     """Return `path` as an absolute one."""
-    return home() / Path(path).expanduser()
+    # Path's own raises where ~name is no user's folder, but the beginning of a file's name.
+    return home() / os.path.expanduser(path)  # noqa: PTH111

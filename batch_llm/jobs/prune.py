@@ -21,7 +21,7 @@ from .lease import hold, newest_lease
 from .ledger import FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
 from .runs import Run, find_runs
 from .store import Store
-from .tables import Tables, execute, one_line, open_tables, text
+from .tables import Tables, execute, file_text, one_line, open_tables, text
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _needs(tables: Tables, run: Run) -> str:
     if ended := run.kept.for_tables(tables, run.kept.names("outcomes.parquet")):
         query = f"{query} {text(ended[0])} WHERE reused OR status <> 'succeeded'"
     else:
-        query = f"{query} {text(folder_in(run.kept.parent, run.name, run.id).items)}"
+        query = f"{query} {file_text(folder_in(run.kept.parent, run.name, run.id).items)}"
     try:
         tables.execute(f"DESCRIBE {query}")
     except duckdb.Error:

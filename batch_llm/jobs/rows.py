@@ -19,7 +19,7 @@ from .ledger import ID_FINGERPRINT, INVALID_INPUT
 from .parts import parts_of
 from .prompts import Keys, Prompt
 from .sources import BrokenRow
-from .tables import Tables, column_types, execute, is_json, json_lines, name, plain, rows_of, text
+from .tables import Tables, column_types, execute, file_text, is_json, json_lines, name, plain, rows_of, text
 
 FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
 """What a failures file has beside the input's columns; it is a source itself, and these are no input then."""
@@ -57,7 +57,7 @@ def input_columns(columns: Mapping[str, str]) -> dict[str, str]:
 
 def staged_columns(tables: Tables, rows: Path) -> dict[str, str]:
     """Return the input's own columns of a staged source, and their types."""
-    return input_columns(column_types(tables, f"SELECT * FROM {text(rows)}"))
+    return input_columns(column_types(tables, f"SELECT * FROM {file_text(rows)}"))
 
 
 def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
@@ -74,7 +74,7 @@ def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
 
 def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[BrokenRow], strategy: str) -> Iterator[Item]:
     """Yield the items of a staged source in its order, then its broken rows."""
-    staged = column_types(tables, f"SELECT * FROM {text(rows)}")
+    staged = column_types(tables, f"SELECT * FROM {file_text(rows)}")
     columns = input_columns(staged)
     prompt, keys = Prompt(job.prompt), Keys(job, strategy)
     prompt.check(columns)
@@ -84,7 +84,7 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
     ids_are_numbers = ids is not None and _is_number_as_text(columns[ids])
     position = 0
     for part in parts_of(tables, rows):
-        for number, error, *values in rows_of(tables, _query(part.among(text(rows), "_position"), staged, needed)):
+        for number, error, *values in rows_of(tables, _query(part.among(file_text(rows), "_position"), staged, needed)):
             position, row = number, make_row(values)
             item_id = _content_id(row) if ids is None else _named_id(row[ids], is_number=ids_are_numbers)
             yield _item(position, row, ids, item_id, prompt, keys, None if error is None else str(error))
@@ -131,9 +131,9 @@ def number_repeats(tables: Tables, items: Path) -> None:
         f"""
         COPY (
             SELECT * EXCLUDE nth REPLACE (CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id)
-            FROM {text(items)} JOIN (
+            FROM {file_text(items)} JOIN (
                 SELECT position, row_number() OVER (PARTITION BY {ID_FINGERPRINT} ORDER BY position) AS nth
-                FROM {text(items)}
+                FROM {file_text(items)}
             ) USING (position) ORDER BY position
         ) TO {text(numbered)} (FORMAT parquet)""",
     )
@@ -143,8 +143,8 @@ def number_repeats(tables: Tables, items: Path) -> None:
 def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
     """Return some ids that several rows share, and how many do."""
     query = f"""
-        SELECT id, rows FROM {text(items)} JOIN (
-            SELECT min(position) AS position, count(*) AS rows FROM {text(items)} WHERE error IS NULL
+        SELECT id, rows FROM {file_text(items)} JOIN (
+            SELECT min(position) AS position, count(*) AS rows FROM {file_text(items)} WHERE error IS NULL
             GROUP BY {ID_FINGERPRINT} HAVING rows > 1 ORDER BY 1 LIMIT 5
         ) USING (position) ORDER BY position"""
     return [(item_id, count) for item_id, count in rows_of(tables, query)]

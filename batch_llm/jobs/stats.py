@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .folder import open_folder
 from .job import BatchJob
 from .ledger import record_files, view_records
-from .tables import Tables, execute, open_tables, text
+from .tables import Tables, execute, file_text, open_tables
 
 MOST_SLICES = 60
 """Into so many parts of equal length a run's time is cut, at most."""
@@ -97,7 +97,7 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
     with open_tables() as tables:
         view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
         execute(tables, _CALLS)
-        tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {text(run.outcomes)}")
+        tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(run.outcomes)}")
         examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
         figures = execute(tables, _FIGURES).fetchone()
         if figures is None or figures[0] is None:

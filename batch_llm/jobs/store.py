@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]  has none
 
 from batch_llm.errors import JobError
 
 from .files import create_whole, write_whole
 from .project import resolve
-from .tables import Tables
+from .tables import Tables, literal, session_folder
 
+_AT_ONCE = 16
+"""Files that are fetched from elsewhere beside each other."""
+
+_LOCAL: Any = LocalFileSystem()
 _PASSWORD = re.compile(r"://[^/@]*@")
 
 
@@ -44,10 +53,13 @@ class Store:
         self.local = None if remote else resolve(place.split("://", 1)[-1])
         self._url = place.rstrip("/") if remote else str(self.local)
         self.address = _PASSWORD.sub("://***@", self._url)
+        if self.local is not None:  # a path may have anything in it, also what fsspec takes for a part of a URL
+            self._system, self._root = _LOCAL, self._url
+            return
         try:
             self._system, self._root = cast("tuple[Any, str]", cast("Any", fsspec).url_to_fs(self._url))
-        except (ImportError, ValueError) as error:
-            raise JobError(f"ledger {self.address} cannot be reached: {error}") from error
+        except Exception as error:  # every file system has exceptions of its own
+            raise JobError(f"ledger {self.address} cannot be reached: {_reason(error)}") from error
 
     def folder(self, name: str) -> Store:
         """Return a folder in this one."""
@@ -154,8 +166,38 @@ class Store:
         """
         with self._told(pattern):
             self._system.invalidate_cache()  # other machines write here
-            found = cast("dict[str, dict[str, Any]]", self._system.glob(self._path(pattern), detail=True))
-        return {path[len(self._root.rstrip("/")) + 1 :]: int(about["size"] or 0) for path, about in found.items()}
+            return dict(self._matching("", pattern.split("/")))
+
+    def _matching(self, folder: str, parts: Sequence[str]) -> Iterator[tuple[str, int]]:
+        """Yield the files below a folder that match the parts of a pattern; nothing but `*` in them has a meaning.
+
+        A file system's own search would take a bracket in the address for a pattern, too.
+        """
+        part, *rest = parts
+        if rest and "*" not in part:
+            yield from self._matching(f"{folder}{part}/", rest)
+            return
+        wanted = re.compile(".*".join(map(re.escape, part.split("*"))), re.DOTALL)
+        for name, size in self._entries(folder):
+            if not wanted.fullmatch(name) or (name.startswith(".") and not part.startswith(".")):
+                continue
+            if rest and size is None:
+                yield from self._matching(f"{folder}{name}/", rest)
+            elif not rest and size is not None:
+                yield f"{folder}{name}", size
+
+    def _entries(self, folder: str) -> list[tuple[str, int | None]]:
+        """Return the names in a folder, and the bytes of those that are files; none where there is no such folder."""
+        place = self._path(folder).rstrip("/")
+        try:
+            if self.local is not None:
+                with os.scandir(place) as entries:
+                    return [(entry.name, _size(entry)) for entry in entries]
+            found = cast("list[dict[str, Any]]", self._system.ls(place, detail=True))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = [(str(about["name"]).rstrip("/").rpartition("/")[2], about) for about in found]
+        return [(name, None if about["type"] == "directory" else int(about["size"] or 0)) for name, about in names]
 
     def modified(self, name: str) -> float:
         """Return when a file was written last, in seconds since the epoch, by the clock of where it is.
@@ -184,16 +226,32 @@ class Store:
         """
         with suppress(FileNotFoundError), self._told(name):
             self._system.invalidate_cache()
-            self._system.rm(self._path(name), recursive=True)
+            if self.local is not None:
+                shutil.rmtree(self.local / name)
+                return
+            for path in self._system.find(self._path(name)):  # `rm` would take its name for a pattern
+                self._system.rm_file(path)
+            self._system.invalidate_cache()
 
     def for_tables(self, tables: Tables, names: Iterable[str]) -> list[str]:
-        """Return files as DuckDB reads them in this session."""
+        """Return files as DuckDB reads them in this session: from elsewhere, as copies that go with it.
+
+        DuckDB asks a file system of fsspec for what matches a name, and would take a bracket for a pattern.
+
+        Raises:
+            OSError: One cannot be read.
+        """
         if self.local is not None:
-            return [str(self.local / name) for name in names]
-        protocols = [self._system.protocol] if isinstance(self._system.protocol, str) else self._system.protocol
-        if not any(tables.filesystem_is_registered(protocol) for protocol in protocols):
-            tables.register_filesystem(self._system)
-        return [str(self._system.unstrip_protocol(self._path(name))) for name in names]
+            return [literal(self.local / name) for name in names]
+        folder = session_folder(tables)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            return [literal(path) for path in threads.map(partial(self._copy_to, folder), names)]
+
+    def _copy_to(self, folder: Path, name: str) -> Path:
+        path = folder / hashlib.sha256(self._url.encode()).hexdigest()[:16] / name  # the run is told by its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.read(name) or b"")
+        return path
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -210,3 +268,15 @@ class Store:
             raise
         except Exception as error:  # every file system has exceptions of its own
             raise OSError(f"{self.address}/{name}: {type(error).__name__}: {error}") from error
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Return the bytes of a file; None for a folder."""
+    try:
+        return None if entry.is_dir() else entry.stat().st_size
+    except FileNotFoundError:  # it went meanwhile
+        return 0
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -28,6 +28,9 @@ _AS_THEY_ARE = frozenset(
     {"VARCHAR", "JSON", "BOOLEAN", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT"}
 )
 
+_PATTERN = re.compile(r"[*?\[]")
+_ODD_IN_HOME = re.compile(r"[*?\[\\,]")
+
 
 @contextmanager
 def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
@@ -76,8 +79,25 @@ def _settings(spill: str) -> dict[str, str | bool | int | float | list[str]]:
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
         "python_enable_replacements": "false",  # SQL must not see variables of ours
-        "file_search_path": str(home()),
+        "file_search_path": str(_search_path(Path(spill))),
     }
+
+
+def session_folder(tables: Tables) -> Path:
+    """Return a folder for files that a session reads; it goes with the session."""
+    (spill,) = tables.execute("SELECT current_setting('temp_directory')").fetchone() or ("",)
+    folder = Path(str(spill)) / "read"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _search_path(spill: Path) -> Path:
+    """Return the home folder as DuckDB can take it, for which a comma ends a name and a bracket begins a pattern."""
+    if not _ODD_IN_HOME.search(str(home())):
+        return home()
+    alias = spill / "home"
+    alias.symlink_to(home().absolute(), target_is_directory=True)
+    return alias
 
 
 def execute(tables: Tables, statement: str) -> Tables:
@@ -142,7 +162,7 @@ def json_lines(path: Path, columns: Mapping[str, str], longest: int) -> str:
     """SQL for a file of JSON lines, none longer than `longest` bytes, of which DuckDB sets aside twice as many."""
     types = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
     return (
-        f"SELECT * FROM read_json({text(path)}, format='newline_delimited', columns={{{types}}}, "
+        f"SELECT * FROM read_json({file_text(path)}, format='newline_delimited', columns={{{types}}}, "
         f"maximum_object_size={max(longest, _LEAST_BUFFER)})"
     )
 
@@ -171,6 +191,21 @@ def name(column: str) -> str:
 def text(value: object) -> str:
     """Quote a string for SQL."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def file_text(path: object) -> str:
+    """Quote the name of one existing file of this machine for SQL that reads it.
+
+    DuckDB takes a name with *, ? or [ for a pattern, which may match other files, or none. In a pattern it takes a
+    backslash for a separator, so that there is no way to write one but as any character.
+    """
+    return text(literal(path))
+
+
+def literal(path: object) -> str:
+    """Return the name of one existing file as a pattern that matches no other, as `file_text` quotes it."""
+    place = str(path)
+    return _PATTERN.sub(r"[\g<0>]", place).replace("\\", "?") if _PATTERN.search(place) else place
 
 
 def is_nested(kind: str) -> bool:

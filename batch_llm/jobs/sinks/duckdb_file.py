@@ -9,8 +9,9 @@ from pathlib import Path
 
 import duckdb
 
+from batch_llm.errors import JobError
 from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import Tables, column_types, name, open_tables, text, write_parquet
+from batch_llm.jobs.tables import Tables, column_types, file_text, name, open_tables, write_parquet
 
 from .table import Session, TableSink, names_in
 
@@ -23,6 +24,8 @@ class DuckDBSink(TableSink):
     @contextmanager
     def open(self) -> Generator[Session]:
         self.address.path.parent.mkdir(parents=True, exist_ok=True)
+        if "?" in str(self.address.path):
+            raise JobError(f"output {self.address.path} cannot be written, for DuckDB takes no path with ? in it")
         with open_tables(self.address.path) as database:
             yield _DuckDBSession(self.address, database)
 
@@ -57,5 +60,5 @@ class _DuckDBSession(Session):
                 for column, kind in columns.items()
             ]
             self.execute(
-                f"INSERT INTO {self.address.table} ({names_in(columns)}) SELECT {', '.join(values)} FROM {text(rows)}"
+                f"INSERT INTO {self.address.table} ({names_in(columns)}) SELECT {', '.join(values)} FROM {file_text(rows)}"
             )

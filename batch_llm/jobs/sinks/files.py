@@ -16,7 +16,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.endings import PACKINGS, split_ending
 from batch_llm.jobs.project import resolve
 from batch_llm.jobs.sources.places import file_system, is_remote
-from batch_llm.jobs.tables import Tables, column_types, execute, text, write_parquet
+from batch_llm.jobs.tables import Tables, column_types, execute, file_text, text, write_parquet
 
 from .base import Sink
 from .columns import flat, for_json
@@ -53,7 +53,7 @@ class FileSink(Sink):
     def remove(self) -> None:
         if is_remote(self._place):
             with suppress(FileNotFoundError):
-                file_system(self._place).rm(self._place)
+                file_system(self._place).rm_file(self._place)
         else:
             resolve(self._place).unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ def joined(tables: Tables, queries: Sequence[str], folder: Path) -> str:
     parts = [folder / f"part-{number}" for number, _ in enumerate(queries)]
     for query, part in zip(queries, parts, strict=True):
         write_parquet(tables, query, part)
-    return f"FROM read_parquet([{', '.join(map(text, parts))}])"
+    return f"FROM read_parquet([{', '.join(map(file_text, parts))}])"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
-from batch_llm.jobs.tables import MAX_ROW_BYTES, Tables, name, text
+from batch_llm.jobs.tables import MAX_ROW_BYTES, Tables, file_text, name, text
 
 from .base import BrokenRow, Source
 from .csv_header import CsvStart, read_start, refuse_lines_above_header
@@ -20,7 +20,7 @@ from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
 from .encodings import UTF_8, encoding_of, not_in, open_utf8
 from .line_ends import may_be_mixed, with_one_line_end
 from .names import unique_names
-from .places import find_files, open_file
+from .places import find_files, is_taken_for_glob, open_file, readable_name
 
 _LONGEST_HEADER = 1024 * 1024
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
@@ -95,14 +95,15 @@ class CsvSource(Source):
             lines = f"string_split({name(column)}, chr(10))[2:{LINES_TO_JUDGE + 1}]"
             are_rows = f"len(list_filter({lines}, lambda line: {between} = {len(columns) - 1}))"
             found.append(f"(contains({name(column)}, chr(10)) AND {are_rows} >= {0.9 * LINES_TO_JUDGE})")
-        query = f"SELECT 1 FROM {text(rows)} WHERE {' OR '.join(found) or 'false'} LIMIT 1"
+        query = f"SELECT 1 FROM {file_text(rows)} WHERE {' OR '.join(found) or 'false'} LIMIT 1"
         return self._execute(query).fetchone() is not None
 
     def _write(self, read: Sequence[_Read], rows: Path, limit: int | None) -> None:
         types = ", ".join(f"{text(column)}: 'VARCHAR'" for column in self.columns(frozenset()))
         start = self._start(read[0].original)
+        names = ", ".join(text(readable_name(file.path)) for file in read)
         query = (
-            f"SELECT * FROM read_csv([{', '.join(text(file.path) for file in read)}], auto_detect=false, header=true, "
+            f"SELECT * FROM read_csv([{names}], auto_detect=false, header=true, "
             f"columns={{{types}}}, delim={text(start.delimiter)}, quote='\"', escape='\"', allow_quoted_nulls=false, "
             f"skip={start.lines_before}, "
             f"max_line_size={MAX_ROW_BYTES}, buffer_size={MAX_ROW_BYTES}, store_rejects=true)"

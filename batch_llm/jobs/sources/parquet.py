@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Set
 from pathlib import Path
 
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.tables import column_types, job_error, text
+from batch_llm.jobs.tables import column_types, job_error, literal, session_folder, text
 
 from .base import BrokenRow, Source
-from .places import find_files
+from .places import find_files, is_taken_for_glob, open_file, readable_name
 
 
 class ParquetSource(Source):
@@ -31,5 +33,14 @@ class ParquetSource(Source):
         return []
 
     def _query(self) -> str:
-        files = ", ".join(map(text, find_files(self.tables, self.place)))
+        files = ", ".join(text(self._name(file)) for file in find_files(self.tables, self.place))
         return f"SELECT * FROM read_parquet([{files}], union_by_name=true)"
+
+    def _name(self, file: str) -> str:
+        if not is_taken_for_glob(file):
+            return readable_name(file)
+        copy = session_folder(self.tables) / f"{hashlib.sha256(file.encode()).hexdigest()[:32]}.parquet"
+        if not copy.exists():
+            with open_file(file) as opened, copy.open("wb") as copied:
+                shutil.copyfileobj(opened, copied)
+        return literal(copy)

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]  has none
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import resolve
-from batch_llm.jobs.tables import Tables
+from batch_llm.jobs.tables import Tables, literal
 
 from .unpacking import TellingFile, ZstdFile, telling
+
+LOCAL: Any = LocalFileSystem()
 
 
 def is_remote(place: str) -> bool:
@@ -58,13 +61,37 @@ def find_files(tables: Tables, place: str) -> list[str]:
     """
     if is_remote(place):
         return _remote_files(tables, place)
-    pattern = str(resolve(place))
-    files = sorted(glob.glob(pattern, recursive=True)) if is_glob(place) else [pattern]  # noqa: PTH207  ** and absolute
+    files = _matching(place) if is_glob(place) else [str(resolve(place))]
     if not files:
         raise JobError(f"no file matches {place} (in {resolve('.')}): check source")
     for file in files:
         _look_at(Path(file))
     return files
+
+
+def split_glob(place: str) -> tuple[Path, str]:
+    """Return the folder that a glob's files are in, and the rest; brackets of a folder that exists are its own."""
+    first, *parts = resolve(place).parts
+    folder = Path(first)
+    while len(parts) > 1 and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    return folder, "/".join(parts)
+
+
+def _matching(place: str) -> list[str]:
+    folder, pattern = split_glob(place)
+    found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207  ** as the user knows it
+    return sorted(str(folder / name) for name in found)
+
+
+def readable_name(file: str) -> str:
+    """Return the name of a file as DuckDB reads that file alone, whatever characters it has."""
+    return file if is_remote(file) else literal(file)
+
+
+def is_taken_for_glob(file: str) -> bool:
+    """Whether DuckDB would take the URL of a file for a pattern, which there is no way to keep it from."""
+    return is_remote(file) and glob.has_magic(file)
 
 
 def open_file(file: str) -> IO[bytes]:
@@ -77,14 +104,18 @@ def open_file(file: str) -> IO[bytes]:
     if not packing and not is_remote(file):
         return Path(file).open("rb")
     with telling(file):
-        opened: Any = cast("Any", fsspec).open(file, "rb", compression="gzip" if packing == ".gz" else None).open()
+        compression = "gzip" if packing == ".gz" else None
+        if is_remote(file):
+            opened: Any = cast("Any", fsspec).open(file, "rb", compression=compression, expand=False).open()
+        else:  # a path may have what fsspec takes for a part of a URL
+            opened = LOCAL.open(file, "rb", compression=compression)
         return io.BufferedReader(TellingFile(file, ZstdFile(opened) if packing == ".zst" else opened))
 
 
 def _remote_files(tables: Tables, place: str) -> list[str]:
     system = file_system(place)
     try:
-        files = sorted(system.glob(place)) if glob.has_magic(place) else [place]
+        files = sorted(system.glob(place)) if glob.has_magic(place) and not system.exists(place) else [place]
         found = bool(files) and bool(system.exists(files[0]))
     except Exception as error:  # every file system has exceptions of its own
         raise JobError(f"{place} cannot be read: {type(error).__name__}: {error}") from error

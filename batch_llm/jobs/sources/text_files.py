@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Set
-from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.project import resolve
@@ -14,7 +12,7 @@ from batch_llm.jobs.tables import MAX_ROW_BYTES
 
 from .base import BrokenRow
 from .encodings import encoding_of, not_in, open_utf8
-from .places import find_files, is_folder, is_glob, is_remote
+from .places import find_files, is_folder, is_glob, is_remote, split_glob
 from .rows import RowSource
 
 TEXT_ENDINGS = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log", ".html", ".htm", ".xml", ".eml"})
@@ -58,7 +56,7 @@ class TextFilesSource(RowSource):
         path = resolve(self.place)
         if not is_glob(self.place):
             return str(path if path.is_dir() else path.parent)
-        return str(PurePosixPath(*takewhile(lambda part: not glob.has_magic(part), path.parts)))
+        return str(split_glob(self.place)[0])
 
 
 def _row(named: str, file: str, content: bytes, encoding: str) -> dict[str, str] | BrokenRow:
