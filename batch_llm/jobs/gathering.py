@@ -19,7 +19,7 @@ BATCH_BYTES = 512 * 1024**2
 def gathered(
     tables: Tables, store: Store, files: Mapping[str, int], wanted: str, columns: str, pieces: Path
 ) -> Generator[str]:
-    """Yield SQL for the records that a table names by `fingerprint` and `finished_at`; valid in this context.
+    """Yield SQL for the records that a table names by `fingerprint` and `stamp`; valid in this context.
 
     Joined to millions, the answers would have to be spilled, or would be what is held.
 
@@ -35,7 +35,7 @@ def gathered(
     with joining_as_written(tables):
         if len(batches) <= 1:
             view_records(tables, store, files, view="batch")
-            yield f"SELECT {columns} FROM batch AS records JOIN {wanted} AS wanted USING (fingerprint, finished_at)"
+            yield f"SELECT {columns} FROM batch AS records JOIN {wanted} AS wanted USING (fingerprint, stamp)"
             return
         shutil.rmtree(pieces, ignore_errors=True)  # of a process that was killed
         pieces.mkdir()
@@ -47,10 +47,10 @@ def gathered(
                     tables,
                     f"""
                     CREATE OR REPLACE TEMP TABLE wanted_here AS
-                    FROM {wanted} SEMI JOIN batch USING (fingerprint, finished_at);
+                    FROM {wanted} SEMI JOIN batch USING (fingerprint, stamp);
                     COPY (
                         SELECT {columns}
-                        FROM batch AS records JOIN wanted_here AS wanted USING (fingerprint, finished_at)
+                        FROM batch AS records JOIN wanted_here AS wanted USING (fingerprint, stamp)
                     ) TO {text(piece)} (FORMAT parquet)""",
                 )
             made = ", ".join(file_text(piece) for piece in sorted(pieces.iterdir()))

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
@@ -22,6 +33,15 @@ from .wrong_settings import in_one_line
 
 def _long_waits() -> RetryConfig:
     return RetryConfig(max_attempts=3, initial_wait=30, max_wait=600)
+
+
+class _Called:
+    """Leaves `dry_run` out of the form of the engine's settings: a job's answers are kept, and must be answers."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        shown = handler.resolve_ref_schema(handler(core))
+        shown.get("properties", {}).pop("dry_run", None)
+        return shown
 
 
 class BatchJob(BaseModel):
@@ -46,6 +66,12 @@ class BatchJob(BaseModel):
         title="Output",
         description="The file to write; its ending decides: .jsonl, .parquet or .csv, packed with .gz or "
         ".zst. Or a table in a database.",
+    )
+    publish: Literal["when_complete", "always"] = Field(
+        "when_complete",
+        title="Publish",
+        description="Whether a run that failed, was stopped or is not complete may replace the output of one that was: "
+        "'when_complete' writes its rows to <output>.partial.<ending> beside it, 'always' replaces it.",
     )
     partition_by: list[str] = Field(
         default_factory=list[str],
@@ -110,7 +136,7 @@ class BatchJob(BaseModel):
         "order mark says.",
     )
     limit: int | None = Field(None, ge=1, title="Limit", description="Only the first items of the source.")
-    config: ProcessorConfig = Field(
+    config: Annotated[ProcessorConfig, _Called()] = Field(
         default_factory=ProcessorConfig, title="Engine", description="How each shard runs: workers, timeouts, retries."
     )
     limits: Annotated[Limits, OrForEach] = Field(
@@ -230,6 +256,20 @@ class BatchJob(BaseModel):
     def _options_of_the_runner(self) -> Self:
         self.runner_options.check_for(self.runner)
         return self
+
+    @field_validator("config")
+    @classmethod
+    def _calls_the_model(cls, value: ProcessorConfig) -> ProcessorConfig:
+        if value.dry_run:
+            raise ValueError("dry_run would keep answers that are none: use `batch-llm run --dry-run` instead")
+        return value
+
+    @field_validator("source", "output", "ledger")
+    @classmethod
+    def _no_nul(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("it has a NUL character in it, which no path can have")
+        return value
 
     @field_validator("model_settings")
     @classmethod

@@ -10,7 +10,7 @@ from .folder import RunFolder, job_store
 from .gathering import gathered
 from .job import BatchJob
 from .kept_answers import is_answer
-from .ledger import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
+from .ledger import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, drop_repeats, record_files, view_records
 from .refreshes import Refresh
 from .rows import id_column, other_spellings, staged_columns
 from .store import Store
@@ -40,7 +40,7 @@ class _Ledger:
 
 def find_answers(
     tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None = None, strategy: str = ""
-) -> None:
+) -> int:
     """Find what this run and others have answered, and copy the others' answers: the run then depends on no other.
 
     Which they are is found out without the answers themselves, which would not fit into the memory. The session's
@@ -53,12 +53,15 @@ def find_answers(
         folder: The run's folder, with its items.
         refresh: What a refresh goes on from; None where nothing is refreshed.
         strategy: Name of a strategy that the caller brings.
+
+    Returns:
+        How many records are damaged, and were left out.
     """
     columns = staged_columns(tables, folder.rows)
     named_by = id_column(job, columns)
     ledger = _ledger_of(job, folder, refresh)
-    view_records(tables, ledger.store, ledger.own, view="own_records")
-    view_records(tables, ledger.store, ledger.others, with_run=True)
+    damaged = view_records(tables, ledger.store, ledger.own, view="own_records")
+    damaged += view_records(tables, ledger.store, ledger.others, with_run=True)
     spellings = [] if named_by is None else other_spellings(columns[named_by])
     _look_up(tables, folder, ledger, spellings, find_earlier_keys(tables, job, folder, strategy))
     if named_by is None:
@@ -76,6 +79,7 @@ def find_answers(
     chosen = "failed_before" if job.only_failed else "truncated_before" if job.only_truncated else "true"
     called = f"SELECT position FROM open WHERE {chosen} ORDER BY position"
     execute(tables, f"COPY ({called}) TO {text(folder.called)} (FORMAT parquet)")
+    return damaged
 
 
 def _ledger_of(job: BatchJob, folder: RunFolder, refresh: Refresh | None) -> _Ledger:
@@ -113,15 +117,15 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
         SELECT DISTINCT position FROM lookups
         SEMI JOIN (FROM own_records WHERE status = 'succeeded') USING (fingerprint);
         CREATE OR REPLACE TEMP TABLE past AS
-        SELECT id_fingerprint, fingerprint, max(finished_at) FILTER (status = 'succeeded') AS answered_at,
-            max(finished_at) FILTER (status = 'succeeded' AND {ledger.usable}) AS usable_at,
-            max(finished_at) FILTER (
+        SELECT id_fingerprint, fingerprint, max(stamp) FILTER (status = 'succeeded') AS answered_at,
+            max(stamp) FILTER (status = 'succeeded' AND {ledger.usable}) AS usable_at,
+            max(stamp) FILTER (
                 status = 'succeeded' AND {ledger.usable} AND coalesce(finish_reason, 'length') <> 'length'
             ) AS whole_at,
-            arg_max(finish_reason, finished_at) FILTER (status <> 'skipped') AS ended_by
+            arg_max(finish_reason, stamp) FILTER (status <> 'skipped') AS ended_by
         FROM records SEMI JOIN lookups USING (id_fingerprint) GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE standing AS
-        SELECT position, arg_min(fingerprint, rank) AS fingerprint, arg_min(stands_at, rank) AS finished_at
+        SELECT position, arg_min(fingerprint, rank) AS fingerprint, arg_min(stands_at, rank) AS stamp
         FROM (
             SELECT position, rank, fingerprint,
                 CASE WHEN rank < {_EARLIER} THEN usable_at ELSE whole_at END AS stands_at
@@ -150,21 +154,21 @@ def _look_up_by_key(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
     )
     if not execute(tables, "SELECT 1 FROM keys LIMIT 1").fetchone():
         return
-    columns = f"fingerprint, status, finished_at, {KEY_FINGERPRINT} AS key_fingerprint"
+    columns = f"fingerprint, status, stamp, {KEY_FINGERPRINT} AS key_fingerprint"
     execute(
         tables,
         f"""
         CREATE OR REPLACE TEMP TABLE past_keys AS
         SELECT key_fingerprint, bool_or(status = 'succeeded') AS had_an_answer,
-            arg_max(fingerprint, finished_at) FILTER (status = 'succeeded' AND usable) AS fingerprint,
-            max(finished_at) FILTER (status = 'succeeded' AND usable) AS finished_at
+            arg_max(fingerprint, stamp) FILTER (status = 'succeeded' AND usable) AS fingerprint,
+            max(stamp) FILTER (status = 'succeeded' AND usable) AS stamp
         FROM (
             SELECT {columns}, {ledger.usable} AS usable FROM records
             UNION ALL SELECT {columns}, true FROM own_records
         ) SEMI JOIN keys USING (key_fingerprint) GROUP BY key_fingerprint;
         INSERT INTO standing
-        SELECT position, fingerprint, finished_at FROM keys JOIN past_keys USING (key_fingerprint)
-        WHERE finished_at IS NOT NULL;
+        SELECT position, fingerprint, stamp FROM keys JOIN past_keys USING (key_fingerprint)
+        WHERE stamp IS NOT NULL;
         INSERT INTO tried
         SELECT position, had_an_answer FROM keys JOIN past_keys USING (key_fingerprint)
         ANTI JOIN tried USING (position)""",
@@ -173,7 +177,7 @@ def _look_up_by_key(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
 
 def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
     """Copy the answers that stand, each under the id of the row that it is for."""
-    columns = "position, records.* EXCLUDE (fingerprint, id_fingerprint)"
+    columns = 'position, records.* EXCLUDE (fingerprint, id_fingerprint, stamp, number, "check")'
     execute(
         tables,
         f"""
@@ -189,6 +193,7 @@ def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
             SELECT answers.* REPLACE (coalesce(renamed.item_id, answers.id) AS id)
             FROM ({answers}) AS answers LEFT JOIN renamed USING (position)"""
         execute(tables, f"COPY ({copied}) TO {text(folder.reused)} (FORMAT parquet)")
+    drop_repeats(tables, folder.reused)
 
 
 def count_known(tables: Tables, folder: RunFolder) -> dict[str, int]:

@@ -2,11 +2,23 @@
 
 <ledger>/<name>/<run>/ledger/<part>-<random>.jsonl           what one writer wrote, one record a line
 <ledger>/<name>/<run>/ledger/<part>-<random>.000001.jsonl    a piece of it, where files cannot be added to
+<ledger>/<name>/<run>/plan.json, summary.json, outcomes.parquet   the run's plan, totals, and what became of each item
+<ledger>/<name>/kept/ledger/<part>-<random>.jsonl            answers of runs that were pruned
+<ledger>/<name>/lease/000000000007.json                      which run works on the ledger (see `lease`)
+<ledger>/<name>/published.json                               whether outputs are those of a complete run
+
+A part is `n000007-<plan>-<shard>`, where 7 is the number of the plan: the next plan of the name has the next number,
+whatever the clock says. A record is an object of JSON with the fields of `Record`, of which `number` may be missing (a
+ledger of an older version: 0), and then `check` (see `sound_records`). The last record of an item is the one with the
+highest number, and of those the one with the latest `finished_at`; a success stands against any failure. A file may be
+there twice, as a copy: the same record counts once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import re
 import time
 import uuid
@@ -14,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache, lru_cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
@@ -24,12 +37,15 @@ from batch_llm.errors import FATAL_CATEGORIES
 
 from .appending import open_appended
 from .files import objects_in, to_json
+from .sound_records import Soundness, copy_sound, sealed, sound_lines, soundness_of
 from .store import Store
-from .tables import Tables, text
+from .tables import Tables, execute, file_text, session_folder, text
+
+_log = logging.getLogger(__name__)
 
 Status: TypeAlias = Literal["succeeded", "failed", "skipped"]
 INVALID_INPUT = "invalid_input"
-MAX_RECORD_BYTES = 16 * 1024 * 1024
+_USUAL_RECORD_BYTES = 16 * 1024 * 1024
 """An answer of a model is some megabytes at most; DuckDB sets aside twice this for each thread that reads."""
 
 # How DuckDB reads a record; the names are those of `Record`.
@@ -49,6 +65,8 @@ _COLUMNS = {
     "retryable": "BOOLEAN",
     "finished_at": "TIMESTAMPTZ",
     "finish_reason": "VARCHAR",
+    "number": "BIGINT",
+    "check": "VARCHAR",
 }
 ID_FINGERPRINT = "md5(id)::UUID"
 KEY_FINGERPRINT = "md5(key)::UUID"
@@ -56,9 +74,17 @@ FINGERPRINT = "md5(id || chr(0) || key)::UUID"
 """SQL for 16 bytes that stand for an id and a key. What DuckDB groups or joins by text does not always fit into the
 memory, however much of it is spilled."""
 
-_OPTIONAL = frozenset({"finish_reason"})
+_OPTIONAL = frozenset({"finish_reason", "number"})
 """Fields that records of earlier versions lack."""
 
+_STAMP = """(greatest(0, least(coalesce(number, 0), 1099511627776))::HUGEINT * 9007199254740992
+    + greatest(0, least(coalesce(epoch_us(finished_at), 0), 9007199254740991))) * 2 + (status = 'succeeded')::INTEGER"""
+"""SQL for what orders the records of an item: the number of the plan, then the time, and a success last."""
+_SAME = 'fingerprint, stamp, "check", attempts, input_tokens, output_tokens, seconds'
+"""What a record and its copy have in common, and two records of an item do not."""
+
+_OWN_NAME = re.compile(r".*-([0-9a-f]{32}(?:\.\d{6})?)\.jsonl")
+_NUMBERED = re.compile(r"(?:.*/)?n(\d{1,12})-[^/]*")
 _PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
 _RUN_OF_A_FILE = "([^/]+)/ledger/[^/]+$"
 
@@ -85,6 +111,7 @@ class Record:
         finished_at: ISO 8601, UTC.
         finish_reason: Why the answer ended, as in `WorkItemResult`; None where it is not known, as in records of
             versions before there was this field.
+        number: Of the plan that the item was called by; the writer sets it. 0 for a record of an older version.
     """
 
     id: str
@@ -102,6 +129,7 @@ class Record:
     retryable: bool = False
     finished_at: str = field(default_factory=_now)
     finish_reason: str | None = None
+    number: int = 0
 
     @property
     def settled(self) -> bool:
@@ -122,7 +150,7 @@ class LedgerWriter:
 
     Args:
         run: What is kept of the run.
-        part: What the records are of, in the file's name.
+        part: What the records are of, in the file's name; it begins with the plan's number, `n000007-`.
 
     Raises:
         OSError: The folder cannot be written.
@@ -131,6 +159,7 @@ class LedgerWriter:
     def __init__(self, run: Store, part: str) -> None:
         self._file = open_appended(run, f"ledger/{part}-{uuid.uuid4().hex}")
         self.place = self._file.place
+        self._number = number_in(part)
         self._waiting: list[tuple[Record, asyncio.Future[None]]] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -140,6 +169,8 @@ class LedgerWriter:
         Raises:
             OSError: The disk is full, the folder is gone, the bucket cannot be reached.
         """
+        for record in records:
+            record.number = record.number or self._number
         self._file.write(b"\n".join([*map(_line, records), b""]))
 
     def sync(self) -> None:
@@ -198,9 +229,23 @@ class LedgerWriter:
 
 def _line(record: Record) -> bytes:
     try:
-        return _serializer().to_json(record, fallback=str, warnings=False)  # in half the time of `to_json`
+        return sealed(_serializer().to_json(record, fallback=str, warnings=False))  # in half the time of `to_json`
     except PydanticSerializationError:
-        return to_json(record).encode()
+        return sealed(to_json(record).encode())
+
+
+def number_in(name: str) -> int:
+    """Return the number of a plan, from the name of a part or of a file; 0 where it has none."""
+    return int(found[1]) if (found := _NUMBERED.fullmatch(name)) else 0
+
+
+def next_number(store: Store) -> int:
+    """Return the number for a new plan: higher than that of any record in the folder of a job's name.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return 1 + max(map(number_in, store.names("*/ledger/*.jsonl")), default=0)
 
 
 def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> dict[str, int]:
@@ -220,16 +265,18 @@ def _whole(name: str) -> str:
 
 
 def read_records(run: Store, part: str) -> Iterator[Record]:
-    """Yield what a run's ledger has on one part; torn lines and garbage are left out.
+    """Yield what a run's ledger has on one part; torn lines, garbage and damaged records are left out.
 
     The records of one file come in their order; the last one of an item is the one with the latest `finished_at`.
     """
-    names = [entry.name for entry in fields(Record)]
-    needed = set(names) - _OPTIONAL
+    names = {entry.name for entry in fields(Record)}
+    seen = set[bytes]()
     for content in _contents(run, f"ledger/{part}-*.jsonl"):
-        for values in objects_in(content.splitlines()):
-            if needed <= values.keys() and isinstance(values["id"], str):
-                yield Record(**{name: values[name] for name in names if name in values})
+        lines = [line for line in sound_lines(content.splitlines()) if line not in seen]
+        seen.update(lines)  # a file may be there as a copy
+        for values in objects_in(lines):
+            if names - _OPTIONAL <= values.keys() and isinstance(values["id"], str):
+                yield Record(**{name: values[name] for name in names & values.keys()})
 
 
 def _contents(run: Store, pattern: str) -> Iterator[bytes]:
@@ -247,11 +294,11 @@ def _contents(run: Store, pattern: str) -> Iterator[bytes]:
 
 def view_records(
     tables: Tables, store: Store, files: Iterable[str], *, view: str = "records", with_run: bool = False
-) -> None:
-    """Let the session see the records in some files as a view; torn lines and garbage are left out.
+) -> int:
+    """Let the session see the records in some files as a view, each once; torn lines and damaged ones are left out.
 
-    It has the fields of a `Record`, and `fingerprint` and `id_fingerprint`. The records of one item differ in
-    `finished_at`, for they come one after another.
+    It has the fields of a `Record`, and `fingerprint`, `id_fingerprint`, and `stamp`: the record of an item that
+    counts is the one with the highest stamp.
 
     Args:
         tables: The session.
@@ -259,17 +306,71 @@ def view_records(
         files: Which ones.
         view: The name of the view.
         with_run: Whether the view has a column `run` as well: the id of the run that wrote the record.
+
+    Returns:
+        How many records were left out because they are damaged.
+
+    Raises:
+        OSError: A file cannot be read.
     """
+    wanted = list(files)
+    found = [_readable(tables, store, file) for file in wanted]
+    longest = max((about.longest for _, about in found), default=0)
     columns = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in _COLUMNS.items())
-    added = {"fingerprint": "UUID", "id_fingerprint": "UUID", **({"run": "VARCHAR"} if with_run else {})}
+    added = {"fingerprint": "UUID", "id_fingerprint": "UUID", "stamp": "HUGEINT"}
+    added |= {"run": "VARCHAR"} if with_run else {}
     run = f", regexp_extract(filename, {text(_RUN_OF_A_FILE)}, 1) AS run" if with_run else ""
-    nothing = ", ".join(f"NULL::{kind} AS {name}" for name, kind in {**_COLUMNS, **added}.items())
-    names = ", ".join(text(file) for file in store.for_tables(tables, files))
+    nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in {**_COLUMNS, **added}.items())
+    names = ", ".join(file_text(path) for path, _ in found)
     query = (
         f"SELECT *{' EXCLUDE (filename)' if with_run else ''}, {FINGERPRINT} AS fingerprint, "
-        f"{ID_FINGERPRINT} AS id_fingerprint{run} "
+        f"{ID_FINGERPRINT} AS id_fingerprint, {_STAMP} AS stamp{run} "
         f"FROM read_json([{names}], format='newline_delimited', ignore_errors=true, "
-        f"columns={{{columns}}}, maximum_object_size={MAX_RECORD_BYTES}, "
+        f"columns={{{columns}}}, maximum_object_size={max(_USUAL_RECORD_BYTES, longest)}, "
         f"filename={str(with_run).lower()}) WHERE id IS NOT NULL AND status IS NOT NULL"
     )
+    if _may_have_copies(wanted):
+        query = f"SELECT * FROM ({query}) QUALIFY row_number() OVER (PARTITION BY {_SAME}) = 1"
     tables.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query if names else f'SELECT {nothing} WHERE false'}")
+    return sum(about.damaged for _, about in found)
+
+
+def _may_have_copies(files: Sequence[str]) -> bool:
+    """Whether a file may have the records of another one: no writer of ours gave it its name, or one gave it twice."""
+    made = [found[1] for file in files if (found := _OWN_NAME.fullmatch(file))]
+    return len(set(made)) < len(files)
+
+
+def _readable(tables: Tables, store: Store, file: str) -> tuple[Path, Soundness]:
+    """Return a file of this machine with the records of one of the ledger's that can be believed."""
+    path = store.copy_here(tables, file)
+    about = soundness_of(path)
+    if about.is_whole:
+        return path, about
+    if about.damaged:
+        _log.warning("%s/%s: %s damaged records are left out", store.address, file, about.damaged)
+    copy = session_folder(tables) / "sound" / hashlib.sha256(str(path).encode()).hexdigest()[:16] / file
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy_sound(path, copy)
+    return copy, about
+
+
+def drop_repeats(tables: Tables, table: Path) -> None:
+    """Leave one row for each `position` in a Parquet file: records that nothing tells apart are one."""
+    rows = file_text(table)
+    counts = execute(tables, f"SELECT count(*), count(DISTINCT position) FROM {rows}").fetchone()
+    if counts is None or counts[0] == counts[1]:
+        return
+    single = table.with_suffix(".single")
+    execute(
+        tables,
+        f"""
+        COPY (
+            SELECT * EXCLUDE (file_row_number) FROM read_parquet({rows}, file_row_number=true) SEMI JOIN (
+                SELECT min(file_row_number) AS file_row_number
+                FROM read_parquet({rows}, file_row_number=true) GROUP BY position
+            ) USING (file_row_number)
+        ) TO {text(single)} (FORMAT parquet)""",
+    )
+    single.replace(table)

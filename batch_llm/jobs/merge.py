@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,12 +15,13 @@ from batch_llm.errors import JobError
 
 from .canary import note_passed
 from .files import read_object, to_json, write_whole
-from .folder import RunFolder, open_folder
+from .folder import RunFolder, job_store, open_folder
 from .job import BatchJob
 from .outcomes import write_outcomes
 from .parts import parts_of
 from .plan import Plan
 from .prices import prices_of
+from .publishing import note_published, place_for, see_that_it_is_ours
 from .rows import FAILURE_COLUMNS, staged_columns
 from .sinks import (
     OutputColumns,
@@ -63,6 +64,7 @@ class Summary:
         p95_seconds: 95 % of them took no longer, to the same accuracy.
         total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
         priced_by: Where the prices are from, with their version; empty where there are none.
+        kept: The output of the last complete run, which this one, not being complete, has left as it was; else empty.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
         warnings: Sentences on what may be wrong with the source.
         refreshed: Items that were asked again although earlier runs had answered them.
@@ -93,6 +95,7 @@ class Summary:
     total_cached_input_tokens: int = 0
     priced_by: str = ""
     budgets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    kept: str = ""
     refreshed: int = 0
     truncated: int | None = None
     warnings: list[str] = field(default_factory=list[str])
@@ -112,23 +115,45 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
     Raises:
         JobError: The output cannot be written.
     """
-    folder = open_folder(job, plan.folder)
+    folder, store = open_folder(job, plan.folder), job_store(job)
+    is_ours = see_that_it_is_ours(store, plan.lease)
+    is_ours()
     try:
         with open_tables() as tables:
-            write_outcomes(tables, folder)
-            output, failures = _write_files(tables, job, folder)
-            summary = replace(_sum_up(tables, plan, output, failures), stopped=stopped, warnings=list(plan.warnings))
+            _write_outcomes(tables, folder)
+            summary = replace(_sum_up(tables, plan, job.output, None), stopped=stopped, warnings=list(plan.warnings))
+            complete = _is_complete(job, summary)
+            place = place_for(job, store, complete=complete)
+            output, failures = _write_files(tables, job, folder, place, is_ours)
+            kept = job.output if place != job.output else ""
+            summary = replace(summary, output=output, failures=failures, kept=kept)
             if summary.cost_usd is not None:
                 summary = replace(summary, priced_by=prices_of(job).source)
+        with suppress(OSError):  # an output that is not known to be incomplete is kept
+            note_published(job, store, place, complete=complete)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
+    is_ours()
     write_whole(folder.summary, to_json(asdict(summary)))
     folder.keep(folder.outcomes)
     folder.keep(folder.summary)
     _learn(job, plan, summary)
     folder.clear()
     return summary
+
+
+def _write_outcomes(tables: Tables, folder: RunFolder) -> None:
+    try:
+        write_outcomes(tables, folder)
+    except (OSError, duckdb.Error) as error:
+        reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
+        raise JobError(f"ledger {folder.kept.address} cannot be read: {reason}") from error
+
+
+def _is_complete(job: BatchJob, summary: Summary) -> bool:
+    too_many_failed = summary.failed > job.failure_threshold * summary.total_items
+    return not (summary.stopped or summary.not_attempted or too_many_failed)
 
 
 def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
@@ -140,7 +165,9 @@ def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
             note_passed(job, plan.canary)
 
 
-def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str, str | None]:
+def _write_files(
+    tables: Tables, job: BatchJob, folder: RunFolder, place: str, before: Callable[[], None]
+) -> tuple[str, str | None]:
     columns = staged_columns(tables, folder.rows)
     added = output_columns(columns, job.output_schema, typed=is_typed(job.output))
     parts = [
@@ -152,10 +179,11 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
     selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])
     queries = [f"SELECT {selected} FROM {joined} ORDER BY outcomes.position" for joined in parts]
     queries = _cells(tables, job, queries)
-    output = open_sink(job.output, job.partition_by).write(tables, queries)
-    failures = open_sink(failures_place(job.output))
+    output = open_sink(place, job.partition_by, like=job.output).write(tables, queries, before)
+    failures = open_sink(failures_place(place), like=place)
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
     if failed is None:
+        before()
         failures.remove()
         return output, None
     inputs = [column for column in columns if column != "item_id"]
@@ -165,7 +193,7 @@ def _write_files(tables: Tables, job: BatchJob, folder: RunFolder) -> tuple[str,
         f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY outcomes.position"
         for joined in parts
     ]
-    return output, failures.write(tables, _cells(tables, job, queries))
+    return output, failures.write(tables, _cells(tables, job, queries), before)
 
 
 def _cells(tables: Tables, job: BatchJob, queries: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 from .folder import RunFolder
 from .gathering import gathered
 from .job import BatchJob
-from .ledger import FINGERPRINT, INVALID_INPUT, record_files, view_records
+from .ledger import FINGERPRINT, INVALID_INPUT, drop_repeats, record_files, view_records
 from .tables import Tables, execute, file_text, open_tables, text
 
 LEFT_OUT = "left_out"
@@ -49,7 +49,7 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         tables,
         """
         CREATE OR REPLACE TEMP TABLE tries AS
-        SELECT fingerprint, coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS last,
+        SELECT fingerprint, coalesce(max(stamp) FILTER (status = 'succeeded'), max(stamp)) AS last,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
             sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
             sum(attempts)::BIGINT AS attempts,
@@ -68,10 +68,11 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     with gathered(tables, folder.kept, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
         parts = (tried, _reused(folder), _broken(folder), _left(folder))
         execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
+    drop_repeats(tables, folder.outcomes)
     tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(folder.outcomes)}")
 
 
-_TRIED = "(SELECT *, last AS finished_at FROM known WHERE NOT reused)"
+_TRIED = "(SELECT *, last AS stamp FROM known WHERE NOT reused)"
 _OF_TRIED = """position, id, key, false AS reused, status, output, wanted.input_tokens, wanted.output_tokens,
     wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at, finish_reason"""
 

@@ -19,12 +19,13 @@ from .canary import Canary, choose_canary, expect
 from .check import check, check_sinks
 from .earlier_limits import note_limit
 from .files import to_json, write_whole
-from .folder import RunFolder, run_folder
+from .folder import RunFolder, job_store, run_folder
 from .job import BatchJob
 from .known import count_known, find_answers, seconds_of_an_item
+from .ledger import next_number
 from .parts import parts_of
 from .prompts import Prompt
-from .refreshes import refresh_of
+from .refreshes import Refresh, refresh_of
 from .rows import id_column, keep_items, make_items, number_repeats, read_prompt, repeated_ids, staged_columns
 from .shard_size import suitable_size
 from .sinks import output_columns
@@ -78,6 +79,7 @@ class Plan:
         warnings: Sentences on what may be wrong with the source.
         refreshed: Items that are asked again although earlier runs have answered them.
         refreshes: The interrupted runs whose refresh this one goes on with; None where nothing is refreshed.
+        lease: The lease under which it was made; 0 for none.
     """
 
     folder: str
@@ -94,6 +96,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     refreshed: int = 0
     refreshes: tuple[str, ...] | None = None
+    lease: int = 0
 
     @property
     def new(self) -> int:
@@ -152,7 +155,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
         raise JobError(f"source {job.source!r} has no rows")
     _tell_apart(tables, folder.items, id_column(job, columns))
     refresh = refresh_of(job, folder.path.name)
-    find_answers(tables, job, folder, refresh, strategy)
+    damaged = _find_answers(tables, job, folder, refresh, strategy)
     known = count_known(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
     left = known.pop("called") - canary.items
@@ -161,7 +164,28 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     shards = tuple(_write_shards(tables, folder, sizes, lease))
     runs = None if refresh is None else refresh.runs
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken, runs, known["reused"]))
-    return Plan(str(folder.path), total, broken, shards=shards, notes=notes, canary=canary, refreshes=runs, **known)
+    if damaged:
+        notes += (f"Damaged records of the ledger, whose items are called again: {damaged}.",)
+    return Plan(
+        str(folder.path),
+        total,
+        broken,
+        shards=shards,
+        notes=notes,
+        canary=canary,
+        refreshes=runs,
+        lease=lease,
+        **known,
+    )
+
+
+def _find_answers(
+    tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None, strategy: str
+) -> int:
+    try:
+        return find_answers(tables, job, folder, refresh, strategy)
+    except duckdb.Error as error:
+        raise job_error(f"ledger {job_store(job).address}", error) from error
 
 
 def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
@@ -195,7 +219,7 @@ def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
 
 
 def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
-    plan = uuid.uuid4().hex[:8]
+    plan, number = uuid.uuid4().hex[:8], next_number(folder.kept.parent)
     left = _called_items(tables, folder)
     with folder.prompts.open("rb") as prompts:
         for index, size in enumerate(sizes):
@@ -209,7 +233,7 @@ def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease
             if not positions:
                 path.unlink()
                 return
-            part = f"{plan}-{index:05d}"
+            part = f"n{number:06d}-{plan}-{index:05d}"
             yield ShardRef(index, positions[0], positions[-1], len(positions), str(path), part, lease)
 
 

@@ -20,6 +20,7 @@ from .folder import RunFolder, folder_in, working_folder
 from .lease import hold, newest_lease
 from .ledger import FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
 from .runs import Run, find_runs
+from .sound_records import sealed
 from .store import Store
 from .tables import Tables, execute, file_text, one_line, open_tables, text
 
@@ -111,7 +112,8 @@ def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[R
         tables,
         f"""
         CREATE OR REPLACE TEMP TABLE answers AS
-        SELECT fingerprint, any_value({KEY_FINGERPRINT}) AS key_fingerprint, max(finished_at) AS finished_at
+        SELECT fingerprint, any_value({KEY_FINGERPRINT}) AS key_fingerprint, max(stamp) AS stamp,
+            arg_max(number, stamp) AS number
         FROM records WHERE status = 'succeeded' GROUP BY fingerprint;
         CREATE OR REPLACE TEMP TABLE used (fingerprint UUID)""",
     )
@@ -164,13 +166,16 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
                 tables,
                 f"""
                 COPY (
-                    SELECT * EXCLUDE (fingerprint, id_fingerprint) REPLACE (strftime(
+                    SELECT * EXCLUDE (fingerprint, id_fingerprint, stamp, "check") REPLACE (strftime(
                         (finished_at + INTERVAL 1 MICROSECOND) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00'
                     ) AS finished_at)
-                    FROM records SEMI JOIN carried USING (fingerprint, finished_at) WHERE status = 'succeeded'
+                    FROM records SEMI JOIN carried USING (fingerprint, stamp) WHERE status = 'succeeded'
                 ) TO {text(path)} (FORMAT json)""",
             )
-            store.put(path, f"{KEPT}/ledger/{KEPT}-{uuid.uuid4().hex}.jsonl")
+            (number,) = tables.execute("SELECT coalesce(max(number), 0) FROM carried").fetchone() or (0,)
+            with path.open("rb") as lines, (whole := Path(folder) / "sealed.jsonl").open("wb") as kept:
+                kept.writelines(sealed(line.rstrip(b"\n")) + b"\n" for line in lines)
+            store.put(whole, f"{KEPT}/ledger/n{int(number):06d}-{KEPT}-{uuid.uuid4().hex}.jsonl")
 
 
 def _kept_files(store: Store) -> list[str]:

@@ -150,9 +150,9 @@ def view_results(tables: Tables, run: Run) -> None:
         CREATE TEMP VIEW results AS
         SELECT {", ".join(columns)} FROM (SELECT *, category AS error_category, false AS reused FROM records) JOIN (
             SELECT fingerprint,
-                coalesce(max(finished_at) FILTER (status = 'succeeded'), max(finished_at)) AS finished_at
+                coalesce(max(stamp) FILTER (status = 'succeeded'), max(stamp)) AS stamp
             FROM records GROUP BY fingerprint
-        ) USING (fingerprint, finished_at)""")
+        ) USING (fingerprint, stamp) QUALIFY row_number() OVER (PARTITION BY fingerprint) = 1""")
 
 
 def choose_results(tables: Tables, run: Run, where: str) -> int:
@@ -185,7 +185,7 @@ def _so_far(tables: Tables, run: Run) -> Summary:
         tables,
         """
         CREATE OR REPLACE TEMP TABLE items AS
-        SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, finished_at) AS category,
+        SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, stamp) AS category,
             sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
             CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at,
             coalesce(arg_max(finish_reason, finished_at) FILTER (status = 'succeeded'),

@@ -124,4 +124,6 @@ def run_sentence(summary: Summary) -> str:
     saved = f" (saved {money(summary.saved_usd)})" if summary.saved_usd else ""
     parts += [money(summary.cost_usd) + saved, duration(summary.seconds)]
     sentence = ", ".join(parts)
+    if summary.kept:
+        sentence += f"; {summary.kept} is still that of the last complete run, this one's rows are in {summary.output}"
     return f"{sentence}; {summary.stopped}" if summary.stopped else sentence

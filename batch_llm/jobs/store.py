@@ -8,10 +8,8 @@ import re
 import shutil
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,9 +21,6 @@ from batch_llm.errors import JobError
 from .files import create_whole, write_whole
 from .project import resolve
 from .tables import Tables, literal, session_folder
-
-_AT_ONCE = 16
-"""Files that are fetched from elsewhere beside each other."""
 
 _LOCAL: Any = LocalFileSystem()
 _PASSWORD = re.compile(r"://[^/@]*@")
@@ -234,23 +229,28 @@ class Store:
             self._system.invalidate_cache()
 
     def for_tables(self, tables: Tables, names: Iterable[str]) -> list[str]:
-        """Return files as DuckDB reads them in this session: from elsewhere, as copies that go with it.
-
-        DuckDB asks a file system of fsspec for what matches a name, and would take a bracket for a pattern.
+        """Return files as DuckDB reads them in this session.
 
         Raises:
             OSError: One cannot be read.
         """
-        if self.local is not None:
-            return [literal(self.local / name) for name in names]
-        folder = session_folder(tables)
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            return [literal(path) for path in threads.map(partial(self._copy_to, folder), names)]
+        return [literal(self.copy_here(tables, name)) for name in names]
 
-    def _copy_to(self, folder: Path, name: str) -> Path:
-        path = folder / hashlib.sha256(self._url.encode()).hexdigest()[:16] / name  # the run is told by its folder
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.read(name) or b"")
+    def copy_here(self, tables: Tables, name: str) -> Path:
+        """Return a file of this machine: from elsewhere, a copy that goes with the session.
+
+        DuckDB asks a file system of fsspec for what matches a name, and would take a bracket for a pattern.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if self.local is not None:
+            return self.local / name
+        # In a folder as it is there: by it is told which run a file is of.
+        path = session_folder(tables) / hashlib.sha256(self._url.encode()).hexdigest()[:16] / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.read(name) or b"")
         return path
 
     def _path(self, name: str) -> str:

@@ -29,6 +29,7 @@ _AS_THEY_ARE = frozenset(
 )
 
 _PATTERN = re.compile(r"[*?\[]")
+_FULL = re.compile(r"No space left|Disk quota exceeded|Could not write|File too large|max_temp_directory_size", re.I)
 _ODD_IN_HOME = re.compile(r"[*?\[\\,]")
 
 
@@ -231,6 +232,8 @@ def job_error(place: str, error: duckdb.Error) -> JobError:
             f"{place} cannot be read: {one_line(error).partition(' - ')[0]}; a query reads the data files that it "
             "names in quotes, such as from 'docs.parquet' or read_csv('docs/*.csv'), and nothing else"
         )
+    if _FULL.search(str(error)):
+        return JobError(f"the disk has no room for a copy of {place}: {one_line(error)}; make room, or set TMPDIR")
     return JobError(f"{place} cannot be read: {one_line(error)}")
 
 

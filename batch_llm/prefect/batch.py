@@ -115,7 +115,13 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, nu
 
 def _publish(job: BatchJob, planned: Plan, stopped: str, ending: Ending) -> Summary:
     with _in_thread(tasks.publish, job=job, planned=planned, stopped=stopped) as future:
-        return ending.through(future.result)
+        found = ending.through(lambda: future.result(raise_on_failure=False))
+    if isinstance(found, JobError):
+        raise JobError(str(found))  # not the task's own, which would bring the task's traceback with it
+    if isinstance(found, BaseException):
+        raise found
+    summary: Summary = found
+    return summary
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from batch_llm import jobs
 from batch_llm.errors import JobError
 from batch_llm.governor import Governor
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share, Summary
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share
 from batch_llm.jobs.open_files import too_few_files
 from batch_llm.jobs.sentences import plan_sentence, shard_sentence
 from batch_llm.jobs.tracing import shard_span
@@ -148,11 +148,14 @@ def _is_last_try() -> bool:
 
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
-def publish(job: BatchJob, planned: Plan, stopped: str = "") -> Summary:
+def publish(job: BatchJob, planned: Plan, stopped: str = "") -> State[Any]:
     """Merge the ledger into the output, and persist the `BatchResult` and the run's metrics as artifacts."""
-    summary = jobs.merge(job, planned, stopped=stopped)
+    try:
+        summary = jobs.merge(job, planned, stopped=stopped)
+    except JobError as error:
+        return Failed(message=str(error), data=error)
     with contained(retries=1):
         publish_results(job, planned.folder, summary)
     with contained(retries=1):
         publish_report(job, planned.folder, summary)
-    return summary
+    return Completed(data=summary)

@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 
-def open_sink(output: str, partition_by: Sequence[str] = ()) -> Sink:
-    """Return what writes a job's output."""
+def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "") -> Sink:
+    """Return what writes a job's output; a new file gets the mode of the one at `like`, where there is one."""
     if partition_by:
         return FolderSink(output, partition_by)
     address = find_address(output)
     if address is None:
-        return FileSink(output)
+        return FileSink(output, like)
     match address.kind:
         case "sqlite":
             return SqliteSink(address)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from batch_llm.jobs.tables import Tables
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class Sink(ABC):
@@ -23,12 +27,21 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+    def exists(self) -> bool:
+        """Whether there is something in its place.
+
+        Raises:
+            JobError: It cannot be looked at.
+        """
+
+    @abstractmethod
+    def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
         """Put the rows of some queries, one after another, in the place of what is there.
 
         Args:
             tables: The session to ask.
             queries: At least one; all have the same columns.
+            before: Called right before what is there is replaced; what it raises leaves that as it is.
 
         Returns:
             Where they are, in full.

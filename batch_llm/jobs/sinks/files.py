@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
@@ -15,10 +17,12 @@ import zstandard
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import PACKINGS, split_ending
 from batch_llm.jobs.project import resolve
+from batch_llm.jobs.replacing import refuse_special, target_of, wear
+from batch_llm.jobs.scratch import scratch_folder
 from batch_llm.jobs.sources.places import file_system, is_remote
 from batch_llm.jobs.tables import Tables, column_types, execute, file_text, text, write_parquet
 
-from .base import Sink
+from .base import Sink, nothing
 from .columns import flat, for_json
 
 _FORMATS = {
@@ -32,16 +36,26 @@ _VALUES = {".jsonl": for_json, ".csv": flat}
 class FileSink(Sink):
     """A file here or at a URL, in the format of its ending."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, like: str = "") -> None:
+        """Write to a place; a new file gets the mode of the one at `like`, where there is one."""
         self._place = place
+        self._like = like
 
     def check(self, columns: Iterable[str]) -> None:
         check_writable(self._place)
 
-    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+    def exists(self) -> bool:
+        if not is_remote(self._place):
+            return os.path.lexists(resolve(self._place))
+        try:
+            return bool(file_system(self._place).exists(self._place))
+        except Exception as error:  # every file system has exceptions of its own
+            raise JobError(f"output {self._place} cannot be looked at: {error}") from error
+
+    def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
         ending, packing = split_ending(self._place)
         try:
-            with _whole_file(self._place) as (path, final):
+            with _whole_file(self._place, self._like, before) as (path, final):
                 if ending == ".parquet":
                     write_parquet(tables, joined(tables, queries, path.parent), path, compression="zstd")
                 else:
@@ -55,7 +69,7 @@ class FileSink(Sink):
             with suppress(FileNotFoundError):
                 file_system(self._place).rm_file(self._place)
         else:
-            resolve(self._place).unlink(missing_ok=True)
+            target_of(resolve(self._place)).unlink(missing_ok=True)
 
 
 def copy(tables: Tables, query: str, path: Path, *, header: bool = True, packing: str = "", more: str = "") -> None:
@@ -117,27 +131,41 @@ def check_writable(place: str, *, setting: str = "output") -> None:
     if is_remote(place):
         file_system(place)
         return
-    path = resolve(place)
     try:
+        path = target_of(resolve(place))
         if path.is_dir():
             raise JobError(f"{setting} {path} is a folder: name a file in it")
+        refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
+    except ValueError as error:
+        raise JobError(f"{setting} {place!r} is the name of no file: {error}") from error
     except OSError as error:
-        raise JobError(f"{setting} {path} cannot be written: {error.strerror or error}") from error
+        raise JobError(f"{setting} {place} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
-def _whole_file(place: str) -> Generator[tuple[Path, str]]:
+def _whole_file(place: str, like: str, before: Callable[[], None]) -> Generator[tuple[Path, str]]:
     """Give a path to write to; what is written there appears at `place` when all is well."""
     remote = is_remote(place)
-    final = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
+    shown = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
+    final = shown if remote else target_of(shown)
+    if not remote:
+        refuse_special(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{final.stem}-", dir=final.parent) as folder:
-        path = Path(folder) / final.name
-        yield path, place if remote else str(final)
+    with scratch_folder(final.parent, left_by(final)) as folder:
+        path = folder / f"rows{''.join(split_ending(place))}"
+        yield path, place if remote else str(shown)
         if remote:
+            before()
             file_system(place).put_file(str(path), place)
         else:
+            wear(path, final if final.exists() or not like else target_of(resolve(like)))
+            before()
             path.replace(final)
+
+
+def left_by(final: Path) -> str:
+    """Return how the names of folders begin in which a file is written, whose own name may be as long as can be."""
+    return f".batch-llm-{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:12]}-"

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.endings import split_ending
 from batch_llm.jobs.project import resolve
+from batch_llm.jobs.replacing import target_of, wear_all
+from batch_llm.jobs.scratch import scratch_folder
 from batch_llm.jobs.tables import Tables, column_types, name
 
-from .base import Sink
+from .base import Sink, nothing
 from .columns import flat, for_json, named_beside
-from .files import check_writable, copy, joined, write
+from .files import check_writable, copy, joined, left_by, write
+
+_OLD = "old"
 
 
 class FolderSink(Sink):
     """A local folder; between two of its states there is, for an instant, none."""
 
     def __init__(self, place: str, partition_by: Sequence[str]) -> None:
-        self._path = resolve(place)
+        self._path = target_of(resolve(place))
         self._columns = tuple(dict.fromkeys(partition_by))
 
     def check(self, columns: Iterable[str]) -> None:
@@ -37,18 +40,28 @@ class FolderSink(Sink):
             if "=" not in found.name:
                 raise JobError(f"output {self._path} would be replaced, and has {found.name} in it: name a new folder")
 
-    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+    def exists(self) -> bool:
+        return self._path.exists()
+
+    def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
         try:
-            with tempfile.TemporaryDirectory(prefix=f".{self._path.stem}-", dir=self._path.parent) as folder:
-                made = Path(folder) / self._path.name
-                self._copy(tables, joined(tables, queries, Path(folder)), made)
+            with scratch_folder(self._path.parent, left_by(self._path), self._salvage) as folder:
+                made = folder / f"rows{''.join(split_ending(self._path.name))}"
+                self._copy(tables, joined(tables, queries, folder), made)
                 self._check_old()
+                wear_all(made, self._path)
+                before()
                 if self._path.exists():
-                    self._path.rename(Path(folder) / "old")
+                    self._path.rename(folder / _OLD)
                 made.rename(self._path)
         except OSError as error:
             raise JobError(f"output {self._path} cannot be written: {error}") from error
         return str(self._path)
+
+    def _salvage(self, left: Path) -> None:
+        """Put back what a process was killed over between taking the old folder away and putting the new one there."""
+        if (left / _OLD).exists() and not self._path.exists():
+            (left / _OLD).rename(self._path)
 
     def _copy(self, tables: Tables, query: str, made: Path) -> None:
         ending, packing = split_ending(made.name)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
 from batch_llm.jobs.databases import Address, database_error
 from batch_llm.jobs.tables import Tables, column_types, name
 
-from .base import Sink
+from .base import Sink, nothing
 
 _OTHER_COLUMNS = "written; where its columns shall change, drop it or name another"
 _ADDED_LATER = ("finish_reason",)
@@ -62,12 +62,23 @@ class TableSink(Sink):
                 session.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE 1 = 0")
             session.execute("ROLLBACK")
 
-    def write(self, tables: Tables, queries: Sequence[str]) -> str:
+    def exists(self) -> bool:
+        if self.address.kind != "postgresql" and not self.address.path.exists():
+            return False  # to connect would make it
+        try:
+            with self.open() as session:
+                session.execute(f"SELECT 1 FROM {self.address.table} LIMIT 0")
+        except (*self.errors, OSError):
+            return False
+        return True
+
+    def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
         columns = column_types(tables, queries[0])
         with self._transaction(_OTHER_COLUMNS) as session:
             self._clear(session, columns)
             for query in queries:
                 session.fill(columns, tables, query)
+            before()
             session.execute("COMMIT")
         return self.address.place
 

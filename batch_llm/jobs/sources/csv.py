@@ -20,7 +20,7 @@ from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
 from .encodings import UTF_8, encoding_of, not_in, open_utf8
 from .line_ends import may_be_mixed, with_one_line_end
 from .names import unique_names
-from .places import find_files, is_taken_for_glob, open_file, readable_name
+from .places import find_files, open_file, readable_name
 
 _LONGEST_HEADER = 1024 * 1024
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")

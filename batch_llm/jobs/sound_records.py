@@ -1,0 +1,130 @@
+"""Records that can be believed: each has a checksum, and what does not match it is left out.
+
+A record ends with `"number":7,"check":"0a1b2c3d"}`, where the check is the CRC-32 of all bytes before `,"check"`. Those
+of older versions have neither, and are taken as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import takewhile
+from pathlib import Path
+from typing import IO
+from zlib import crc32
+
+MOST_RECORD_BYTES = 32 * 1024 * 1024
+"""A longer line is no record that could be read: DuckDB sets aside twice the longest one for each thread."""
+
+_CHECK = b',"check":"'
+_LAST_FIELDS = 64
+"""The bytes at the end of a record that its number is in."""
+_REHEARSED = b'"output":"dry run of item '
+
+
+@dataclass(frozen=True, slots=True)
+class Soundness:
+    """What a file of records has.
+
+    Attributes:
+        longest: Bytes of its longest line that can be read.
+        damaged: Lines that do not match their checksum, or are longer than any record.
+        rehearsed: Answers of a dry run, which older versions kept.
+    """
+
+    longest: int = 0
+    damaged: int = 0
+    rehearsed: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the file may be read."""
+        return not self.damaged and not self.rehearsed
+
+
+def sealed(record: bytes) -> bytes:
+    """Return a record, an object of JSON, with its checksum."""
+    body = record[:-1]
+    return b'%b,"check":"%08x"}' % (body, crc32(body))
+
+
+def is_sound(line: bytes) -> bool:
+    """Whether a line, without its line break, matches the checksum that it has, or was written with none."""
+    if line[-20:-10] == _CHECK:
+        return line[-10:-2] == b"%08x" % crc32(line[:-20]) and line[-2:] == b'"}'
+    return b'"number":' not in line[-_LAST_FIELDS:]
+
+
+def sound_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines that can be believed, without their line breaks."""
+    for line in lines:
+        stripped = line.rstrip(b"\r\n")
+        if is_sound(stripped) and not _is_rehearsed(stripped):
+            yield stripped
+
+
+def soundness_of(file: Path) -> Soundness:
+    """Look through a file; the same file is looked through once.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    about = file.stat()
+    return _soundness(file, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+def copy_sound(file: Path, copy: Path) -> None:
+    """Write the lines of a file that can be believed into another one.
+
+    Raises:
+        OSError: One cannot be read, or the other one written.
+    """
+    with file.open("rb") as opened, copy.open("wb") as copied:
+        for line in _lines(opened, os.fstat(opened.fileno()).st_size):
+            if line is not None:
+                copied.writelines(found + b"\n" for found in sound_lines([line]))
+
+
+@lru_cache(maxsize=100_000)
+def _soundness(file: Path, size: int, _modified: int, _node: int) -> Soundness:
+    found = Soundness()
+    longest = 0
+    with file.open("rb") as opened:
+        for line in _lines(opened, size):
+            if line is None:
+                found = replace(found, damaged=found.damaged + 1)
+                continue
+            if len(line) > longest:
+                longest = len(line)
+            stripped = line.rstrip(b"\r\n")
+            if not is_sound(stripped):
+                # The last line of a file is torn where its writer was killed, which is no damage.
+                found = replace(found, damaged=found.damaged + (len(stripped) < len(line)))
+            elif _is_rehearsed(stripped):
+                found = replace(found, rehearsed=found.rehearsed + 1)
+    return replace(found, longest=longest)
+
+
+def _is_rehearsed(line: bytes) -> bool:
+    return _REHEARSED in line and b'"status":"succeeded"' in line and b'"attempts":0,' in line
+
+
+def _lines(opened: IO[bytes], size: int) -> Iterator[bytes | None]:
+    """Yield the lines of a file; None for one that is longer than any record, which is not in memory as a whole."""
+    if size <= MOST_RECORD_BYTES:
+        yield from opened
+        return
+    while line := opened.readline(MOST_RECORD_BYTES):
+        if line.endswith(b"\n") or len(line) < MOST_RECORD_BYTES:
+            yield line
+            continue
+        for _ in takewhile(lambda more: more and not more.endswith(b"\n"), _pieces(opened)):
+            pass
+        yield None
+
+
+def _pieces(opened: IO[bytes]) -> Iterator[bytes]:
+    while True:
+        yield opened.readline(MOST_RECORD_BYTES)
