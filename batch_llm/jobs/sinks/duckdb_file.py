@@ -59,6 +59,5 @@ class _DuckDBSession(Session):
                 else name(column)
                 for column, kind in columns.items()
             ]
-            self.execute(
-                f"INSERT INTO {self.address.table} ({names_in(columns)}) SELECT {', '.join(values)} FROM {file_text(rows)}"
-            )
+            selected = f"SELECT {', '.join(values)} FROM {file_text(rows)}"
+            self.execute(f"INSERT INTO {self.address.table} ({names_in(columns)}) {selected}")
