@@ -179,9 +179,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     )
 
 
-def _find_answers(
-    tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None, strategy: str
-) -> int:
+def _find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None, strategy: str) -> int:
     try:
         return find_answers(tables, job, folder, refresh, strategy)
     except duckdb.Error as error:
