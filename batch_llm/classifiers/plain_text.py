@@ -36,7 +36,7 @@ def classify_text(error: BaseException) -> ErrorInfo | None:
     if type(error) not in _BARE:
         return None
     message = str(error)
-    status = _status(message)
+    status = status_in_words(message)
     if status is None:
         return as_info("connection") if _CONNECTION.search(message) else None
     body = read_text(message)
@@ -45,8 +45,8 @@ def classify_text(error: BaseException) -> ErrorInfo | None:
     return as_info(category, resets_in=resets) if category else None
 
 
-def _status(message: str) -> int | None:
-    """Return the status that a message presents, or the one that its words stand for."""
+def status_in_words(message: str) -> int | None:
+    """Return the status that a message presents, or the one that its words stand for; None where it has neither."""
     if (found := _STATUS.search(message)) and category_of(int(found[1] or found[2])):
         return int(found[1] or found[2])
     said = (status for status, phrase in _PHRASES.items() if re.search(phrase, message, re.IGNORECASE))

@@ -19,6 +19,8 @@ from batch_llm.errors import RedirectRefused
 from .addresses import loopback_patterns
 from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
 
+from .readable_replies import as_meant
+
 if TYPE_CHECKING:
     from google import genai
 
@@ -82,7 +84,7 @@ class _AiohttpClient(DefaultAioHttpClient):
             raise httpx2.RemoteProtocolError(broken, request=request) from None  # its status would be the server's
         if self.hear is not None:
             self.hear(response.headers)
-        return response
+        return as_meant(response) if response.is_closed else response  # else it is a stream
 
     async def _answer(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         """Return the response, after redirects within the host that was asked."""
