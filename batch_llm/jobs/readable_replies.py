@@ -78,7 +78,11 @@ def _error_of_choice(body: Json, choice: object) -> Json | None:
     fields = cast("Json", choice)
     error: object = fields.get("error") or body.get("error")
     if fields.get("finish_reason") == "error" or (error and not _has_content(fields)):
-        return {"error": error} if error else _error("the provider broke off the answer (finish_reason: error)")
+        return (
+            {"error": cast("object", error)}
+            if error
+            else _error("the provider broke off the answer (finish_reason: error)")
+        )
     if not isinstance(fields.get("message"), dict):
         return _error("the reply has no message")
     return None

@@ -26,6 +26,7 @@ _BLOCKED = frozenset(
         "IMAGE_SAFETY",
         "IMAGE_PROHIBITED_CONTENT",
         "IMAGE_RECITATION",
+        "MODEL_ARMOR",
     }
 )
 
@@ -123,7 +124,8 @@ def _check(response: GenerateContentResponse, candidate: Candidate | None) -> No
     if reason in _BLOCKED:
         raise ContentFiltered(f"Gemini stopped the answer: {reason.name}")
     if candidate is None or candidate.content is None or not candidate.content.parts:
-        raise ValueError(f"Gemini gave an empty answer ({reason.name if reason else 'no finish reason'})")
+        why = "no candidates" if candidate is None else reason.name if reason else "no finish reason"
+        raise ValueError(f"Gemini gave an empty answer ({why})")
     # What is no text (a call of a function, an image) is the parser's to judge.
     if all(part.text is not None for part in candidate.content.parts) and is_blank(_texts(candidate)):
         raise ValueError(f"Gemini gave a blank answer ({reason.name if reason else 'no finish reason'})")

@@ -9,9 +9,9 @@ from batch_llm.errors import CallFailed
 
 from .answer_shape import shape_of
 from .base import LLMCallStrategy, TokenUsage, TOutput
-from .model_answers import ModelAnswers
+from .model_answers import ModelAnswers, reason_in_words
 from .output_modes import Means, OutputMode, OutputModes
-from .responses import Endings, tokens_of, truncated
+from .responses import Endings, is_broken_off, tokens_of, truncated
 from .server_facts import ServerFacts
 from .token_limit import TokenLimit
 
@@ -141,13 +141,16 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         while True:
             response, means = await self._request(messages)
             responses.append(response)
-            self._endings.refuse_filtered(response.finish_reason)
+            ending = response.finish_reason, response.provider_details
+            self._endings.refuse_filtered(*ending)
             try:
+                if response.finish_reason == "error":
+                    raise ValueError(f"the provider broke off the answer (finish reason: {reason_in_words(response)})")
                 answer = self._answers.read(response, means)
             except ValueError as error:
                 if response.finish_reason == "length":
                     raise truncated(response, self._limit.value) from error
-                if len(responses) > self._reasks:
+                if len(responses) > self._reasks or is_broken_off(*ending):
                     raise
                 messages += [response, self._said(*self._answers.feedback(response, error, means))]
             else:
@@ -167,6 +170,8 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
                     model_settings=self._limit.settings(name),
                     model_request_parameters=self._answers.parameters(means),
                 )
+            except IndexError as error:  # pydantic-ai's, where a list that should hold the answer is empty
+                raise ValueError("the reply has no choices") from error
             except Exception as error:
                 if self._limit.is_renamed(error, name) or (self._modes and self._modes.is_replaced(error, means)):
                     continue

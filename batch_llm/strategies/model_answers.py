@@ -117,7 +117,7 @@ def reason_in_words(response: ModelResponse) -> str:
     """Return why a response ended: the provider's own word where pydantic-ai has one for it, too."""
     own = (response.provider_details or {}).get("finish_reason")
     known = response.finish_reason
-    return f"{known}, {own}" if known and own and own != known else str(own or known)
+    return f"{known}, {own}" if known and own and own != known else str(own or known or "none given")
 
 
 def _arguments(call: ToolCallPart) -> str:

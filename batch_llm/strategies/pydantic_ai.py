@@ -46,7 +46,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
             try:
                 result = await self.agent.run(prompt, usage=usage)
                 reason = result.response.finish_reason
-                self._endings.refuse_filtered(reason)
+                self._endings.refuse_filtered(reason, result.response.provider_details)
                 if isinstance(result.output, str) and is_blank(result.output):
                     raise ValueError(f"there is no answer in the response (finish reason: {reason})")
             except Exception as error:
