@@ -22,6 +22,9 @@ from .screen import Screen
 LINE_SECONDS = 10.0
 """Between two lines where there is no terminal."""
 
+_LONGEST_COOLDOWN_SECONDS = 1800.0
+"""Only a limit of the day, with `daily_limit` "wait", makes a run sleep for longer."""
+
 RATE_SECONDS, RATE_ITEMS = 30.0, 5
 """The rate is that of the last so many seconds, in which at least so many items ended: it forgets a slow start."""
 
@@ -90,7 +93,11 @@ def facts(progress: Progress, per_second: float) -> str:
     if progress.limit is not None:
         parts.append(f"limit {limit(progress.limit)}")
     if progress.paused_seconds > 0:
-        parts.append(f"the provider asked for a pause of {duration(progress.paused_seconds)} more")
+        more = duration(progress.paused_seconds)
+        if progress.paused_seconds > _LONGEST_COOLDOWN_SECONDS:
+            parts.append(f"the provider's limit of the day is used up: calls go on in {more}")
+        else:
+            parts.append(f"the provider asked for a pause of {more} more")
     return _BETWEEN.join(parts)
 
 

@@ -17,9 +17,8 @@ from batch_llm.config import ProcessorConfig
 from batch_llm.errors import RedirectRefused
 
 from .addresses import loopback_patterns
-from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
-
 from .readable_replies import as_meant
+from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
 
 if TYPE_CHECKING:
     from google import genai

@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 
+from .daily_limits import DailyLimit
 from .databases import find_address, refuse_passwords
 from .keys import refuse_keys, refuse_known_keys
 from .outputs import check_output
@@ -151,6 +152,12 @@ class BatchJob(BaseModel):
         max_length=100,
         title="Limit scope",
         description="Names the limit; runs of the same scope share it. Without it: the model's name.",
+    )
+    daily_limit: DailyLimit = Field(
+        "stop",
+        title="Limit of the day",
+        description="When the provider's limit of the day is used up: 'stop' ends the run at once, 'wait' sleeps until "
+        "it is full again, where the provider says when.",
     )
     shard_retry: RetryConfig = Field(
         default_factory=_long_waits,

@@ -78,11 +78,7 @@ def _error_of_choice(body: Json, choice: object) -> Json | None:
     fields = cast("Json", choice)
     error: object = fields.get("error") or body.get("error")
     if fields.get("finish_reason") == "error" or (error and not _has_content(fields)):
-        return (
-            {"error": cast("object", error)}
-            if error
-            else _error("the provider broke off the answer (finish_reason: error)")
-        )
+        return {"error": error} if error else _error("the provider broke off the answer (finish_reason: error)")
     if not isinstance(fields.get("message"), dict):
         return _error("the reply has no message")
     return None
@@ -93,10 +89,10 @@ def _has_content(choice: Json) -> bool:
     return isinstance(message, dict) and any(cast("Json", message).get(part) for part in ("content", "tool_calls"))
 
 
-def _is_error(value: object) -> bool:
+def _is_error(value: Any) -> bool:
     if isinstance(value, dict) and "status_code" in value:  # MiniMax's `base_resp`: 0 is none
         return bool(cast("Json", value)["status_code"])
-    return bool(value)
+    return bool(value)  # pyright: ignore[reportUnknownArgumentType]  whatever it is
 
 
 def _error(message: str) -> Json:

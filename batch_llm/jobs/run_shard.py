@@ -16,9 +16,11 @@ from batch_llm.governor import Governor
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
 from batch_llm.processor import ParallelBatchProcessor
+from batch_llm.rate_limit import built_in
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .away import shard_file, tell_progress
+from .daily_limits import ResetAwareClassifier, ResetAwareCooldown
 from .files import read_lines, read_object
 from .folder import RunFolder, open_folder
 from .job import BatchJob
@@ -183,8 +185,9 @@ class _Try:
             if lookout.is_late and await lookout.is_over():
                 processor.stop()
 
+        pacer = self.purse or self.pace.governor
         processor = ParallelBatchProcessor[Any, Any, str](
-            self.job.config, keep, observers=[*observers, pauses], governor=self.purse or self.pace.governor
+            self.job.config, keep, observers=[*observers, pauses], governor=pacer, **_at_daily_limits(self.job)
         )
         async with processor:
             keeper.stop = processor.stop
@@ -214,6 +217,14 @@ class _Try:
         """Show how far the shard is."""
         self.pace.note()
         self.tally.progress.write(self.run.path, self.shard.index)
+
+
+def _at_daily_limits(job: BatchJob) -> dict[str, Any]:
+    """Return what lets a processor sleep through a limit of the day, where the job wants that."""
+    if job.daily_limit == "stop":
+        return {}
+    cooldown = ResetAwareCooldown(built_in(job.config.rate_limit, is_governed=True))
+    return {"error_classifier": ResetAwareClassifier(), "rate_limit_strategy": cooldown}
 
 
 class _PauseObserver(BaseObserver):

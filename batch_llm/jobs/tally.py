@@ -63,7 +63,9 @@ class Tally:
         if stopped_by is not None:
             cause = next((record for record in reversed(failed) if record.category == stopped_by.category), None)
             detail = f": {_short(cause)}" if cause else ""
-            return replace(stopped_by, is_retryable=False), f"stopped by {stopped_by.category}{detail}"
+            return replace(
+                stopped_by, is_retryable=False
+            ), f"stopped by {stopped_by.category}{detail}{_full_again(stopped_by)}"
         left = [record for record in failed if record.retryable and record.category != "validation"]
         if not left:
             return None, ""
@@ -76,6 +78,13 @@ class Tally:
         self.progress.failed += sign
         self._categories[record.category or "unknown"] += sign
         self.progress.categories = dict(+self._categories)
+
+
+def _full_again(info: ErrorInfo) -> str:
+    if info.resets_in is None:
+        return ""
+    hours = f"{info.resets_in / 3600:.1f} h" if info.resets_in >= 3600 else f"{info.resets_in / 60:.0f} min"
+    return f"; the limit is full again in {hours}: run it again then, or set daily_limit to 'wait'"
 
 
 def _short(record: Record) -> str:

@@ -8,6 +8,7 @@ model "no-such-model". Error bodies: https://platform.openai.com/docs/guides/err
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from .fitting import fit
 from .loopback import Call, Json, LoopbackServer, Reply, tokens
@@ -40,8 +41,12 @@ class OpenAIServer(LoopbackServer):
         return Reply(body=_completion(call, _healthy_message(call), "stop"))
 
     def usage(self, body: Json) -> tuple[int, int]:
-        usage = body.get("usage", {})
-        return usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+        usage: Any = body.get("usage")
+        if not isinstance(usage, dict):
+            return 0, 0
+        counts: list[Any] = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]  # pyright: ignore[reportUnknownMemberType]  a test's own
+        sent, received = (count if isinstance(count, int) else 0 for count in counts)
+        return sent, received
 
     # Replies for scripts.
 
