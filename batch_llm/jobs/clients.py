@@ -83,7 +83,7 @@ class _AiohttpClient(DefaultAioHttpClient):
             raise httpx2.RemoteProtocolError(broken, request=request) from None  # its status would be the server's
         if self.hear is not None:
             self.hear(response.headers)
-        return as_meant(response) if response.is_closed else response  # else it is a stream
+        return response if stream else as_meant(response)
 
     async def _answer(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         """Return the response, after redirects within the host that was asked."""

@@ -9,6 +9,7 @@ completion of https://platform.openai.com/docs/api-reference/chat/object.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, cast
 
 import httpx2
@@ -121,5 +122,6 @@ def _replaced(response: httpx2.Response, status: int, body: Json | bytes) -> htt
     meant = httpx2.Response(
         status, headers=headers, content=content, request=response.request, extensions=response.extensions
     )
-    meant.elapsed = response.elapsed
+    with suppress(RuntimeError):  # where something between has read the stream
+        meant.elapsed = response.elapsed
     return meant
