@@ -32,8 +32,9 @@ def note_limit(job: BatchJob) -> None:
 
 
 def _known(store: Store) -> list[int]:
-    found = next(objects_in([store.read(_LIMITS) or b""]), {}).get("limits")
-    return [limit for limit in cast("list[Any]", found) if type(limit) is int] if isinstance(found, list) else []
+    found = [known.get("limits") for known in objects_in([store.read(_LIMITS) or b""])]
+    limits: Any = found[0] if found else None
+    return [limit for limit in cast("list[Any]", limits) if type(limit) is int] if isinstance(limits, list) else []
 
 
 def find_earlier_keys(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> bool:
