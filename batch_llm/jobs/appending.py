@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
+import uuid
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -58,10 +61,14 @@ class _LocalFile(AppendedFile):
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.place = str(path)
-        self._file = path.open("xb", buffering=0)
+        self._path = path
+        self._file = path.open("x+b", buffering=0)
         self._torn = False
+        self._lost: OSError | None = None
 
     def write(self, lines: bytes) -> None:
+        if self._lost is not None:
+            raise self._lost
         left = b"\n" + lines if self._torn else lines
         self._torn = True  # unless all of it gets there: what follows must not be glued to half a line
         while (written := self._file.write(left)) < len(left):
@@ -70,6 +77,30 @@ class _LocalFile(AppendedFile):
 
     def sync(self) -> None:
         os.fdatasync(self._file)
+        if self._lost is None and not self._is_there():
+            self._lost = OSError(errno.ENOENT, f"it was deleted, renamed or replaced during the run{self._rescued()}")
+
+    def _is_there(self) -> bool:
+        """Whether others find under its name what is written here."""
+        ours = os.fstat(self._file.fileno())
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
+    def _rescued(self) -> str:
+        """Write what was in a file that nobody finds any more into a new one; say where."""
+        if os.fstat(self._file.fileno()).st_nlink:
+            return ""  # renamed: what was written is there
+        copy = self._path.with_name(f"{self._path.name[:-39]}-{uuid.uuid4().hex}.jsonl")
+        with suppress(OSError):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            self._file.seek(0)
+            with copy.open("xb") as kept:
+                shutil.copyfileobj(self._file, kept)
+            return f"; what was in it is in {copy}"
+        return ""
 
     def close(self) -> None:
         with suppress(OSError):  # a disk that cannot is told of by write()
