@@ -13,7 +13,7 @@ from batch_llm.errors import JobError
 from .files import to_json
 from .folder import run_folder
 from .job import BatchJob
-from .tables import one_line, open_tables, write_parquet
+from .tables import name, one_line, open_tables, write_parquet
 
 
 class ArrowStream(Protocol):
@@ -60,16 +60,53 @@ def _keep_rows(items: object, path: Path) -> None:
 def _keep_table(table: ArrowStream, path: Path) -> None:
     with open_tables() as tables:
         try:
-            tables.register("items", _known_to_duckdb(table))
-            write_parquet(tables, "FROM items", path)
+            known, as_json = _known_to_duckdb(table)
+            tables.register("items", known)
+            replaced = ", ".join(f"CAST({name(column)} AS JSON) AS {name(column)}" for column in as_json)
+            write_parquet(tables, f"SELECT *{f' REPLACE ({replaced})' if replaced else ''} FROM items", path)
         except duckdb.Error as error:
             raise JobError(f"items cannot be read: {one_line(error)}") from error
 
 
-def _known_to_duckdb(table: ArrowStream) -> object:
+def _known_to_duckdb(table: ArrowStream) -> tuple[object, list[str]]:
+    """Return a table as DuckDB reads it, and the names of columns that are JSON in text."""
     # DuckDB reads pandas by itself, and asks pyarrow for help with polars, which has what it takes in that interface;
     # pandas has not, without pyarrow.
-    return table if type(table).__module__.partition(".")[0] == "pandas" else _Plain(table)
+    if type(table).__module__.partition(".")[0] != "pandas":
+        return _Plain(table), []
+    frame: Any = table
+    # DuckDB finds one type for a column of objects: the values of other keys, or of other types, become text in it.
+    mixed = [at for at, kind in enumerate(frame.dtypes) if str(kind) == "object" and _is_mixed(frame.iloc[:, at])]
+    if not mixed:
+        return frame, []
+    frame = frame.copy(deep=False)
+    for at in mixed:
+        values = [None if _is_missing(value) else to_json(value) for value in frame.iloc[:, at]]
+        frame.isetitem(at, frame.iloc[:, at].__class__(values, index=frame.index, dtype=object))
+    return frame, [str(frame.columns[at]) for at in mixed]
+
+
+def _is_mixed(values: Iterable[object]) -> bool:
+    """Whether a column has objects or lists, and not all of them of one shape."""
+    shapes = {_shape(value) for value in values if not _is_missing(value)}
+    return len(shapes) > 1 and any(shape[0] in ("object", "list") for shape in shapes)
+
+
+def _shape(value: object) -> tuple[Any, ...]:
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value).items()
+        return ("object", *sorted((str(key), repr(_shape(item))) for key, item in fields))
+    if isinstance(value, list | tuple):
+        found = {repr(_shape(item)) for item in cast("Iterable[object]", value)}
+        return ("list", *sorted(found)) if found else ("list",)
+    return (type(value).__name__,)
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is one of those that pandas has for nothing."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
 
 
 class _Plain:

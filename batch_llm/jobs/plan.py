@@ -175,6 +175,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
         canary=canary,
         refreshes=runs,
         lease=lease,
+        warnings=(),
         **known,
     )
 

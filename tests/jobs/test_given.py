@@ -41,6 +41,29 @@ def test_tables_and_rows_of_any_kind_are_taken(home: Path, kind: str) -> None:
     assert prompts(made) == {"1": "a|[1,2]|2024-01-02", "2": "|[]|"}
 
 
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([{"a": 1}, {"b": "two"}], ['{"a":1}', '{"b":"two"}']),
+        ([{"a": 1}, {"a": "x"}], ['{"a":1}', '{"a":"x"}']),
+        ([{"a": {"b": 1}}, {"a": {"c": [1.5]}}], ['{"a":{"b":1}}', '{"a":{"c":[1.5]}}']),
+        ([[1, "x"], [2]], ['[1,"x"]', "[2]"]),
+        ([{"a": 1}, "text"], ['{"a":1}', "text"]),
+        ([{"a": 1}, None], ['{"a":1}', ""]),
+        ([[1], float("nan")], ["[1]", ""]),
+        ([[], ["urgent"]], ["[]", '["urgent"]']),
+        ([DAY, DAY], ["2024-01-02", "2024-01-02"]),
+        ([1, "two"], ["1", "two"]),
+    ],
+)
+def test_objects_of_pandas_keep_their_values(home: Path, values: list[Any], shown: list[str]) -> None:
+    """Whatever the first thousand rows have."""
+    many = [*[values[0]] * 1500, values[1]]
+    frame = pd.DataFrame({"id": range(len(many)), "x": pd.Series(many, dtype=object)})
+    made = prompts(plan(with_items(job(prompt="<{x}>"), frame, "r"), "r"))
+    assert [made["0"], made["1500"]] == [f"<{text}>" for text in shown]
+
+
 def test_values_that_json_lacks_are_text(home: Path) -> None:
     """And whatever maps columns to values is a row."""
     values = {"price": Decimal("1.10"), "at": datetime.datetime(2024, 1, 2, 3), "code": b"\xff", "none": float("nan")}
