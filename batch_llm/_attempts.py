@@ -37,9 +37,9 @@ from ._user_values import (
     as_exception,
     check_answer,
     check_info,
-    check_prompt,
     failure_in,
     in_words,
+    shown,
 )
 from .config import ProcessorConfig
 from .errors import (
@@ -137,12 +137,13 @@ class Attempts:
 
     def _size(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> int | None:
         """Return the characters of a prompt; None where it cannot be sent, and `tries` has the reason."""
-        try:
-            check_prompt(item.prompt, "the item" if item is original else "the item that before_process returned")
-        except InvalidValue as error:
+        prompt = item.prompt
+        if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+            where = "the item" if item is original else "the item that before_process returned"
+            error = InvalidValue(f"the prompt of {where} is {shown(prompt)}; it must be a string")
             tries.error, tries.info = error, PROGRAMMING
             return None
-        size = len(item.prompt)
+        size = len(prompt)
         if problem := self.gate.too_large(size):
             tries.error, tries.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
             return None

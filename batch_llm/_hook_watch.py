@@ -10,21 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from itertools import count
 
-from ._deadlines import Deadline, Deadlines
+from ._deadlines import Deadlines
 
 logger = logging.getLogger(__name__)
 
 WARN_SECONDS = 60.0
-
-
-@dataclass(eq=False, slots=True)
-class _Call:
-    name: str
-    item_id: str
-    started: float
-    due: float
 
 
 class HookWatch:
@@ -32,50 +24,49 @@ class HookWatch:
 
     Args:
         timeout: Seconds that one call may take; None for as long as it likes.
+
+    Attributes:
+        deadlines: `with` blocks for calls of hooks; None where nothing bounds them.
     """
 
     def __init__(self, timeout: float | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._calls: dict[_Call, None] = {}
+        self._numbers = count()
+        self._calls: dict[int, tuple[str, str, float]] = {}  # name, item and start: begun and ended for every item
+        self._named: dict[int, float] = {}  # when to name it again
         self._timer: asyncio.TimerHandle | None = None
-        self._deadlines = None if timeout is None else Deadlines(timeout)
+        self.deadlines = None if timeout is None else Deadlines(timeout)
 
-    def begin(self, name: str, item_id: str) -> _Call:
-        """Note that a hook is called, and return what `end` takes."""
-        now = self._loop.time()
-        call = _Call(name, item_id, now, now + WARN_SECONDS)
-        self._calls[call] = None
+    def begin(self, name: str, item_id: str) -> int:
+        """Note that a hook is called, and return the number that `end` takes."""
+        number, now = next(self._numbers), self._loop.time()
+        self._calls[number] = (name, item_id, now)
         if self._timer is None:
-            self._timer = self._loop.call_at(call.due, self._ring)
-        return call
+            self._timer = self._loop.call_at(now + WARN_SECONDS, self._ring)
+        return number
 
-    def end(self, call: _Call) -> None:
+    def end(self, number: int) -> None:
         """Note that a hook has come back."""
-        del self._calls[call]
-
-    def deadline(self) -> Deadline | None:
-        """Return a `with` block for one call of a hook; None where nothing bounds it."""
-        return None if self._deadlines is None else self._deadlines.one()
+        del self._calls[number]
 
     def close(self) -> None:
         """Let no timer be left."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._deadlines is not None:
-            self._deadlines.close()
+        if self.deadlines is not None:
+            self.deadlines.close()
 
     def _ring(self) -> None:
-        now = self._loop.time()
-        for call in self._calls:
-            if call.due <= now:
-                seconds = now - call.started
-                logger.warning(
-                    "%s has been at item %s for %.0f s: the item waits for it; ProcessorConfig.hook_timeout bounds it",
-                    call.name,
-                    call.item_id,
-                    seconds,
+        now, self._named = self._loop.time(), {key: due for key, due in self._named.items() if key in self._calls}
+        dues: list[float] = []
+        for number, (name, item_id, started) in self._calls.items():
+            due = self._named.get(number, started + WARN_SECONDS)
+            if due <= now:
+                text = (
+                    "%s has been at item %s for %.0f s: the item waits for it; ProcessorConfig.hook_timeout bounds it"
                 )
-                call.due = call.started + 2 * seconds
-        due = min((call.due for call in self._calls), default=None)
-        self._timer = None if due is None else self._loop.call_at(due, self._ring)
+                logger.warning(text, name, item_id, now - started)
+                due = self._named[number] = started + 2 * (now - started)
+            dues.append(due)
+        self._timer = self._loop.call_at(min(dues), self._ring) if dues else None

@@ -15,7 +15,7 @@ from . import _cancellation
 from ._contained import contain, settle
 from ._hook_watch import HookWatch
 from ._listeners import Listener
-from ._user_values import PROGRAMMING, check_result, in_words, shown
+from ._user_values import PROGRAMMING, check_result, counts_in, in_words, shown
 from .items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from .middleware import Middleware
 from .observers.base import ProcessingEvent, ProcessorObserver
@@ -130,8 +130,8 @@ class Hooks:
     async def after(self, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
         """Return the result that the middlewares make of `result`, in reverse; one that cannot be is a failure."""
         for wrap in reversed(self._wraps):
-            # A hook may change the result in place, and what was billed stays billed.
-            context, tokens, attempts = result.context, result.token_usage.copy(), result.attempts
+            # What was billed stays billed, though a hook may put something else in its place.
+            context, tokens, attempts = result.context, result.token_usage, result.attempts
             changed: Any = await self._ask(wrap.after, item_id, wrap.hooks, "after_process", item, result)
             if isinstance(changed, WorkItemResult):
                 result = cast("AnyResult", changed)
@@ -143,7 +143,7 @@ class Hooks:
                     result = replace(result, item_id=item_id)
             except Exception as error:
                 logger.warning("%s on item %s: %s", wrap.after, item_id, error)
-                result = WorkItemResult(item_id, False, None, in_words(error), context, tokens)
+                result = WorkItemResult(item_id, False, None, in_words(error), context, counts_in(tokens))
                 result.error_info, result.attempts = PROGRAMMING, attempts
         return result
 
@@ -161,11 +161,12 @@ class Hooks:
 
     async def _ask(self, name: str, item_id: str, owner: object, hook: str, *args: object) -> Any:
         """Return what a hook gives; `_FAILED` where it raised or took too long, which is logged: the item goes on."""
-        call, deadline = self._watch.begin(name, item_id), self._watch.deadline()
+        number, deadline = self._watch.begin(name, item_id), None
         try:
-            if deadline is None:
+            if self._watch.deadlines is None:
                 given = await getattr(owner, hook)(*args)
             else:
+                deadline = self._watch.deadlines.one()
                 with deadline:
                     given = await getattr(owner, hook)(*args)
             if _cancellation.is_requested():  # by the hook itself, or it kept the run's own to itself
@@ -177,7 +178,7 @@ class Hooks:
             await contain(error, self._is_ending, "%s on item %s %s; the item goes on", name, item_id, what)
             return _FAILED
         finally:
-            self._watch.end(call)
+            self._watch.end(number)
 
     async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
         if _is_async(callback):

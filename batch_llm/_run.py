@@ -140,7 +140,7 @@ class Run:
             if self.is_over:
                 cause = await self.cause()
                 how = "was cancelled" if cause is None else "broke"
-                raise RuntimeError(f"the run {how} before there was room for item {item.item_id!r}") from cause
+                raise RuntimeError(f"the run {how} before item {item.item_id!r} had a place in it") from cause
             self._submit(item)
         finally:
             self._coming -= 1

@@ -42,7 +42,7 @@ class Tries:
         """Add what a call cost, and return it; what is no count is left out, as a sum must not break on it."""
         tokens, is_sound = self.tokens, True
         for key, count in usage.items():
-            if type(count) is int and 0 <= count <= MOST_TOKENS and isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if type(count) is int and 0 <= count <= MOST_TOKENS and type(key) is str:
                 tokens[key] = tokens.get(key, 0) + count
             else:
                 is_sound = False

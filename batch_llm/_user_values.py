@@ -3,7 +3,7 @@
 | value | checked by |
 |---|---|
 | an item, its id | `check_is_item`, where it is added |
-| a prompt, also one that a middleware made | `check_prompt`, before the first attempt |
+| a prompt, also one that a middleware made | `Attempts`, before the first attempt |
 | what a strategy returned, or billed with `CallFailed` | `check_answer`, `failure_in`, `counts_in` |
 | what a classifier returned | `check_info` |
 | what `after_process` returned | `check_result` |
@@ -56,12 +56,6 @@ def check_is_item(item: object) -> None:
     if not isinstance(item, LLMWorkItem):
         raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
     check_item_id(item.item_id)  # pyright: ignore[reportUnknownMemberType]  it may have been changed since it was made
-
-
-def check_prompt(prompt: object, where: str) -> None:
-    """Check that a prompt is text; raises InvalidValue."""
-    if not isinstance(prompt, str):
-        raise InvalidValue(f"the prompt of {where} is {shown(prompt)}; it must be a string")
 
 
 def check_answer(answer: Any, strategy: object) -> None:
@@ -122,6 +116,13 @@ def check_info(info: Any, where: str) -> None:
 
 def check_result(result: AnyResult, where: str) -> None:
     """Check the result that a middleware made, and cut its error's text; raises InvalidValue."""
+    if type(result.success) is bool and result.error is None is result.error_info and type(result.token_usage) is dict:
+        for key, count in result.token_usage.items():
+            if type(key) is not str or not is_count(count):
+                break
+        else:  # nearly always; the rest is looked at below
+            if type(result.attempts) is int and result.gemini_safety_ratings is None is result.finish_reason:
+                return
     _check(where, result, "success", bool, "True or False")
     _check(where, result, "token_usage", dict, "a dict of counts")
     if len(counts_in(result.token_usage)) != len(result.token_usage):

@@ -99,26 +99,25 @@ class BatchResult(Generic[TOutput, TContext]):
     total_output_tokens: int = 0
 
     def __post_init__(self) -> None:
-        self.total_items = len(self.results)
-        self.succeeded = sum(_is_true(result.success) for result in self.results)
-        self.failed = self.total_items - self.succeeded
-        self.total_input_tokens = sum(_count(result.token_usage, "input_tokens") for result in self.results)
-        self.total_output_tokens = sum(_count(result.token_usage, "output_tokens") for result in self.results)
-
-
-# Results are in users' hands by now, a post-processor's for one, and totals must not break on what became of them.
+        succeeded = sent = received = 0
+        for result in self.results:
+            # They are in users' hands by now, a post-processor's for one: totals must not break on what became of them.
+            usage: Any = result.token_usage
+            succeeded += result.success is True or _is_true(result.success)
+            if isinstance(usage, dict):
+                counts = cast("dict[str, object]", usage)
+                one, other = counts.get("input_tokens"), counts.get("output_tokens")
+                sent += one if type(one) is int else 0
+                received += other if type(other) is int else 0
+        self.total_items, self.succeeded, self.failed = len(self.results), succeeded, len(self.results) - succeeded
+        self.total_input_tokens, self.total_output_tokens = sent, received
 
 
 def _is_true(value: object) -> bool:
     try:
-        return value is True or (value is not False and bool(value))
+        return bool(value)
     except Exception:  # an array of several values, for one
         return False
-
-
-def _count(usage: object, name: str) -> int:
-    count: object = cast("dict[str, object]", usage).get(name) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) else 0
 
 
 PostProcessorFunc: TypeAlias = Callable[[WorkItemResult[TOutput, TContext]], Awaitable[None] | None]

@@ -142,10 +142,6 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         """
         check_is_item(work_item)
         run = self._current()
-        if run.is_broken:
-            raise RuntimeError(
-                "the run broke, so it takes no more work: process_all() tells why"
-            ) from await run.cause()
         if run.is_stream:
             raise RuntimeError("process_stream is running: let its source yield the item, or wait for its end")
         if work_item.item_id in self._ids:

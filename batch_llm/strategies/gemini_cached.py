@@ -11,7 +11,14 @@ from .gemini_cache import ContextCache, is_gone
 
 if TYPE_CHECKING:
     from google import genai
-    from google.genai.types import Content, CreateCachedContentConfig, GenerateContentConfig, GenerateContentResponse
+    from google.genai.types import (
+        Content,
+        ContentDict,
+        CreateCachedContentConfig,
+        GenerateContentConfig,
+        GenerateContentConfigDict,
+        GenerateContentResponse,
+    )
 
 # A call that names a cache may carry none of these; they go into the cache.
 _IN_THE_CACHE = ("system_instruction", "tools", "tool_config")
@@ -33,10 +40,10 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         client: A ready client; it stays open.
         response_parser: Turns a `GenerateContentResponse` into the output.
         cached_content: What every call starts with. Parts of `role="system"` become the system instruction, for the
-            service knows only the roles "user" and "model".
+            service knows only the roles "user" and "model". Dicts of the same shape serve as well.
         cache_ttl_seconds: How long the cache lives unless it is prolonged.
         cache_refresh_threshold: Share of that time, from 0 up to 1.
-        config: Temperature, response schema, ...; its system instruction and tools go into the cache.
+        config: Temperature, response schema, ..., also as a dict; its system instruction and tools go into the cache.
 
     Raises:
         ValueError: The time or the threshold breaks its rule.
@@ -47,10 +54,10 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         model: str,
         client: genai.Client,
         response_parser: Callable[[Any], TOutput],
-        cached_content: list[Content],
+        cached_content: list[Content] | list[ContentDict],
         cache_ttl_seconds: int = 3600,
         cache_refresh_threshold: float = 0.1,
-        config: GenerateContentConfig | None = None,
+        config: GenerateContentConfig | GenerateContentConfigDict | None = None,
     ) -> None:
         if type(cache_ttl_seconds) is not int or cache_ttl_seconds <= 0:
             rule = "it must be a whole number greater than 0: 3600 is an hour"
@@ -105,7 +112,7 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
     async def _generate(self, prompt: str, cache: str | None) -> GenerateContentResponse:
         from google.genai.types import Content, GenerateContentConfig, Part
 
-        config = self.config or GenerateContentConfig()
+        config = self._settings() or GenerateContentConfig()
         question = Content(role="user", parts=[Part(text=prompt)])
         if cache is None:
             contents = [*self._turns(), question]
@@ -127,7 +134,7 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
     def _cache_config(self) -> CreateCachedContentConfig:
         from google.genai.types import CreateCachedContentConfig
 
-        own: Any = self.config
+        own: Any = self._settings()
         return CreateCachedContentConfig(
             contents=self._turns(),
             system_instruction=self._system_instruction(),
@@ -138,14 +145,36 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         )
 
     def _turns(self) -> list[Any]:
-        return [content for content in self.cached_content if content.role != "system"]
+        return [content for content in self._contents() if content.role != "system"]
 
     def _system_instruction(self) -> list[Any] | None:
         """Return the parts of `role="system"`, then those of the config's own instruction; None for no parts."""
-        config: Any = self.config
+        config: Any = self._settings()
         own: Any = config and config.system_instruction
         own = getattr(own, "parts", own) or []
         parts: list[Any] = [
-            part for content in self.cached_content if content.role == "system" for part in content.parts or []
+            part for content in self._contents() if content.role == "system" for part in content.parts or []
         ]
         return [*parts, *(own if isinstance(own, list) else [own])] or None  # pyright: ignore[reportUnknownArgumentType]
+
+    def _settings(self) -> GenerateContentConfig | None:
+        """Return the config, which may have been given as a dict, as the SDK takes it."""
+        from google.genai.types import GenerateContentConfig
+
+        return GenerateContentConfig.model_validate(self.config) if isinstance(self.config, dict) else self.config
+
+    def _contents(self) -> list[Content]:
+        """Return the cached content, which may have been given in the forms that the SDK takes: dicts, parts, texts."""
+        given: Any = self.cached_content
+        return [_content(each) for each in (given if isinstance(given, list | tuple) else [given])]  # pyright: ignore[reportUnknownVariableType]
+
+
+def _content(given: Any) -> Content:
+    from google.genai.types import Content, Part
+
+    if isinstance(given, str):
+        return Content(role="user", parts=[Part(text=given)])
+    if isinstance(given, dict):
+        is_content = "parts" in given or "role" in given
+        given = Content.model_validate(given) if is_content else Part.model_validate(given)
+    return Content(role="user", parts=[given]) if isinstance(given, Part) else given

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, Any
 
 from batch_llm.errors import CallFailed, ContentFiltered
 
-from .base import LLMCallStrategy, TOutput
+from .base import LLMCallStrategy, TokenUsage, TOutput
 from .blank_text import is_blank
 from .responses import Endings, tokens_of, truncated
 
@@ -28,6 +29,9 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
     answer that does not fit, 1 by default) and the SDK's (`model_settings={"max_retries": 0}` leaves them to the
     engine, which then sees every 429).
 
+    Another object with a `run(prompt)`, a test's own agent for one, serves as well: what its result lacks of an
+    output, a response and a usage is done without, for a call that worked is no failure.
+
     Args:
         agent: A ready agent without dependencies.
     """
@@ -35,6 +39,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
     def __init__(self, agent: Agent[None, TOutput]) -> None:
         self.agent = agent
         self._endings = Endings()
+        self._takes_usage = _takes_usage(agent)
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Run the agent once. `attempt` and `timeout` are the engine's business."""
@@ -44,10 +49,13 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
         usage = RunUsage()  # filled as the run goes on: the only place that knows the tokens of a run that raises
         with capture_run_messages() as messages:
             try:
-                result = await self.agent.run(prompt, usage=usage)
-                reason = result.response.finish_reason
-                self._endings.refuse_filtered(reason, result.response.provider_details)
-                if isinstance(result.output, str) and is_blank(result.output):
+                result: Any = await (
+                    self.agent.run(prompt, usage=usage) if self._takes_usage else self.agent.run(prompt)
+                )
+                reason = _finish_reason(result)
+                output: Any = getattr(result, "output", result)
+                self._endings.refuse_filtered(reason, _details(result))
+                if isinstance(output, str) and is_blank(output):
                     raise ValueError(f"there is no answer in the response (finish reason: {reason})")
             except Exception as error:
                 if not usage.requests:
@@ -56,7 +64,9 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
                 reason = responses[-1].finish_reason if responses else None
                 raise CallFailed(_cut_off(error, responses), tokens_of(usage, finish_reason=reason)) from error
         self._endings.note_limit(reason)
-        return result.output, tokens_of(usage, finish_reason=reason)
+        if not usage.requests:  # it was not filled
+            return output, TokenUsage(_tokens_in(result), finish_reason=reason)
+        return output, tokens_of(usage, finish_reason=reason)
 
 
 def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:
@@ -66,3 +76,44 @@ def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:
     if responses and responses[-1].finish_reason == "length":
         return truncated(responses[-1], None)
     return error
+
+
+def _takes_usage(agent: object) -> bool:
+    """Whether an agent's `run` fills a usage, as pydantic-ai's do."""
+    try:
+        parameters = inspect.signature(getattr(agent, "run", agent)).parameters.values()  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        return True
+    return any(each.name == "usage" or each.kind is each.VAR_KEYWORD for each in parameters)
+
+
+def _finish_reason(result: object) -> str | None:
+    try:
+        reason: object = getattr(getattr(result, "response", None), "finish_reason", None)
+    except Exception:  # pydantic-ai's property raises where there is no response
+        return None
+    return reason if isinstance(reason, str) else None
+
+
+def _details(result: object) -> Any:
+    try:
+        return getattr(getattr(result, "response", None), "provider_details", None)
+    except Exception:  # as above
+        return None
+
+
+def _tokens_in(result: object) -> dict[str, int]:
+    """Read what a result tells of its tokens, as a property or a method; as far as it goes."""
+    names = {"cached_input_tokens": "cache_read_tokens"}
+    tokens: dict[str, int] = {}
+    try:
+        usage: Any = getattr(result, "usage", None)
+        usage = usage() if callable(usage) else usage
+        for name in ("input_tokens", "output_tokens", "total_tokens", "cached_input_tokens"):
+            theirs = names.get(name, name)
+            count: object = usage.get(theirs) if isinstance(usage, dict) else getattr(usage, theirs, None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if isinstance(count, int) and not isinstance(count, bool) and (count or not name.startswith("cached")):
+                tokens[name] = count
+    except Exception:
+        return tokens
+    return tokens
