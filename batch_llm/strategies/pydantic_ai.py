@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.errors import CallFailed, ContentFiltered
 
@@ -65,8 +65,8 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
                 raise CallFailed(_cut_off(error, responses), tokens_of(usage, finish_reason=reason)) from error
         self._endings.note_limit(reason)
         if not usage.requests:  # it was not filled
-            return output, TokenUsage(_tokens_in(result), finish_reason=reason)
-        return output, tokens_of(usage, finish_reason=reason)
+            return cast("TOutput", output), TokenUsage(_tokens_in(result), finish_reason=reason)
+        return cast("TOutput", output), tokens_of(usage, finish_reason=reason)
 
 
 def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:

@@ -316,3 +316,13 @@ def test_settings_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         cached(made, **options)
     made.close()
+
+
+async def test_contents_and_config_may_be_dicts(gemini_server: GeminiServer, client: genai.Client) -> None:
+    context: Any = [each.model_dump(exclude_none=True) for each in CONTEXT]
+    config: Any = {"temperature": 0.5, "system_instruction": "Be brief."}
+    strategy = GeminiCachedStrategy[str](
+        "gemini-2.5-flash", client, lambda response: response.text, context, config=config
+    )
+    assert (await run(strategy, 3)).succeeded == 3
+    assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})

@@ -152,3 +152,32 @@ async def test_text_at_the_token_limit(openai_server: OpenAIServer, caplog: pyte
     outcomes = [await ask(strategy) for _ in range(2)]
     assert [outcome.output for outcome in outcomes] == ["Half an ans"] * 2
     assert [record.levelname for record in caplog.records if "token limit" in record.message] == ["WARNING"]
+
+
+class Answer:
+    """What an agent of a test's own may return."""
+
+    def __init__(self, **facts: object) -> None:
+        vars(self).update(facts)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens"),
+    [
+        (Answer(output="fine"), {}),
+        (Answer(output="fine", usage={"input_tokens": 3, "output_tokens": None}), {"input_tokens": 3}),
+        (
+            Answer(output="fine", usage=lambda: Answer(input_tokens=3, output_tokens=4)),
+            {"input_tokens": 3, "output_tokens": 4},
+        ),
+        (Answer(output="fine", response=None, usage=Answer(total_tokens=7, cache_read_tokens=0)), {"total_tokens": 7}),
+        ("fine", {}),
+    ],
+)
+async def test_an_agent_of_ones_own_is_read_as_far_as_it_goes(answer: Any, tokens: dict[str, int]) -> None:
+    class Own:
+        async def run(self, prompt: str) -> Any:
+            return answer
+
+    agent: Any = Own()
+    assert await PydanticAIStrategy[str](agent).execute("prompt", 1, 10.0) == ("fine", tokens)
