@@ -8,6 +8,7 @@ from functools import partial
 
 from prefect.logging import get_run_logger
 
+from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, ask_to_stop, hold, job_store, run_folder, tell_waiting
 
 from .events import RunEvents
@@ -23,6 +24,10 @@ def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
     Raises:
         JobError: The ledger cannot be written.
     """
+    if job.ledger.startswith("memory://"):
+        raise JobError(
+            f"ledger {job.ledger} keeps nothing once the process ends: name a folder, or a bucket as s3://..."
+        )
     folder, store, logger = run_folder(job, run_id), job_store(job), get_run_logger()
     logger.info("The ledger is %s", store.address)
 
