@@ -61,6 +61,8 @@ def test_a_program_gets_one_object_with_the_documented_names() -> None:
         "changed": 0,
         "retried": 0,
         "left_out": 0,
+        "refreshed": 0,
+        "truncated": None,
         "total_input_tokens": 1000,
         "total_cached_input_tokens": 0,
         "total_output_tokens": 50,
