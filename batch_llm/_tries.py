@@ -8,7 +8,7 @@ from typing import Any
 from ._user_values import MOST_TOKENS, counts_in, in_words
 from .errors import ErrorInfo
 from .items import AnyResult, WorkItemResult
-from .strategies.base import TokenUsage
+from .strategies.base import BilledRequest, TokenUsage
 
 _NONE_YET = object()
 
@@ -35,6 +35,7 @@ class Tries:
     tokens: dict[str, int] = field(default_factory=_none)
     ratings: dict[str, str] | None = None
     finish_reason: str | None = None
+    requests: tuple[BilledRequest, ...] = ()
     error: Exception | None = None
     info: ErrorInfo | None = None
 
@@ -48,6 +49,7 @@ class Tries:
                 is_sound = False
         if isinstance(usage, TokenUsage):
             self.finish_reason = usage.finish_reason
+            self.requests += usage.requests
             if usage.safety_ratings is not None:
                 self.ratings = usage.safety_ratings
         return usage if is_sound else counts_in(usage)
@@ -55,9 +57,8 @@ class Tries:
     def result(self, item_id: str, context: Any, output: Any = _NONE_YET) -> AnyResult:
         """Return an item's result: with its output, or else with its last error, or not attempted."""
         success = output is not _NONE_YET
-        result: AnyResult = WorkItemResult(
-            item_id, success, context=context, token_usage=self.tokens, attempts=self.calls
-        )
+        tokens = TokenUsage(self.tokens, requests=self.requests) if self.requests else self.tokens
+        result: AnyResult = WorkItemResult(item_id, success, context=context, token_usage=tokens, attempts=self.calls)
         result.gemini_safety_ratings = self.ratings
         result.finish_reason = self.finish_reason
         if success:

@@ -56,8 +56,9 @@ def as_json(outcome: Outcome) -> str:
         "left_out",
         "truncated",
     )
-    spent = ("total_input_tokens", "total_cached_input_tokens", "total_output_tokens", "cost_usd", "priced_by")
-    rest = ("saved_usd", "budgets", "seconds", "output", "failures")
+    tokens = ("input", "cached_input", "output", "estimated")
+    spent = (*(f"total_{kind}_tokens" for kind in tokens), "cost_usd", "priced_by")
+    rest = ("saved_usd", "budgets", "notes", "seconds", "output", "failures")
     totals = {name: getattr(summary, name) for name in (*counts, *spent, *rest)}
     return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
 
@@ -73,6 +74,8 @@ def print_outcome(screen: Screen, outcome: Outcome) -> None:
     screen.say(f"{run_sentence(summary)}.")
     for warning in summary.warnings:
         screen.say(f"Warning: {warning}.")
+    for note in summary.notes:
+        screen.say(note)
     places = {"output": summary.output, "failures": summary.failures, "page": outcome.run_url}
     for name, place in places.items():
         if place:

@@ -18,6 +18,7 @@ from batch_llm.errors import RedirectRefused
 
 from .addresses import loopback_patterns
 from .readable_replies import as_meant
+from .reply_usage import with_usable_usage
 from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class _AiohttpClient(DefaultAioHttpClient):
             raise httpx2.RemoteProtocolError(broken, request=request) from None  # its status would be the server's
         if self.hear is not None:
             self.hear(response.headers)
-        return response if stream else as_meant(response)
+        return response if stream else with_usable_usage(as_meant(response))
 
     async def _answer(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         """Return the response, after redirects within the host that was asked."""

@@ -10,7 +10,7 @@ from batch_llm.items import AnyResult
 from .job import BatchJob
 from .kept_answers import reason_against_keeping
 from .ledger import LedgerWriter, Record, Status
-from .prices import CostOf
+from .prices import PriceList
 from .redact import redact
 from .tally import Tally
 
@@ -24,14 +24,14 @@ class Keeper:
         stop: Ends the run, which must not pay for what it cannot keep.
     """
 
-    def __init__(self, ledger: LedgerWriter, tally: Tally, cost: CostOf, job: BatchJob) -> None:
-        self._ledger, self._tally, self._cost, self._job = ledger, tally, cost, job
+    def __init__(self, ledger: LedgerWriter, tally: Tally, prices: PriceList, job: BatchJob) -> None:
+        self._ledger, self._tally, self._prices, self._job = ledger, tally, prices, job
         self._error: OSError | None = None
         self.stop: Callable[[], None] = lambda: None
 
     async def keep(self, result: AnyResult) -> None:
         """Add a result; what cannot be written is told by `check` at the end, for a hook's error ends nothing."""
-        record = record_of(result, self._cost, self._job)
+        record = record_of(result, self._prices, self._job)
         if record is None:
             return
         try:
@@ -50,7 +50,7 @@ class Keeper:
             ) from self._error
 
 
-def record_of(result: AnyResult, cost: CostOf, job: BatchJob) -> Record | None:
+def record_of(result: AnyResult, prices: PriceList, job: BatchJob) -> Record | None:
     """Return what the ledger keeps of a result; nothing of an item that was not attempted."""
     info = result.error_info
     category = None if info is None else info.category
@@ -68,11 +68,13 @@ def record_of(result: AnyResult, cost: CostOf, job: BatchJob) -> Record | None:
         input_tokens=usage.get("input_tokens", 0),
         output_tokens=usage.get("output_tokens", 0),
         cached_input_tokens=usage.get("cached_input_tokens", 0),
-        cost_usd=cost(usage),
+        cost_usd=prices.cost(usage),
         attempts=result.attempts,
         seconds=round(result.duration_seconds, 3),
         category=category,
         error=None if error is None else redact(error),
         retryable=info is not None and info.is_retryable,
         finish_reason=result.finish_reason,
+        estimated_tokens=usage.get("estimated_tokens", 0),
+        unpriced=prices.missing(usage),
     )

@@ -67,6 +67,8 @@ _COLUMNS = {
     "finish_reason": "VARCHAR",
     "number": "BIGINT",
     "check": "VARCHAR",
+    "estimated_tokens": "BIGINT",
+    "unpriced": "VARCHAR",
 }
 ID_FINGERPRINT = "md5(id)::UUID"
 KEY_FINGERPRINT = "md5(key)::UUID"
@@ -74,7 +76,7 @@ FINGERPRINT = "md5(id || chr(0) || key)::UUID"
 """SQL for 16 bytes that stand for an id and a key. What DuckDB groups or joins by text does not always fit into the
 memory, however much of it is spilled."""
 
-_OPTIONAL = frozenset({"finish_reason", "number"})
+_OPTIONAL = frozenset({"finish_reason", "number", "estimated_tokens", "unpriced"})
 """Fields that records of earlier versions lack."""
 
 _STAMP = """(greatest(0, least(coalesce(number, 0), 1099511627776))::HUGEINT * 9007199254740992
@@ -112,6 +114,8 @@ class Record:
         finish_reason: Why the answer ended, as in `WorkItemResult`; None where it is not known, as in records of
             versions before there was this field.
         number: Of the plan that the item was called by; the writer sets it. 0 for a record of an older version.
+        estimated_tokens: How many of the tokens are estimated, for the provider reported none that can be right.
+        unpriced: What of the usage has no price of its own, and is priced without it: `service_tier scale`.
     """
 
     id: str
@@ -130,6 +134,8 @@ class Record:
     finished_at: str = field(default_factory=_now)
     finish_reason: str | None = None
     number: int = 0
+    estimated_tokens: int = 0
+    unpriced: str = ""
 
     @property
     def settled(self) -> bool:

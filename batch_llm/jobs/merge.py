@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -70,6 +70,8 @@ class Summary:
         refreshed: Items that were asked again although earlier runs had answered them.
         truncated: Items whose answer was cut off at the token limit, those that failed for it included; None where an
             earlier version made the run.
+        total_estimated_tokens: Tokens of this run that are estimated, for the provider reported no usage.
+        notes: Sentences for the reader on how far the totals can be trusted.
     """
 
     total_items: int
@@ -99,9 +101,11 @@ class Summary:
     refreshed: int = 0
     truncated: int | None = None
     warnings: list[str] = field(default_factory=list[str])
+    total_estimated_tokens: int = 0
+    notes: list[str] = field(default_factory=list[str])
 
 
-def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
+def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] = ()) -> Summary:
     """Write the output, the failures file and summary.json, each whole or not at all.
 
     The output has the input's columns, the answer's fields, and what became of the row. A reused row tells what its
@@ -111,6 +115,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
         job: The job.
         plan: What the run set out to do.
         stopped: Why the run ended early, if it did.
+        notes: What else the reader of the totals should know.
 
     Raises:
         JobError: The output cannot be written.
@@ -122,6 +127,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "") -> Summary:
         with open_tables() as tables:
             _write_outcomes(tables, folder)
             summary = replace(_sum_up(tables, plan, job.output, None), stopped=stopped, warnings=list(plan.warnings))
+            summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
             place = place_for(job, store, complete=complete)
             output, failures = _write_files(tables, job, folder, place, is_ours)
@@ -244,8 +250,14 @@ _SPENT = """
     SELECT coalesce(sum(input_tokens), 0)::BIGINT AS total_input_tokens,
         coalesce(sum(output_tokens), 0)::BIGINT AS total_output_tokens,
         coalesce(sum(cached_input_tokens), 0)::BIGINT AS total_cached_input_tokens,
+        coalesce(sum(estimated_tokens), 0)::BIGINT AS total_estimated_tokens,
         CASE WHEN bool_or(cost_usd IS NULL AND attempts > 0) THEN NULL ELSE coalesce(sum(cost_usd), 0) END AS cost_usd
     FROM tries"""
+_ESTIMATED = """
+    SELECT count(DISTINCT fingerprint), sum(estimated_tokens)::BIGINT FROM records WHERE estimated_tokens > 0
+    HAVING count(*) > 0"""
+_UNPRICED = """
+    SELECT unpriced, count(DISTINCT fingerprint) FROM records WHERE unpriced <> '' GROUP BY ALL ORDER BY 2 DESC, 1"""
 _CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
 
 
@@ -262,7 +274,19 @@ def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Su
         output=output,
         failures=failures,
         categories={str(category): int(count) for category, count in tables.execute(_CATEGORIES).fetchall()},
+        notes=list(_notes(tables)),
     )
+
+
+def _notes(tables: Tables) -> Iterator[str]:
+    """Yield what to know of the totals: what of them is estimated, or priced without a price of its own."""
+    for items, tokens in tables.execute(_ESTIMATED).fetchall():
+        yield (
+            f"The provider reported no usable token usage for {items:,} items: {tokens:,} tokens are estimated from "
+            "the length of the texts; the cost and the budgets count them."
+        )
+    for what, items in tables.execute(_UNPRICED).fetchall():
+        yield f"There is no published price for {what}: {items:,} items are priced without it, by the standard prices."
 
 
 def _one_row(tables: Tables, query: str) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         SELECT fingerprint, coalesce(max(stamp) FILTER (status = 'succeeded'), max(stamp)) AS last,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
             sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
+            sum(estimated_tokens)::BIGINT AS estimated_tokens,
             sum(attempts)::BIGINT AS attempts,
             sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
         FROM records GROUP BY fingerprint""",

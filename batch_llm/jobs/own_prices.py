@@ -6,7 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-PRICE_NAMES = {"input_mtok": "input_mtok", "output_mtok": "output_mtok", "cached_input_mtok": "cache_read_mtok"}
+PRICE_NAMES = {
+    "input_mtok": "input_mtok",
+    "output_mtok": "output_mtok",
+    "cached_input_mtok": "cache_read_mtok",
+    "cache_write_mtok": "cache_write_mtok",
+    "cache_write_1h_mtok": "cache_write_1h_mtok",
+    "input_audio_mtok": "input_audio_mtok",
+    "output_audio_mtok": "output_audio_mtok",
+}
 """A job's names of prices, in USD per million tokens, and what genai-prices calls them."""
 
 

@@ -1,7 +1,7 @@
 """What an item costs: by the job's own prices or by genai-prices, offline; "unpriced" where neither knows the model.
 
-A job calls models one request at a time, so the prices are those of plain calls: a provider's batch prices (which
-genai-prices has under `price_context={"processing": "batch"}`) never apply.
+A job calls models one request at a time. Each is priced by itself, at the service tier that answered it: prices for
+long contexts depend on the tokens of one request, not on their sum.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeAlias
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from batch_llm.strategies.base import TokenUsage
 
 from .job import BatchJob
 from .models import LOCAL
 from .own_prices import PRICE_NAMES, own_prices
+from .rates import Rates, rates_of
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice
 
 CostOf: TypeAlias = Callable[[Mapping[str, float]], float | None]
 """From an item's token usage to USD; None where the model's price is not known."""
+
+Context: TypeAlias = tuple[tuple[str, str], ...]
+"""What of an answer decides its price: `(("service_tier", "flex"),)`."""
 
 # pydantic-ai's names of ways to a provider, and the provider as genai-prices knows it.
 _PROVIDERS = {
@@ -34,7 +41,17 @@ _PROVIDERS = {
     "google-vertex": "google",
     "bedrock": "aws",
     "azure": "azure",
+    "grok": "x-ai",
+    "xai": "x-ai",
 }
+
+_PLAIN_TIERS = frozenset({"default", "standard", "auto", "on_demand", "on-demand", "standard_only"})
+"""Words of providers for the tier whose prices are the plain ones."""
+
+_PRICES_LAST_SECONDS = 60.0
+"""Some prices depend on the time of day."""
+
+Requests: TypeAlias = tuple[tuple[Mapping[str, float], Context], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +61,12 @@ class PriceList:
     Attributes:
         cost: Prices the tokens of an item.
         source: Where the prices are from, with their version; empty where there are none.
+        missing: Names what of an item's usage has no price of its own, and is priced without it; empty for nothing.
     """
 
     cost: CostOf
     source: str
+    missing: Callable[[Mapping[str, float]], str] = lambda usage: ""
 
 
 def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
@@ -61,7 +80,8 @@ def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
         from genai_prices.types import ModelPrice
 
         named = {PRICE_NAMES[name]: Decimal(str(value)) for name, value in own.items()}
-        return PriceList(_quick(ModelPrice(**named)), "own prices")
+        rates = rates_of(ModelPrice(**named))
+        return PriceList(lambda usage: _sum(usage, lambda context: rates), "own prices")
     if job.model == LOCAL:
         return PriceList(lambda usage: None, "") if own_strategy else PriceList(lambda usage: 0.0, "a local model")
     return _published(job.model)
@@ -77,34 +97,67 @@ def _published(model: str) -> PriceList:
         _, info = get_snapshot().find_provider_model(reference, None, provider, None)
     except LookupError:
         return PriceList(lambda usage: None, "")
-    return PriceList(_quick(info.get_prices(datetime.now(UTC))), f"genai-prices {version('genai-prices')}")
-
-
-def _quick(price: ModelPrice) -> CostOf:
-    """Return the sums that `calc_price` comes to, without the 0.14 ms that it takes for each.
-
-    Up to the first tier a price is so much a call and so much a token.
-    """
-    from genai_prices import Usage
-    from genai_prices.types import TieredPrices
-
-    def exact(tokens: int, cached: int, answered: int) -> float:
-        usage = Usage(input_tokens=tokens, cache_read_tokens=cached, output_tokens=answered)
-        return float(price.calc_price(usage)["total_price"])
-
-    prices: list[object] = list(vars(price).values())
-    tiers = [tier.start for value in prices if isinstance(value, TieredPrices) for tier in value.tiers]
-    most = min(tiers, default=None)
-    call = exact(0, 0, 0)
-    per_input, per_cached, per_output = (
-        (exact(*thousand) - call) / 1000 for thousand in ((1000, 0, 0), (1000, 1000, 0), (0, 0, 1000))
+    published = _Published(info)
+    return PriceList(
+        lambda usage: _sum(usage, published.rates), f"genai-prices {version('genai-prices')}", published.missing
     )
 
-    def cost(usage: Mapping[str, float]) -> float | None:
-        tokens, answered = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-        cached = usage.get("cached_input_tokens", 0)
-        if most is not None and tokens > most:
-            return exact(round(tokens), round(cached), round(answered))
-        return round(call + (tokens - cached) * per_input + cached * per_cached + answered * per_output, 12)
 
-    return cost
+def _sum(usage: Mapping[str, float], rates: Callable[[Context], Rates]) -> float:
+    """Return what all requests of an item cost; a usage that does not list them is one request."""
+    if isinstance(usage, TokenUsage) and (requests := usage.requests):
+        if len(requests) == 1:
+            return float(rates(requests[0].context).cost(requests[0].units))
+        return float(sum((rates(one.context).cost(one.units) for one in requests), Decimal(0)))
+    units = {name: count for name, count in usage.items() if count and name not in _OURS}
+    if cached := usage.get("cached_input_tokens"):
+        units["cache_read_tokens"] = cached
+    return float(rates(()).cost(units))
+
+
+_OURS = frozenset({"total_tokens", "cached_input_tokens", "estimated_tokens"})
+
+
+class _Published:
+    """The published prices of one model, at each tier, as they are now."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self._info = info
+        self._rates: dict[Context, Rates] = {}
+        self._until = 0.0
+
+    def rates(self, context: Context) -> Rates:
+        """Return the prices at a tier."""
+        now = monotonic()
+        if now > self._until:
+            self._rates, self._until = {}, now + _PRICES_LAST_SECONDS
+        found = self._rates.get(context)
+        if found is None:
+            found = self._rates[context] = rates_of(self._at(context))
+        return found
+
+    def missing(self, usage: Mapping[str, float]) -> str:
+        """Name what has no price: a tier, or searches and the like that are billed beside the tokens."""
+        if not isinstance(usage, TokenUsage):
+            return ""
+        found = dict[str, None]()
+        for one in usage.requests:
+            found |= {f"{name} {value}": None for name, value in one.context if not self._is_priced(name, value)}
+            if len(one.units) > 2:
+                found |= dict.fromkeys(self.rates(one.context).unpriced(one.units))
+        return ", ".join(found)
+
+    def _at(self, context: Context) -> ModelPrice:
+        asked = dict(context)
+        if asked.get("service_tier") == "batch":
+            asked = {**asked, "processing": "batch"}
+        return self._info.get_prices(datetime.now(UTC), asked)
+
+    def _is_priced(self, name: str, value: str) -> bool:
+        if name != "service_tier" or value in _PLAIN_TIERS:
+            return True
+        variants: list[Any] = self._info.price_variants or []
+        return any(
+            each.when.get(name) == value or (value == "batch" and each.when.get("processing") == value)
+            for each in variants
+        )

@@ -15,6 +15,9 @@ LOOK_SECONDS = 0.1
 """Between two looks of a call that waits until those in flight have paid."""
 
 
+_PLAIN = frozenset({"input_tokens", "output_tokens", "cached_input_tokens"})
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """An amount, in both of what a budget can be in."""
@@ -106,6 +109,8 @@ class Purse:
     def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
         self._settle(turn, usage)
         self.estimate.learn(turn.size, usage)
+        plain = {name: count for name, count in usage.items() if name in _PLAIN}
+        self.estimate.learn_price(self._priced(usage).usd, self._priced(plain).usd)
         self._pacer.answered(turn, now, usage)
 
     def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
@@ -155,13 +160,14 @@ class Purse:
 
     def _expected(self, size: int) -> Spent:
         sent, received = self.estimate.input_tokens(size), self.estimate.output_tokens
-        return self._priced(
+        plain = self._priced(
             {
                 "input_tokens": round(sent),
                 "output_tokens": round(received),
                 "cached_input_tokens": round(sent * self.estimate.cached_share),
             }
         )
+        return replace(plain, usd=plain.usd * self.estimate.price_factor)
 
     def _priced(self, usage: Mapping[str, int]) -> Spent:
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)

@@ -27,10 +27,11 @@ from .job import BatchJob
 from .keeper import Keeper
 from .ledger import LedgerWriter, read_records
 from .lookout import Lookout
+from .missing_usage import UsageWarning, WithUsage
 from .models import make_strategy
 from .open_files import room_for_calls
 from .plan import ShardRef
-from .prices import CostOf, prices_of
+from .prices import PriceList, prices_of
 from .purse import Purse, Share, Spent
 from .tally import Tally
 
@@ -108,16 +109,17 @@ async def run_shard(
     earlier = read_object(run.plan)
     governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     stopped_by: ErrorInfo | None = None
-    cost = prices_of(job, own_strategy=strategy is not None).cost
-    purse = Purse(governor, share, _spent(tally), cost) if share and share.is_bounded else None
+    prices = prices_of(job, own_strategy=strategy is not None)
+    purse = Purse(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
     if not run.stop.exists():
         with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
             fitted = job.model_copy(update={"config": config})
             hear = partial(_hear, governor)
-            make = strategy or partial(make_strategy, fitted, hear, run.server_facts)
+            own = partial(make_strategy, fitted, hear, run.server_facts)
+            make = partial(_with_usage, strategy) if strategy else own
             items = _missing(run, shard, tally, make)
             pace = _Pace(governor, tally)
-            stopped_by = await _Try(fitted, run, shard, tally, ledger, pace, purse).answer(items, cost, observers)
+            stopped_by = await _Try(fitted, run, shard, tally, ledger, pace, purse).answer(items, prices, observers)
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     with suppress(OSError):  # it is shown, and nothing more
@@ -133,6 +135,10 @@ def _spent(tally: Tally) -> Spent:
 
 def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
     governor.hear(headers, asyncio.get_running_loop().time())
+
+
+def _with_usage(strategy: StrategyFactory) -> LLMCallStrategy[Any]:
+    return WithUsage(strategy())
 
 
 def _missing(run: RunFolder, shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
@@ -173,15 +179,17 @@ class _Try:
     purse: Purse | None
 
     async def answer(
-        self, items: Iterator[AnyWorkItem], cost: CostOf, observers: Sequence[ProcessorObserver]
+        self, items: Iterator[AnyWorkItem], prices: PriceList, observers: Sequence[ProcessorObserver]
     ) -> ErrorInfo | None:
         """Call the items; return what stopped it early."""
         pauses = _PauseObserver(self)
-        keeper = Keeper(self.ledger, self.tally, cost, self.job)
+        keeper = Keeper(self.ledger, self.tally, prices, self.job)
+        usage = UsageWarning(self.run.kept)
         lookout = Lookout(self.job, self.run, self.shard)
 
         async def keep(result: AnyResult) -> None:
             await keeper.keep(result)
+            await usage.note(result.token_usage.get("estimated_tokens", 0))
             if lookout.is_late and await lookout.is_over():
                 processor.stop()
 

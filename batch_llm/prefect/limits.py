@@ -1,13 +1,14 @@
 """The limits that people state for a scope: Prefect Variables, seen and changed in the UI, or by `batch-llm limit`.
 
 `batch_llm_limit_<scope>` is `{"scope": ..., "requests_per_minute": 3000, "tokens_per_minute": null, ...}`; in its name,
-what is neither a letter nor a digit is `_`. What stands there wins over what a job says.
+what is neither a letter nor a digit is `_`. Of a limit that is set there and by a job, the lower one applies.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, fields
 from typing import Any, cast
 
@@ -52,12 +53,35 @@ def from_value(value: object) -> Limits:
 
 
 def merged(stated: Limits | None, own: Limits) -> Limits:
-    """Return the limits in force: what is stated for the scope, else what the job says, one by one."""
+    """Return the limits in force: of what is set for the scope and what the job sets, the lower, one by one."""
     if stated is None:
         return own
-    names = [limit.name for limit in fields(Limits)]
-    numbers = {name: getattr(stated, name) for name in names}
-    return Limits(**{name: getattr(own, name) if number is None else number for name, number in numbers.items()})
+    set_of = {limit.name: [getattr(stated, limit.name), getattr(own, limit.name)] for limit in fields(Limits)}
+    known = {name: [number for number in numbers if number is not None] for name, numbers in set_of.items()}
+    return Limits(**{name: min(numbers) for name, numbers in known.items() if numbers})
+
+
+def conflicts(scope: str, stated: Limits | None, own: Limits) -> list[str]:
+    """Return a sentence for each limit that the scope and the job set differently: which one applies, and why."""
+    found: list[str] = []
+    for name in (limit.name for limit in fields(Limits)):
+        ours, theirs = getattr(own, name), getattr(stated, name, None)
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        run, shared = f"`limits` of the run ({ours:,.0f})", f"`batch-llm limit` for {scope} ({theirs:,.0f})"
+        lower, higher = (run, shared) if ours < theirs else (shared, run)
+        found.append(f"{name.replace('_', ' ')}: {lower} applies, for it is lower than {higher}.")
+    return found
+
+
+def conflicts_of(scope: str, own: Limits) -> list[str]:
+    """Return the same sentences by what is set at the server now."""
+    value: Any = None
+    with suppress(Exception):  # a report without them is better than none
+        value = Variable.get(variable_name(scope))
+    with suppress(ValueError):
+        return conflicts(scope, None if value is None else from_value(value), own)
+    return []
 
 
 def state(scope: str, limits: Limits) -> None:

@@ -19,7 +19,7 @@ from batch_llm.jobs.shares import Pause
 from batch_llm.jobs.sharing import ROUNDS, Member
 
 from .board import Board, Stated
-from .limits import from_value, merged, variable_name
+from .limits import conflicts, from_value, merged, variable_name
 from .server import one_line
 
 logger = logging.getLogger(__name__)
@@ -58,13 +58,14 @@ class Membership:
         self._cycles_to_limits = 0
         self._hears = self._is_away = False
         self._trouble = ""
+        self._told = set[str]()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
 
     def say(self, limits: Limits) -> None:
-        """Take these as the limits of the job, from any thread; what is stated for the scope wins."""
+        """Take these as the limits of the job, from any thread; of what is set for the scope, the lower applies."""
         self._own = limits
-        self.governor.set_limits(merged(self._stated, limits))
+        self._set_limits()
 
     def wake(self) -> None:
         """Look at once whether it is over, from any thread."""
@@ -133,7 +134,14 @@ class Membership:
         except ValueError as error:
             name = variable_name(self.scope)
             self._say_once(f"The Variable {name} states no limits that can be read: {one_line(error)}")
+        self._set_limits()
+
+    def _set_limits(self) -> None:
         self.governor.set_limits(merged(self._stated, self._own))
+        for sentence in conflicts(self.scope, self._stated, self._own):
+            if sentence not in self._told:
+                self._told.add(sentence)
+                logger.warning(sentence)
 
     # Pauses.
 

@@ -41,7 +41,7 @@ def shared(scope: str, governor: Governor, limits: Limits) -> Generator[None]:
     Args:
         scope: Names the limit; everybody at the same Prefect server who names it shares it.
         governor: Paces the calls of this process.
-        limits: What the job says of them; what people state for the scope wins.
+        limits: What the job says of them; of what people set for the scope, the lower applies.
     """
     place = _enter(scope, governor, limits)
     place.membership.has_share.wait(JOIN_SECONDS)

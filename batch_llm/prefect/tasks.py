@@ -17,6 +17,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
 from batch_llm import jobs
+from batch_llm.config import Limits
 from batch_llm.errors import JobError
 from batch_llm.governor import Governor
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share
@@ -29,6 +30,7 @@ from .artifacts import publish_report, publish_results
 from .contained import contained, warn
 from .events import RunEvents
 from .keys import provide_key, provide_password
+from .limits import conflicts_of
 from .observer import PrefectObserver
 from .output import outlive_reader
 from .retries import ShardUnfinished
@@ -150,8 +152,9 @@ def _is_last_try() -> bool:
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 def publish(job: BatchJob, planned: Plan, stopped: str = "") -> State[Any]:
     """Merge the ledger into the output, and persist the `BatchResult` and the run's metrics as artifacts."""
+    notes = conflicts_of(jobs.scope_of(job), job.limits) if job.limits != Limits() else []
     try:
-        summary = jobs.merge(job, planned, stopped=stopped)
+        summary = jobs.merge(job, planned, stopped=stopped, notes=notes)
     except JobError as error:
         return Failed(message=str(error), data=error)
     with contained(retries=1):

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 TOutput = TypeVar("TOutput")
+
+
+@dataclass(frozen=True, slots=True)
+class BilledRequest:
+    """One request as the provider bills it. Tiers of a price depend on a request, so a sum of several is not enough.
+
+    Attributes:
+        units: What is billed, by the names that genai-prices has for it: `input_tokens`, `cache_write_1h_tokens`,
+            `web_searches`, ... Tokens of the cache and of a modality are part of the input or output tokens.
+        context: What else decides the price, such as `("service_tier", "flex")`.
+        estimated: How many of the tokens are estimated from the length of the texts, for the provider reported none.
+    """
+
+    units: Mapping[str, float]
+    context: tuple[tuple[str, str], ...] = ()
+    estimated: int = 0
 
 
 class TokenUsage(dict[str, int]):
@@ -16,9 +33,10 @@ class TokenUsage(dict[str, int]):
         safety_ratings: `{category: probability}` by their names; becomes `WorkItemResult.gemini_safety_ratings`.
         finish_reason: Why the answer ended: "stop", "length" at the token limit, "tool_call", "content_filter" or
             "error"; becomes `WorkItemResult.finish_reason`. None where the provider does not report it.
+        requests: The requests of which the counts are the sum, where they are known one by one.
     """
 
-    __slots__ = ("finish_reason", "safety_ratings")
+    __slots__ = ("finish_reason", "requests", "safety_ratings")
 
     def __init__(
         self,
@@ -26,10 +44,12 @@ class TokenUsage(dict[str, int]):
         *,
         safety_ratings: Mapping[str, str] | None = None,
         finish_reason: str | None = None,
+        requests: Sequence[BilledRequest] = (),
     ) -> None:
         super().__init__(counts)
         self.safety_ratings = dict(safety_ratings) if safety_ratings is not None else None
         self.finish_reason = finish_reason
+        self.requests = tuple(requests)
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):

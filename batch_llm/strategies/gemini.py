@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 from batch_llm.errors import AnswerTruncated, CallFailed, ContentFiltered
 
 from .base import LLMCallStrategy, TokenUsage, TOutput
+from .billing import billed, usage_of
 from .blank_text import is_blank
 from .responses import in_words
 
 if TYPE_CHECKING:
     from google import genai
-    from google.genai.types import Candidate, Content, GenerateContentConfig, GenerateContentResponse
+    from google.genai.types import (
+        Candidate,
+        Content,
+        GenerateContentConfig,
+        GenerateContentResponse,
+        GenerateContentResponseUsageMetadata,
+    )
 
 # https://ai.google.dev/api/generate-content#FinishReason
 _BLOCKED = frozenset(
@@ -67,7 +74,8 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Make one request. `attempt` and `timeout` are the engine's business."""
         response = await generate(self.client, self.model, prompt, self.config)
-        return read_response(response, self.response_parser)
+        instruction = self.config.system_instruction if self.config else None
+        return read_response(response, self.response_parser, lambda: f"{instruction or ''}{prompt}")
 
 
 def generate(
@@ -78,14 +86,21 @@ def generate(
     return models.generate_content(model=model, contents=contents, config=config)
 
 
-def read_response(response: GenerateContentResponse, parse: Callable[[Any], TOutput]) -> tuple[TOutput, dict[str, int]]:
+def read_response(
+    response: GenerateContentResponse, parse: Callable[[Any], TOutput], sent: Callable[[], str] = str
+) -> tuple[TOutput, dict[str, int]]:
     """Return the parsed answer and what it cost.
+
+    Args:
+        response: The response.
+        parse: Makes the output of it.
+        sent: Returns what was sent, for an estimate of its tokens where Gemini reports none.
 
     Raises:
         CallFailed: The prompt or the answer was blocked, there is no answer, or `parse` raised; with the tokens.
     """
     candidate = response.candidates[0] if response.candidates else None
-    usage = _usage(response, candidate)
+    usage = _usage(response, candidate, sent)
     usage.finish_reason = _finish_reason(response, candidate)
     try:
         _check(response, candidate)
@@ -131,20 +146,35 @@ def _check(response: GenerateContentResponse, candidate: Candidate | None) -> No
         raise ValueError(f"Gemini gave a blank answer ({reason.name if reason else 'no finish reason'})")
 
 
-def _usage(response: GenerateContentResponse, candidate: Candidate | None) -> TokenUsage:
+def _usage(response: GenerateContentResponse, candidate: Candidate | None, sent: Callable[[], str]) -> TokenUsage:
     """Count as Gemini bills: thoughts are output, and the prompt includes what came from a cache.
 
     Source: https://ai.google.dev/api/generate-content#UsageMetadata
     """
     metadata = response.usage_metadata
-    if metadata is None:
-        return TokenUsage({}, safety_ratings=_ratings(response, candidate))
-    spent_in = (metadata.prompt_token_count or 0) + (metadata.tool_use_prompt_token_count or 0)
-    spent_out = (metadata.candidates_token_count or 0) + (metadata.thoughts_token_count or 0)
-    counts = {"input_tokens": spent_in, "output_tokens": spent_out, "total_tokens": spent_in + spent_out}
-    if metadata.cached_content_token_count:
-        counts["cached_input_tokens"] = metadata.cached_content_token_count
-    return TokenUsage(counts, safety_ratings=_ratings(response, candidate))
+    counts = {} if metadata is None else _counts(metadata)
+    headers = (response.sdk_http_response and response.sdk_http_response.headers) or {}
+    tier = headers.get("x-gemini-service-tier")
+    request = billed(counts, sent, lambda: _texts(candidate), {"service_tier": tier} if tier else None)
+    return usage_of([request], safety_ratings=_ratings(response, candidate))
+
+
+def _counts(metadata: GenerateContentResponseUsageMetadata) -> dict[str, Any]:
+    prompt, tools = metadata.prompt_token_count or 0, metadata.tool_use_prompt_token_count or 0
+    answer, thoughts = metadata.candidates_token_count or 0, metadata.thoughts_token_count or 0
+    whole = min(prompt, tools, answer, thoughts) >= 0  # a negative part makes the sum worthless
+    counts: dict[str, Any] = {"input_tokens": prompt + tools, "output_tokens": answer + thoughts} if whole else {}
+    counts |= {"cache_read_tokens": metadata.cached_content_token_count, "output_reasoning_tokens": thoughts}
+    for name, details in (
+        ("input_{}_tokens", metadata.prompt_tokens_details),
+        ("input_{}_tokens", metadata.tool_use_prompt_tokens_details),
+        ("cache_{}_read_tokens", metadata.cache_tokens_details),
+        ("output_{}_tokens", metadata.candidates_tokens_details),
+    ):
+        for detail in details or ():
+            kind = name.format((detail.modality._value_ if detail.modality else "text").lower())
+            counts[kind] = counts.get(kind, 0) + (detail.token_count or 0)
+    return {name: count for name, count in counts.items() if count}
 
 
 def _ratings(response: GenerateContentResponse, candidate: Candidate | None) -> dict[str, str] | None:

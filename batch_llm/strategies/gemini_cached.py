@@ -72,6 +72,8 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         self.cache_ttl_seconds = cache_ttl_seconds
         self.cache_refresh_threshold = cache_refresh_threshold
         self.config = config
+        parts = [part for content in cached_content for part in content.parts or []]
+        self._context_text = "".join(part.text or "" for part in parts)
         self._cache: ContextCache | None = None
         self._runs = 0  # that share the cache: whichever ends last deletes it
 
@@ -87,7 +89,7 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Make one request; a second one where the server no longer knew the cache."""
-        return read_response(await self._ask(prompt), self.response_parser)
+        return read_response(await self._ask(prompt), self.response_parser, lambda: self._context_text + prompt)
 
     async def cleanup(self) -> None:
         """Delete the cache, unless another run still uses it."""

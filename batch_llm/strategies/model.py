@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 from batch_llm.errors import CallFailed
 
 from .answer_shape import shape_of
-from .base import LLMCallStrategy, TokenUsage, TOutput
+from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
+from .billing import request_of, text_of, usage_of
 from .model_answers import ModelAnswers, reason_in_words
 from .output_modes import Means, OutputMode, OutputModes
-from .responses import Endings, is_broken_off, tokens_of, truncated
+from .responses import Endings, is_broken_off, truncated
 from .server_facts import ServerFacts
 from .token_limit import TokenLimit
 
@@ -115,7 +116,9 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             raise ValueError(f"output_mode is {output_mode!r}; it must be 'auto', 'native', 'tool' or 'prompted'")
         self.model = model
         self._instructions = instructions or None
-        self._answers = ModelAnswers(model, None if output_type is str else shape_of(output_type), self._instructions)
+        shape = None if output_type is str else shape_of(output_type)
+        self._answers = ModelAnswers(model, shape, self._instructions)
+        self._shape_text = "" if shape is None else str(shape.schema)
         facts = facts or ServerFacts()
         self._modes = None if output_type is str else OutputModes(model, output_mode, facts)
         self._limit = TokenLimit(model, settings, facts)
@@ -126,21 +129,29 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         """Ask, and again where the answer does not fit. `attempt` and `timeout` are the engine's business."""
         from pydantic_ai.messages import UserPromptPart
 
+        billed: list[BilledRequest] = []
         responses: list[ModelResponse] = []
         try:
             async with self._modes.call() if self._modes else nullcontext():
-                answer = await self._converse([self._said(UserPromptPart(prompt))], responses)
+                answer = await self._converse([self._said(UserPromptPart(prompt))], responses, billed)
         except Exception as error:
-            if not responses:
+            if not billed:
                 raise
-            raise CallFailed(error, _billed(responses)) from error
-        return answer, _billed(responses)
+            raise CallFailed(error, _billed(responses, billed)) from error
+        return answer, _billed(responses, billed)
 
-    async def _converse(self, messages: list[ModelMessage], responses: list[ModelResponse]) -> Any:
-        """Return the first answer that fits; each response goes into `responses`."""
+    async def _converse(
+        self, messages: list[ModelMessage], responses: list[ModelResponse], billed: list[BilledRequest]
+    ) -> Any:
+        """Return the first answer that fits; each response goes into `responses`, and its bill into `billed`."""
+
+        def sent() -> str:
+            return self._shape_text + text_of(messages)
+
         while True:
             response, means = await self._request(messages)
             responses.append(response)
+            billed.append(request_of(response, sent))
             ending = response.finish_reason, response.provider_details
             self._endings.refuse_filtered(*ending)
             try:
@@ -187,5 +198,5 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         return ModelRequest(parts, instructions=self._instructions)
 
 
-def _billed(responses: list[ModelResponse]) -> TokenUsage:
-    return tokens_of(*(response.usage for response in responses), finish_reason=responses[-1].finish_reason)
+def _billed(responses: list[ModelResponse], billed: list[BilledRequest]) -> TokenUsage:
+    return usage_of(billed, finish_reason=responses[-1].finish_reason)

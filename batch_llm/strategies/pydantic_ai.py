@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.errors import CallFailed, ContentFiltered
 
-from .base import LLMCallStrategy, TokenUsage, TOutput
+from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
+from .billing import NOT_BILLED, billed, requests_of, text_of, usage_of
 from .blank_text import is_blank
-from .responses import Endings, tokens_of, truncated
+from .responses import Endings, truncated
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
-    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.usage import RunUsage
 
 
 class PydanticAIStrategy(LLMCallStrategy[TOutput]):
@@ -62,11 +64,21 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
                     raise
                 responses = [message for message in messages if message.kind == "response"]
                 reason = responses[-1].finish_reason if responses else None
-                raise CallFailed(_cut_off(error, responses), tokens_of(usage, finish_reason=reason)) from error
+                paid = usage_of(_billed(usage, messages), finish_reason=reason)
+                raise CallFailed(_cut_off(error, responses), paid) from error
         self._endings.note_limit(reason)
         if not usage.requests:  # it was not filled
             return cast("TOutput", output), TokenUsage(_tokens_in(result), finish_reason=reason)
-        return cast("TOutput", output), tokens_of(usage, finish_reason=reason)
+        return cast("TOutput", output), usage_of(_billed(usage, messages), finish_reason=reason)
+
+
+def _billed(usage: RunUsage, messages: list[ModelMessage]) -> list[BilledRequest]:
+    """Return the requests of a run one by one; all in one where it made others than those of its messages."""
+    requests = [message.usage for message in messages if message.kind == "response"]
+    if sum(one.total_tokens for one in requests) == usage.total_tokens:
+        return requests_of(messages)
+    units = {name: count for name, count in vars(usage).items() if count and name not in NOT_BILLED}
+    return [billed(units, lambda: text_of(messages[:-1]), lambda: text_of(messages[-1:]))]
 
 
 def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:

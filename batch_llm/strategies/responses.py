@@ -1,4 +1,4 @@
-"""What a response of pydantic-ai tells beside its answer: why it ended and what it cost."""
+"""What a response of pydantic-ai tells beside its answer: why it ended."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.errors import AnswerTruncated, ContentFiltered
 
-from .base import TokenUsage
-
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelResponse
-    from pydantic_ai.usage import UsageBase
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +92,3 @@ def in_words(tokens: int, limit: int | None, *, begun: bool) -> str:
     after = f" after {tokens:,} tokens" if tokens else ""
     now = f", which is {limit:,}," if limit is not None else ""
     return f"the answer was cut off at the token limit{after}{before}: raise max_tokens{now} in model_settings"
-
-
-def tokens_of(*usages: UsageBase, finish_reason: str | None = None) -> TokenUsage:
-    """Sum what was billed, under the names that every strategy gives; `finish_reason` is the last answer's."""
-    tokens = {
-        "input_tokens": sum(usage.input_tokens for usage in usages),
-        "output_tokens": sum(usage.output_tokens for usage in usages),
-        "total_tokens": sum(usage.total_tokens for usage in usages),
-    }
-    cached = sum(usage.cache_read_tokens for usage in usages)
-    return TokenUsage(tokens | ({"cached_input_tokens": cached} if cached else {}), finish_reason=finish_reason)

@@ -170,7 +170,7 @@ def kept(load: Load) -> Timed:
 
     async def run() -> int:
         with TemporaryDirectory(prefix="batch-llm-ledger-") as folder, LedgerWriter(Store(folder), "part") as ledger:
-            keeper = Keeper(ledger, Tally(load.items), prices_of(PRICED).cost, PRICED)
+            keeper = Keeper(ledger, Tally(load.items), prices_of(PRICED), PRICED)
             config = ProcessorConfig(max_workers=load.workers)
             results = Processor(config, keeper.keep).process_stream(items)
             succeeded = sum([result.success async for result in results])

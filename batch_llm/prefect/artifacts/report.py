@@ -104,8 +104,10 @@ def _cost(job: BatchJob, summary: Summary, stats: RunStats) -> str:
         row["saved by reuse"] = money(summary.saved_usd)
     if summary.priced_by:
         row["prices"] = summary.priced_by
-    budgets = [f"- {budget_line(budget)}" for budget in summary.budgets]
-    return "\n".join([table("Cost", tuple(row), [tuple(row.values())]), "", *budgets]).rstrip()
+    if summary.total_estimated_tokens:
+        row["estimated tokens"] = f"{summary.total_estimated_tokens:,}"
+    lines = [*(budget_line(budget) for budget in summary.budgets), *summary.notes]
+    return "\n".join([table("Cost", tuple(row), [tuple(row.values())]), "", *(f"- {line}" for line in lines)]).rstrip()
 
 
 def _items(job: BatchJob, summary: Summary) -> str:

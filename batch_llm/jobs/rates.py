@@ -1,0 +1,100 @@
+"""A price list in numbers that are quick to multiply: exactly what genai-prices computes, in a microsecond."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice
+
+_MILLION = 1_000_000
+_READ, _WRITE = "cache_read_tokens", "cache_write_tokens"
+_QUICK = frozenset({"input_tokens", "output_tokens", _READ, _WRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The prices of a model at one tier.
+
+    Attributes:
+        price: As genai-prices has them.
+        relevant: The units on which they depend.
+        call: USD for each call.
+        sent: USD for a token of the input that no cache was used for.
+        received: USD for a token of the answer.
+        read: USD for a token that was read from the cache.
+        written: USD for a token that was written into it.
+        most: Tokens of the input up to which these apply; None for any number.
+    """
+
+    price: ModelPrice
+    relevant: frozenset[str]
+    call: Decimal
+    sent: Decimal
+    received: Decimal
+    read: Decimal
+    written: Decimal
+    most: int | None
+
+    def cost(self, units: Mapping[str, float]) -> Decimal:
+        """Return the USD of one request."""
+        sent, received = units.get("input_tokens", 0), units.get("output_tokens", 0)
+        if type(sent) is int and type(received) is int and (self.most is None or sent <= self.most):
+            if len(units) == 2:
+                return self.call + sent * self.sent + received * self.received
+            read, written = units.get(_READ, 0), units.get(_WRITE, 0)
+            if type(read) is int and type(written) is int and read + written <= sent and not self._has_others(units):
+                rest = sent - read - written
+                parts = rest * self.sent + read * self.read + written * self.written
+                return self.call + parts + received * self.received
+        return _exact(self.price, {name: count for name, count in units.items() if name in self.relevant})
+
+    def unpriced(self, units: Mapping[str, float]) -> Iterator[str]:
+        """Yield the units that are billed beside the tokens, and have no price here."""
+        for name in units:
+            if not name.endswith("_tokens") and name not in self.relevant and name != "total_tokens":
+                yield name.replace("_", " ")
+
+    def _has_others(self, units: Mapping[str, float]) -> bool:
+        return any(name in self.relevant and name not in _QUICK and units[name] for name in units)
+
+
+def rates_of(price: ModelPrice) -> Rates:
+    """Return the rates of a price list."""
+    from genai_prices.types import TieredPrices
+    from genai_prices.units import _get_registry as registry  # pyright: ignore[reportPrivateUsage]  no public way
+
+    named = {name: value for name, value in vars(price).items() if value is not None}
+    priced = {unit.usage_key for unit in registry().units.values() if unit.price_key in named}
+    tiers = [tier.start for value in named.values() if isinstance(value, TieredPrices) for tier in value.tiers]
+    call = _exact(price, {})
+
+    def rate(units: Mapping[str, float]) -> Decimal:
+        # At a count below the first tier; a power of ten keeps the quotient exact.
+        count = 10 ** (len(str(min(tiers))) - 1) if tiers else _MILLION
+        return (_exact(price, dict.fromkeys(units, count)) - call) / count
+
+    return Rates(
+        price,
+        frozenset({"input_tokens", *priced}),
+        call,
+        sent=rate({"input_tokens": 1}),
+        received=rate({"output_tokens": 1}),
+        read=rate({"input_tokens": 1, _READ: 1}),
+        written=rate({"input_tokens": 1, _WRITE: 1}),
+        most=min(tiers, default=None),
+    )
+
+
+def _exact(price: ModelPrice, units: Mapping[str, float]) -> Decimal:
+    """Return what genai-prices computes; by input and output alone where the parts do not fit into each other."""
+    from genai_prices import Usage
+
+    try:
+        return price.calc_price(Usage(**units))["total_price"]
+    except ValueError:
+        plain = {name: count for name, count in units.items() if name in ("input_tokens", "output_tokens")}
+        return price.calc_price(Usage(**plain))["total_price"]
