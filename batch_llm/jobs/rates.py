@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _MILLION = 1_000_000
 _READ, _WRITE = "cache_read_tokens", "cache_write_tokens"
+_OVERLAPS = tuple(f"cache_{kind}_read_tokens" for kind in ("audio", "image", "video"))
 _QUICK = frozenset({"input_tokens", "output_tokens", _READ, _WRITE})
 
 
@@ -93,8 +94,11 @@ def _exact(price: ModelPrice, units: Mapping[str, float]) -> Decimal:
     """Return what genai-prices computes; by input and output alone where the parts do not fit into each other."""
     from genai_prices import Usage
 
-    try:
-        return price.calc_price(Usage(**units))["total_price"]
-    except ValueError:
-        plain = {name: count for name, count in units.items() if name in ("input_tokens", "output_tokens")}
-        return price.calc_price(Usage(**plain))["total_price"]
+    plain = {name: count for name, count in units.items() if name in ("input_tokens", "output_tokens")}
+    # It asks for the overlap of two parts, such as audio that was read from a cache, which providers leave out.
+    for usage in (units, {**dict.fromkeys(_OVERLAPS, 0), **units}):
+        try:
+            return price.calc_price(Usage(**usage))["total_price"]
+        except ValueError:
+            continue
+    return price.calc_price(Usage(**plain))["total_price"]

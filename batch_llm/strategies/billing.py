@@ -64,7 +64,7 @@ def billed(
         received: Returns the text of the answer.
         details: What else is known of the response, such as its service tier.
     """
-    units = {name: count for name, count in counts.items() if _is_amount(count)}
+    units = {name: count for name, count in counts.items() if _is_amount(name, count)}
     estimated = 0
     if not units.get("input_tokens"):
         units = {name: count for name, count in units.items() if name.startswith("output_") or "tokens" not in name}
@@ -151,8 +151,11 @@ def _received(response: ModelResponse) -> str:
     return "".join(texts)
 
 
-def _is_amount(count: object) -> bool:
-    return isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= MOST_TOKENS
+def _is_amount(name: str, count: object) -> bool:
+    """Whether a number can be right: tokens are whole, seconds of audio need not be."""
+    if type(count) is int:
+        return 0 <= count <= MOST_TOKENS
+    return type(count) is float and 0 <= count <= MOST_TOKENS and not name.endswith("_tokens")
 
 
 def _is_count(count: object) -> bool:

@@ -73,7 +73,8 @@ def _run(monkeypatch: pytest.MonkeyPatch, made_for: BatchJob, reply: Reply, shar
 
 def _job(flavour: str, **more: Any) -> BatchJob:
     fast = {"max_workers": 1, "retry": {"max_attempts": 1}}
-    return job(model=_MODELS[flavour], canary=0, config=fast, **more)
+    bounds: dict[str, Any] = {"model_settings": {"max_tokens": 1000}} if flavour == "anthropic" else {}
+    return job(model=_MODELS[flavour], canary=0, config=fast, **bounds, **more)
 
 
 _BILLED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str], dict[str, Any], dict[str, str]]] = [
@@ -166,6 +167,7 @@ _BILLED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str], dict[st
                 "output_tokens": 160,
                 "cache_read_tokens": 1000,
                 "input_audio_tokens": 1000,
+                "cache_audio_read_tokens": 0,
             },
             {},
         )

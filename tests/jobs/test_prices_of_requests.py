@@ -54,7 +54,7 @@ def _units(draw: st.DrawFn) -> dict[str, float]:
     if "thoughts" in chosen:
         found["output_reasoning_tokens"] = thoughts
     if "audio" in chosen:
-        found |= {"input_audio_tokens": plain, "output_audio_tokens": answer}
+        found |= {"input_audio_tokens": plain, "output_audio_tokens": answer, "cache_audio_read_tokens": 0}
     if "searches" in chosen:
         found["web_searches"] = draw(st.integers(0, 5))
     return found
