@@ -10,7 +10,7 @@ from batch_llm.items import AnyResult
 from .job import BatchJob
 from .kept_answers import reason_against_keeping
 from .ledger import LedgerWriter, Record, Status
-from .prices import PriceList
+from .prices import PriceList, tier_of
 from .redact import redact
 from .tally import Tally
 
@@ -77,4 +77,5 @@ def record_of(result: AnyResult, prices: PriceList, job: BatchJob) -> Record | N
         finish_reason=result.finish_reason,
         estimated_tokens=usage.get("estimated_tokens", 0),
         unpriced=prices.missing(usage),
+        service_tier=tier_of(usage),
     )

@@ -69,6 +69,7 @@ _COLUMNS = {
     "check": "VARCHAR",
     "estimated_tokens": "BIGINT",
     "unpriced": "VARCHAR",
+    "service_tier": "VARCHAR",
 }
 ID_FINGERPRINT = "md5(id)::UUID"
 KEY_FINGERPRINT = "md5(key)::UUID"
@@ -76,7 +77,7 @@ FINGERPRINT = "md5(id || chr(0) || key)::UUID"
 """SQL for 16 bytes that stand for an id and a key. What DuckDB groups or joins by text does not always fit into the
 memory, however much of it is spilled."""
 
-_OPTIONAL = frozenset({"finish_reason", "number", "estimated_tokens", "unpriced"})
+_OPTIONAL = frozenset({"finish_reason", "number", "estimated_tokens", "unpriced", "service_tier"})
 """Fields that records of earlier versions lack."""
 
 _STAMP = """(greatest(0, least(coalesce(number, 0), 1099511627776))::HUGEINT * 9007199254740992
@@ -116,6 +117,7 @@ class Record:
         number: Of the plan that the item was called by; the writer sets it. 0 for a record of an older version.
         estimated_tokens: How many of the tokens are estimated, for the provider reported none that can be right.
         unpriced: What of the usage has no price of its own, and is priced without it: `service_tier scale`.
+        service_tier: The tier that answered, where it is not the standard one.
     """
 
     id: str
@@ -136,6 +138,7 @@ class Record:
     number: int = 0
     estimated_tokens: int = 0
     unpriced: str = ""
+    service_tier: str = ""
 
     @property
     def settled(self) -> bool:

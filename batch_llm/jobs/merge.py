@@ -256,6 +256,10 @@ _SPENT = """
 _ESTIMATED = """
     SELECT count(DISTINCT fingerprint), sum(estimated_tokens)::BIGINT FROM records WHERE estimated_tokens > 0
     HAVING count(*) > 0"""
+_TIERS = """
+    SELECT service_tier, count(DISTINCT fingerprint) FROM records
+    WHERE service_tier <> '' AND coalesce(unpriced, '') = ''
+    GROUP BY ALL ORDER BY 2 DESC, 1"""
 _UNPRICED = """
     SELECT unpriced, count(DISTINCT fingerprint) FROM records WHERE unpriced <> '' GROUP BY ALL ORDER BY 2 DESC, 1"""
 _CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
@@ -285,6 +289,8 @@ def _notes(tables: Tables) -> Iterator[str]:
             f"The provider reported no usable token usage for {items:,} items: {tokens:,} tokens are estimated from "
             "the length of the texts; the cost and the budgets count them."
         )
+    for tier, items in tables.execute(_TIERS).fetchall():
+        yield f"The service tier {tier} answered {items:,} items, which are priced at it."
     for what, items in tables.execute(_UNPRICED).fetchall():
         yield f"There is no published price for {what}: {items:,} items are priced without it, by the standard prices."
 

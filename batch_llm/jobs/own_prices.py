@@ -12,8 +12,6 @@ PRICE_NAMES = {
     "cached_input_mtok": "cache_read_mtok",
     "cache_write_mtok": "cache_write_mtok",
     "cache_write_1h_mtok": "cache_write_1h_mtok",
-    "input_audio_mtok": "input_audio_mtok",
-    "output_audio_mtok": "output_audio_mtok",
 }
 """A job's names of prices, in USD per million tokens, and what genai-prices calls them."""
 

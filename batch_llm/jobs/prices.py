@@ -115,6 +115,16 @@ def _sum(usage: Mapping[str, float], rates: Callable[[Context], Rates]) -> float
     return float(rates(()).cost(units))
 
 
+def tier_of(usage: Mapping[str, float]) -> str:
+    """Return the service tier that answered, where it is not the standard one; empty where it is."""
+    if isinstance(usage, TokenUsage):
+        for one in usage.requests:
+            for name, value in one.context:
+                if name == "service_tier" and value not in _PLAIN_TIERS:
+                    return value
+    return ""
+
+
 _OURS = frozenset({"total_tokens", "cached_input_tokens", "estimated_tokens"})
 
 

@@ -198,7 +198,9 @@ def test_a_run_costs_what_genai_prices_computes_of_each_reply(
         units["input_tokens"] * _ROWS,
         units["output_tokens"] * _ROWS,
     )
-    assert (summary.total_estimated_tokens, summary.notes) == (0, [])
+    tier = context.get("service_tier")
+    told = [f"The service tier {tier} answered 3 items, which are priced at it."] if tier else []
+    assert (summary.total_estimated_tokens, summary.notes) == (0, told)
 
 
 @pytest.mark.usefixtures("documents")

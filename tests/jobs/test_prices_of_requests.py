@@ -102,15 +102,17 @@ def test_what_has_no_price_is_named(context: Any, units: dict[str, float], missi
     assert prices_of(job(model="openai-chat:gpt-5-mini")).missing(usage_of([request])) == missing
 
 
-def test_own_prices_know_writes_to_a_cache_and_audio() -> None:
-    prices = {"input_mtok": 1, "output_mtok": 2, "cache_write_mtok": 5, "input_audio_mtok": 10}
+def test_own_prices_know_writes_to_a_cache() -> None:
+    prices = {"input_mtok": 1, "output_mtok": 2, "cache_write_mtok": 5, "cache_write_1h_mtok": 10}
     cost = prices_of(job(model="openai-chat:mine", prices=prices)).cost
-    units = {"input_tokens": 3_000_000, "output_tokens": 1_000_000, "cache_write_tokens": 1_000_000}
-    assert cost(usage_of([BilledRequest({**units, "input_audio_tokens": 1_000_000})])) == 1 + 5 + 10 + 2
+    units = {"input_tokens": 3_000_000, "output_tokens": 1_000_000, "cache_write_tokens": 2_000_000}
+    assert cost(usage_of([BilledRequest({**units, "cache_write_1h_tokens": 1_000_000})])) == 1 + 5 + 10 + 2
 
 
 def test_usage_of_an_own_strategy_is_priced_as_one_request() -> None:
     cost = prices_of(job(model="openai-chat:gpt-5-mini")).cost
     usage = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110, "cached_input_tokens": 50}
-    wanted = calc_price(Usage(input_tokens=100, output_tokens=10, cache_read_tokens=50), "gpt-5-mini", "openai")
+    wanted = calc_price(
+        Usage(input_tokens=100, output_tokens=10, cache_read_tokens=50), "gpt-5-mini", provider_id="openai"
+    )
     assert cost(usage) == cost(TokenUsage(usage)) == float(wanted.total_price)
