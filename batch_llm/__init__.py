@@ -14,10 +14,10 @@ from .errors import (
     RequestTooLarge,
     RunStopped,
 )
-from .governor import Governor
 from .items import BatchResult, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from .middleware import BaseMiddleware, Middleware
 from .observers import BaseObserver, MetricsObserver, ProcessingEvent, ProcessorObserver
+from .pacing.governor import Governor
 from .processor import BatchProcessor, ParallelBatchProcessor
 from .rate_limit import ExponentialBackoffStrategy, FixedDelayStrategy, RateLimitStrategy
 from .strategies import (

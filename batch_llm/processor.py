@@ -8,13 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from ._hooks import Hooks
-from ._run import STOPPED, Run
-from ._source import Source
-from ._turn import Pacer
-from ._user_values import check_is_item
 from .classifiers.default import DefaultErrorClassifier
 from .config import ProcessorConfig, checked
+from .engine.hooks import Hooks
+from .engine.run import STOPPED, Run
+from .engine.stream import Source
+from .engine.user_values import check_is_item
 from .errors import ErrorClassifier, ErrorInfo, RunStopped
 from .items import (
     BatchResult,
@@ -27,6 +26,7 @@ from .items import (
 )
 from .middleware import Middleware
 from .observers.base import ProcessorObserver
+from .pacing.pacer import Pacer
 from .rate_limit import RateLimitStrategy, built_in
 from .strategies.base import TOutput
 

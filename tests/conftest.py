@@ -7,7 +7,12 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-pytest_plugins = ["tests.environment", "tests.selection", "tests.started_processes", "tests.prefect_server"]
+pytest_plugins = [
+    "tests.support.environment",
+    "tests.support.selection",
+    "tests.support.started_processes",
+    "tests.support.prefect_server",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batch_llm.jobs import project_folder
-from tests.environment import IGNORABLE, KEPT, handle_ignored_signals
+from tests.support.environment import IGNORABLE, KEPT, handle_ignored_signals
 
 pytestmark = pytest.mark.shell
 
@@ -56,7 +56,9 @@ def test_that_fails(tmp_path):
 """
 
 
-@pytest.mark.parametrize("conftest", ['pytest_plugins = ["tests.environment", "tests.started_processes"]'])
+@pytest.mark.parametrize(
+    "conftest", ['pytest_plugins = ["tests.support.environment", "tests.support.started_processes"]']
+)
 def test_a_failed_test_shows_its_processes(tmp_path: Path, conftest: str) -> None:
     """Their commands, exit codes and last lines, and the logs of servers."""
     (tmp_path / "conftest.py").write_text(conftest)
@@ -70,8 +72,8 @@ def test_a_failed_test_shows_its_processes(tmp_path: Path, conftest: str) -> Non
 
 def test_a_process_that_is_left_running_ends_and_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
-        "import tests.started_processes as it\nit.END_SECONDS = 0.5\n"
-        'pytest_plugins = ["tests.environment", "tests.started_processes"]'
+        "import tests.support.started_processes as it\nit.END_SECONDS = 0.5\n"
+        'pytest_plugins = ["tests.support.environment", "tests.support.started_processes"]'
     )
     (tmp_path / "test_leaving.py").write_text(
         "import subprocess\ndef test_it():\n    subprocess.Popen(['sleep', '987'], start_new_session=True)\n"

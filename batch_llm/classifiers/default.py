@@ -10,12 +10,12 @@ from typing import Any, cast
 from batch_llm.errors import AnswerTruncated, ErrorClassifier, ErrorInfo
 
 from .categories import as_info
-from .classes import AFTER_STATUS, BEFORE_STATUS, category_of_class, is_never_sent
 from .error_bodies import read_error
 from .error_category import category_of_error, is_of_a_long_limit
+from .exception_names import AFTER_STATUS, BEFORE_STATUS, category_of_class, is_never_sent
 from .google_genai import is_google, retry_delay, says_wrong_key
 from .http_status import asked_wait, headers_of, status_of
-from .plain_text import classify_text
+from .message_text import classify_text
 from .reset_times import resets_in, until_midnight_pacific
 
 _FROM_THE_RESPONSE = frozenset({"auth", "invalid_request", "rate_limit", "server_error", "quota_exhausted"})

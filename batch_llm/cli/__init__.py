@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> int:
-    from batch_llm.jobs.visible_text import visible
+    from batch_llm.jobs.untrusted_text import visible
 
     print(f"batch-llm: {visible(' '.join(text.split()))}", file=sys.stderr)
     return BAD_INPUT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from .commands import completion, deploying, estimating, limits, looking, presets, running, server, simulating
+from .commands import completion, deploy, estimate, limit, presets, run, runs, server, simulate
 
 HELP = """LLM batches over your documents, as Prefect flows.
 
@@ -30,20 +30,20 @@ app = App(
 )
 
 COMMANDS = (
-    running.demo,
-    running.run,
-    estimating.estimate,
+    run.demo,
+    run.run,
+    estimate.estimate,
     presets.presets,
     presets.show,
     presets.new,
-    simulating.simulate,
-    looking.status,
-    looking.results,
-    looking.prune,
-    deploying.serve,
-    deploying.deploy,
-    deploying.automations,
-    completion.completion,
+    simulate.simulate,
+    runs.status,
+    runs.results,
+    runs.prune,
+    deploy.serve,
+    deploy.deploy,
+    deploy.automations,
+    completion.completion_command(app),
 )
 
 SERVER = App(name="server", help="The local Prefect server: start it, end it, see whether it runs.")
@@ -55,6 +55,6 @@ app.command(SERVER)
 for command in (server.start, server.stop, server.status):
     SERVER.command(command)
 app.command(LIMIT)
-LIMIT.command(limits.set_limit, name="set")
-LIMIT.command(limits.show_limits, name="show")
-LIMIT.command(limits.clear_limit, name="clear")
+LIMIT.command(limit.set_limit, name="set")
+LIMIT.command(limit.show_limits, name="show")
+LIMIT.command(limit.clear_limit, name="clear")

@@ -121,7 +121,7 @@ def print_presets() -> None:
     """Write one line a preset."""
     from rich.table import Table
 
-    from .screen import Screen, shell
+    from .terminal.screen import Screen, shell
 
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("preset", "model", "source", "schedule"):

@@ -1,26 +1,27 @@
 """A batch as data: a job, its plan, its shards, its ledger, its output. Knows neither Prefect nor a network."""
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
-from .budget import Budget
-from .check import check
-from .folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, run_folder, tell_waiting
-from .given import Items, with_items
-from .governing import governed, guessed_output_tokens, scope_of
-from .history import Night, drifts, read_nights
-from .job import BatchJob
-from .lease import hold
-from .merge import Summary, merge
-from .models import LOCAL
-from .outcomes import result_rows
-from .plan import Plan, ShardRef, plan
-from .progress import Progress, ProgressReader, read_progress
-from .project import home, project_folder, resolve
-from .purse import Share, Spent
-from .run_shard import ShardOutcome, run_shard
+from .amounts import Limit, Share, Spent
+from .execution.governors import governed, scope_of
+from .execution.run_shard import run_shard
+from .job import LOCAL, BatchJob
+from .ledger.lease import hold
+from .ledger.progress import Progress, ProgressReader, read_progress
+from .ledger.run_folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, run_folder, tell_waiting
+from .planning.inline_items import Items, with_items
+from .planning.plan import plan
+from .planning.preflight import check
+from .results.history import Night, drifts, read_nights
+from .results.merge import merge
+from .results.outcomes import result_rows
+from .results.stats import RunStats, Slice, run_stats
+from .run_types import Plan, ShardOutcome, ShardRef, Summary
 from .runner import RunnerName, RunnerOptions
-from .shared_budget import SharedBudget
-from .spending import Limit, read_limits
-from .stats import RunStats, Slice, run_stats
+from .spending.allocation import Budget
+from .spending.budgets import read_limits
+from .spending.calibration import guessed_output_tokens
+from .spending.shared_allocation import SharedBudget
+from .storage.paths import home, project_folder, resolve
 
 __all__ = [
     "LOCAL",

@@ -22,14 +22,13 @@ from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 
 from .daily_limits import DailyLimit
-from .databases import find_address, refuse_passwords
-from .keys import refuse_keys, refuse_known_keys
-from .outputs import check_output
-from .own_limits import OrForEach, own_limits
-from .own_prices import check_prices
+from .per_model import OrForEach, check_prices, own_limits
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
-from .wrong_settings import in_one_line
+from .secrets import refuse_keys, refuse_known_keys
+from .setting_errors import in_one_line
+from .storage.database_urls import find_address, refuse_passwords
+from .storage.formats import check_output
 
 
 def _long_waits() -> RetryConfig:
@@ -332,3 +331,6 @@ class BatchJob(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise JobError(in_one_line(error.errors()[0], list(cls.model_fields))) from error
+
+
+LOCAL = "local"

@@ -10,9 +10,9 @@ from typing import Any
 
 from batch_llm.errors import JobError
 
-from .files import to_json
 from .job import BatchJob
-from .project import resolve
+from .storage.json_files import to_json
+from .storage.paths import resolve
 
 _BRACES = re.compile(r"\{\{|\}\}|\{|\}")
 _FORMAT = re.compile(r"![rsa]$|:.?[<>=^]\d*$")

@@ -1,12 +1,11 @@
 """Batches as Prefect flows: the only place that imports Prefect."""
 
 from .batch import final_state, run_batch, run_name
-from .observer import PrefectObserver
-from .parameters import parameters_of
-from .pool import carry_shards
+from .parameters import parameters_of, with_common_settings
 from .retries import ShardUnfinished, retry_options
-from .settings import with_common_settings
+from .scheduling.pool import carry_shards
 from .tasks import plan, publish, run_shard
+from .telemetry.observer import PrefectObserver
 
 __all__ = [
     "PrefectObserver",

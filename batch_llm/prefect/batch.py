@@ -18,19 +18,19 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from batch_llm.errors import BatchLLMError, JobError
 from batch_llm.jobs import BatchJob, Items, Plan, Summary, governed, run_folder, with_items
-from batch_llm.jobs.sentences import run_sentence
+from batch_llm.jobs.messages import run_sentence
 
 from . import tasks
-from .contained import await_api
-from .events import RunEvents
+from .best_effort import await_api
+from .console import outlive_reader
 from .lease import lease
-from .outcome import tell_outcome, too_many_failed
-from .output import outlive_reader
-from .pool import PooledShards
-from .shards import Shards
-from .sharing import given_back
+from .rate_limits.sharing import given_back
+from .scheduling.pool import PooledShards
+from .scheduling.scheduler import Shards
 from .stopping import Ending, read_stop
-from .tags import tag_run
+from .telemetry.events import RunEvents
+from .telemetry.outcome import tell_outcome, too_many_failed
+from .telemetry.tags import tag_run
 
 
 def run_name() -> str:

@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, ask_to_stop, hold, job_store, run_folder, tell_waiting
 
-from .events import RunEvents
+from .telemetry.events import RunEvents
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any, TypedDict
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
-from batch_llm._policy import backoff
 from batch_llm.classifiers.default import DefaultErrorClassifier
 from batch_llm.config import RetryConfig
+from batch_llm.engine.retry_policy import backoff
 from batch_llm.errors import BatchLLMError, ErrorClassifier
 from batch_llm.jobs import ShardOutcome
 

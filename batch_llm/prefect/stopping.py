@@ -29,7 +29,7 @@ from prefect.exceptions import TerminationSignal
 
 from batch_llm.jobs import StopKind, ask_to_stop
 
-from .contained import contained
+from .best_effort import contained
 
 GRACE_SECONDS = 10.0
 """For calls in flight to end, after the run was asked to stop."""

@@ -19,24 +19,24 @@ from prefect.states import Completed, Failed
 from batch_llm import jobs
 from batch_llm.config import Limits
 from batch_llm.errors import JobError
-from batch_llm.governor import Governor
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share
-from batch_llm.jobs.open_files import too_few_files
-from batch_llm.jobs.sentences import plan_sentence, shard_sentence
-from batch_llm.jobs.tracing import shard_span
+from batch_llm.jobs.execution.open_files import too_few_files
+from batch_llm.jobs.execution.tracing import shard_span
+from batch_llm.jobs.messages import plan_sentence, shard_sentence
+from batch_llm.pacing.governor import Governor
 from batch_llm.strategies.base import LLMCallStrategy
 
-from .artifacts import publish_report, publish_results
-from .contained import contained, warn
-from .events import RunEvents
-from .keys import provide_key, provide_password
-from .limits import conflicts_of
-from .observer import PrefectObserver
-from .output import outlive_reader
+from .best_effort import contained, warn
+from .console import outlive_reader
+from .rate_limits.sharing import shared
+from .rate_limits.stated_limits import conflicts_of
 from .retries import ShardUnfinished
-from .sharing import shared
+from .secrets import provide_key, provide_password
 from .stopping import is_elsewhere, is_orphan, within_grace
-from .tags import shard_tags
+from .telemetry.artifacts import publish_report, publish_results
+from .telemetry.events import RunEvents
+from .telemetry.observer import PrefectObserver
+from .telemetry.tags import shard_tags
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batch_llm.jobs import BatchJob
-from batch_llm.jobs.prices import prices_of
+from batch_llm.jobs.spending.prices import prices_of
 
-from . import costs
+from . import measured_costs
+from .playout import Window, play
 from .scenario import Scenario
-from .window import Window, play
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ def simulate(scenario: Scenario) -> Forecast:
     call_seconds = _call_seconds(scenario, window)
     items, counts = scenario.items, window.counts
     times = items / window.items
-    plan = costs.PLAN_SECONDS + costs.PLAN_SECONDS_AN_ITEM * items
-    publish = costs.PUBLISH_SECONDS + costs.PUBLISH_SECONDS_AN_ITEM * items
-    seconds = costs.START_SECONDS + plan + call_seconds + publish
+    plan = measured_costs.PLAN_SECONDS + measured_costs.PLAN_SECONDS_AN_ITEM * items
+    publish = measured_costs.PUBLISH_SECONDS + measured_costs.PUBLISH_SECONDS_AN_ITEM * items
+    seconds = measured_costs.START_SECONDS + plan + call_seconds + publish
     sent, received = round(counts.input_tokens * times), round(counts.output_tokens * times)
     return Forecast(
         items=items,
@@ -95,10 +95,10 @@ def simulate(scenario: Scenario) -> Forecast:
         machines=scenario.machines,
         shards=scenario.shards,
         memory_bytes=_memory(scenario),
-        server_bytes=round(costs.SERVER_BYTES),
+        server_bytes=round(measured_costs.SERVER_BYTES),
         server_requests=_requests(scenario, call_seconds),
-        server_events=round(costs.RUN_EVENTS + costs.SHARD_EVENTS * scenario.shards),
-        database_bytes=round(costs.RUN_DATABASE_BYTES + costs.SHARD_DATABASE_BYTES * scenario.shards),
+        server_events=round(measured_costs.RUN_EVENTS + measured_costs.SHARD_EVENTS * scenario.shards),
+        database_bytes=round(measured_costs.RUN_DATABASE_BYTES + measured_costs.SHARD_DATABASE_BYTES * scenario.shards),
         limit_used=_limit_used(scenario, window),
         cpu_used=min(1.0, window.busy / window.processes / window.working_seconds),
         workers_used=_workers_used(scenario, window),
@@ -134,18 +134,18 @@ def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
 
 def _memory(scenario: Scenario) -> int:
     """Return what the machine with the flow needs: processes of a pool have ended when their answers are merged."""
-    workers = costs.WORKER_BYTES * scenario.workers / scenario.machines
-    grown = (scenario.items / costs.HALF_TABLE_ITEMS) ** costs.TABLE_POWER
-    merging = costs.MOST_TABLE_BYTES * grown / (1 + grown)
+    workers = measured_costs.WORKER_BYTES * scenario.workers / scenario.machines
+    grown = (scenario.items / measured_costs.HALF_TABLE_ITEMS) ** measured_costs.TABLE_POWER
+    merging = measured_costs.MOST_TABLE_BYTES * grown / (1 + grown)
     if not scenario.has_pool:  # the calls' memory stays with the process that merges
-        return round(costs.FLOW_BYTES + workers + merging)
-    processes = costs.PROCESS_BYTES * scenario.at_once / scenario.machines
-    return round(costs.FLOW_BYTES + max(processes + workers, merging))
+        return round(measured_costs.FLOW_BYTES + workers + merging)
+    processes = measured_costs.PROCESS_BYTES * scenario.at_once / scenario.machines
+    return round(measured_costs.FLOW_BYTES + max(processes + workers, merging))
 
 
 def _requests(scenario: Scenario, seconds: float) -> int:
-    steady = seconds / costs.SECONDS_A_PROGRESS + scenario.at_once * seconds / costs.SECONDS_A_SHARING
-    return round(costs.RUN_REQUESTS + costs.SHARD_REQUESTS * scenario.shards + steady)
+    steady = seconds / measured_costs.SECONDS_A_PROGRESS + scenario.at_once * seconds / measured_costs.SECONDS_A_SHARING
+    return round(measured_costs.RUN_REQUESTS + measured_costs.SHARD_REQUESTS * scenario.shards + steady)
 
 
 def _limit_used(scenario: Scenario, window: Window) -> float | None:

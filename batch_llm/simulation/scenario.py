@@ -8,12 +8,11 @@ from typing import Any
 
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
-from batch_llm.jobs.canary import MUCH_MORE
-from batch_llm.jobs.cores import cores
-from batch_llm.jobs.processes import WORKERS_A_PROCESS
-from batch_llm.jobs.shard_size import shard_size
+from batch_llm.jobs.cpu import cores
+from batch_llm.jobs.planning.canary import MUCH_MORE
+from batch_llm.jobs.planning.parallelism import WORKERS_A_PROCESS, shard_size
 
-from .costs import CALL_SECONDS
+from .measured_costs import CALL_SECONDS
 
 Z95 = 1.6449
 """The normal distribution's 95th percentile, in standard deviations."""

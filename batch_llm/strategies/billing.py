@@ -165,10 +165,10 @@ def _is_count(count: object) -> bool:
 def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int | None:
     """Return the first of these counts that can be one; a whole number may be written as 12.0."""
     for name in names:
-        count = usage.get(name)
+        count: object = usage.get(name)
         if isinstance(count, float) and count.is_integer():
             count = int(count)
-        if _is_count(count):
+        if isinstance(count, int) and _is_count(count):
             return count
     return None
 

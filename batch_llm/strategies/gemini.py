@@ -10,7 +10,7 @@ from batch_llm.errors import AnswerTruncated, CallFailed, ContentFiltered
 from .base import LLMCallStrategy, TokenUsage, TOutput
 from .billing import billed, usage_of
 from .blank_text import is_blank
-from .responses import in_words
+from .finish_reasons import in_words
 
 if TYPE_CHECKING:
     from google import genai
@@ -74,7 +74,8 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Make one request. `attempt` and `timeout` are the engine's business."""
         response = await generate(self.client, self.model, prompt, self.config)
-        instruction = self.config.system_instruction if self.config else None
+        config: Any = self.config or {}
+        instruction: Any = config.get("system_instruction") if isinstance(config, dict) else config.system_instruction
         return read_response(response, self.response_parser, lambda: f"{instruction or ''}{prompt}")
 
 

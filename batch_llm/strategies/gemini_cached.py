@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import LLMCallStrategy, TOutput
 from .gemini import generate, read_response
-from .gemini_cache import ContextCache, is_gone
+from .gemini_context_cache import ContextCache, is_gone
 
 if TYPE_CHECKING:
     from google import genai
@@ -72,8 +72,6 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         self.cache_ttl_seconds = cache_ttl_seconds
         self.cache_refresh_threshold = cache_refresh_threshold
         self.config = config
-        parts = [part for content in cached_content for part in content.parts or []]
-        self._context_text = "".join(part.text or "" for part in parts)
         self._cache: ContextCache | None = None
         self._runs = 0  # that share the cache: whichever ends last deletes it
 
@@ -89,7 +87,7 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Make one request; a second one where the server no longer knew the cache."""
-        return read_response(await self._ask(prompt), self.response_parser, lambda: self._context_text + prompt)
+        return read_response(await self._ask(prompt), self.response_parser, lambda: self._context_text() + prompt)
 
     async def cleanup(self) -> None:
         """Delete the cache, unless another run still uses it."""
@@ -158,6 +156,10 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
             part for content in self._contents() if content.role == "system" for part in content.parts or []
         ]
         return [*parts, *(own if isinstance(own, list) else [own])] or None  # pyright: ignore[reportUnknownArgumentType]
+
+    def _context_text(self) -> str:
+        """Return the text of the cached content, from which missing token counts are estimated."""
+        return "".join(part.text or "" for content in self._contents() for part in content.parts or [])
 
     def _settings(self) -> GenerateContentConfig | None:
         """Return the config, which may have been given as a dict, as the SDK takes it."""

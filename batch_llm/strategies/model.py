@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from batch_llm.errors import CallFailed
 
-from .answer_shape import shape_of
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import request_of, text_of, usage_of
-from .model_answers import ModelAnswers, reason_in_words
+from .finish_reasons import Endings, is_broken_off, truncated
+from .model_output import ModelAnswers, reason_in_words
 from .output_modes import Means, OutputMode, OutputModes
-from .responses import Endings, is_broken_off, truncated
+from .output_schema import shape_of
 from .server_facts import ServerFacts
 from .token_limit import TokenLimit
 

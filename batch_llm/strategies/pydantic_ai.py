@@ -10,7 +10,7 @@ from batch_llm.errors import CallFailed, ContentFiltered
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import NOT_BILLED, billed, requests_of, text_of, usage_of
 from .blank_text import is_blank
-from .responses import Endings, truncated
+from .finish_reasons import Endings, truncated
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent

@@ -21,7 +21,7 @@ from batch_llm import (
     ProcessorConfig,
     PydanticAIStrategy,
 )
-from tests.providers.servers import GeminiServer, OpenAIServer
+from tests.support.servers import GeminiServer, OpenAIServer
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ async def agent(workers: int, output_type: Any) -> AsyncGenerator[LLMCallStrateg
 @asynccontextmanager
 async def lean(workers: int, output_type: Any) -> AsyncGenerator[LLMCallStrategy[Any]]:
     """Make what jobs call, with their client."""
-    from batch_llm.jobs.clients import model_and_client
+    from batch_llm.jobs.models.clients import model_and_client
 
     model, client = model_and_client(MODEL, ProcessorConfig(max_workers=workers))
     async with client:

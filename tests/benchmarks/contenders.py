@@ -28,11 +28,11 @@ from batch_llm import (
     WorkItemResult,
 )
 from batch_llm.jobs import BatchJob
-from batch_llm.jobs.keeper import Keeper
-from batch_llm.jobs.ledger import LedgerWriter
-from batch_llm.jobs.prices import prices_of
-from batch_llm.jobs.store import Store
-from batch_llm.jobs.tally import Tally
+from batch_llm.jobs.execution.recorder import Keeper
+from batch_llm.jobs.execution.shard_tally import Tally
+from batch_llm.jobs.ledger.records import LedgerWriter
+from batch_llm.jobs.spending.prices import prices_of
+from batch_llm.jobs.storage.store import Store
 
 TIMEOUT_SECONDS = 120.0
 PRICED = BatchJob.parse(

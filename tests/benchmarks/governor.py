@@ -13,8 +13,8 @@ import time
 from statistics import median
 
 from batch_llm import Governor, Limits
-from batch_llm._found_rate import Curve
-from batch_llm._turn import Turn
+from batch_llm.pacing.adaptive_rate import Curve
+from batch_llm.pacing.pacer import Turn
 
 from .report import Bound, judge, show
 

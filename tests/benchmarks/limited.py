@@ -22,8 +22,8 @@ from random import Random
 from typing import Any
 
 from batch_llm.simulation.scenario import Z95
-from tests.providers.loopback import Call, Json, Reply
-from tests.providers.openai_server import OpenAIServer, input_tokens
+from tests.support.loopback import Call, Json, Reply
+from tests.support.openai_server import OpenAIServer, input_tokens
 
 from .bucket import Bucket
 

@@ -21,9 +21,9 @@ from typing import TypeVar
 from rich.console import Console
 
 from batch_llm.jobs import BatchJob, Plan, merge, plan
-from batch_llm.jobs.files import read_lines
-from batch_llm.jobs.ledger import LedgerWriter, Record
-from batch_llm.jobs.store import Store
+from batch_llm.jobs.ledger.records import LedgerWriter, Record
+from batch_llm.jobs.storage.json_files import read_lines
+from batch_llm.jobs.storage.store import Store
 
 from .fresh import fresh
 from .memory import forget_peak, peak_bytes

@@ -34,8 +34,8 @@ from rich.console import Console
 from batch_llm import jobs
 from batch_llm.jobs import BatchJob, ShardOutcome, ShardRef, Summary
 from batch_llm.prefect import run_batch
-from batch_llm.prefect.outcome import Outcome
-from batch_llm.prefect.sharing import shared
+from batch_llm.prefect.rate_limits.sharing import shared
+from batch_llm.prefect.telemetry.outcome import Outcome
 
 from .at_once import AtOnce
 from .fresh import fresh

@@ -33,7 +33,7 @@ from .site import site
 MOST, MOST_SECONDS = 1.05, 3.0
 LATENCY_SECONDS, WORKERS = 0.05, 50
 ENGINE, FLOW = "engine", "flow"
-IMPORTS = {ENGINE: "batch_llm.jobs.models", FLOW: "tests.benchmarks.flow_run"}
+IMPORTS = {ENGINE: "batch_llm.jobs.models.factory", FLOW: "tests.benchmarks.flow_run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Cost:
 
 async def engine(job: BatchJob) -> int:
     """Call the items of a job by the engine alone, as a shard would; return how many were answered."""
-    from batch_llm.jobs.models import make_strategy
+    from batch_llm.jobs.models.factory import make_strategy
 
     strategy = make_strategy(job)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_llm.prefect.server import healthy
+from batch_llm.prefect.deployment.local_server import healthy
 
 START_SECONDS = 120.0
 

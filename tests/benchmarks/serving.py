@@ -47,4 +47,4 @@ def listening(module: str, *arguments: object) -> Generator[Served]:
 
 def served(provider: Literal["openai", "gemini"], *, latency: float = 0.0) -> AbstractContextManager[Served]:
     """Serve a provider's API until the block ends; every answer takes `latency` seconds."""
-    return listening("tests.providers.servers", provider, "--latency", latency)
+    return listening("tests.support.servers", provider, "--latency", latency)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import batch_llm, batch_llm_here
+from tests.support.command import batch_llm, batch_llm_here
 
 
 @pytest.mark.shell

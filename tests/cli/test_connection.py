@@ -12,11 +12,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from batch_llm.cli.overrides import MOST_BYTES, check_length
 from batch_llm.config import Limits
 from batch_llm.errors import JobError
-from batch_llm.prefect.limits import all_stated, clear, state
-from batch_llm.prefect.server import MOST_LETTERS, ServerUnavailable, api, healthy, one_line
-from tests.providers.loopback import LoopbackServer, Reply
-
-from .command import batch_llm
+from batch_llm.prefect.api import MOST_LETTERS, ServerUnavailable, api, one_line
+from batch_llm.prefect.deployment.local_server import healthy
+from batch_llm.prefect.rate_limits.stated_limits import all_stated, clear, state
+from tests.support.command import batch_llm
+from tests.support.loopback import LoopbackServer, Reply
 
 
 @contextmanager

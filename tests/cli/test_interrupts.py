@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from pydantic import BaseModel, TypeAdapter, model_serializer
 
-from batch_llm.cli.interrupts import Interrupts
+from batch_llm.cli.terminal.interrupts import Interrupts
 
 pytestmark = pytest.mark.shell
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .command import batch_llm_here
+from tests.support.command import batch_llm_here
 
 SCOPE = "openai-chat:of-this-test"
 

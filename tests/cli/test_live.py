@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batch_llm.cli.live import Rate, View, facts, folded, phase, speed
-from batch_llm.cli.screen import Screen
+from batch_llm.cli.terminal.live import Rate, View, facts, folded, phase, speed
+from batch_llm.cli.terminal.screen import Screen
 from batch_llm.jobs import Progress
 
 pytestmark = pytest.mark.shell

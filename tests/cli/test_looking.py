@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from batch_llm.jobs import merge, plan
-from batch_llm.jobs.ledger import LedgerWriter, Record
-from batch_llm.jobs.store import Store
-from tests.cli.command import batch_llm, batch_llm_here, environment
-from tests.jobs.making import answer, job, read_lines, write_lines
+from batch_llm.jobs.ledger.records import LedgerWriter, Record
+from batch_llm.jobs.storage.store import Store
+from tests.support.command import batch_llm, batch_llm_here, environment
+from tests.support.jobs import answer, job, read_lines, write_lines
 
 
 @pytest.fixture

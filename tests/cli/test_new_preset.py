@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from batch_llm.cli import main
-from batch_llm.cli.new_preset import add_block
+from batch_llm.cli.actions.new_preset import add_block
 from batch_llm.cli.presets import find_preset, presets_file, read_file
 
 NEW = ["new", "tickets", "--source", "docs.csv", "--model", "openai-chat:gpt-6-luna", "--prompt", "Urgent? {body}"]

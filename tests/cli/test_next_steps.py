@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from batch_llm.cli.actions.run import Order, next_steps
 from batch_llm.cli.presets import Preset
-from batch_llm.cli.run import Order, next_steps
-from batch_llm.cli.screen import Screen
+from batch_llm.cli.terminal.screen import Screen
 
 from .test_report import SUMMARY
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from batch_llm.cli.report import Outcome, as_json, print_outcome
-from batch_llm.cli.screen import Screen
+from batch_llm.cli.terminal.report import Outcome, as_json, print_outcome
+from batch_llm.cli.terminal.screen import Screen
 from batch_llm.errors import ErrorInfo
 from batch_llm.items import WorkItemResult
 from batch_llm.jobs import Summary

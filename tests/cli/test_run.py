@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import COMMAND, batch_llm, environment
-from tests.prefect_server import eventually, rows
-from tests.providers.servers import OpenAIServer
+from tests.support.command import COMMAND, batch_llm, environment
+from tests.support.prefect_server import eventually, rows
+from tests.support.servers import OpenAIServer
 
 pytestmark = pytest.mark.prefect
 

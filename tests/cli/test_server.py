@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from batch_llm.prefect.server import healthy
-from tests.cli.command import COMMAND, batch_llm_here, environment
-from tests.prefect_server import DATABASE, copy_database, eventually
+from batch_llm.prefect.deployment.local_server import healthy
+from tests.support.command import COMMAND, batch_llm_here, environment
+from tests.support.prefect_server import DATABASE, copy_database, eventually
 
 pytestmark = pytest.mark.prefect
 

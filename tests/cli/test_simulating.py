@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batch_llm.cli.simulating import duration, money, size
-from tests.cli.command import batch_llm, batch_llm_here
+from batch_llm.cli.actions.simulate import duration, money, size
+from tests.support.command import batch_llm, batch_llm_here
 
 SHORT = ("--requests-per-minute", "600", "--model", "openai-chat:gpt-4.1-mini")
 

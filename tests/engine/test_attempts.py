@@ -17,8 +17,19 @@ from batch_llm import (
     RetryConfig,
     TokenUsage,
 )
-
-from .script import ByItself, Failure, Item, Notes, Scripted, Step, config, failure, items, now, process
+from tests.support.scripted_strategies import (
+    ByItself,
+    Failure,
+    Item,
+    Notes,
+    Scripted,
+    Step,
+    config,
+    failure,
+    items,
+    now,
+    process,
+)
 
 pytestmark = pytest.mark.looptime
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from batch_llm import BaseMiddleware, LLMCallStrategy, WorkItemResult
-
-from .script import Item, Scripted, config, items, now, process, processor
+from tests.support.scripted_strategies import Item, Scripted, config, items, now, process, processor
 
 pytestmark = pytest.mark.looptime
 

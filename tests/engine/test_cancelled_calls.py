@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from batch_llm import BaseMiddleware, CallCancelled, ProcessingEvent, WorkItemResult
-
-from .script import ByItself, Item, Notes, Scripted, config, failure, items, process
+from tests.support.scripted_strategies import ByItself, Item, Notes, Scripted, config, failure, items, process
 
 pytestmark = pytest.mark.looptime
 

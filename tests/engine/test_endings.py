@@ -7,8 +7,20 @@ import asyncio
 import pytest
 
 from batch_llm import LLMCallStrategy, ProcessingEvent, WorkItemResult
-
-from .script import Batch, Item, Notes, Processor, Scripted, config, failure, items, now, process, processor, rate_limit
+from tests.support.scripted_strategies import (
+    Batch,
+    Item,
+    Notes,
+    Processor,
+    Scripted,
+    config,
+    failure,
+    items,
+    now,
+    process,
+    processor,
+    rate_limit,
+)
 
 pytestmark = pytest.mark.looptime
 

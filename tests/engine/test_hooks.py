@@ -14,8 +14,7 @@ import pytest
 
 from batch_llm import BaseMiddleware, ProcessingEvent, WorkItemResult
 from batch_llm import middleware as public
-
-from .script import Item, Notes, Scripted, config, failure, items, process
+from tests.support.scripted_strategies import Item, Notes, Scripted, config, failure, items, process
 
 pytestmark = pytest.mark.looptime
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from batch_llm import MetricsObserver, ProcessingEvent
-
-from .script import Item, Scripted, config, failure, items, process, rate_limit
+from tests.support.scripted_strategies import Item, Scripted, config, failure, items, process, rate_limit
 
 EVENT = ProcessingEvent
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from batch_llm import BaseObserver, LLMCallStrategy, MetricsObserver, ProcessingEvent, WorkItemResult
-
-from .script import Item, Notes, Processor, Scripted, config, failure, items, now, process
+from tests.support.scripted_strategies import Item, Notes, Processor, Scripted, config, failure, items, now, process
 
 pytestmark = pytest.mark.looptime
 
@@ -120,7 +119,9 @@ async def test_one_keeps_up_with_strategies_that_never_wait(monkeypatch: pytest.
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             return "ok", {}
 
-    monkeypatch.setattr("batch_llm._listeners.OBSERVER_BACKLOG", 1_000)  # else it takes 100,000 events to fall behind
+    monkeypatch.setattr(
+        "batch_llm.engine.event_dispatch.OBSERVER_BACKLOG", 1_000
+    )  # else it takes 100,000 events to fall behind
     metrics = MetricsObserver()
     await process(items(5_000, AtOnce()), config(50), observers=[metrics])
     assert (await metrics.get_metrics())["items_succeeded"] == 5_000
@@ -164,7 +165,7 @@ async def test_one_that_falls_too_far_behind_is_dropped_and_the_run_goes_on(
             await super().on_event(event, data)
             await asyncio.sleep(4)
 
-    monkeypatch.setattr("batch_llm._listeners.OBSERVER_BACKLOG", 10)
+    monkeypatch.setattr("batch_llm.engine.event_dispatch.OBSERVER_BACKLOG", 10)
     slow, metrics = Slow(), MetricsObserver()
     batch = await process(items(30, Scripted([[1.0]])), config(1), observers=[slow, metrics])
     assert batch.succeeded == (await metrics.get_metrics())["items_succeeded"] == 30

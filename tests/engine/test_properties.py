@@ -15,9 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batch_llm import BatchResult, ProcessingEvent, RetryConfig, RunStopped, WorkItemResult
-
-from .script import Item, now
-from .worlds import MAX_ATTEMPTS, MAX_LIMITS, Played, set_up, worlds
+from tests.support.generated_runs import MAX_ATTEMPTS, MAX_LIMITS, Played, set_up, worlds
+from tests.support.scripted_strategies import Item, now
 
 T = TypeVar("T")
 Results = list[WorkItemResult[str, Any]]
@@ -209,7 +208,7 @@ def test_any_stream_can_be_ended_at_any_time(
     st.floats(1, 1e6),
 )
 def test_backoff_stays_within_its_bounds(attempts: int, initial: float, more: float, base: float) -> None:
-    from batch_llm._policy import backoff
+    from batch_llm.engine.retry_policy import backoff
 
     exact = RetryConfig(initial_wait=initial, max_wait=initial + more, exponential_base=base, jitter=False)
     full = backoff(exact, attempts, 0.0)

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from batch_llm import ProcessingEvent, WorkItemResult
-
-from .script import Item, Notes, Scripted, config, items, now, processor
+from tests.support.scripted_strategies import Item, Notes, Scripted, config, items, now, processor
 
 pytestmark = pytest.mark.looptime
 

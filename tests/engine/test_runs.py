@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from batch_llm import WorkItemResult
-
-from .script import Item, Scripted, config, failure, items, process, processor
+from tests.support.scripted_strategies import Item, Scripted, config, failure, items, process, processor
 
 pytestmark = pytest.mark.looptime
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from batch_llm import LLMCallStrategy, RunStopped, WorkItemResult
-
-from .script import Failure, Item, Scripted, config, failure, items, now, processor
+from tests.support.scripted_strategies import Failure, Item, Scripted, config, failure, items, now, processor
 
 pytestmark = pytest.mark.looptime
 
@@ -224,7 +223,7 @@ async def test_a_stream_does_not_mix_with_added_work() -> None:
 
 def test_memory_is_flat_over_a_long_stream() -> None:
     """Measured in a process of its own: what other tests leave in this one would count."""
-    command = [sys.executable, "-m", "tests.engine.stream_memory"]
+    command = [sys.executable, "-m", "tests.support.stream_memory"]
     root = Path(__file__).parents[2]
     grown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=120).stdout
     assert int(grown) < 100_000  # bytes; the items alone are 20 MB

@@ -23,8 +23,18 @@ from batch_llm import (
     RetryConfig,
     WorkItemResult,
 )
-
-from .script import Batch, ByItself, Item, Processor, Scripted, config, failure, items, process, processor
+from tests.support.scripted_strategies import (
+    Batch,
+    ByItself,
+    Item,
+    Processor,
+    Scripted,
+    config,
+    failure,
+    items,
+    process,
+    processor,
+)
 
 Result = WorkItemResult[str, Any]
 

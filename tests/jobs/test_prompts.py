@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.prompts import Keys, Prompt
-
-from .making import job
+from tests.support.jobs import job
 
 _TEXT = st.text("{}[]ab :é\n")
 _PARTS = st.lists(st.tuples(_TEXT, st.text("abé _", min_size=1)), max_size=5)

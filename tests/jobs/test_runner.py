@@ -9,8 +9,7 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import plan
-
-from .making import documents, job
+from tests.support.jobs import documents, job
 
 
 @pytest.mark.parametrize(("runner", "package"), [("dask", "prefect_dask"), ("ray", "prefect_ray")])

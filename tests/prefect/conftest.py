@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from tests.providers.servers import OpenAIServer
+from tests.support.servers import OpenAIServer
 
 Serve: TypeAlias = Callable[..., OpenAIServer]
 FlowOver: TypeAlias = Callable[..., Callable[..., Any]]
@@ -33,7 +33,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 @pytest.fixture
 def flow_over(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlowOver:
     """Have the flow over documents: `flow_over(texts, **settings)(**more)` runs it and returns its last state."""
-    from tests.prefect.flow_file import load_flow
+    from tests.support.flow_file import load_flow
 
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
 

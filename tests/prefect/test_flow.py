@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.prefect_server import eventually, rows
-from tests.providers.servers import OK, Call, OpenAIServer, Reply
+from tests.support.prefect_server import eventually, rows
+from tests.support.servers import OK, Call, OpenAIServer, Reply
 
 pytestmark = pytest.mark.prefect
 
@@ -30,7 +30,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
 @pytest.fixture
 def run(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the flow in this process, in a folder with 12 documents; returns its last state."""
-    from tests.prefect.flow_file import load_flow
+    from tests.support.flow_file import load_flow
 
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     docs = [{"id": f"d{number}", "text": f"document {number}"} for number in range(1, 13)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batch_llm.jobs import BatchJob
-from tests.prefect.flow_file import load_flow
+from tests.support.flow_file import load_flow
 
 
 @pytest.fixture(scope="module")

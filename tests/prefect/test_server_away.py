@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.prefect.processes import user_environment
-from tests.prefect.relay import Relay
-from tests.prefect_server import DATABASE, copy_database, eventually, rows
-from tests.providers.servers import OpenAIServer
+from tests.support.prefect_server import DATABASE, copy_database, eventually, rows
+from tests.support.processes import user_environment
+from tests.support.relay import Relay
+from tests.support.servers import OpenAIServer
 
 from .test_flow import api
 
@@ -37,7 +37,7 @@ away()
 
 @contextmanager
 def prefect_server(home: Path, port: int) -> Generator[subprocess.Popen[bytes]]:
-    from batch_llm.prefect.server import healthy
+    from batch_llm.prefect.deployment.local_server import healthy
 
     env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

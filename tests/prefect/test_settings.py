@@ -11,10 +11,10 @@ import pytest
 from prefect.variables import Variable
 
 from batch_llm.jobs import project_folder
-from tests.cli.command import batch_llm_here
-from tests.prefect.processes import run as command
-from tests.prefect.processes import user_environment
-from tests.providers.servers import OpenAIServer
+from tests.support.command import batch_llm_here
+from tests.support.processes import run as command
+from tests.support.processes import user_environment
+from tests.support.servers import OpenAIServer
 
 from .conftest import FlowOver, Serve
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from batch_llm.jobs import BatchJob, plan
-from tests.prefect_server import rows
-from tests.providers.servers import Call, OpenAIServer, Reply
+from tests.support.prefect_server import rows
+from tests.support.servers import Call, OpenAIServer, Reply
 
 pytestmark = pytest.mark.prefect
 
@@ -22,8 +22,8 @@ def test_a_fatal_error_stops_the_shards_beside_it(
     from prefect.runtime import flow_run
 
     from batch_llm.prefect import publish, run_shard
-    from batch_llm.prefect.events import RunEvents
     from batch_llm.prefect.stopping import Stop, read_stop
+    from batch_llm.prefect.telemetry.events import RunEvents
 
     def rule(call: Call) -> Reply | None:
         number = int(call.prompt.split()[-1])

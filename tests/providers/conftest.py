@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pydantic_ai.models import Model
 
-from .models import Server, gemini_model, openai_model
-from .servers import GeminiServer, OpenAIServer
+from tests.support.provider_models import Server, gemini_model, openai_model
+from tests.support.servers import GeminiServer, OpenAIServer
 
 
 @pytest.fixture

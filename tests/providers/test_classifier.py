@@ -25,8 +25,7 @@ from pydantic_ai import exceptions as pai
 from batch_llm.classifiers import DefaultErrorClassifier, GeminiErrorClassifier
 from batch_llm.classifiers.http_status import retry_after
 from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ContentFiltered, ErrorInfo
-
-from .outcome import final, retryable
+from tests.support.call_outcome import final, retryable
 
 
 def classify(error: Exception) -> ErrorInfo:

@@ -23,9 +23,8 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from batch_llm import GeminiStrategy
 from batch_llm.classifiers import DefaultErrorClassifier
 from batch_llm.errors import ErrorInfo
-
-from .outcome import final, patience, retryable
-from .servers import CUT, HANG, HTML_502, RESET, LoopbackServer, OpenAIServer, Reply
+from tests.support.call_outcome import final, patience, retryable
+from tests.support.servers import CUT, HANG, HTML_502, RESET, LoopbackServer, OpenAIServer, Reply
 
 
 def classify(error: Exception) -> ErrorInfo:

@@ -17,8 +17,8 @@ from batch_llm import (
     RateLimitConfig,
     RetryConfig,
 )
+from tests.support.servers import OpenAIServer
 
-from .servers import OpenAIServer
 from .test_pydantic_ai import Book
 
 

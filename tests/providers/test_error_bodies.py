@@ -17,10 +17,9 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from batch_llm.classifiers import DefaultErrorClassifier
 from batch_llm.errors import ErrorInfo
-
-from .error_bodies import ALL, Body, openai_error
-from .outcome import final
-from .servers import OpenAIServer, Reply
+from tests.support.call_outcome import final
+from tests.support.provider_error_bodies import ALL, Body, openai_error
+from tests.support.servers import OpenAIServer, Reply
 
 Ask = Callable[[], Awaitable[object]]
 

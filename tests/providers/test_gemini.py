@@ -14,9 +14,8 @@ from pydantic import BaseModel
 
 from batch_llm.errors import ErrorInfo
 from batch_llm.strategies import GeminiStrategy
-
-from .outcome import attempt, final, retryable
-from .servers import CUT, HANG, HTML_502, RESET, GeminiServer, Reply
+from tests.support.call_outcome import attempt, final, retryable
+from tests.support.servers import CUT, HANG, HTML_502, RESET, GeminiServer, Reply
 
 
 class Book(BaseModel):

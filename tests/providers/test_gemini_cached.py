@@ -14,10 +14,9 @@ from google.genai.types import Content, GenerateContentConfig, HttpOptions, Http
 from batch_llm import BatchResult, GeminiCachedStrategy, LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
 from batch_llm.classifiers import DefaultErrorClassifier
 from batch_llm.errors import ErrorInfo
-
-from . import refusals
-from .outcome import attempt, final, retryable
-from .servers import HANG, RESET, GeminiServer, Reply
+from tests.support import refusals
+from tests.support.call_outcome import attempt, final, retryable
+from tests.support.servers import HANG, RESET, GeminiServer, Reply
 
 BOOK = "a long book of at least ten words, so that it is worth a cache"
 CONTEXT = [

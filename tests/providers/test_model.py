@@ -13,11 +13,10 @@ from pydantic_ai.models import Model
 
 from batch_llm import ModelStrategy
 from batch_llm.errors import ErrorInfo
-
-from . import refusals
-from .models import SCHEMA, Book, Server, openai_model
-from .outcome import attempt, final, patience, retryable
-from .servers import GeminiServer, OpenAIServer, Reply
+from tests.support import refusals
+from tests.support.call_outcome import attempt, final, patience, retryable
+from tests.support.provider_models import SCHEMA, Book, Server, openai_model
+from tests.support.servers import GeminiServer, OpenAIServer, Reply
 
 
 @dataclass

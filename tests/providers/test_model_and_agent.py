@@ -12,11 +12,10 @@ from pydantic_ai.models.fallback import FallbackModel
 
 from batch_llm import ModelStrategy
 from batch_llm.strategies import PydanticAIStrategy
-from batch_llm.strategies.answer_shape import reason_against
-
-from .models import SCHEMA, Book, Server, openai_model
-from .outcome import attempt
-from .servers import OpenAIServer, Reply
+from batch_llm.strategies.output_schema import reason_against
+from tests.support.call_outcome import attempt
+from tests.support.provider_models import SCHEMA, Book, Server, openai_model
+from tests.support.servers import OpenAIServer, Reply
 
 REPLIES: list[list[str | None]] = [
     [],

@@ -14,10 +14,9 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from batch_llm.errors import ErrorInfo
 from batch_llm.strategies import PydanticAIStrategy
-
-from . import refusals
-from .outcome import Outcome, attempt, final, patience, retryable
-from .servers import GeminiServer, OpenAIServer, Reply
+from tests.support import refusals
+from tests.support.call_outcome import Outcome, attempt, final, patience, retryable
+from tests.support.servers import GeminiServer, OpenAIServer, Reply
 
 
 class Book(BaseModel):

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from .fitting import fit
-from .servers import CUT, HANG, HTML_502, RESET, OpenAIServer, Reply
+from tests.support.schema_answers import fit
+from tests.support.servers import CUT, HANG, HTML_502, RESET, OpenAIServer, Reply
 
 QUESTION: dict[str, Any] = {"model": "gpt", "messages": [{"role": "user", "content": "one two three"}]}
 
@@ -78,8 +78,8 @@ def test_answers_fit_their_schema() -> None:
 
 
 def test_a_server_runs_from_the_shell() -> None:
-    """`python -m tests.providers.servers` prints where it listens."""
-    command = [sys.executable, "-m", "tests.providers.servers", "gemini", "--port", "0"]
+    """`python -m tests.support.servers` prints where it listens."""
+    command = [sys.executable, "-m", "tests.support.servers", "gemini", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("http://127.0.0.1:")

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from batch_llm.jobs import BatchJob, job_store
-from batch_llm.jobs.files import objects_in
-from batch_llm.jobs.ledger import record_files
+from batch_llm.jobs.ledger.records import record_files
+from batch_llm.jobs.storage.json_files import objects_in
 from tests.benchmarks.report import Bound, judge
-from tests.providers.servers import Call, OpenAIServer, Reply
+from tests.support.servers import Call, OpenAIServer, Reply
 
 T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]

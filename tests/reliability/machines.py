@@ -22,11 +22,11 @@ from typing import Any
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 
 from batch_llm.jobs import BatchJob, job_store
-from batch_llm.jobs.files import objects_in
-from batch_llm.jobs.ledger import record_files
-from batch_llm.jobs.store import Store
+from batch_llm.jobs.ledger.records import record_files
+from batch_llm.jobs.storage.json_files import objects_in
+from batch_llm.jobs.storage.store import Store
 from tests.benchmarks.report import Bound, judge
-from tests.postgres import missing
+from tests.support.postgres import missing
 
 from . import network
 from .site import MACHINES, PATIENCE_SECONDS, TO_DEPLOY, TO_RUN, Site, Trial, exports, site, until

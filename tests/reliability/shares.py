@@ -32,7 +32,7 @@ from tests.benchmarks.clients import Bare
 from tests.benchmarks.fresh import CHECKOUT
 from tests.benchmarks.report import Bound, judge, show
 from tests.benchmarks.serving import Served, listening
-from tests.prefect_server import eventually
+from tests.support.prefect_server import eventually
 
 MEMBERS = 4
 A_SECOND = 50.0
@@ -98,7 +98,7 @@ async def call(name: str, url: str, governor: Governor) -> None:
 
 def member(name: str, url: str, told: bool) -> None:
     """Be one of the processes; print how many requests a second went to Prefect."""
-    from batch_llm.prefect.sharing import shared
+    from batch_llm.prefect.rate_limits.sharing import shared
 
     counting = _Counting()
     requests = logging.getLogger("httpx")
@@ -116,7 +116,7 @@ def member(name: str, url: str, told: bool) -> None:
 @contextmanager
 def prefect(home: Path) -> Generator[str]:
     """Have a Prefect server of its own until the block ends; yields its API's address."""
-    from batch_llm.prefect.server import healthy
+    from batch_llm.prefect.deployment.local_server import healthy
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -25,10 +25,10 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import httpx
 from moto.server import ThreadedMotoServer
 
-from batch_llm.prefect.server import healthy
-from tests.postgres import postgres
-from tests.prefect_server import eventually
-from tests.providers.servers import OpenAIServer
+from batch_llm.prefect.deployment.local_server import healthy
+from tests.support.postgres import postgres
+from tests.support.prefect_server import eventually
+from tests.support.servers import OpenAIServer
 
 from . import network
 

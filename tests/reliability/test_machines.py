@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.postgres import missing
 from tests.reliability.kills import CHECKOUT
+from tests.support.postgres import missing
 
 COMMAND = "python -m tests.reliability.machines"
 

@@ -12,7 +12,7 @@ import pytest
 from batch_llm.config import ProcessorConfig
 from batch_llm.errors import JobError
 from batch_llm.simulation import Forecast, Scenario, simulate
-from batch_llm.simulation.costs import PROCESS_SECONDS
+from batch_llm.simulation.measured_costs import PROCESS_SECONDS
 
 STEADY: dict[str, Any] = {"latency": 1.0, "latency_p95": 1.0, "call_seconds": 0.0, "cores": 4}
 

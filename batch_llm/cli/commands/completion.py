@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
-from .options import Flag
+from cyclopts import App
+
+from batch_llm.cli.options import Flag
 
 
-def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = False) -> None:
-    """Print what makes a shell complete commands and options, or install it.
+def completion_command(app: App) -> Callable[..., None]:
+    """Return the command `completion` of an app: it prints or installs the app's completion script."""
 
-    Examples:
+    def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = False) -> None:
+        """Print a shell completion script, or install it.
 
-      batch-llm completion bash --install
-      batch-llm completion fish > ~/.config/fish/completions/batch-llm.fish
+        Examples:
 
-    Parameters
-    ----------
-    shell
-        Which shell.
-    install
-        Write it where the shell looks for it, and name it in the start-up file of bash and zsh.
-    """
-    from batch_llm.cli.app import app
+          batch-llm completion bash --install
+          batch-llm completion fish > ~/.config/fish/completions/batch-llm.fish
 
-    if install:
-        print(f"Wrote {app.install_completion(shell=shell)}; it counts from the next shell on")
-    else:
-        print(app.generate_completion(shell=shell))
+        Parameters
+        ----------
+        shell
+            The shell.
+        install
+            Write the script where the shell looks for it, and add it to the start-up file of bash and zsh.
+        """
+        if install:
+            print(f"Wrote {app.install_completion(shell=shell)}; it takes effect in the next shell")
+        else:
+            print(app.generate_completion(shell=shell))
+
+    return completion

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .options import JobOptions, Json
+from batch_llm.cli.options import JobOptions, Json
 
 
 def presets() -> None:
@@ -27,8 +27,8 @@ def show(preset: str, /, *, options: JobOptions | None = None, json: Json = Fals
     json
         Print one JSON object.
     """
+    from batch_llm.cli.actions.show import show
     from batch_llm.cli.presets import find_preset
-    from batch_llm.cli.showing import show
     from batch_llm.jobs import BatchJob
 
     found = find_preset(preset)
@@ -60,6 +60,6 @@ def new(
     description
         One line for `batch-llm presets` and the UI.
     """
-    from batch_llm.cli.new_preset import new
+    from batch_llm.cli.actions.new_preset import new
 
     return new(name, options or JobOptions(), like=like, schema=schema, description=description)

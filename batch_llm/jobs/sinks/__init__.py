@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batch_llm.jobs.databases import find_address
-from batch_llm.jobs.endings import split_ending
-from batch_llm.jobs.tables import Tables, column_types
+from batch_llm.jobs.storage.database_urls import find_address
+from batch_llm.jobs.storage.duckdb_session import Tables, column_types
+from batch_llm.jobs.storage.formats import split_ending
 
 from .base import Sink
-from .columns import BOOKKEEPING, OutputColumns, named_beside, output_columns, without_formulas
 from .duckdb_file import DuckDBSink
 from .files import FileSink, check_writable
-from .folder import FolderSink
+from .output_columns import BOOKKEEPING, OutputColumns, named_beside, output_columns, without_formulas
+from .partitioned import FolderSink
 from .postgresql import PostgresSink
 from .sqlite import SqliteSink
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
-from batch_llm.jobs.tables import Tables
+from batch_llm.jobs.storage.duckdb_session import Tables
 
 
 def nothing() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import Tables, column_types, file_text, name, open_tables, write_parquet
+from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.duckdb_session import Tables, column_types, file_text, name, open_tables, write_parquet
 
-from .table import Session, TableSink, names_in
+from .database_table import Session, TableSink, names_in
 
 
 class DuckDBSink(TableSink):

@@ -15,15 +15,15 @@ from typing import IO, cast
 import zstandard
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.endings import PACKINGS, split_ending
-from batch_llm.jobs.project import resolve
-from batch_llm.jobs.replacing import refuse_special, target_of, wear
-from batch_llm.jobs.scratch import scratch_folder
-from batch_llm.jobs.sources.places import file_system, is_remote
-from batch_llm.jobs.tables import Tables, column_types, execute, file_text, text, write_parquet
+from batch_llm.jobs.sources.file_paths import file_system, is_remote
+from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, file_text, text, write_parquet
+from batch_llm.jobs.storage.formats import PACKINGS, split_ending
+from batch_llm.jobs.storage.paths import resolve
+from batch_llm.jobs.storage.replacing import refuse_special, target_of, wear
+from batch_llm.jobs.storage.scratch import scratch_folder
 
 from .base import Sink, nothing
-from .columns import flat, for_json
+from .output_columns import flat, for_json
 
 _FORMATS = {
     ".jsonl": "FORMAT json",

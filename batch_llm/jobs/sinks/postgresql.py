@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
-from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import Tables, name, text
+from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.duckdb_session import Tables, name, text
 
-from .columns import flat
-from .table import Session, TableSink
+from .database_table import Session, TableSink
+from .output_columns import flat
 
 _TYPES = {
     "BOOLEAN": "boolean",

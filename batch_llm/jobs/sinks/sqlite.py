@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 
-from batch_llm.jobs.databases import Address
-from batch_llm.jobs.finite import finite_values
-from batch_llm.jobs.tables import Tables, is_nested, name, plain
+from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.duckdb_session import Tables, is_nested, name, plain
+from batch_llm.jobs.storage.json_sql import finite_values
 
-from .table import Session, TableSink, names_in
+from .database_table import Session, TableSink, names_in
 
 _INTEGERS = frozenset({"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"})
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.databases import QUERY, Address, find_address
-from batch_llm.jobs.endings import split_ending
-from batch_llm.jobs.project import project_folder, resolve
-from batch_llm.jobs.tables import Tables
+from batch_llm.jobs.storage.database_urls import QUERY, Address, find_address
+from batch_llm.jobs.storage.duckdb_session import Tables
+from batch_llm.jobs.storage.formats import split_ending
+from batch_llm.jobs.storage.paths import project_folder, resolve
 
 from .base import BrokenRow, Source
 from .csv import CsvSource
 from .duckdb_file import DuckDBSource
+from .duckdb_query import QuerySource
+from .file_paths import exists, is_folder
 from .jsonl import JsonLinesSource
 from .parquet import ParquetSource
-from .places import exists, is_folder
 from .postgresql import PostgresSource
-from .query import QuerySource
 from .sqlite import SqliteSource
 from .text_files import TEXT_ENDINGS, TextFilesSource
 

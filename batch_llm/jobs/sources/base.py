@@ -7,7 +7,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_llm.jobs.tables import Tables, write_parquet
+from batch_llm.jobs.storage.duckdb_session import Tables, write_parquet
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.endings import split_ending
-from batch_llm.jobs.tables import MAX_ROW_BYTES, Tables, file_text, name, text
+from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES, Tables, file_text, name, text
+from batch_llm.jobs.storage.formats import split_ending
 
 from .base import BrokenRow, Source
+from .columns import unique_names
 from .csv_header import CsvStart, read_start, refuse_lines_above_header
 from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
-from .encodings import UTF_8, encoding_of, not_in, open_utf8
-from .line_ends import may_be_mixed, with_one_line_end
-from .names import unique_names
-from .places import find_files, open_file, readable_name
+from .file_paths import find_files, open_file, readable_name
+from .text_encoding import UTF_8, encoding_of, may_be_mixed, not_in, open_utf8, with_one_line_end
 
 _LONGEST_HEADER = 1024 * 1024
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")

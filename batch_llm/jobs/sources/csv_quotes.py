@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
-from batch_llm.jobs.tables import MAX_ROW_BYTES
+from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES
 
 NOT_CLOSED = "a quote is not closed"
 _PIECE = 1024 * 1024

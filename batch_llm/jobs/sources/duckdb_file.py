@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.databases import Address
-from batch_llm.jobs.tables import MEMORY_LIMIT, Tables
+from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.duckdb_session import MEMORY_LIMIT, Tables
 
-from .query import QuerySource
+from .duckdb_query import QuerySource
 
 
 class DuckDBSource(QuerySource):

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from batch_llm.jobs.tables import MAX_ROW_BYTES
+from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES
 
 from .base import BrokenRow
-from .encodings import encoding_of, lines_of, not_in, open_utf8
-from .places import find_files
+from .file_paths import find_files
 from .rows import RowSource
+from .text_encoding import encoding_of, lines_of, not_in, open_utf8
 
 
 class JsonLinesSource(RowSource):

@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.tables import column_types, job_error, literal, session_folder, text
+from batch_llm.jobs.storage.duckdb_session import column_types, job_error, literal, session_folder, text
 
 from .base import BrokenRow, Source
-from .places import find_files, is_taken_for_glob, open_file, readable_name
+from .file_paths import find_files, is_taken_for_glob, open_file, readable_name
 
 
 class ParquetSource(Source):

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
-from batch_llm.jobs.databases import Address, database_error, refuse_statements
-from batch_llm.jobs.tables import Tables
+from batch_llm.jobs.storage.database_urls import Address, database_error, refuse_statements
+from batch_llm.jobs.storage.duckdb_session import Tables
 
-from .names import unique_names
+from .columns import unique_names
 from .rows import RowSource
 
 _ROWS_AT_ONCE = 100

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.files import to_json
-from batch_llm.jobs.tables import json_lines
+from batch_llm.jobs.storage.duckdb_session import json_lines
+from batch_llm.jobs.storage.json_files import to_json
 
 from .base import BrokenRow, Source
-from .kinds import RowColumns
+from .columns import RowColumns
 
 
 class RowSource(Source):

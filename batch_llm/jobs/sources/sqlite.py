@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.databases import Address, database_error
-from batch_llm.jobs.tables import Tables
+from batch_llm.jobs.storage.database_urls import Address, database_error
+from batch_llm.jobs.storage.duckdb_session import Tables
 
 from .base import BrokenRow
-from .names import unique_names
+from .columns import unique_names
 from .rows import RowSource
 
 _READING = {

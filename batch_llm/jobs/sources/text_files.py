@@ -7,13 +7,13 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.project import resolve
-from batch_llm.jobs.tables import MAX_ROW_BYTES
+from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES
+from batch_llm.jobs.storage.paths import resolve
 
 from .base import BrokenRow
-from .encodings import encoding_of, not_in, open_utf8
-from .places import find_files, is_folder, is_glob, is_remote, split_glob
+from .file_paths import find_files, is_folder, is_glob, is_remote, split_glob
 from .rows import RowSource
+from .text_encoding import encoding_of, not_in, open_utf8
 
 TEXT_ENDINGS = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log", ".html", ".htm", ".xml", ".eml"})
 

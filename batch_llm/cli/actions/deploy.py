@@ -1,0 +1,131 @@
+"""`batch-llm automations`: what the server does by itself when a run goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batch_llm.cli.overrides import check_length
+from batch_llm.cli.presets import find_preset, read_presets
+from batch_llm.cli.terminal.connection import connected
+from batch_llm.cli.terminal.interrupts import Interrupts
+from batch_llm.cli.terminal.screen import Screen, shell
+from batch_llm.errors import BatchLLMError
+from batch_llm.jobs import home, project_folder
+from batch_llm.prefect.api import one_line
+from batch_llm.prefect.deployment import automations, deployments
+from batch_llm.prefect.deployment.serving import serve_until_signal
+
+
+def install(notify: str | None) -> int:
+    """Install the automations of the file.
+
+    Raises:
+        BatchLLMError: There is no such block, or it cannot notify.
+    """
+    screen = Screen()
+    blocks = automations.read_automations()
+    with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+        connection.wait()
+        installed = automations.install(blocks, notify)
+    for block in blocks:
+        if block["name"] in installed:
+            screen.say(f"Installed    {block['name']}")
+        else:
+            screen.say(f"Left out     {block['name']}: nobody is named who can be told")
+    if len(installed) < len(blocks):
+        screen.say("To be told, create a block in the UI under Blocks (a Slack Webhook, ...), then:")
+        screen.say(f"  {shell('batch-llm automations')} --notify slack-webhook/NAME")
+    return 0
+
+
+def deploy(presets: Sequence[str], pool: str | None) -> int:
+    """Deploy presets to a work pool.
+
+    Raises:
+        BatchLLMError: `prefect deploy` failed.
+    """
+    screen = Screen()
+    chosen = [find_preset(name) for name in presets] or list(read_presets().values())
+    for preset in chosen:
+        check_length(preset.parameters)
+    pools = {pool} if pool else {str(preset.block["work_pool"]["name"]) for preset in chosen}
+    with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+        connection.wait()
+        for name in sorted(pools):
+            if deployments.ensure_work_pool(name):
+                screen.say(f"Created the process work pool {name}")
+        names = [preset.name for preset in chosen]
+        with screen.phase(f"Deploying {', '.join(names)}"):
+            for source in dict.fromkeys(preset.file for preset in chosen):
+                with _file_for(source, pool) as file:
+                    _prefect_deploy(file, [preset.name for preset in chosen if preset.file == source])
+    screen.say(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
+    screen.say("Next, on each machine that shall run them:")
+    screen.say(f"  export PREFECT_API_URL={connection.url}")
+    for name in sorted(pools):
+        screen.say(f"  {shell('prefect worker start')} --pool {name}")
+    return 0
+
+
+@contextmanager
+def _file_for(source: Path, pool: str | None) -> Generator[Path]:
+    """Give a file, or a copy that names another pool: of several deployments `prefect deploy --pool` changes none."""
+    if pool is None:
+        yield source
+        return
+    content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
+    for block in content["deployments"]:
+        block["work_pool"] = {**block.get("work_pool", {}), "name": pool}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        yield file
+
+
+def _prefect_deploy(file: Path, names: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file)]
+    for name in names:
+        command += ["--name", name]
+    done = subprocess.run(command, cwd=project_folder(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        raise BatchLLMError(
+            f"`prefect deploy` failed: {one_line(' '.join(last))}. To see all of it: {shlex.join(command[1:])}"
+        )
+
+
+def serve() -> int:
+    """Serve all presets until Ctrl-C."""
+    screen = Screen()
+    presets = read_presets().values()
+    for preset in presets:
+        check_length(preset.parameters)
+    blocks = [preset.block for preset in presets]
+    os.environ.setdefault("BATCH_LLM_HOME", str(home()))  # Prefect may run flows in another folder
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+        connection.wait()
+        screen.say("Registering the deployments ...")
+        served = [deployments.deployment_to_serve(block) for block in blocks]
+        serve_until_signal(served, partial(_tell, screen, connection.url, [each.name for each in served]))
+        connection.end()
+    return 0
+
+
+def _tell(screen: Screen, url: str, names: Sequence[str]) -> None:
+    screen.say(f"Serving {', '.join(names)}. Ctrl-C ends it.")
+    screen.say(f"Prefect UI: {url.removesuffix('/api')}")
+    screen.say("Start a run there, or from another terminal:")
+    screen.say(f"  export PREFECT_API_URL={url}")
+    screen.say(f"  {shell('prefect deployment run')} {deployments.FLOW}/{names[0]} --watch")

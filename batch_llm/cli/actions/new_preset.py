@@ -1,0 +1,109 @@
+"""`batch-llm new`: one more block in a file of presets, whose comments stay."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from batch_llm.cli.options import JobOptions
+from batch_llm.cli.overrides import with_overrides
+from batch_llm.cli.presets import Preset, find_preset, own_file, read_presets
+from batch_llm.cli.terminal.screen import Screen, shell
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob
+from batch_llm.jobs.storage.paths import resolve
+
+HEADER = """\
+# Presets of your own for the flow `batch-llm`. `batch-llm presets` lists them, `batch-llm run NAME` runs one.
+name: batch-llm
+
+# Where a worker finds the flow.
+pull:
+  - batch_llm.prefect.project.pull: {}
+
+deployments:
+"""
+
+
+def new(name: str, options: JobOptions, *, like: str, schema: str, description: str) -> int:
+    """Write a preset, and say what can be done with it.
+
+    Raises:
+        JobError: There is a preset of this name, or it could not run as it is written.
+    """
+    known = read_presets()
+    if name in known:
+        raise JobError(
+            f"a preset is called {name!r} already, in {known[name].file}: take another name, or edit it there"
+        )
+    model = find_preset(like) if like else Preset("", {}, {}, own_file())
+    ours = {"name": name, "output": f"output/{name}.jsonl"}
+    if schema:
+        ours["output_schema"] = _schema(schema)
+    start = with_overrides(model.parameters, ours)
+    parameters = options.apply(Preset(name, start, {}, own_file()))
+    BatchJob.parse(parameters)
+    path = own_file()
+    add_block(path, _block(name, description or str(model.block.get("description") or ""), parameters))
+    screen = Screen()
+    screen.say(f"Wrote the preset {name} to {path}")
+    screen.say(f"To see what it sends: {shell(f'batch-llm show {name}')}")
+    screen.say(f"To run it: {shell(f'batch-llm run {name}')}")
+    return 0
+
+
+def add_block(path: Path, block: dict[str, Any]) -> None:
+    """Add a deployment to a file of presets, which is begun if there is none.
+
+    Raises:
+        JobError: The file cannot be written.
+    """
+    text: Any = YAML()  # its methods are not typed
+    text.indent(mapping=2, sequence=4, offset=2)
+    text.preserve_quotes = True
+    text.width = 4096  # lines stay as they were broken by hand
+    try:
+        content: Any = text.load(path.read_text(encoding="utf-8") if path.exists() else HEADER)
+        content["deployments"] = content["deployments"] or []  # also of `[]`, which would stay in one line
+        content["deployments"].append(block)
+        written = StringIO()
+        text.dump(content, written)
+        path.write_text(written.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"the preset cannot be written: {path}: {error.strerror}") from error
+
+
+def _block(name: str, description: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        **({"description": description} if description else {}),
+        "tags": ["batch-llm"],
+        "entrypoint": "flows/batch.py:batch",
+        "work_pool": {"name": "batch-llm"},
+        "parameters": {setting: _readable(value) for setting, value in parameters.items()},
+    }
+
+
+def _readable(value: Any) -> Any:
+    return LiteralScalarString(value) if isinstance(value, str) and "\n" in value else value
+
+
+def _schema(given: str) -> Any:
+    if given.lstrip().startswith("{"):
+        text, place = given, "--schema"
+    else:
+        path = resolve(given)
+        try:
+            text, place = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"--schema: {path} cannot be read: {error}") from error
+    try:
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise JobError(f"{place} is no JSON Schema: {error}") from error

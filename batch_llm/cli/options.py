@@ -1,0 +1,76 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from batch_llm.cli.presets import Preset
+
+Flag = Annotated[bool, Parameter(negative=())]
+Json = Flag
+
+LEDGER = ".batch-llm"
+Ledger = Annotated[str, Parameter(name="--ledger")]
+
+Assignments = Annotated[list[str] | None, Parameter(name=["-p", "--param"], negative=(), allow_leading_hyphen=True)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What may be set of a preset's job, for one command.
+
+    Attributes:
+        source: What to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a query
+            ("select ..."), or samples.
+        output: The file to write: .jsonl, .parquet or .csv.
+        model: provider:model as pydantic-ai names them, gemini-direct:model, or local.
+        prompt: What is asked about each row; {column} is replaced by the row's value.
+        instructions: System instructions, the same for each row.
+        id_column: The column that names a row.
+        limit: Only the first rows.
+        param: Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into
+            the preset's.
+        only_failed: Call only what earlier runs have tried in vain; new and changed items wait for a full run.
+        only_truncated: Call only what the token limit has cut off; raise max_tokens with it. Whole answers stay.
+    """
+
+    source: str | None = None
+    output: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    instructions: str | None = None
+    id_column: str | None = None
+    limit: int | None = None
+    param: Assignments = None
+    only_failed: Flag = False
+    only_truncated: Flag = False
+
+    def apply(self, preset: Preset) -> dict[str, Any]:
+        """Return the job's parameters: the preset's, with these options over them.
+
+        Raises:
+            JobError: A setting of `param` cannot be read, or all of them are too long for Prefect.
+        """
+        from batch_llm.cli.overrides import check_length, parse_assignments, with_overrides
+
+        names = ("source", "output", "model", "prompt", "instructions", "id_column", "limit")
+        named = {name: getattr(self, name) for name in names}
+        named["only_failed"] = self.only_failed or None
+        named["only_truncated"] = self.only_truncated or None
+        given = {name: value for name, value in named.items() if value is not None}
+        parameters = with_overrides(preset.parameters, parse_assignments(self.param or []), given)
+        check_length(parameters)
+        return parameters
+
+
+def loading() -> AbstractContextManager[None]:
+    """Say that it takes some seconds before anything else can be said."""
+    from batch_llm.cli.terminal.screen import Screen
+
+    return Screen(for_program=True).phase("Loading Prefect")

@@ -1,0 +1,100 @@
+"""The Prefect server that a command talks to, found or started, and ended again when the command is cut short."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from batch_llm.jobs.provider_addresses import keep_loopback_from_proxies
+from batch_llm.prefect import api
+from batch_llm.prefect.deployment import local_server
+from batch_llm.prefect.deployment.local_server import LocalServer
+
+from .interrupts import Interrupts
+from .screen import Screen
+
+
+class Connection:
+    """A server to talk to.
+
+    Attributes:
+        url: The address of its API.
+        local: The server, where it is one of ours.
+        started: Whether this command started it.
+        named: Whether the user's own settings name it.
+    """
+
+    def __init__(self, interrupts: Interrupts, screen: Screen) -> None:
+        self.url = ""
+        self.local: LocalServer | None = None
+        self.started = False
+        self.named = False
+        self._interrupts = interrupts
+        self._screen = screen
+        self._settings = ExitStack()
+
+    def open(self) -> None:
+        """Find a server, or start one without waiting for it.
+
+        Raises:
+            ServerUnavailable: The configured one does not answer.
+        """
+        if url := api.configured_url():
+            with self._screen.phase(f"Looking for the Prefect server at {url}"):
+                api.check_configured(url)
+            self.named = True
+            self._use(url)
+            return
+        while not (found := local_server.running()):
+            with self._interrupts.held():
+                found = self.local = local_server.launch()
+                self.started = found is not None
+            if found:
+                break
+            time.sleep(0.2)  # another command is just starting one
+        self.local = found
+        self._use(found.url)
+
+    def wait(self) -> None:
+        """Wait until the server answers."""
+        if self.local and not local_server.healthy(self.local.url):
+            with self._screen.phase("Starting a local Prefect server"):
+                local_server.wait_until_healthy(self.local)
+
+    def end(self) -> None:
+        """End the server, if this command started it."""
+        local = self.local
+        if self.started and local:
+            self._interrupts.end(lambda: local_server.stop(local), lambda: local_server.stop(local, patience=0))
+        self.started = False
+
+    def close(self) -> None:
+        """Go back to the settings of before."""
+        self._settings.close()
+
+    def _use(self, url: str) -> None:
+        self.url = url
+        with self._interrupts.held():  # pydantic, in the middle of its work, would make an error of its own of one
+            self._settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        os.environ["PREFECT_API_URL"] = url  # for the processes that we start
+
+
+@contextmanager
+def connected(interrupts: Interrupts, screen: Screen) -> Generator[Connection]:
+    """Have a server, though not yet one that answers; one that this command started goes when it is cut short."""
+    logging.getLogger("prefect").setLevel(logging.CRITICAL)
+    keep_loopback_from_proxies()  # for Prefect's client, and for the processes that we start
+    connection = Connection(interrupts, screen)
+    try:
+        connection.open()
+        yield connection
+    except BaseException:
+        connection.end()
+        raise
+    finally:
+        connection.close()

@@ -1,0 +1,169 @@
+"""How far a run is, while it runs: a bar on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from batch_llm.jobs import Progress
+from batch_llm.jobs.messages import duration, failures, limit, money
+
+from .screen import Screen
+
+LINE_SECONDS = 10.0
+"""Between two lines where there is no terminal."""
+
+_LONGEST_COOLDOWN_SECONDS = 1800.0
+"""Only a limit of the day, with `daily_limit` "wait", makes a run sleep for longer."""
+
+RATE_SECONDS, RATE_ITEMS = 30.0, 5
+"""The rate is that of the last so many seconds, in which at least so many items ended: it forgets a slow start."""
+
+_BETWEEN = " · "
+
+
+class Rate:
+    """Items a second, of late."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def update(self, done: int) -> None:
+        """Note how many items are done by now."""
+        now = self._clock()
+        self._seen.append((now, done))
+        while len(self._seen) > 2:
+            at, before = self._seen[1]
+            if now - at < RATE_SECONDS or done - before < RATE_ITEMS:
+                break
+            self._seen.popleft()
+
+    @property
+    def per_second(self) -> float:
+        """Items a second; 0 as long as nothing can be said."""
+        if len(self._seen) < 2:
+            return 0.0
+        (first, before), (last, after) = self._seen[0], self._seen[-1]
+        return (after - before) / (last - first) if last > first else 0.0
+
+
+def speed(per_second: float) -> str:
+    """Return a rate with a unit in which it is no fraction."""
+    if per_second >= 1:
+        return f"{per_second:,.0f} items/s" if per_second >= 100 else f"{per_second:.1f} items/s"
+    return f"{60 * per_second:.1f} items/min"
+
+
+def phase(progress: Progress, *, stopping: bool) -> str:
+    """Return what the run is busy with, or nothing while it answers items."""
+    if stopping:
+        return "Stopping: calls in flight may end (Ctrl-C again: kill)"
+    if progress.waiting:
+        return f"Waiting for {progress.waiting}: it works on the same ledger"
+    if not progress.total:
+        return "Starting and planning"
+    if progress.done >= progress.total or (progress.shards and progress.shards_done == progress.shards):
+        return "Writing results"
+    return ""
+
+
+def facts(progress: Progress, per_second: float) -> str:
+    """Return a run's numbers in one line."""
+    parts: list[str] = []
+    if per_second:
+        parts.append(speed(per_second))
+    if per_second and progress.done < progress.total:
+        parts.append(f"ETA {duration((progress.total - progress.done) / per_second)}")
+    parts.append(f"tokens {progress.input_tokens:,} in, {progress.output_tokens:,} out")
+    parts.append(money(progress.cost_usd))
+    if progress.reused:
+        parts.append(f"{progress.reused:,} reused")
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed ({failures(progress.categories)})")
+    if progress.limit is not None:
+        parts.append(f"limit {limit(progress.limit)}")
+    if progress.paused_seconds > 0:
+        more = duration(progress.paused_seconds)
+        if progress.paused_seconds > _LONGEST_COOLDOWN_SECONDS:
+            parts.append(f"the provider's limit of the day is used up: calls go on in {more}")
+        else:
+            parts.append(f"the provider asked for a pause of {more} more")
+    return _BETWEEN.join(parts)
+
+
+def folded(line: str, width: int) -> str:
+    """Break a line of facts between two of them, where it does not fit."""
+    lines = [""]
+    for part in line.split(_BETWEEN):
+        longer = f"{lines[-1]}{_BETWEEN}{part}" if lines[-1] else part
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+class View:
+    """Shows a run on a screen; `show` is to be called twice a second."""
+
+    def __init__(self, screen: Screen, name: str) -> None:
+        self.stopping = False
+        self._screen = screen
+        self._name = name
+        self._rate = Rate()
+        self._spinner = Spinner("dots")
+        self._said_at = float("-inf")
+        self._said: str = ""
+        self._live = Live(console=screen.out, transient=True) if screen.out.is_terminal else None
+
+    def __enter__(self) -> View:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        if progress.total:
+            self._rate.update(progress.done)
+        what = phase(progress, stopping=self.stopping)
+        if self._live:
+            self._live.update(self._picture(progress, what))
+        else:
+            self._line(progress, what)
+
+    def _picture(self, progress: Progress, what: str) -> Group:
+        self._spinner.update(text=what)
+        if not progress.total:
+            return Group(self._spinner)
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            Text(self._name, style="bold"),
+            ProgressBar(total=progress.total, completed=progress.done, width=40),
+            f"{progress.done:,}/{progress.total:,}",
+            f"{100 * progress.done / progress.total:.0f} %",
+        )
+        numbers = Text(folded(facts(progress, self._rate.per_second), self._screen.out.width))
+        return Group(bar, numbers, self._spinner) if what else Group(bar, numbers)
+
+    def _line(self, progress: Progress, what: str) -> None:
+        now = time.monotonic()
+        is_due = progress.total > 0 and now - self._said_at >= LINE_SECONDS
+        if not is_due and what == self._said:
+            return
+        self._said_at, self._said = now, what
+        parts = [f"{self._name} {progress.done:,}/{progress.total:,}", facts(progress, self._rate.per_second)]
+        self._screen.say(" · ".join([*(parts if progress.total else []), *([what] if what else [])]))

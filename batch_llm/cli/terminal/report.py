@@ -1,0 +1,131 @@
+"""What came out of a run: a table of results, totals, files, and the next sensible command; or one JSON object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from batch_llm.items import AnyResult
+from batch_llm.jobs import Summary
+from batch_llm.jobs.messages import run_sentence
+from batch_llm.jobs.untrusted_text import visible
+
+from .screen import Screen
+
+MOST_ROWS = 20
+MOST_FIELDS = 3
+MOST_LINES = 2
+"""Lines of one row, roughly: the output file has all of the text."""
+
+ITEM_WIDTH, NUMBERS_WIDTH = 28, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished run has to tell.
+
+    Attributes:
+        summary: The run's totals.
+        results: Its first rows, failures first.
+        run_url: The address of its page.
+    """
+
+    summary: Summary
+    results: Sequence[AnyResult]
+    run_url: str
+
+
+def as_json(outcome: Outcome) -> str:
+    """Return the outcome as one JSON object in one line."""
+    summary = outcome.summary
+    counts = (
+        "total_items",
+        "succeeded",
+        "failed",
+        "reused",
+        "new",
+        "changed",
+        "retried",
+        "refreshed",
+        "left_out",
+        "truncated",
+    )
+    tokens = ("input", "cached_input", "output", "estimated")
+    spent = (*(f"total_{kind}_tokens" for kind in tokens), "cost_usd", "priced_by")
+    rest = ("saved_usd", "budgets", "notes", "seconds", "output", "failures")
+    totals = {name: getattr(summary, name) for name in (*counts, *spent, *rest)}
+    return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
+
+
+def print_outcome(screen: Screen, outcome: Outcome) -> None:
+    """Write the outcome for a person."""
+    summary = outcome.summary
+    if outcome.results:
+        screen.out.print(results_table(outcome.results, screen.out.width))
+        if summary.total_items > len(outcome.results):
+            screen.say(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
+    screen.say()
+    screen.say(f"{run_sentence(summary)}.")
+    for warning in summary.warnings:
+        screen.say(f"Warning: {warning}.")
+    for note in summary.notes:
+        screen.say(note)
+    places = {"output": summary.output, "failures": summary.failures, "page": outcome.run_url}
+    for name, place in places.items():
+        if place:
+            screen.say(f"{name:>9}  {place}")
+
+
+def results_table(results: Sequence[AnyResult], width: int) -> Table:
+    """Return one row an item; the answer's first field names it, the others get twice its width."""
+    fields = list(dict.fromkeys(field for result in results for field in _answer(result)))[:MOST_FIELDS]
+    table = Table(header_style="bold", expand=True, pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column("item", max_width=ITEM_WIDTH, overflow="fold")
+    for name in fields or ["answer"]:
+        table.add_column(escape(visible(name)), ratio=2 if name in fields[1:] else 1, overflow="fold")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    share = max(0, width - ITEM_WIDTH - NUMBERS_WIDTH) // max(1, 2 * len(fields) - 1)
+    for result in results:
+        item, *told, tokens, seconds = _cells(result, fields)
+        cut = [_cut(text, MOST_LINES * share * (2 if index else 1) - 8) for index, text in enumerate(told)]
+        colour = "" if result.success else "red"
+        table.add_row(item, *(Text(text, style=colour) for text in cut), tokens, seconds)
+    return table
+
+
+def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
+    answer = _answer(result)
+    if result.success:
+        told = [_text(answer.get(field)) for field in fields]
+    else:
+        category = result.error_info.category if result.error_info else "failed"
+        told = [category, *[""] * max(0, len(fields) - 2), _text(result.error)]
+        told = told if len(fields) > 1 else [" ".join(told)]
+    tokens = sum(result.token_usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
+    return [escape(_text(result.item_id)), *told, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
+
+
+def _answer(result: AnyResult) -> Mapping[str, Any]:
+    output: object = result.output
+    if isinstance(output, dict):
+        return cast("Mapping[str, Any]", output)
+    return {} if output is None else {"answer": output}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return visible(" ".join(text.split()))  # before the table is laid out
+
+
+def _cut(text: str, most: int) -> str:
+    most = max(most, 24)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,279 @@
+"""One item: its hooks, and its attempts.
+
+waiting ──gate opens──> calling ──answer─────────────────────> succeeded
+   ^                       │
+   │                     error ──decide()──> Fail ───────────> failed, and with a fatal category the run stops
+   │                                   ├───> Retry(wait) ───┐
+   │                                   └───> CoolDown ──────┤  (no tries left: failed at once)
+   └────────────────── rested, or the gate reopens ─────────┘
+
+waiting, resting ──the run stops──> failed with the last error, or not attempted where there was no call yet
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from batch_llm.config import ProcessorConfig
+from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ErrorClassifier, ErrorInfo, RequestTooLarge
+from batch_llm.items import AnyResult, AnyWorkItem
+from batch_llm.observers.base import ProcessingEvent
+from batch_llm.pacing.gate import Gate
+from batch_llm.pacing.pacer import Turn
+from batch_llm.rate_limit import RateLimitStrategy
+from batch_llm.strategies.base import LLMCallStrategy
+
+from . import cancellation
+from .fatal_errors import Denials
+from .hooks import Hooks
+from .item_state import Tries, cancelled, skipped
+from .lifecycle import Lifetimes
+from .retry_policy import CoolDown, Fail, Retry, decide, draw, seconds
+from .timeouts import Deadlines
+from .user_errors import contain, settle
+from .user_values import (
+    PROGRAMMING,
+    Crashed,
+    InvalidValue,
+    as_exception,
+    check_answer,
+    check_info,
+    failure_in,
+    in_words,
+    shown,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What every item of a run meets on its way: `run(item)` is that way.
+
+    Attributes:
+        stop: Ends the run early, for the reason given.
+        is_ending: Whether the run takes its workers down; a cancellation at any other time is a call's own doing.
+    """
+
+    config: ProcessorConfig
+    classifier: ErrorClassifier
+    rate_limits: RateLimitStrategy
+    gate: Gate
+    lifetimes: Lifetimes
+    hooks: Hooks
+    deadlines: Deadlines
+    denials: Denials
+    stop: Callable[[ErrorInfo, Exception | None], None]
+    is_ending: Callable[[], bool]
+
+    async def run(self, item: AnyWorkItem) -> AnyResult:
+        """Return the item's result; what its strategy, its hooks or their values do ends the item, never the run."""
+        tries, item_id, context = Tries(), item.item_id, item.context
+        if self.gate.stopped:
+            return tries.result(item_id, context)
+        clock = self.gate.clock
+        started = clock()
+        if self.hooks.observed:
+            self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item_id})
+        try:
+            changed = await self.hooks.before(item) if self.hooks.wrapped else item
+            result = skipped(item_id, context) if changed is None else await self._attempt(changed, tries, item)
+            if self.hooks.wrapped:
+                result = await self.hooks.after(item_id, changed or item, result)
+            result.duration_seconds = clock() - started
+        except cancellation.NEVER_CONTAINED:
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self.is_ending():
+                self.hooks.finished(cancelled(item_id, clock() - started))
+                raise
+            result = await self._give_up(error, tries, item_id, context)
+            result.duration_seconds = clock() - started
+        return result
+
+    async def _give_up(self, error: BaseException, tries: Tries, item_id: str, context: Any) -> AnyResult:
+        """The net around an item: what nothing before has caught is this item's failure alone."""
+        await settle(error, self.is_ending)
+        logger.warning("Item %s fails, for what should not have happened did", item_id, exc_info=error)
+        tries.error = _from_within() if isinstance(error, asyncio.CancelledError) else as_exception(error)
+        tries.info = PROGRAMMING
+        return tries.result(item_id, context)
+
+    async def _attempt(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> AnyResult:
+        item_id, context = item.item_id, item.context
+        call = self._rehearse if self.config.dry_run else self._execute
+        size = self._size(item, tries, original)
+        while size is not None and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
+            try:
+                if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
+                    self.gate.unsent(turn)
+                    await self._prepare(item.strategy)
+                    continue  # back to the gate, which may have closed meanwhile
+                output, usage = self._bill(item, tries, await call(item, tries.attempt))
+            except Exception as error:
+                if not await self._try_again(item_id, tries, error, turn):
+                    break
+            else:
+                self.gate.succeeded(turn, usage)
+                self.denials.answered()
+                if self.config.enable_detailed_logging:
+                    logger.debug("Item %s, attempt %s: answered", item_id, tries.attempt)
+                return tries.result(item_id, context, output)
+        if tries.error is not None:
+            await self.hooks.failed(item_id, item, tries.error)
+        return tries.result(item_id, context)
+
+    def _size(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> int | None:
+        """Return the characters of a prompt; None where it cannot be sent, and `tries` has the reason."""
+        prompt = item.prompt
+        if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+            where = "the item" if item is original else "the item that before_process returned"
+            error = InvalidValue(f"the prompt of {where} is {shown(prompt)}; it must be a string")
+            tries.error, tries.info = error, PROGRAMMING
+            return None
+        size = len(prompt)
+        if problem := self.gate.too_large(size):
+            tries.error, tries.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
+            return None
+        return size
+
+    async def _try_again(self, item_id: str, tries: Tries, error: Exception, turn: Turn) -> bool:
+        """Do what the policy says of a failed try, waits included; False to give the item up."""
+        info, usage = self._note(item_id, tries, error)
+        if info.never_sent:
+            self.gate.strained(turn)
+        elif not info.is_rate_limit:
+            self.gate.failed(turn, usage)
+        ends_run = self.denials.ends_run(info.category)
+        match decide(
+            info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=draw(), ends_run=ends_run
+        ):
+            case Retry(wait, counts):
+                data = {"item_id": item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
+                self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
+                tries.attempt += counts
+                tries.unsent += not counts
+                await self.gate.rest(wait)
+                return True
+            case CoolDown(again):
+                tries.limited += 1
+                if self.gate.begin(turn):
+                    await self._cool_down(item_id, info)
+                if self.gate.is_hopeless:
+                    self.stop(replace(info, is_retryable=False), tries.error)
+                return again
+            case Fail(fatal):
+                if fatal:
+                    self.stop(info, tries.error)
+                return False
+
+    async def _cool_down(self, item_id: str, info: ErrorInfo) -> None:
+        pause = self.config.rate_limit.cooldown_seconds
+        try:
+            async with asyncio.timeout(self.config.timeout_per_item):
+                pause = seconds(await self.rate_limits.handle_rate_limit(info, self.gate.episodes), default=pause)
+            await settle(None, self.is_ending)
+        except BaseException as error:
+            name = type(self.rate_limits).__name__
+            await contain(error, self.is_ending, "%s raised; the run pauses for %s s", name, pause)
+        finally:  # also when cancelled here: a gate that nobody reopens would hold everybody for ever
+            self.gate.pause(self.gate.clock() + pause)
+        logger.info("Item %s met a rate limit: no call starts for %.1f s", item_id, pause)
+        data = {"item_id": item_id, "pause": pause, "limit": self.gate.rate}
+        self.hooks.emit(
+            ProcessingEvent.RATE_LIMIT_HIT, {key: value for key, value in data.items() if value is not None}
+        )
+
+    async def _prepare(self, strategy: LLMCallStrategy[Any]) -> None:
+        try:
+            await self.lifetimes.prepare(strategy)
+        except BaseException as error:
+            await self._raise(error)
+        if await settle(None, self.is_ending):
+            raise _from_within()
+
+    def _bill(self, item: AnyWorkItem, tries: Tries, answer: Any) -> tuple[Any, dict[str, int]]:
+        """Note what an answer cost; return its output and that."""
+        check_answer(answer, item.strategy)
+        if not self.config.dry_run:
+            tries.calls += 1
+        return answer[0], tries.bill(answer[1])
+
+    async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
+        limit = self.config.timeout_per_item
+        deadline = self.deadlines.one()
+        try:
+            with deadline:
+                answer = await item.strategy.execute(item.prompt, attempt, limit)
+        except BaseException as error:
+            if not isinstance(error, cancellation.NEVER_CONTAINED):
+                await settle(error, self.is_ending)
+            if deadline.expired and isinstance(error, Exception):
+                late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
+                raise (CallFailed(late, failure_in(error)[1]) if isinstance(error, CallFailed) else late) from error
+            return await self._raise(error)
+        if deadline.is_disturbed and await settle(None, self.is_ending):
+            raise _from_within()
+        return answer
+
+    async def _rehearse(self, item: AnyWorkItem, attempt: int) -> object:
+        """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
+        nothing = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+        own = getattr(item.strategy, "dry_run", None)
+        if own is None:
+            return f"dry run of item {item.item_id}", nothing
+        try:
+            output = own(item.prompt)
+            output = await output if inspect.isawaitable(output) else output
+        except BaseException as error:
+            await self._raise(error)
+        if await settle(None, self.is_ending):
+            raise _from_within()
+        return output, nothing
+
+    async def _raise(self, error: BaseException) -> NoReturn:
+        """Raise what a strategy raised as what the item fails with; the run's own cancellation, whatever became of it.
+
+        Raises:
+            asyncio.CancelledError: The run takes this worker down.
+            Exception: What the item fails with.
+        """
+        if isinstance(error, cancellation.NEVER_CONTAINED):
+            raise error
+        await settle(error, self.is_ending)
+        if isinstance(error, asyncio.CancelledError):
+            raise _from_within() from error
+        raise as_exception(error)
+
+    def _note(self, item_id: str, tries: Tries, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
+        """Bill a failed try, and find out and remember what it failed with; return that and what it cost."""
+        tries.calls += 1
+        error, usage = failure_in(error)
+        usage = tries.bill(usage)
+        tries.error, tries.info = self._classify(error)
+        if self.config.enable_detailed_logging:
+            logger.debug("Item %s, attempt %s: %s", item_id, tries.attempt, in_words(tries.error), exc_info=error)
+        return tries.info, usage
+
+    def _classify(self, error: Exception) -> tuple[Exception, ErrorInfo]:
+        if isinstance(error, InvalidValue | Crashed):
+            return error, PROGRAMMING
+        name = type(self.classifier).__name__
+        try:
+            info = self.classifier.classify(error)
+            check_info(info, f"{name}.classify")
+        except cancellation.NEVER_CONTAINED:
+            raise
+        except BaseException as own:
+            logger.warning("%s raised", name, exc_info=own)
+            return as_exception(own), PROGRAMMING
+        return error, info
+
+
+def _from_within() -> CallCancelled:
+    return CallCancelled("the call was cancelled from within, not by the run")

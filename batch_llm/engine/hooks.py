@@ -1,0 +1,248 @@
+"""Calls users' code (middleware, callbacks, observers) and contains what it raises: the item goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
+from batch_llm.middleware import Middleware
+from batch_llm.observers.base import ProcessingEvent, ProcessorObserver
+
+from . import cancellation
+from .event_dispatch import Listener
+from .hook_watch import HookWatch
+from .user_errors import contain, settle
+from .user_values import PROGRAMMING, check_result, counts_in, in_words, shown
+
+logger = logging.getLogger(__name__)
+
+OBSERVERS_AT_THE_END_SECONDS = 60.0
+
+_FAILED: Any = object()
+"""In the place of what a hook gives: it raised, which is logged."""
+
+
+class _Wrap(NamedTuple):
+    """A middleware, and what its hooks are called in the log: put together once, not for every item."""
+
+    hooks: Middleware
+    before: str
+    on_error: str
+    after: str
+
+
+class Hooks:
+    """One run's hooks, from its start to `close`.
+
+    Args:
+        middlewares: In their order before the call.
+        observers: Told of events.
+        post_processor: Called with each result.
+        progress_callback: Called after each item.
+        max_workers: As many plain callbacks run at once.
+        timeout: Seconds for one call of a hook; None for no limit.
+        is_ending: Whether the run takes its workers down.
+
+    Attributes:
+        observed: Whether there are observers; asked before an event's data are put together.
+        wrapped: Whether there are middlewares.
+        called_back: Whether there is a post-processor or a progress callback.
+    """
+
+    def __init__(
+        self,
+        middlewares: Sequence[Middleware],
+        observers: Sequence[ProcessorObserver],
+        post_processor: PostProcessorFunc[Any, Any] | None,
+        progress_callback: ProgressCallbackFunc | None,
+        max_workers: int,
+        timeout: float | None,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._wraps = [_wrap(middleware) for middleware in middlewares]
+        self._watch = HookWatch(timeout)
+        self._is_ending = is_ending
+        self._post_processor = post_processor
+        self._progress_callback = progress_callback
+        self._one_progress_at_a_time = asyncio.Lock()
+        self._max_workers = max_workers
+        self._threads: ThreadPoolExecutor | None = None
+        self._listeners = [Listener(observer) for observer in observers]
+        self.observed = bool(observers)
+        self.wrapped = bool(middlewares)
+        self.called_back = post_processor is not None or progress_callback is not None
+
+    def open(self) -> None:
+        """Let the observers begin to listen; what was emitted before is not lost."""
+        for listener in self._listeners:
+            listener.open()
+
+    def emit(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        """Tell every observer, each with a copy of its own; they hear it in their own time."""
+        entry = (event, data)
+        for listener in self._listeners:
+            listener.tell(entry)
+
+    def finished(self, result: AnyResult) -> None:
+        """Tell the observers how an item ended."""
+        data: dict[str, Any] = {
+            "item_id": result.item_id,
+            "duration": result.duration_seconds,
+            "attempts": result.attempts,
+            "tokens": result.token_usage.copy(),
+        }
+        if result.success:
+            self.emit(ProcessingEvent.ITEM_COMPLETED, data)
+        else:
+            category = result.error_info.category if result.error_info else "unknown"
+            self.emit(ProcessingEvent.ITEM_FAILED, data | {"error": result.error, "category": category})
+
+    async def before(self, item: AnyWorkItem) -> AnyWorkItem | None:
+        """Return the item that the middlewares make of `item`, which keeps its id, or None to skip it."""
+        current: AnyWorkItem = item
+        item_id = item.item_id
+        for wrap in self._wraps:
+            changed: Any = await self._ask(wrap.before, item_id, wrap.hooks, "before_process", current)
+            if changed is None:
+                return None
+            if isinstance(changed, LLMWorkItem):
+                current = cast("AnyWorkItem", changed)
+            elif changed is not _FAILED:
+                _complain(wrap.before, item_id, "a work item or None", changed)
+            if current.item_id != item_id:
+                if current is item:
+                    current.item_id = item_id
+                else:
+                    current = replace(current, item_id=item_id)
+        return current
+
+    async def failed(self, item_id: str, item: AnyWorkItem, error: Exception) -> None:
+        """Show the middlewares the error that `item` failed with, in reverse order."""
+        for wrap in reversed(self._wraps):
+            await self._ask(wrap.on_error, item_id, wrap.hooks, "on_error", item, error)
+
+    async def after(self, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
+        """Return the result that the middlewares make of `result`, in reverse; one that cannot be is a failure."""
+        for wrap in reversed(self._wraps):
+            # What was billed stays billed, though a hook may put something else in its place.
+            context, tokens, attempts = result.context, result.token_usage, result.attempts
+            changed: Any = await self._ask(wrap.after, item_id, wrap.hooks, "after_process", item, result)
+            if isinstance(changed, WorkItemResult):
+                result = cast("AnyResult", changed)
+            elif changed is not _FAILED:
+                _complain(wrap.after, item_id, "a result", changed)
+            try:
+                check_result(result, wrap.after)
+                if result.item_id != item_id:
+                    result = replace(result, item_id=item_id)
+            except Exception as error:
+                logger.warning("%s on item %s: %s", wrap.after, item_id, error)
+                result = WorkItemResult(item_id, False, None, in_words(error), context, counts_in(tokens))
+                result.error_info, result.attempts = PROGRAMMING, attempts
+        return result
+
+    async def post_process(self, item_id: str, result: AnyResult) -> None:
+        """Hand a finished item to the post-processor."""
+        if self._post_processor is not None:
+            await self._ask("The post-processor", item_id, self, "_call", self._post_processor, result)
+
+    async def progress(self, completed: int, total: int, item_id: str) -> None:
+        """Report progress; the lock is fair, so reports come in the order in which the items finished."""
+        if self._progress_callback is not None:
+            async with self._one_progress_at_a_time:
+                call = (self._progress_callback, completed, total, item_id)
+                await self._ask("The progress callback", item_id, self, "_call", *call)
+
+    async def _ask(self, name: str, item_id: str, owner: object, hook: str, *args: object) -> Any:
+        """Return what a hook gives; `_FAILED` where it raised or took too long, which is logged: the item goes on."""
+        number, deadline = self._watch.begin(name, item_id), None
+        try:
+            if self._watch.deadlines is None:
+                given = await getattr(owner, hook)(*args)
+            else:
+                deadline = self._watch.deadlines.one()
+                with deadline:
+                    given = await getattr(owner, hook)(*args)
+            if cancellation.is_requested():  # by the hook itself, or it kept the run's own to itself
+                await settle(None, self._is_ending)
+            return given
+        except BaseException as error:
+            late = deadline is not None and deadline.expired and isinstance(error, TimeoutError)
+            what = "took longer than hook_timeout" if late else "raised"
+            await contain(error, self._is_ending, "%s on item %s %s; the item goes on", name, item_id, what)
+            return _FAILED
+        finally:
+            self._watch.end(number)
+
+    async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
+        if _is_async(callback):
+            outcome = callback(*args)
+        else:
+            # asyncio's own pool has a handful of threads: it would cap the workers without a word.
+            self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
+            call, context = _InThread(callback, args), contextvars.copy_context()
+            await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+            outcome = call.outcome()
+        if inspect.isawaitable(outcome):
+            await outcome
+
+    async def close(self) -> None:
+        """Let the observers hear what is left for them, within a limit, and end the threads."""
+        self._watch.close()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        endings = [listener.close() for listener in self._listeners]
+        if not endings:
+            return
+        try:
+            _, late = await asyncio.wait(endings, timeout=OBSERVERS_AT_THE_END_SECONDS)
+            for _ in late:
+                logger.warning("An observer still had events to hear when the run ended; they are dropped")
+        finally:  # also when the run is cancelled while it waits for them
+            for listener in self._listeners:
+                listener.end()
+            await asyncio.wait(endings)
+
+
+class _InThread:
+    """A plain callback that is called in a thread; what it raises is kept, for a future takes no StopIteration."""
+
+    def __init__(self, callback: Callable[..., object], args: tuple[object, ...]) -> None:
+        self._callback, self._args = callback, args
+        self._outcome: object = None
+        self._error: BaseException | None = None
+
+    def __call__(self) -> None:
+        try:
+            self._outcome = self._callback(*self._args)
+        except BaseException as error:
+            self._error = error
+
+    def outcome(self) -> object:
+        """Return what the callback returned; raises what it raised, in words where a coroutine cannot raise it."""
+        if isinstance(self._error, StopIteration | GeneratorExit):
+            raise RuntimeError(f"it raised {in_words(self._error)}") from self._error
+        if self._error is not None:
+            raise self._error
+        return self._outcome
+
+
+def _wrap(middleware: Middleware) -> _Wrap:
+    name = type(middleware).__name__
+    return _Wrap(middleware, f"{name}.before_process", f"{name}.on_error", f"{name}.after_process")
+
+
+def _complain(hook: str, item_id: str, rule: str, given: object) -> None:
+    what = f"it returned {shown(given)}, and must return {rule}"
+    logger.warning("%s on item %s: %s; the item goes on as it was", hook, item_id, what)
+
+
+def _is_async(callback: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None))  # noqa: B004  asks for the method

@@ -1,0 +1,84 @@
+"""What one item has been through, and the result that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch_llm.errors import ErrorInfo
+from batch_llm.items import AnyResult, WorkItemResult
+from batch_llm.strategies.base import BilledRequest, TokenUsage
+
+from .user_values import MOST_TOKENS, counts_in, in_words
+
+_NONE_YET = object()
+
+
+def _none() -> dict[str, int]:  # calling `dict[str, int]` takes seven times as long
+    return {}
+
+
+@dataclass(slots=True)
+class Tries:
+    """The account of one item: its own, so nothing is pinned onto exceptions and nothing counts twice.
+
+    Attributes:
+        attempt: The attempt that is next or under way; tries that end in a rate limit do not count.
+        calls: Tries that ended.
+        limited: Those of them that ended in a rate limit.
+        unsent: Those of them that never reached the provider, and don't count as attempts either.
+    """
+
+    attempt: int = 1
+    calls: int = 0
+    limited: int = 0
+    unsent: int = 0
+    tokens: dict[str, int] = field(default_factory=_none)
+    ratings: dict[str, str] | None = None
+    finish_reason: str | None = None
+    requests: tuple[BilledRequest, ...] = ()
+    error: Exception | None = None
+    info: ErrorInfo | None = None
+
+    def bill(self, usage: dict[str, int]) -> dict[str, int]:
+        """Add what a call cost, and return it; what is no count is left out, as a sum must not break on it."""
+        tokens, is_sound = self.tokens, True
+        for key, count in usage.items():
+            if type(count) is int and 0 <= count <= MOST_TOKENS and type(key) is str:
+                tokens[key] = tokens.get(key, 0) + count
+            else:
+                is_sound = False
+        if isinstance(usage, TokenUsage):
+            self.finish_reason = usage.finish_reason
+            self.requests += usage.requests
+            if usage.safety_ratings is not None:
+                self.ratings = usage.safety_ratings
+        return usage if is_sound else counts_in(usage)
+
+    def result(self, item_id: str, context: Any, output: Any = _NONE_YET) -> AnyResult:
+        """Return an item's result: with its output, or else with its last error, or not attempted."""
+        success = output is not _NONE_YET
+        tokens = TokenUsage(self.tokens, requests=self.requests) if self.requests else self.tokens
+        result: AnyResult = WorkItemResult(item_id, success, context=context, token_usage=tokens, attempts=self.calls)
+        result.gemini_safety_ratings = self.ratings
+        result.finish_reason = self.finish_reason
+        if success:
+            result.output = output
+        elif self.error is not None:
+            result.error, result.error_info = in_words(self.error, self.info), self.info
+        else:
+            result.error = "Not attempted: the run ended early"
+            result.error_info = ErrorInfo(is_retryable=True, category="not_attempted")
+        return result
+
+
+def skipped(item_id: str, context: Any) -> AnyResult:
+    """Return the result of an item that a middleware dropped."""
+    info = ErrorInfo(is_retryable=False, category="skipped")
+    return WorkItemResult(item_id, False, error="Skipped by middleware", context=context, error_info=info)
+
+
+def cancelled(item_id: str, duration: float) -> AnyResult:
+    """Return what observers are told of an item that was under way when its run was cancelled."""
+    info = ErrorInfo(is_retryable=True, category="cancelled")
+    return WorkItemResult(item_id, False, error="The run was cancelled", error_info=info, duration_seconds=duration)

@@ -1,0 +1,301 @@
+"""One run: its workers, its totals, and its end.
+
+    filling ──start()──> working ──drain()──> draining ──the last item is done──> ending ──> ended
+                            │                    │
+                            └────── stop() ──────┤  no further call starts; what is left passes through, not attempted
+                            └────── cancel ──────┴─> ending: workers are cancelled
+
+Ending is the same whatever came before: workers are gone, prepared strategies are cleaned up, observers hear the rest.
+Work that is added while a run is draining belongs to it too: it ends when nothing waits and nothing is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from dataclasses import asdict
+from typing import Any
+
+from batch_llm.config import ProcessorConfig
+from batch_llm.errors import ErrorClassifier, ErrorInfo
+from batch_llm.items import AnyResult, AnyWorkItem
+from batch_llm.observers.base import ProcessingEvent
+from batch_llm.pacing.gate import Gate
+from batch_llm.pacing.pacer import Pacer
+from batch_llm.pacing.slow_start import SlowStart
+from batch_llm.rate_limit import RateLimitStrategy
+
+from . import cancellation
+from .attempts import Attempts
+from .fatal_errors import Denials
+from .finished_results import Finished
+from .hooks import Hooks
+from .lifecycle import Lifetimes
+from .stream import Source, feed
+from .timeouts import Deadlines
+from .totals import Totals
+from .user_values import check_is_item
+from .work_queue import Backlog
+from .workers import Crew
+
+logger = logging.getLogger(__name__)
+
+STOPPED = ErrorInfo(is_retryable=True, category="stopped")
+"""Why a run ends early that somebody asked to stop."""
+
+
+class Run:
+    """What `process_all` and `process_stream` have in common.
+
+    With a `source` it is a stream: an item keeps its place, of `max_workers + max_queue_size`, from being pulled until
+    its result is handed out. Without, it keeps one of `max_queue_size` until a worker takes it.
+
+    Attributes:
+        is_draining: Whether it ends as soon as nothing waits and nothing is in flight.
+        finished: Results that nobody has claimed yet, in the order in which they came.
+        stopped_by: Why the run ended early, if it did.
+        stopped_from: The error for which it did.
+        loop: Where it runs.
+        task: The task that owns all others of the run, once it is started.
+    """
+
+    def __init__(
+        self,
+        config: ProcessorConfig,
+        classifier: ErrorClassifier,
+        rate_limits: RateLimitStrategy,
+        hooks: Hooks,
+        source: Source | None = None,
+        governor: Pacer | None = None,
+    ) -> None:
+        self._config = config
+        self._hooks = hooks
+        pacer = SlowStart(config.rate_limit) if governor is None or config.dry_run else governor  # a dry run uses none
+        self._gate = Gate(pacer)
+        self._lifetimes = Lifetimes(config.timeout_per_item)
+        self._deadlines = Deadlines(config.timeout_per_item)
+        self._attempts = Attempts(
+            config,
+            classifier,
+            rate_limits,
+            self._gate,
+            self._lifetimes,
+            hooks,
+            self._deadlines,
+            Denials(pacer),
+            self.stop,
+            self.is_ending,
+        )
+        self._source = source
+        self._source_error: BaseException | None = None
+        self._interrupt: BaseException | None = None  # what stopped the loop
+        places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
+        self._backlog = Backlog[AnyWorkItem](places or math.inf)
+        self._group = asyncio.TaskGroup()
+        self._crew = Crew(
+            self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self.is_ending, hooks
+        )
+        self._feeder: asyncio.Task[None] | None = None
+        self._coming = 0  # items that wait for room
+        self.is_draining = self._cancelled = False
+        self._reported = 0  # not those with a result: post-processors overtake each other
+        self._over = asyncio.Event()
+        self._totals = Totals()
+        self.finished = Finished()
+        self._taken = 0
+        self.stopped_by: ErrorInfo | None = None
+        self.stopped_from: Exception | None = None
+        self.loop = asyncio.get_running_loop()
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        return self._source is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no more work."""
+        return self._over.is_set()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has ended though nobody asked it to, and nobody was waiting for its end: `ended` has the cause."""
+        return self.is_over and not self.is_draining and not self._cancelled
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next item has to wait for room; hooks of the run never do, for only its workers make room."""
+        return self._backlog.is_full and not self._crew.is_around
+
+    async def add(self, item: AnyWorkItem) -> None:
+        """Add an item, once there is room; the run does not end before.
+
+        Raises:
+            RuntimeError: The run ended before, from what broke it if something did.
+        """
+        self._coming += 1
+        try:
+            if self.is_full:
+                await self._backlog.room()
+            if self.is_over:
+                cause = await self.cause()
+                how = "was cancelled" if cause is None else "broke"
+                raise RuntimeError(f"the run {how} before item {item.item_id!r} had a place in it") from cause
+            self._submit(item)
+        finally:
+            self._coming -= 1
+            self._end_if_done()
+
+    async def cause(self) -> BaseException | None:
+        """Wait for the end of a run that is over, unless it waits for this; return what broke it, if anything did."""
+        if self.task is None or self._crew.is_around:
+            return None
+        await asyncio.wait([self.task])
+        return self._interrupt if self.task.cancelled() else self.task.exception()
+
+    def _submit(self, item: AnyWorkItem) -> None:
+        check_is_item(item)
+        self._backlog.put(item)
+        self._totals.total += 1
+        self._crew.hire()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.task = asyncio.create_task(self._supervise(), name="batch-llm run")
+        self.task.add_done_callback(lambda _: self.finished.close())
+
+    def drain(self) -> None:
+        """End as soon as nothing waits and nothing is in flight."""
+        self.is_draining = True
+        self._end_if_done()
+
+    def stop(self, reason: ErrorInfo, error: Exception | None = None) -> None:
+        """End early: calls in flight end, waits end at once, and what is left passes through without a call."""
+        if self.stopped_by is None and not self._over.is_set():
+            self.stopped_by, self.stopped_from = reason, error
+            logger.warning("The run ends early (%s): no further call starts", reason.category)
+            self._gate.stop()
+            if self._feeder is not None:
+                self._feeder.cancel()
+
+    def is_ending(self) -> bool:
+        """Whether workers are being taken down: the run was cancelled, or a bug in one of them ends all."""
+        return self._over.is_set() or (self.task is not None and self.task.cancelling() > 0)
+
+    async def ended(self) -> None:
+        """Wait for the end; cancelling the waiter cancels the run and waits for its end all the same.
+
+        Raises:
+            asyncio.CancelledError: The waiter was cancelled, whatever else came of that.
+            Exception: What the source raised; its items before that are done.
+            BaseException: What broke the run.
+        """
+        before = cancellation.requests()
+        if self.task is not None:
+            try:
+                await self.task
+            except (Exception, asyncio.CancelledError) as error:
+                if cancellation.requests() > before:
+                    raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError from error
+                if self._interrupt is not None:
+                    raise self._interrupt from None
+                if not isinstance(error, asyncio.CancelledError):
+                    raise
+                raise RuntimeError("the run was cancelled by cleanup(), or by the end of `async with`") from error
+            if cancellation.requests() > before:
+                raise asyncio.CancelledError
+        if self._source_error is not None:
+            raise self._source_error
+
+    async def cancel(self) -> None:
+        """End now, in whatever state; returns when nothing is left behind."""
+        if self.task is not None:
+            self._cancelled = not self.is_broken
+            self.task.cancel()
+            await asyncio.wait([self.task])
+            if not self.task.cancelled():
+                self.task.exception()  # `cause` has it; here it must only not be reported
+
+    async def _supervise(self) -> None:
+        started = asyncio.get_running_loop().time()
+        self._hooks.open()
+        data: dict[str, Any] = {"total": self._totals.total, "max_workers": self._config.max_workers}
+        self._hooks.emit(ProcessingEvent.PROCESSING_STARTED, data)
+        cancelled = True
+        try:
+            async with self._group:
+                await self._work_until_over()
+            cancelled = False
+        except (KeyboardInterrupt, SystemExit) as error:
+            # It stopped the loop when it left its worker. Here it would stop the loop again, which by now is at the
+            # end of everything else that runs in it.
+            self._interrupt = error
+            raise asyncio.CancelledError from error
+        finally:
+            self._deadlines.close()
+            try:
+                await self._lifetimes.close()
+            finally:
+                self._totals.log_end(cancelled)
+                self._tell_end(asyncio.get_running_loop().time() - started, cancelled)
+                await self._hooks.close()
+
+    async def _work_until_over(self) -> None:
+        if self._source is not None and self.stopped_by is None:
+            self._feeder = self._group.create_task(self._feed(self._source), name="batch-llm source")
+            # Not before: a source may give one more item when it is told to end, and that item has a result too.
+            self._feeder.add_done_callback(lambda _: self.drain())
+        elif self._source is not None:
+            self.is_draining = True
+        self._crew.start()
+        self._end_if_done()
+        try:
+            await self._over.wait()
+        finally:
+            self._end()
+
+    def _tell_end(self, duration: float, cancelled: bool) -> None:
+        reason = self.stopped_by.category if self.stopped_by else None
+        data = asdict(self._totals) | {"duration": duration, "stopped_by": reason, "cancelled": cancelled}
+        self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
+
+    async def _feed(self, source: Source) -> None:
+        error = await feed(source, self._backlog, self._submit, lambda: self.stopped_by is not None)
+        if error is not None and self.stopped_by is None:
+            self._source_error = error
+        elif error is not None:  # it was told to end
+            logger.warning("The source of the stream raised as it was ended", exc_info=error)
+
+    async def _process(self, item: AnyWorkItem) -> None:
+        position = self._taken  # items are taken in the order in which they came
+        self._taken += 1
+        if self._source is None:
+            self._backlog.free()
+        result = await self._attempts.run(item)
+        item_id = result.item_id
+        self._record(position, result)
+        if self._hooks.called_back:
+            await self._hooks.post_process(item_id, result)
+            self._reported += 1
+            await self._hooks.progress(self._reported, self._totals.total, item_id)
+
+    def _record(self, position: int, result: AnyResult) -> None:
+        """Count and report a result; it is there to be had from here on, whatever happens next."""
+        self._totals.count(result, self._config.progress_interval)
+        self.finished.add(position, result)
+        if self._hooks.observed:
+            self._hooks.finished(result)
+
+    def _end_if_done(self) -> None:
+        if self.is_draining and not (self._crew.busy or self._coming or self._backlog):
+            self._end()
+
+    def _end(self) -> None:
+        self._over.set()
+        self._crew.dismiss()
+
+    def claim(self) -> AnyResult:
+        """Hand out a finished item's result; its place is free for another item then."""
+        self._backlog.free()
+        return self.finished.take()

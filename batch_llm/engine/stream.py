@@ -1,0 +1,62 @@
+"""Where the items of a stream come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import aclosing
+from typing import TypeAlias
+
+from batch_llm.items import AnyWorkItem
+
+from . import cancellation
+from .work_queue import Backlog
+
+Source: TypeAlias = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
+
+
+async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
+    """Yield the items of `source`, and close it at the end where it can be closed.
+
+    Raises:
+        Exception: What `source` raises.
+        RuntimeError: `source` raised a `CancelledError` by itself, which must not look like its end.
+    """
+    try:
+        if isinstance(source, AsyncIterable):
+            async for item in source:
+                yield item
+        else:
+            for item in source:
+                yield item
+    except asyncio.CancelledError as error:
+        if cancellation.is_requested():
+            raise
+        raise RuntimeError("the source of the stream raised CancelledError by itself") from error
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+async def feed(
+    source: Source, backlog: Backlog[AnyWorkItem], submit: Callable[[AnyWorkItem], None], is_stopped: Callable[[], bool]
+) -> BaseException | None:
+    """Submit the items of `source` as there is room for them; return what it raised, or None.
+
+    Raises:
+        asyncio.CancelledError: The run ends.
+    """
+    try:
+        async with aclosing(pull(source)) as items:
+            await backlog.room()
+            async for item in items:
+                submit(item)
+                if backlog.is_full:
+                    await backlog.room()  # before the next one is pulled
+                if is_stopped():
+                    break
+    except (*cancellation.NEVER_CONTAINED, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        return error
+    return None

@@ -1,0 +1,171 @@
+"""The border at which values from users' code are checked: what cannot be fails its item, and breaks nothing behind.
+
+| value | checked by |
+|---|---|
+| an item, its id | `check_is_item`, where it is added |
+| a prompt, also one that a middleware made | `Attempts`, before the first attempt |
+| what a strategy returned, or billed with `CallFailed` | `check_answer`, `failure_in`, `counts_in` |
+| what a classifier returned | `check_info` |
+| what `after_process` returned | `check_result` |
+| the text of an error | `in_words` |
+"""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any, cast
+
+from batch_llm.classifiers.network_causes import network_cause
+from batch_llm.errors import BatchLLMError, CallFailed, ErrorInfo
+from batch_llm.items import AnyResult, LLMWorkItem, check_item_id
+
+MOST_TOKENS = 10**15
+"""More than that is no count of one call: sums and databases have to hold it."""
+
+LONGEST_ERROR = 4000
+"""Characters that are kept of an error's text."""
+
+_CUT_WITHIN = 200
+"""A text is cut between two words where there are any: half a key would not be recognised as one."""
+
+_NESTED = 10
+
+
+class InvalidValue(BatchLLMError, TypeError):
+    """A value from users' code that cannot be: a bug there, whatever the classifier says."""
+
+
+class Crashed(BatchLLMError):
+    """Users' code raised what is no `Exception`, such as the panic of an extension module."""
+
+
+PROGRAMMING = ErrorInfo(is_retryable=False, category="programming")
+
+
+def shown(value: object) -> str:
+    """Return a value, cut to a readable length, and its type; never raises."""
+    kind = type(value).__name__
+    try:
+        return f"{reprlib.repr(value):.200} ({kind})"
+    except Exception:
+        return f"a {kind}"
+
+
+def check_is_item(item: object) -> None:
+    """Check that a caller gave a work item; raises ValueError."""
+    if not isinstance(item, LLMWorkItem):
+        raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
+    check_item_id(item.item_id)  # pyright: ignore[reportUnknownMemberType]  it may have been changed since it was made
+
+
+def check_answer(answer: Any, strategy: object) -> None:
+    """Check that `execute` returned an output and its tokens; raises InvalidValue."""
+    pair = cast("tuple[Any, ...]", answer)
+    if not isinstance(answer, tuple) or len(pair) != 2 or not isinstance(pair[1], dict):
+        name = type(strategy).__name__
+        raise InvalidValue(f"{name}.execute returned {shown(pair)}; it must return a tuple of output and dict")
+
+
+def failure_in(error: Exception) -> tuple[Exception, dict[str, int]]:
+    """Return what a try really failed with and what it was billed; both are within a `CallFailed`."""
+    if not isinstance(error, CallFailed):
+        return error, {}
+    usage: object = getattr(error, "token_usage", None)
+    cause: object = error
+    for _ in range(_NESTED):
+        if not isinstance(cause, CallFailed):
+            break
+        cause = getattr(cause, "error", None)
+    if not isinstance(cause, Exception) or isinstance(cause, CallFailed):
+        cause = InvalidValue(f"CallFailed.error is {shown(cause)}; it must be an exception")
+    if not isinstance(usage, dict):
+        return InvalidValue(f"CallFailed.token_usage is {shown(usage)}; it must be a dict of counts"), {}
+    return cause, usage  # pyright: ignore[reportUnknownVariableType]
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Return what an item can fail with: the error itself, or words for what is no `Exception`."""
+    if isinstance(error, Exception):
+        return error
+    crashed = Crashed(in_words(error))
+    crashed.__cause__ = error
+    return crashed
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a number of tokens."""
+    return type(value) is int and 0 <= value <= MOST_TOKENS
+
+
+def counts_in(usage: dict[str, int]) -> dict[str, int]:
+    """Return `usage` without what is no count: a sum must not break on it."""
+    return {key: count for key, count in usage.items() if is_count(count) and isinstance(key, str)}  # pyright: ignore[reportUnnecessaryIsInstance]
+
+
+def check_info(info: Any, where: str) -> None:
+    """Check what a classifier made of an error; raises InvalidValue."""
+    if not isinstance(info, ErrorInfo):
+        raise InvalidValue(f"{where} returned {shown(info)}; it must be an ErrorInfo")
+    for name in ("is_retryable", "is_rate_limit", "never_sent"):
+        _check(where, info, name, bool, "True or False")
+    _check(where, info, "category", str, "a string")
+    for name in ("suggested_wait", "resets_in"):
+        if getattr(info, name, None) is not None:
+            _check(where, info, name, (int, float), "a number of seconds, or None")
+
+
+def check_result(result: AnyResult, where: str) -> None:
+    """Check the result that a middleware made, and cut its error's text; raises InvalidValue."""
+    if type(result.success) is bool and result.error is None is result.error_info and type(result.token_usage) is dict:
+        for key, count in result.token_usage.items():
+            if type(key) is not str or not is_count(count):
+                break
+        else:  # nearly always; the rest is looked at below
+            if type(result.attempts) is int and result.gemini_safety_ratings is None is result.finish_reason:
+                return
+    _check(where, result, "success", bool, "True or False")
+    _check(where, result, "token_usage", dict, "a dict of counts")
+    if len(counts_in(result.token_usage)) != len(result.token_usage):
+        raise InvalidValue(f"{where} gave the token_usage {shown(result.token_usage)}; it must be a dict of counts")
+    if result.error is not None:
+        _check(where, result, "error", str, "a string, or None")
+        if len(result.error) > LONGEST_ERROR:
+            result.error = shortened(result.error)
+    if result.error_info is not None:
+        _check(where, result, "error_info", ErrorInfo, "an ErrorInfo, or None")
+        check_info(result.error_info, f"{where}'s error_info")
+    if result.gemini_safety_ratings is not None:
+        _check(where, result, "gemini_safety_ratings", dict, "a dict, or None")
+    if result.finish_reason is not None:
+        _check(where, result, "finish_reason", str, "a string, or None")
+    _check(where, result, "attempts", int, "a whole number")
+
+
+def _check(where: str, owner: object, name: str, kind: type | tuple[type, ...], rule: str) -> None:
+    value: object = getattr(owner, name, None)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InvalidValue(f"{where} gave the {name} {shown(value)}; it must be {rule}")
+
+
+def in_words(error: BaseException, info: ErrorInfo | None = None) -> str:
+    """Return type and text of `error`, of a bounded length, and, where it broke a connection, of what host and why."""
+    try:
+        text = str(error)
+    except Exception:  # an SDK's exception that cannot say what it is must not end the batch
+        text = ""
+    name = "TypeError" if isinstance(error, InvalidValue) else type(error).__name__
+    said = shortened(f"{name}: {text}" if text else name)
+    if info is not None and (info.category == "connection" or info.never_sent) and (cause := network_cause(error)):
+        return shortened(f"{said.rstrip('. ')}: {cause}")
+    return said
+
+
+def shortened(text: str) -> str:
+    """Return a text of which no more than `LONGEST_ERROR` characters are kept."""
+    if len(text) <= LONGEST_ERROR:
+        return text
+    kept = text[:LONGEST_ERROR]
+    words = kept[-_CUT_WITHIN:].rsplit(None, 1)
+    if len(words) > 1:
+        kept = kept[: -len(words[-1])].rstrip()
+    return f"{kept} ... ({len(text):,} characters)"

@@ -1,0 +1,66 @@
+"""What a job takes for an answer: with something to see in it, whole where it must be, of a size that can be kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batch_llm.items import AnyResult
+from batch_llm.strategies.blank_text import is_blank
+from batch_llm.strategies.finish_reasons import in_words
+
+from .job import BatchJob
+from .storage.json_files import to_json
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+"""Of one answer, as JSON. Whoever reads ledgers and outputs holds some of them at once."""
+
+TRUNCATED = "length"
+"""The finish reason of an answer that the token limit cut off."""
+
+# RE2's classes of characters without ink, as `is_blank` has them.
+_BLANK = (
+    r"[\\s\\p{Z}\\p{C}\\x{34F}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{180B}-\\x{180F}\\x{2800}\\x{3164}"
+    r"\\x{FE00}-\\x{FE0F}\\x{FFA0}\\x{E0000}-\\x{E0FFF}]*"
+)
+_LONGEST_BLANK = 10_000
+
+
+def reason_against_keeping(result: AnyResult, job: BatchJob) -> str | None:
+    """Return why the output of a successful result is no answer for the job; None where it is one."""
+    output = result.output
+    if isinstance(output, str) and is_blank(output):
+        return "the answer is blank"
+    if result.finish_reason == TRUNCATED and job.truncated_answers == "fail":
+        tokens = result.token_usage.get("output_tokens", 0)
+        words = in_words(tokens, job.model_settings.get("max_tokens"), begun=True)
+        return f"{words}, or set truncated_answers=keep"
+    if (size := _size(output)) > MAX_ANSWER_BYTES:
+        most = MAX_ANSWER_BYTES // 1024**2
+        return (
+            f"the answer has {size / 1024**2:,.0f} MB, and no more than {most} MB are kept: ask for less, or set "
+            "max_tokens in model_settings"
+        )
+    return None
+
+
+def _size(output: Any) -> int:
+    """Return how many bytes an output has as JSON; of short text, about as many."""
+    if isinstance(output, str) and len(output) < MAX_ANSWER_BYTES // 12:
+        return len(output)
+    return len(to_json(output).encode())
+
+
+def is_answer(job: BatchJob) -> str:
+    """SQL that is true for a record whose answer the job takes, of the successful ones.
+
+    Earlier versions took blank text for an answer, and kept no finish reason.
+    """
+    conditions: list[str] = []
+    if job.output_schema is None:
+        conditions.append(
+            f"NOT coalesce(length(output) < {_LONGEST_BLANK} AND json_type(output) = 'VARCHAR' "
+            f"AND regexp_full_match(output->>'$', E'{_BLANK}'), false)"
+        )
+    if job.truncated_answers == "fail" or job.only_truncated:
+        conditions.append(f"finish_reason IS DISTINCT FROM '{TRUNCATED}'")
+    return " AND ".join(conditions) or "true"

@@ -1,0 +1,235 @@
+"""One shard: its file through the engine, each result into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from batch_llm.errors import ErrorInfo, RunStopped
+from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
+from batch_llm.jobs.amounts import Share, Spent
+from batch_llm.jobs.daily_limits import ResetAwareClassifier, ResetAwareCooldown
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.records import LedgerWriter, read_records
+from batch_llm.jobs.ledger.remote_run import shard_file, tell_progress
+from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
+from batch_llm.jobs.models.factory import make_strategy
+from batch_llm.jobs.run_types import ShardOutcome, ShardRef
+from batch_llm.jobs.spending.budgeted_pacer import Purse
+from batch_llm.jobs.spending.prices import PriceList, prices_of
+from batch_llm.jobs.storage.json_files import read_lines, read_object
+from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
+from batch_llm.pacing.governor import Governor
+from batch_llm.processor import ParallelBatchProcessor
+from batch_llm.rate_limit import built_in
+from batch_llm.strategies.base import LLMCallStrategy
+
+from .missing_usage import UsageWarning, WithUsage
+from .open_files import room_for_calls
+from .recorder import Keeper
+from .shard_tally import Tally
+from .shard_watch import Lookout
+
+_SECONDS_BETWEEN_WRITES = 1.0
+
+StrategyFactory = Callable[[], LLMCallStrategy[Any]]
+
+
+async def run_shard(
+    job: BatchJob,
+    folder: str,
+    shard: ShardRef,
+    *,
+    observers: Sequence[ProcessorObserver] = (),
+    strategy: StrategyFactory | None = None,
+    governor: Governor | None = None,
+    share: Share | None = None,
+) -> ShardOutcome:
+    """Answer what is missing of one shard.
+
+    Args:
+        job: The job.
+        folder: The run's folder, from the plan.
+        shard: Which shard.
+        observers: Told of the engine's events.
+        strategy: Makes the strategy, here in this process; None for the job's model.
+        governor: Paces the calls; None for one of the shard's own, with the job's limits.
+        share: What all calls of the shard may cost; None for no budget.
+
+    Raises:
+        JobError: The job's model cannot be had here.
+    """
+    run = open_folder(job, folder)
+    started = time.monotonic()
+    tally = Tally(shard.items)
+    tally.progress.go_on_from(run.path, shard.index)
+    for record in read_records(run.kept, shard.part):
+        tally.add(record)
+    governor = governor or Governor(job.limits)
+    # A key that got answers before, in this run or in an earlier one, is a good one, whatever one row is refused with.
+    earlier = read_object(run.plan)
+    governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
+    stopped_by: ErrorInfo | None = None
+    prices = prices_of(job, own_strategy=strategy is not None)
+    purse = Purse(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
+    if not run.stop.exists():
+        with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
+            fitted = job.model_copy(update={"config": config})
+            hear = partial(_hear, governor)
+            own = partial(make_strategy, fitted, hear, run.server_facts)
+            make = partial(_with_usage, strategy) if strategy else own
+            items = _missing(run, shard, tally, make)
+            pace = _Pace(governor, tally)
+            stopped_by = await _Try(fitted, run, shard, tally, ledger, pace, purse).answer(items, prices, observers)
+    tally.progress.finished = True
+    tally.progress.write(run.path, shard.index)
+    with suppress(OSError):  # it is shown, and nothing more
+        await asyncio.to_thread(tell_progress, run, shard)
+    outcome = _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
+    return outcome if purse is None else replace(outcome, wanting=purse.wanting, estimate=purse.estimate)
+
+
+def _spent(tally: Tally) -> Spent:
+    progress = tally.progress
+    return Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
+
+
+def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
+    governor.hear(headers, asyncio.get_running_loop().time())
+
+
+def _with_usage(strategy: StrategyFactory) -> LLMCallStrategy[Any]:
+    return WithUsage(strategy())
+
+
+def _missing(run: RunFolder, shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
+    strategy: LLMCallStrategy[Any] | None = None
+    for line in read_lines(shard_file(run, shard)):
+        if not tally.is_settled(line["id"], line["key"]):
+            strategy = strategy or make()  # not before an item needs it: a local model takes seconds to load
+            yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
+
+
+class _Pace:
+    """The governor, and what the shard's progress tells of it: what was met since the shard began, in all its tries."""
+
+    def __init__(self, governor: Governor, tally: Tally) -> None:
+        standing, progress = governor.standing(), tally.progress
+        self.governor = governor
+        self._tally = tally
+        self._episodes = progress.rate_limits - standing.episodes
+        self._paused_seconds = progress.paused_for - standing.paused_seconds
+
+    def note(self) -> None:
+        standing, progress = self.governor.standing(), self._tally.progress
+        progress.limit = standing.rate
+        progress.rate_limits = self._episodes + standing.episodes
+        progress.paused_for = self._paused_seconds + standing.paused_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A shard at work."""
+
+    job: BatchJob
+    run: RunFolder
+    shard: ShardRef
+    tally: Tally
+    ledger: LedgerWriter
+    pace: _Pace
+    purse: Purse | None
+
+    async def answer(
+        self, items: Iterator[AnyWorkItem], prices: PriceList, observers: Sequence[ProcessorObserver]
+    ) -> ErrorInfo | None:
+        """Call the items; return what stopped it early."""
+        pauses = _PauseObserver(self)
+        keeper = Keeper(self.ledger, self.tally, prices, self.job)
+        usage = UsageWarning(self.run.kept)
+        lookout = Lookout(self.job, self.run, self.shard)
+
+        async def keep(result: AnyResult) -> None:
+            await keeper.keep(result)
+            await usage.note(result.token_usage.get("estimated_tokens", 0))
+            if lookout.is_late and await lookout.is_over():
+                processor.stop()
+
+        pacer = self.purse or self.pace.governor
+        processor = ParallelBatchProcessor[Any, Any, str](
+            self.job.config, keep, observers=[*observers, pauses], governor=pacer, **_at_daily_limits(self.job)
+        )
+        async with processor:
+            keeper.stop = processor.stop
+            if self.purse is not None:
+                self.purse.stop = processor.stop
+            watch = asyncio.create_task(lookout.watch(self.ledger, processor.stop))
+            try:
+                with suppress(RunStopped):  # after the last result; `stopped_by` tells the same
+                    await self._show_progress(processor.process_stream(items))
+            finally:
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+            keeper.check()
+            self.pace.note()
+            return processor.stopped_by
+
+    async def _show_progress(self, results: AsyncGenerator[AnyResult]) -> None:
+        last_write = 0.0
+        async with aclosing(results):
+            async for _ in results:
+                if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
+                    self.write_progress()
+                    last_write = time.monotonic()
+
+    def write_progress(self) -> None:
+        """Show how far the shard is."""
+        self.pace.note()
+        self.tally.progress.write(self.run.path, self.shard.index)
+
+
+def _at_daily_limits(job: BatchJob) -> dict[str, Any]:
+    """Return what lets a processor sleep through a limit of the day, where the job wants that."""
+    if job.daily_limit == "stop":
+        return {}
+    cooldown = ResetAwareCooldown(built_in(job.config.rate_limit, is_governed=True))
+    return {"error_classifier": ResetAwareClassifier(), "rate_limit_strategy": cooldown}
+
+
+class _PauseObserver(BaseObserver):
+    """Shows a provider's pause in the shard's progress, where no result comes that would."""
+
+    def __init__(self, shard: _Try) -> None:
+        self._shard = shard
+
+    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        if event is ProcessingEvent.RATE_LIMIT_HIT:
+            self._shard.tally.progress.paused_until = time.time() + float(data["pause"])
+            self._shard.write_progress()
+
+
+def _outcome(
+    shard: ShardRef, tally: Tally, seconds: float, stopped_by: ErrorInfo | None, *, stopped: bool
+) -> ShardOutcome:
+    unfinished, text = tally.unfinished(stopped_by)
+    progress = tally.progress
+    return ShardOutcome(
+        index=shard.index,
+        items=shard.items,
+        succeeded=progress.succeeded,
+        failed=progress.failed,
+        not_attempted=shard.items - progress.succeeded - progress.failed,
+        input_tokens=progress.input_tokens,
+        output_tokens=progress.output_tokens,
+        cost_usd=progress.cost_usd,
+        seconds=round(seconds, 3),
+        categories=progress.categories,
+        unfinished=unfinished,
+        unfinished_text=text,
+        stopped=stopped,
+    )

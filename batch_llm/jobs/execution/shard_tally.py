@@ -1,0 +1,91 @@
+"""Counts a shard's records: a success or the last failure decides what an item is, all of them what it cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from batch_llm.errors import ErrorInfo
+from batch_llm.jobs.ledger.progress import ShardProgress
+from batch_llm.jobs.ledger.records import Record
+
+STOPPED = "stopped"
+"""The engine's category for a run that somebody asked to end."""
+
+_NEVER_MORE_THAN = 300  # characters of an error in a sentence
+
+
+class Tally:
+    """What a shard's records add up to; `progress` holds the counts, always up to date."""
+
+    def __init__(self, items: int) -> None:
+        self.progress = ShardProgress(items=items)
+        self._answered: dict[str, str] = {}  # keys by id: no objects that the garbage collector would look through
+        self._failed: dict[str, Record] = {}
+        self._categories = Counter[str]()
+
+    def add(self, record: Record) -> None:
+        """Count a record; a success stands against any failure, a later failure against an earlier one."""
+        progress = self.progress
+        progress.input_tokens += record.input_tokens
+        progress.output_tokens += record.output_tokens
+        if progress.cost_usd is not None:
+            progress.cost_usd = None if record.cost_usd is None else progress.cost_usd + record.cost_usd
+        if record.id in self._answered:
+            return
+        if record.status == "succeeded":
+            self._answered[record.id] = record.key
+            progress.succeeded += 1
+            if before := self._failed.pop(record.id, None):
+                self._count_failed(before, -1)
+            return
+        before = self._failed.get(record.id)
+        if before is None or before.finished_at <= record.finished_at:
+            if before is not None:
+                self._count_failed(before, -1)
+            self._failed[record.id] = record
+            self._count_failed(record, 1)
+
+    def is_settled(self, item_id: str, key: str) -> bool:
+        """Whether an item needs no further call by this shard."""
+        failed = self._failed.get(item_id)
+        return self._answered.get(item_id) == key or (failed is not None and failed.key == key and failed.settled)
+
+    def unfinished(self, stopped_by: ErrorInfo | None) -> tuple[ErrorInfo | None, str]:
+        """Return why items are left that could still be answered, and the same as a sentence.
+
+        A failed validation is no such reason: the model answered, and more tries are for the engine to decide.
+        """
+        failed = [record for record in self._failed.values() if record.status == "failed"]
+        if stopped_by is not None and stopped_by.category == STOPPED:
+            return None, ""
+        if stopped_by is not None:
+            cause = next((record for record in reversed(failed) if record.category == stopped_by.category), None)
+            detail = f": {_short(cause)}" if cause else ""
+            return replace(
+                stopped_by, is_retryable=False
+            ), f"stopped by {stopped_by.category}{detail}{_full_again(stopped_by)}"
+        left = [record for record in failed if record.retryable and record.category != "validation"]
+        if not left:
+            return None, ""
+        category, count = Counter(record.category or "unknown" for record in left).most_common(1)[0]
+        cause = next(record for record in reversed(left) if (record.category or "unknown") == category)
+        text = f"{len(left)} of {self.progress.items} items are left, {count} by {category}: {_short(cause)}"
+        return ErrorInfo(is_retryable=True, is_rate_limit=category == "rate_limit", category=category), text
+
+    def _count_failed(self, record: Record, sign: int) -> None:
+        self.progress.failed += sign
+        self._categories[record.category or "unknown"] += sign
+        self.progress.categories = dict(+self._categories)
+
+
+def _full_again(info: ErrorInfo) -> str:
+    if info.resets_in is None:
+        return ""
+    hours = f"{info.resets_in / 3600:.1f} h" if info.resets_in >= 3600 else f"{info.resets_in / 60:.0f} min"
+    return f"; the limit is full again in {hours}: run it again then, or set daily_limit to 'wait'"
+
+
+def _short(record: Record) -> str:
+    text = " ".join((record.error or "").split())
+    return text if len(text) <= _NEVER_MORE_THAN else f"{text[:_NEVER_MORE_THAN]}..."

@@ -1,0 +1,203 @@
+"""How far a run is, from the small files that its shards write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
+
+
+@dataclass
+class ShardProgress:
+    """What one shard tells of itself while it runs.
+
+    Attributes:
+        cost_usd: None where the model's price is not known.
+        paused_until: When the provider's pause ends, in seconds since the epoch.
+        limit: Calls a second that the limit in force allows all who share it; None while nothing has come near it.
+        rate_limits: How often the provider refused calls of this shard.
+        paused_for: Seconds that it paused for that, in all.
+        updated_at: When this was written, in seconds since the epoch.
+    """
+
+    items: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    categories: dict[str, int] = field(default_factory=dict[str, int])
+    paused_until: float = 0.0
+    limit: float | None = None
+    rate_limits: int = 0
+    paused_for: float = 0.0
+    finished: bool = False
+    updated_at: float = 0.0
+
+    def go_on_from(self, folder: Path, shard: int) -> None:
+        """Count on from what an earlier try of the shard has met, which no record tells."""
+        before = read_object(folder / "progress" / _name(shard))
+        self.rate_limits = int(before.get("rate_limits", 0))
+        self.paused_for = float(before.get("paused_for", 0.0))
+
+    def write(self, folder: Path, shard: int) -> None:
+        """Put it where `read_progress` finds it; what cannot be written is not shown, and ends nothing."""
+        self.updated_at = time.time()
+        with suppress(OSError):
+            write_whole(folder / "progress" / _name(shard), to_json(asdict(self)))
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        total: Items of the source, broken rows included.
+        done: Items that have an answer or have failed, reused ones included.
+        succeeded: Items answered in this run.
+        failed: Items that failed, broken rows included.
+        reused: Items that an earlier run had answered.
+        cost_usd: None where the model's price is not known.
+        categories: Failures by category.
+        seconds: Since the plan was made, until now or until the last shard ended.
+        paused_seconds: How much longer the provider's pause lasts.
+        limit: Calls a second that the limit in force allows; None while nothing has come near it.
+        rate_limits: How often the provider refused calls.
+        paused_for: Seconds that shards paused for that, in all.
+        shards_done: Shards that have ended.
+        waiting: What the run waits for before it begins; empty when it waits for nothing.
+    """
+
+    total: int = 0
+    done: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    reused: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    categories: dict[str, int] = field(default_factory=dict[str, int])
+    seconds: float = 0.0
+    paused_seconds: float = 0.0
+    limit: float | None = None
+    rate_limits: int = 0
+    paused_for: float = 0.0
+    shards_done: int = 0
+    shards: int = 0
+    waiting: str = ""
+
+
+def read_progress(folder: str | Path) -> Progress:
+    """Sum what the shards of a run have written so far; cheap enough for twice a second."""
+    return ProgressReader(folder).read()
+
+
+class ProgressReader:
+    """Sums what the shards of a run write, again and again, and looks no more at those that are settled."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._run = Path(folder)
+        self._settled: set[str] = set()
+        self._sum = ShardProgress(finished=True)
+
+    def settle(self, shard: int) -> None:
+        """Count a shard once and for all: it has written its last word."""
+        name = _name(shard)
+        if name not in self._settled and (written := read_object(self._run / "progress" / name)):
+            self._sum = _together([self._sum, ShardProgress(**written)])
+            self._settled.add(name)
+
+    def read(self) -> Progress:
+        """Return how far the run is."""
+        plan = _read_again(self._run / "plan.json")
+        open_ones = list(self._open())
+        all_of_them = _together([self._sum, *open_ones])
+        now, broken, reused = time.time(), int(plan.get("broken", 0)), int(plan.get("reused", 0))
+        succeeded = all_of_them.succeeded + int(plan.get("answered", 0))
+        failed = all_of_them.failed + broken
+        shards, done = len(plan.get("shards", ())), len(self._settled) + sum(each.finished for each in open_ones)
+        return Progress(
+            total=int(plan.get("total", 0)),
+            done=succeeded + failed + reused,
+            succeeded=succeeded,
+            failed=failed,
+            reused=reused,
+            input_tokens=all_of_them.input_tokens,
+            output_tokens=all_of_them.output_tokens,
+            cost_usd=all_of_them.cost_usd,
+            categories=dict(Counter(all_of_them.categories) + Counter(_broken(broken))),
+            seconds=_seconds(plan, all_of_them.updated_at if done == shards else now),
+            paused_seconds=max((each.paused_until - now for each in open_ones if not each.finished), default=0.0),
+            limit=all_of_them.limit,
+            rate_limits=all_of_them.rate_limits,
+            paused_for=all_of_them.paused_for,
+            shards_done=done,
+            shards=shards,
+            waiting=str(read_object(self._run / "waiting").get("for", "")),
+        )
+
+    def _open(self) -> Iterator[ShardProgress]:
+        with suppress(FileNotFoundError), os.scandir(self._run / "progress") as files:
+            for file in files:
+                if file.name[0].isdigit() and file.name not in self._settled:
+                    yield ShardProgress(**_read_again(file))
+
+
+def _name(shard: int) -> str:
+    return f"{shard:05d}.json"
+
+
+def _together(shards: Sequence[ShardProgress]) -> ShardProgress:
+    categories = Counter[str]()
+    for shard in shards:
+        categories.update(shard.categories)
+    latest = max(shards, key=lambda shard: shard.updated_at)
+    return ShardProgress(
+        succeeded=sum(shard.succeeded for shard in shards),
+        failed=sum(shard.failed for shard in shards),
+        input_tokens=sum(shard.input_tokens for shard in shards),
+        output_tokens=sum(shard.output_tokens for shard in shards),
+        cost_usd=total_cost(shard.cost_usd for shard in shards),
+        categories=dict(categories),
+        limit=latest.limit,
+        rate_limits=sum(shard.rate_limits for shard in shards),
+        paused_for=sum(shard.paused_for for shard in shards),
+        updated_at=latest.updated_at,
+    )
+
+
+def _read_again(file: Path | os.DirEntry[str]) -> dict[str, Any]:
+    """Return the object in a file that is replaced as a whole; of thousands of shards, few have moved since."""
+    try:
+        found = file.stat()
+    except OSError:
+        return {}
+    return _read_once(os.fspath(file), found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _read_once(path: str, changed_at: int, inode: int) -> dict[str, Any]:
+    return read_object(Path(path))
+
+
+def total_cost(costs: Iterable[float | None]) -> float | None:
+    """Return the sum; None as soon as one of them is not known, for a sum of the rest would look like the whole."""
+    known = list(costs)
+    return None if any(cost is None for cost in known) else sum(cost or 0.0 for cost in known)
+
+
+def _broken(count: int) -> dict[str, int]:
+    return {"invalid_input": count} if count else {}
+
+
+def _seconds(plan: dict[str, Any], until: float) -> float:
+    started = float(plan.get("planned_at", 0.0))
+    return max(0.0, (until or started) - started) if started else 0.0

@@ -1,0 +1,126 @@
+"""What happened, in one sentence for a person who has ten seconds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .amounts import Limit
+from .run_types import Canary, Plan, ShardOutcome, Summary
+
+
+def money(cost_usd: float | None) -> str:
+    """Return a cost as people write it; a price that is not known is never shown as zero."""
+    if cost_usd is None:
+        return "unpriced"
+    if cost_usd == 0 or cost_usd >= 0.01:
+        return f"${cost_usd:,.2f}"
+    decimals = 1 - math.floor(math.log10(cost_usd))  # two figures, and no "9.1e-05"
+    return f"${cost_usd:.{decimals}f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def limit(per_second: float) -> str:
+    """Return a limit with the unit in which providers state it, where it is no fraction."""
+    return f"{per_second * 60:,.0f} calls/min" if per_second >= 0.1 else f"{per_second * 3600:,.0f} calls/h"
+
+
+def failures(categories: dict[str, int]) -> str:
+    """Return failures by category, most frequent first."""
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(categories.items(), key=lambda pair: -pair[1]))
+
+
+def budget_line(budget: dict[str, Any]) -> str:
+    """Return how a budget of a summary stands."""
+    amount = money if budget["unit"] == "usd" else "{:,.0f} tokens".format
+    when = "" if budget["scope"] == "run" else " this month"
+    return f"{budget['setting']}: {amount(budget['spent'])} of {amount(budget['budget'])} spent{when}"
+
+
+def budget_sentence(limit: Limit) -> str:
+    """Return that a budget is used up, and what to do."""
+    amount = money if limit.unit == "usd" else "{:,.0f} tokens".format
+    when = "" if limit.scope == "run" else " this month"
+    return (
+        f"{limit.setting} of {amount(limit.budget)} is used up ({amount(limit.spent)} spent{when}): raise it and run "
+        "it again to go on from here, what was answered is not paid again"
+    )
+
+
+def canary_sentence(canary: Canary, outcome: ShardOutcome, threshold: float) -> str:
+    """Return why the canary ends the run, and what to do; empty where the others may follow."""
+    first = f"the canary of {canary.items:,} items"
+    then = "so nothing else was called: look at its"
+    if canary.too_many_failed(outcome.failed, threshold):
+        return (
+            f"{outcome.failed:,} failed of {first} ({failures(outcome.categories)}), more than "
+            f"failure_threshold={threshold:g} allows, {then} failures, then change the job, or set canary=0 or a "
+            "higher failure_threshold"
+        )
+    if canary.too_dear(outcome.cost_usd):
+        return (
+            f"{first} cost {money(outcome.cost_usd)} where earlier runs let expect {money(canary.cost_usd)}, {then} "
+            "answers, then change the job, or set canary=0"
+        )
+    return ""
+
+
+def plan_sentence(planned: Plan) -> str:
+    """Return what a run will do."""
+    missing = sum(shard.items for shard in planned.shards)
+    parts = [f"{planned.total:,} items: {missing:,} to answer in {len(planned.shards):,} shard(s)"]
+    if planned.canary.items:
+        parts.append(f"the first {planned.canary.items:,} alone, as a canary")
+    if planned.changed:
+        parts.append(f"{planned.changed:,} of them changed")
+    if planned.retried:
+        parts.append(f"{planned.retried:,} tried before without an answer")
+    if planned.refreshed:
+        parts.append(f"{planned.refreshed:,} answered before and asked again")
+    if planned.reused:
+        parts.append(f"{planned.reused:,} reused from earlier runs")
+    if planned.broken:
+        parts.append(f"{planned.broken:,} that cannot be read")
+    return ", ".join(parts)
+
+
+def shard_sentence(outcome: ShardOutcome) -> str:
+    """Return what became of a shard."""
+    parts = [f"{outcome.succeeded:,} answered"]
+    if outcome.failed:
+        parts.append(f"{outcome.failed:,} failed ({failures(outcome.categories)})")
+    if outcome.not_attempted:
+        parts.append(f"{outcome.not_attempted:,} not attempted")
+    return ", ".join(parts)
+
+
+def run_sentence(summary: Summary) -> str:
+    """Return what became of a run."""
+    parts = [f"{summary.succeeded:,} of {summary.total_items:,} answered"]
+    known = {name: getattr(summary, name) for name in ("new", "changed", "retried", "refreshed", "reused")}
+    if known["new"] < summary.total_items:
+        parts += [f"{count:,} {what}" for what, count in known.items() if count]
+    if summary.failed:
+        parts.append(f"{summary.failed:,} failed ({failures(summary.categories)})")
+    elif len(parts) > 1:
+        parts.append("0 failed")
+    if summary.truncated:
+        parts.append(f"{summary.truncated:,} cut off at the token limit")
+    if summary.not_attempted:
+        parts.append(f"{summary.not_attempted:,} not attempted")
+    if summary.left_out:
+        parts.append(f"{summary.left_out:,} left out, for only some items were asked for")
+    saved = f" (saved {money(summary.saved_usd)})" if summary.saved_usd else ""
+    parts += [money(summary.cost_usd) + saved, duration(summary.seconds)]
+    sentence = ", ".join(parts)
+    if summary.kept:
+        sentence += f"; {summary.kept} is still that of the last complete run, this one's rows are in {summary.output}"
+    return f"{sentence}; {summary.stopped}" if summary.stopped else sentence

@@ -1,0 +1,173 @@
+"""A model's name in a job becomes a live strategy, in the process where it runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import LOCAL, BatchJob
+from batch_llm.jobs.prompts import cached_context
+from batch_llm.jobs.provider_addresses import check_environment
+from batch_llm.jobs.secrets import key_missing
+from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
+from batch_llm.strategies.base import LLMCallStrategy
+from batch_llm.strategies.model import ModelStrategy
+from batch_llm.strategies.output_schema import shape_of
+from batch_llm.strategies.server_facts import ServerFacts
+
+from .local import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
+from .wrappers import OwnedClient, Spread
+
+if TYPE_CHECKING:
+    from pydantic_ai.models import Model
+    from pydantic_ai.settings import ModelSettings
+
+    from .clients import Client, Hear
+
+GEMINI_DIRECT = "gemini-direct"
+_GOOGLE_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+_EXAMPLES = "'openai-chat:gpt-6-luna', 'google:gemini-3.8-flash', 'anthropic:claude-haiku-5-5' or 'local'"
+
+
+def check_model(job: BatchJob) -> None:
+    """See that the job's model is known and has what it needs, without a call.
+
+    Raises:
+        JobError: One line: an unknown provider or model, a missing key, package or file, a circular schema.
+    """
+    if job.cached_context is not None:
+        if _provider(job) != GEMINI_DIRECT:
+            raise JobError(f"cached_context works with '{GEMINI_DIRECT}:<model>' only, not with model {job.model!r}")
+        cached_context(job)
+    if job.model != LOCAL:
+        check_environment(job.model)
+    if _provider(job) == GEMINI_DIRECT and job.output_mode not in ("auto", "native"):
+        raise JobError(f"output_mode={job.output_mode} does not work with {job.model!r}: leave it out, or set 'native'")
+    if job.model == LOCAL:
+        check_local_model()
+    elif _provider(job) == GEMINI_DIRECT:
+        _google_key(job)
+    else:
+        _named_model(job.model)
+    if job.output_schema is not None and _provider(job) != GEMINI_DIRECT:
+        _check_shape(job.output_schema)
+
+
+def make_strategy(job: BatchJob, hear: Hear | None = None, facts_file: Path | None = None) -> LLMCallStrategy[Any]:
+    """Build what makes the job's calls, with live clients whose own retries are off.
+
+    Args:
+        job: The job.
+        hear: Is shown the headers of responses, which tell of the provider's limits.
+        facts_file: Where the shards of a run keep what they learn of the server; None to keep nothing.
+
+    Raises:
+        JobError: As `check_model`.
+    """
+    check_model(job)
+    if _provider(job) == GEMINI_DIRECT:
+        from .gemini import gemini_strategy
+
+        return gemini_strategy(job, _google_key(job), job.model.partition(":")[2], hear)
+    from .clients import model_and_client
+
+    if job.model == LOCAL:
+        settings = {**SETTINGS, **job.model_settings}
+        facts = ServerFacts()
+        return Spread([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
+    return _calls(job, *model_and_client(job.model, job.config, hear), job.model_settings, _facts(facts_file))
+
+
+def _facts(file: Path | None) -> ServerFacts:
+    if file is None:
+        return ServerFacts()
+    known = {name: value for name, value in read_object(file).items() if isinstance(value, str)}
+
+    def keep(facts: dict[str, str]) -> None:
+        with suppress(OSError):  # another shard then learns it for itself
+            write_whole(file, to_json(facts))
+
+    return ServerFacts(known, keep)
+
+
+def _calls(
+    job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any], facts: ServerFacts
+) -> LLMCallStrategy[Any]:
+    # The engine retries: a client that does so too would hide rate limits from it and multiply the calls.
+    bound = cast("ModelSettings", {**settings, "max_retries": 0})
+    output_type: Any = str if job.output_schema is None else job.output_schema
+    calls: LLMCallStrategy[Any] = ModelStrategy(
+        model,
+        instructions=job.instructions,
+        output_type=output_type,
+        settings=bound,
+        output_mode=job.output_mode,
+        facts=facts,
+    )
+    return OwnedClient(calls, client)
+
+
+def _provider(job: BatchJob) -> str:
+    return job.model.partition(":")[0]
+
+
+def _local_model(job: BatchJob, base_url: str) -> tuple[Model, Client]:
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    from .clients import http_client
+
+    http = http_client(job.config)
+    # The key is never looked at; without one the client would send the user's own to it.
+    provider = OpenAIProvider(base_url=base_url, api_key="local", http_client=http)
+    return OpenAIChatModel(MODEL_NAME, provider=provider), http
+
+
+def _named_model(model: str) -> Model:
+    from pydantic_ai.exceptions import UserError
+    from pydantic_ai.models import infer_model
+
+    try:
+        return infer_model(model)
+    except UserError as error:
+        raise _cannot_be_used(model, str(error)) from error
+    except ImportError as error:
+        raise JobError(f"model {model!r} needs a package that is not installed: {error}") from error
+
+
+def _check_shape(schema: dict[str, Any]) -> None:
+    from pydantic_ai.exceptions import UserError
+
+    try:
+        shape_of(schema)
+    except (UserError, LookupError) as error:
+        raise JobError(
+            "output_schema cannot be told to a model: a $ref in it leads to nothing but itself, or nowhere; write out "
+            "what it stands for"
+        ) from error
+
+
+def _cannot_be_used(model: str, message: str) -> JobError:
+    if variable := re.search(r"`([A-Z][A-Z0-9_]+)` environment variable", message):
+        server = "; for a compatible server, OPENAI_BASE_URL" if variable[1] == "OPENAI_API_KEY" else ""
+        return key_missing(model, (variable[1],), server)
+    if message.startswith("Unknown model"):
+        hint = message.partition("Did you mean ")[2]
+        return JobError(
+            f"model {model!r} is unknown: " + (f"did you mean {hint}" if hint else f"name one like {_EXAMPLES}")
+        )
+    return JobError(f"model {model!r} cannot be used: {message.splitlines()[0]}")
+
+
+def _google_key(job: BatchJob) -> str:
+    if not job.model.partition(":")[2]:
+        raise JobError(f"model {job.model!r} names no model: write '{GEMINI_DIRECT}:gemini-3.8-flash', for example")
+    key = next((os.environ[name] for name in _GOOGLE_KEYS if os.environ.get(name)), None)
+    if key is None:
+        raise key_missing(job.model, _GOOGLE_KEYS)
+    return key

@@ -1,0 +1,154 @@
+"""The usage in a provider's reply, put into the names and numbers that its client reads, before the client sees it.
+
+A gateway may report tokens under another provider's names, as text, as fractions, or below zero. A client refuses such
+a reply as a whole, although the answer in it is there and paid for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeAlias, cast
+
+import httpx2
+import pydantic_core
+
+from batch_llm.strategies.billing import MOST_TOKENS
+
+_log = logging.getLogger(__name__)
+
+_Json: TypeAlias = dict[str, Any]
+
+_SENT = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "prompt_eval_count")
+_RECEIVED = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens", "eval_count")
+_PLACES = ("usage", "usageMetadata", "usage_metadata", "token_usage")
+
+_CHAT = ("usage", "prompt_tokens", "completion_tokens", "total_tokens")
+_MESSAGE = ("usage", "input_tokens", "output_tokens", "")
+_RESPONSE = ("usage", "input_tokens", "output_tokens", "total_tokens")
+_GEMINI = ("usageMetadata", "promptTokenCount", "candidatesTokenCount", "totalTokenCount")
+
+_KNOWN_TO_ADD_THOUGHTS = ("x.ai", "perplexity.ai")
+"""Hosts of providers of which genai-prices knows that they report reasoning beside the completion tokens."""
+
+
+def with_usable_usage(response: httpx2.Response) -> httpx2.Response:
+    """Return a response whose usage its client can read; the same one where that is so already."""
+    if response.status_code != 200 or not response.is_stream_consumed or response.content.lstrip()[:1] != b"{":
+        return response
+    try:
+        body: object = pydantic_core.from_json(response.content)
+    except ValueError:
+        return response
+    if not isinstance(body, dict) or not mend_usage(cast("_Json", body), response.request.url.host):
+        return response
+    _warn_once(response.request.url.host)
+    headers = {name: value for name, value in response.headers.items() if name not in _OF_THE_BODY}
+    content = json.dumps(body).encode()
+    return httpx2.Response(200, headers=headers, content=content, request=response.request)
+
+
+@cache
+def _warn_once(host: str) -> None:
+    _log.warning(
+        "%s reports token usage in other fields or numbers than its API has: counts under other names are read, and "
+        "what cannot be a count is left out.",
+        host,
+    )
+
+
+_OF_THE_BODY = ("content-length", "content-encoding", "transfer-encoding")
+
+
+def mend_usage(body: _Json, host: str = "") -> bool:
+    """Change the usage in a reply's body to what its client reads; whether anything had to be changed.
+
+    Args:
+        body: The JSON of a reply: of a chat completion, a response, a message, or of Gemini.
+        host: Who replied.
+    """
+    names = _names(body)
+    if names is None:
+        return False
+    place, sent, received, total = names
+    found = next((body[key] for key in _PLACES if isinstance(body.get(key), dict)), None)
+    before = json.dumps(body.get(place))
+    usage: _Json = dict(cast("_Json", found) if found is not None else {})
+    if found is None and "prompt_eval_count" in body:
+        usage = {name: body.get(name) for name in ("prompt_eval_count", "eval_count")}
+    if usage or names is _MESSAGE:
+        _rename(usage, sent, received)
+        if names is _CHAT and not host.endswith(_KNOWN_TO_ADD_THOUGHTS):
+            _add_thoughts(usage)
+        _drop_what_is_no_count(usage)
+        if total and not _is_count(usage.get(total)):
+            usage[total] = usage[sent] + usage[received]
+        body[place] = usage
+    elif place in body:
+        body[place] = None
+    return json.dumps(body.get(place)) != before
+
+
+def _names(body: _Json) -> tuple[str, str, str, str] | None:
+    if isinstance(body.get("choices"), list):
+        return _CHAT
+    if body.get("type") == "message":
+        return _MESSAGE
+    if body.get("object") == "response":
+        return _RESPONSE
+    return _GEMINI if "candidates" in body or "promptFeedback" in body else None
+
+
+def _rename(usage: _Json, sent: str, received: str) -> None:
+    """Set the counts under the client's names; 0 where there is none that can be right."""
+    tokens = _first(usage, sent, _SENT)
+    written, read = usage.get("cache_creation_input_tokens"), usage.get("cache_read_input_tokens")
+    if sent == "prompt_tokens" and not _is_count(usage.get(sent)) and tokens:
+        # Anthropic's names: what concerns the cache is beside the input.
+        details = {"cache_write_tokens": written, "cached_tokens": read}
+        parts = {name: count for name, count in details.items() if _is_count(count) and count}
+        tokens += sum(parts.values())
+        usage["prompt_tokens_details"] = parts or usage.get("prompt_tokens_details")
+    usage[sent], usage[received] = tokens, _first(usage, received, _RECEIVED)
+    hit: Any = usage.get("prompt_cache_hit_tokens")  # DeepSeek's name
+    if sent == "prompt_tokens" and _is_count(hit) and not usage.get("prompt_tokens_details"):
+        usage["prompt_tokens_details"] = {"cached_tokens": min(hit, tokens)}
+
+
+def _add_thoughts(usage: _Json) -> None:
+    """Count reasoning as output where the total tells that it is reported beside the completion tokens."""
+    details: object = usage.get("completion_tokens_details")
+    inside: object = cast("_Json", details).get("reasoning_tokens") if isinstance(details, dict) else None
+    thought: Any = inside or usage.get("reasoning_tokens")
+    if not _is_count(thought) or not thought:
+        return
+    sent, received = usage["prompt_tokens"], usage["completion_tokens"]
+    if usage.get("total_tokens") == sent + received + thought or thought > received:
+        usage["completion_tokens"] = received + thought
+        usage["total_tokens"] = sent + received + thought
+
+
+def _drop_what_is_no_count(usage: _Json) -> None:
+    for name, value in list(usage.items()):
+        if isinstance(value, dict):
+            _drop_what_is_no_count(cast("_Json", value))
+        elif value is not None and name.lower().endswith(("tokens", "tokencount")) and not _is_count(value):
+            del usage[name]
+
+
+def _first(usage: Mapping[str, Any], own: str, others: tuple[str, ...]) -> int:
+    for name in (own, *others):
+        count = usage.get(name)
+        if isinstance(count, str) and count.isascii() and count.isdigit() and len(count) < 10:
+            count = int(count)
+        if isinstance(count, float) and count.is_integer():
+            count = int(count)
+        if _is_count(count) and count:
+            return int(cast("int", count))
+    return 0
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MOST_TOKENS

@@ -1,0 +1,81 @@
+"""Clients that we build for a job are ours to close, which the strategies leave to whoever built them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+from batch_llm.errors import CallFailed, RedirectRefused, ResponseTooLarge
+from batch_llm.strategies.base import LLMCallStrategy
+
+
+class OwnedClient(LLMCallStrategy[Any]):
+    """Makes its calls through another strategy, and opens and closes that one's client with the run.
+
+    Args:
+        calls: What makes the calls.
+        client: What they go through: entered before the first call, left after the last one.
+    """
+
+    def __init__(self, calls: LLMCallStrategy[Any], client: AbstractAsyncContextManager[Any]) -> None:
+        self._calls = calls
+        self._client = client
+        self._open = AsyncExitStack()
+
+    async def prepare(self) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._client)
+            try:
+                await self._calls.prepare()
+            except Exception as error:
+                _raise_refusal(error)
+                raise
+            stack.push_async_callback(self._calls.cleanup)
+            self._open = stack.pop_all()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Any, dict[str, int]]:
+        try:
+            return await self._calls.execute(prompt, attempt, timeout)
+        except Exception as error:
+            _raise_refusal(error)
+            raise
+
+    async def cleanup(self) -> None:
+        await self._open.aclose()
+
+
+def _raise_refusal(error: Exception) -> None:
+    """Raise what our own client refused, if that is behind `error`, which providers call a connection error."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, ResponseTooLarge | RedirectRefused):
+        inner = inner.__cause__
+    if inner is not None:
+        raise CallFailed(inner, error.token_usage) if isinstance(error, CallFailed) else inner from None
+
+
+class Spread(LLMCallStrategy[Any]):
+    """Makes each call through the strategy that has the fewest in flight."""
+
+    def __init__(self, ways: Sequence[LLMCallStrategy[Any]]) -> None:
+        self._ways = ways
+        self._in_flight = [0] * len(ways)
+        self._open = AsyncExitStack()
+
+    async def prepare(self) -> None:
+        async with AsyncExitStack() as stack:
+            for way in self._ways:
+                await way.prepare()
+                stack.push_async_callback(way.cleanup)
+            self._open = stack.pop_all()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Any, dict[str, int]]:
+        idlest = min(range(len(self._ways)), key=self._in_flight.__getitem__)
+        self._in_flight[idlest] += 1
+        try:
+            return await self._ways[idlest].execute(prompt, attempt, timeout)
+        finally:
+            self._in_flight[idlest] -= 1
+
+    async def cleanup(self) -> None:
+        await self._open.aclose()

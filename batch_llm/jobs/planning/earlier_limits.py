@@ -1,0 +1,72 @@
+"""Answers made under a lower limit of tokens: whole ones are what a higher limit would have given, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, cast
+
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.prompts import Keys
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, text
+from batch_llm.jobs.storage.json_files import objects_in, to_json
+from batch_llm.jobs.storage.store import Store
+
+from .items import read_prompt
+
+_LIMITS = "token-limits.json"
+"""In the folder of a job's name: under which limits its runs have asked."""
+
+_SETTING = "max_tokens"
+_MOST = 8
+
+
+def note_limit(job: BatchJob) -> None:
+    """Remember under which limit the job's runs ask, for the runs that raise it."""
+    store, limit = job_store(job), job.model_settings.get(_SETTING)
+    known = _known(store)
+    if type(limit) is int and limit not in known:
+        with suppress(OSError):  # the answers are then asked for again
+            store.write(_LIMITS, to_json({"limits": [*known, limit][-_MOST:]}).encode())
+
+
+def _known(store: Store) -> list[int]:
+    found = [known.get("limits") for known in objects_in([store.read(_LIMITS) or b""])]
+    limits: Any = found[0] if found else None
+    return [limit for limit in cast("list[Any]", limits) if type(limit) is int] if isinstance(limits, list) else []
+
+
+def find_earlier_keys(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> bool:
+    """Let the session see the keys that items had under lower limits as `earlier_keys`; return whether there are any.
+
+    Raises:
+        OSError: The ledger cannot be read.
+    """
+    now = job.model_settings.get(_SETTING)
+    lower = [limit for limit in _known(job_store(job)) if now is None or (type(now) is int and limit < now)]
+    if not lower:
+        return False
+    place = folder.items.with_suffix(".keys")
+    settings = [job.model_settings | {_SETTING: limit} for limit in lower]
+    keys = [Keys(job.model_copy(update={"model_settings": one}), strategy) for one in settings]
+    with place.open("w", encoding="ascii") as file:
+        for position, prompt in _prompts(tables, folder):
+            file.writelines(f"{position},{made.key(prompt)}\n" for made in keys)
+    columns = "columns={'position': 'BIGINT', 'key': 'VARCHAR'}"
+    execute(
+        tables,
+        f"CREATE OR REPLACE TEMP TABLE earlier_keys AS FROM read_csv({text(place)}, header=false, {columns})",
+    )
+    place.unlink()
+    return True
+
+
+def _prompts(tables: Tables, folder: RunFolder) -> Iterator[tuple[int, str]]:
+    query = f"SELECT position, starts, ends FROM {text(folder.items)} WHERE error IS NULL ORDER BY position"
+    with tables.cursor() as cursor, folder.prompts.open("rb") as prompts:
+        rows = cursor.execute(query)
+        while found := rows.fetchmany(1000):
+            for position, starts, ends in found:
+                yield position, json.loads(read_prompt(prompts, starts, ends))

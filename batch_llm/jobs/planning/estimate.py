@@ -1,0 +1,187 @@
+"""What a job would cost and how long it would take, before anything is paid for."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.run_folder import RunFolder
+from batch_llm.jobs.prompts import cached_context
+from batch_llm.jobs.run_types import Plan
+from batch_llm.jobs.spending.calibration import Calibration, Three, calibrate, guessed_output_tokens
+from batch_llm.jobs.spending.prices import prices_of
+from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables, rows_of
+from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.store import Store
+from batch_llm.pacing.token_estimate import TOKENS_A_CHARACTER
+
+from .items import read_prompt
+from .plan import make_plan, sizes_of_calls
+from .token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
+
+SAMPLE = 1000
+"""Prompts whose tokens are counted."""
+_SAMPLE_BYTES = 32 * 1024**2  # which takes some seconds to count
+
+_LEAST_A_CHARACTER, _MOST_A_CHARACTER = 1 / 8, 1 / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number that is not known for sure."""
+
+    low: float
+    expected: float
+    high: float
+
+    def times(self, factor: float) -> Range:
+        """Return the range of `factor` times the number."""
+        return Range(self.low * factor, self.expected * factor, self.high * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would be.
+
+    Attributes:
+        items: Items of the source, broken rows included.
+        broken: Rows that cannot be sent.
+        reused: Items whose answers the ledger has.
+        left_out: Items that are not called, for only those that failed were asked for.
+        to_answer: Items that would be called.
+        input_tokens: Of all calls, retries and re-asks as they have been before.
+        output_tokens: The same.
+        cost_usd: None where the model's price is not known.
+        priced_by: Where the prices are from.
+        calibrated_by: What the numbers rest on, in words.
+        is_guess: Whether nothing is known of the model's answers yet.
+        seconds: At the limits that the job states and its `max_workers`; None where nothing is known.
+    """
+
+    items: int
+    broken: int
+    reused: int
+    left_out: int
+    to_answer: int
+    input_tokens: Range
+    output_tokens: Range
+    cost_usd: Range | None
+    priced_by: str
+    calibrated_by: str
+    is_guess: bool
+    seconds: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+def estimate(job: BatchJob) -> Estimate:
+    """Plan a job without a trace and say what its calls would come to; nothing is called, and no server is needed.
+
+    Raises:
+        JobError: The job cannot run as it is written.
+    """
+    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as place:
+        folder = RunFolder(Path(place), Store(place))
+        try:
+            planned = make_plan(tables, job, folder)
+            calls, characters = sizes_of_calls(tables, folder)
+            size = characters / max(1, calls)
+            known = calibrate(tables, job, folder, size)
+            told = known or _guess(job, size, _count_sample(tables, job, folder) if calls else None)
+        except duckdb.Error as error:
+            raise job_error(f"source {job.source!r}", error) from error
+        except OSError as error:
+            raise JobError(f"the job cannot be estimated: {' '.join(str(error).split())}") from error
+    return _estimate(job, planned, calls, told, is_guess=known is None)
+
+
+def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | None:
+    """Return what a call's input tokens are by the model's own tokenizer; None where it is not known.
+
+    Instructions are counted with each prompt. How a provider tells a model of a schema is not known: at most as it is
+    written, and once more with an answer that has to be asked for again.
+    """
+    if not (encoding := encoding_of(job.model)):
+        return None
+    shape = to_json(job.output_schema) if job.output_schema else ""
+    instructions, schema, *prompts = count_tokens(encoding, [job.instructions, shape, *_sample(tables, folder)])
+    framed = TOKENS_A_CALL + TOKENS_A_MESSAGE * (2 if job.instructions else 1) + instructions
+    error = 2 * (pstdev(prompts) / math.sqrt(len(prompts)))
+    sent = mean(prompts) + framed
+    return sent - error, sent + schema / 2, sent + error + schema + (sent / 4 if schema else 0.0)
+
+
+def _sample(tables: Tables, folder: RunFolder) -> Iterator[str]:
+    places = rows_of(
+        tables,
+        f"SELECT starts, ends FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position) "
+        f"ORDER BY hash(position) LIMIT {SAMPLE}",
+    )
+    left = _SAMPLE_BYTES
+    with folder.prompts.open("rb") as prompts:
+        for starts, ends in places:
+            yield json.loads(read_prompt(prompts, starts, ends))
+            left -= ends - starts
+            if left < 0:
+                return
+
+
+def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:
+    """Say what little can be said of a model that has not answered yet."""
+    shape = to_json(job.output_schema) if job.output_schema else ""
+    sent = size + len(job.instructions) + len(shape) + len(cached_context(job) or "")
+    least, most = 1.0, guessed_output_tokens(job)  # of an answer: a word, or as long as it may be
+    return Calibration(
+        input_tokens=counted or (sent * _LEAST_A_CHARACTER, sent * TOKENS_A_CHARACTER, sent * _MOST_A_CHARACTER),
+        output_tokens=(least, math.sqrt(least * most), most),
+        cached_share=0.0,
+        seconds=None,
+        text=("the model's own tokenizer, and of its answers " if counted else "")
+        + "a guess, for this job has no answers yet: run it with --limit 50, and estimate again",
+    )
+
+
+def _estimate(job: BatchJob, planned: Plan, calls: int, known: Calibration, *, is_guess: bool) -> Estimate:
+    sent, received = Range(*known.input_tokens), Range(*known.output_tokens)
+    prices = prices_of(job)
+    ends = [known.cost(prices.cost, at) for at in range(3)]
+    costs = [end * calls for end in ends if end is not None]
+    return Estimate(
+        items=planned.total,
+        broken=planned.broken,
+        reused=planned.reused,
+        left_out=planned.left_out,
+        to_answer=calls,
+        input_tokens=sent.times(calls),
+        output_tokens=received.times(calls),
+        cost_usd=Range(*costs) if len(costs) == len(ends) else None,
+        priced_by=prices.source,
+        calibrated_by=known.text,
+        is_guess=is_guess,
+        seconds=_seconds(job, calls, sent.expected, received.expected, known.seconds),
+    )
+
+
+def _seconds(job: BatchJob, calls: int, sent: float, received: float, each: float | None) -> float | None:
+    limits = job.limits
+    rates = [
+        (1.0, limits.requests_per_minute),
+        (sent + received, limits.tokens_per_minute),
+        (sent, limits.input_tokens_per_minute),
+        (received, limits.output_tokens_per_minute),
+    ]
+    times = [calls * used / most * 60 for used, most in rates if most is not None]
+    times += [] if each is None else [calls * each / job.config.max_workers]
+    return max(times, default=None)

@@ -1,0 +1,118 @@
+"""Rows that a caller gives instead of a source: kept in the run's folder, where the plan reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.run_folder import run_folder
+from batch_llm.jobs.storage.duckdb_session import name, one_line, open_tables, write_parquet
+from batch_llm.jobs.storage.json_files import to_json
+
+
+class ArrowStream(Protocol):
+    """A table that Arrow's C stream interface reads: of pyarrow, polars, pandas, DuckDB, datasets, ...
+
+    https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
+    """
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Items = Iterable[Mapping[str, Any]] | ArrowStream
+
+
+def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
+    """Return the job with given rows as its source: mappings, taken one by one, or a table, which keeps its types.
+
+    Raises:
+        JobError: They are no rows, or cannot be kept.
+    """
+    folder = run_folder(job, run_id).path
+    folder.mkdir(parents=True, exist_ok=True)
+    is_table = hasattr(items, "__arrow_c_stream__")
+    path = folder / ("source.parquet" if is_table else "source.jsonl")
+    if is_table:
+        _keep_table(cast("ArrowStream", items), path)
+    else:
+        _keep_rows(items, path)
+    return job.model_copy(update={"source": str(path), "encoding": None})
+
+
+def _keep_rows(items: object, path: Path) -> None:
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        kind = type(cast("object", items)).__name__
+        raise JobError(f"items is a {kind}: give rows, such as [{{'id': 1, 'text': '...'}}], or a table")
+    with path.open("w", encoding="utf-8") as file:
+        for number, item in enumerate(cast("Iterable[object]", items), start=1):
+            if not isinstance(item, Mapping):
+                raise JobError(f"items: number {number} is a {type(item).__name__}, and must map columns to values")
+            row = cast("Mapping[object, object]", item)
+            file.write(to_json({str(column): value for column, value in row.items()}) + "\n")
+
+
+def _keep_table(table: ArrowStream, path: Path) -> None:
+    with open_tables() as tables:
+        try:
+            known, as_json = _known_to_duckdb(table)
+            tables.register("items", known)
+            replaced = ", ".join(f"CAST({name(column)} AS JSON) AS {name(column)}" for column in as_json)
+            write_parquet(tables, f"SELECT *{f' REPLACE ({replaced})' if replaced else ''} FROM items", path)
+        except duckdb.Error as error:
+            raise JobError(f"items cannot be read: {one_line(error)}") from error
+
+
+def _known_to_duckdb(table: ArrowStream) -> tuple[object, list[str]]:
+    """Return a table as DuckDB reads it, and the names of columns that are JSON in text."""
+    # DuckDB reads pandas by itself, and asks pyarrow for help with polars, which has what it takes in that interface;
+    # pandas has not, without pyarrow.
+    if type(table).__module__.partition(".")[0] != "pandas":
+        return _Plain(table), []
+    frame: Any = table
+    # DuckDB finds one type for a column of objects: the values of other keys, or of other types, become text in it.
+    mixed = [at for at, kind in enumerate(frame.dtypes) if str(kind) == "object" and _is_mixed(frame.iloc[:, at])]
+    if not mixed:
+        return frame, []
+    frame = frame.copy(deep=False)
+    for at in mixed:
+        values = [None if _is_missing(value) else to_json(value) for value in frame.iloc[:, at]]
+        frame.isetitem(at, frame.iloc[:, at].__class__(values, index=frame.index, dtype=object))
+    return frame, [str(frame.columns[at]) for at in mixed]
+
+
+def _is_mixed(values: Iterable[object]) -> bool:
+    """Whether a column has objects or lists, and not all of them of one shape."""
+    shapes = {_shape(value) for value in values if not _is_missing(value)}
+    return len(shapes) > 1 and any(shape[0] in ("object", "list") for shape in shapes)
+
+
+def _shape(value: object) -> tuple[Any, ...]:
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value).items()
+        return ("object", *sorted((str(key), repr(_shape(item))) for key, item in fields))
+    if isinstance(value, list | tuple):
+        found = {repr(_shape(item)) for item in cast("Iterable[object]", value)}
+        return ("list", *sorted(found)) if found else ("list",)
+    return (type(value).__name__,)
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is one of those that pandas has for nothing."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
+
+
+class _Plain:
+    """A table of which nothing but its stream is known."""
+
+    def __init__(self, table: ArrowStream) -> None:
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._table.__arrow_c_stream__(requested_schema)

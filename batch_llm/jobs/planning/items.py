@@ -1,0 +1,249 @@
+"""From rows to items: each row gets its id, its prompt and its key, or the reason why it cannot be sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import IO, Any
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.records import ID_FINGERPRINT, INVALID_INPUT
+from batch_llm.jobs.prompts import Keys, Prompt
+from batch_llm.jobs.sources import BrokenRow
+from batch_llm.jobs.storage.duckdb_session import (
+    Tables,
+    column_types,
+    execute,
+    file_text,
+    is_json,
+    json_lines,
+    name,
+    plain,
+    rows_of,
+    text,
+)
+from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.partitions import parts_of
+
+FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
+"""What a failures file has beside the input's columns; it is a source itself, and these are no input then."""
+
+_DERIVED_ID_DIGITS = 12
+_ITEM_COLUMNS = {
+    "position": "BIGINT",
+    "id": "VARCHAR",
+    "key": "VARCHAR",
+    "error": "VARCHAR",
+    "characters": "BIGINT",
+    "starts": "BIGINT",
+    "ends": "BIGINT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row on its way: `prompt` for a good one, `error` for one that cannot be sent."""
+
+    position: int
+    id: str
+    key: str
+    prompt: str | None
+    error: str | None
+
+
+def input_columns(columns: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns that are the input's own, and their types."""
+    hidden = {"_position"}
+    if columns.keys() >= set(FAILURE_COLUMNS):
+        hidden |= set(FAILURE_COLUMNS) - {"item_id"}
+    return {column: kind for column, kind in columns.items() if column not in hidden}
+
+
+def staged_columns(tables: Tables, rows: Path) -> dict[str, str]:
+    """Return the input's own columns of a staged source, and their types."""
+    return input_columns(column_types(tables, f"SELECT * FROM {file_text(rows)}"))
+
+
+def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
+    """Return the column that names the rows; None where their content must.
+
+    Raises:
+        JobError: The job names one that does not exist.
+    """
+    known = list(columns)
+    if job.id_column is not None and job.id_column not in known:
+        raise JobError(f"id_column is {job.id_column!r}, which the source lacks: it has {', '.join(known)}")
+    return job.id_column or next((column for column in ("item_id", "id") if column in known), None)
+
+
+def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[BrokenRow], strategy: str) -> Iterator[Item]:
+    """Yield the items of a staged source in its order, then its broken rows."""
+    staged = column_types(tables, f"SELECT * FROM {file_text(rows)}")
+    columns = input_columns(staged)
+    prompt, keys = Prompt(job.prompt), Keys(job, strategy)
+    prompt.check(columns)
+    ids = id_column(job, columns)
+    needed = [column for column in columns if ids is None or column in (*prompt.columns, ids)]
+    make_row = _row_maker({column: columns[column] for column in needed})
+    ids_are_numbers = ids is not None and _is_number_as_text(columns[ids])
+    position = 0
+    for part in parts_of(tables, rows):
+        for number, error, *values in rows_of(tables, _query(part.among(file_text(rows), "_position"), staged, needed)):
+            position, row = number, make_row(values)
+            item_id = _content_id(row) if ids is None else _named_id(row[ids], is_number=ids_are_numbers)
+            yield _item(position, row, ids, item_id, prompt, keys, None if error is None else str(error))
+    for after, row in enumerate(broken, start=1):
+        yield Item(position + after, row.name, "", None, row.error)
+
+
+def keep_items(tables: Tables, items: Iterable[Item], table: Path, prompts: Path) -> tuple[int, int]:
+    """Write items into a table, and their prompts into a file; return how many there are, and how many have an error.
+
+    Prompts may be long, and most of what is asked of items is not asked of them. In the file they are strings of JSON,
+    one a line; the table tells how many `characters` a prompt has, and where it `starts` and `ends` in the file.
+    """
+    total = broken = longest = place = 0
+    lines = table.with_suffix(".jsonl")
+    with lines.open("wb") as rows, prompts.open("wb") as texts:
+        for item in items:
+            row: dict[str, Any] = {"position": item.position, "id": item.id, "key": item.key, "error": item.error}
+            if item.prompt is not None:
+                ends = place + texts.write(to_json(item.prompt).encode())
+                row |= {"characters": len(item.prompt), "starts": place, "ends": ends}
+                place = ends + texts.write(b"\n")
+            longest = max(longest, rows.write(to_json(row).encode() + b"\n"))
+            total += 1
+            broken += item.error is not None
+    execute(tables, f"COPY ({json_lines(lines, _ITEM_COLUMNS, longest)}) TO {text(table)} (FORMAT parquet)")
+    lines.unlink()
+    return total, broken
+
+
+def read_prompt(prompts: IO[bytes], starts: int, ends: int) -> bytes:
+    """Return a prompt as JSON, from the file of prompts and its place there."""
+    prompts.seek(starts)
+    return prompts.read(ends - starts)
+
+
+def number_repeats(tables: Tables, items: Path) -> None:
+    """Tell rows of the same content apart: the second one of `3f2a...` is called `3f2a...-2`."""
+    if not repeated_ids(tables, items):
+        return
+    numbered = items.with_suffix(".numbered")
+    execute(
+        tables,
+        f"""
+        COPY (
+            SELECT * EXCLUDE nth REPLACE (CASE WHEN nth > 1 THEN id || '-' || nth ELSE id END AS id)
+            FROM {file_text(items)} JOIN (
+                SELECT position, row_number() OVER (PARTITION BY {ID_FINGERPRINT} ORDER BY position) AS nth
+                FROM {file_text(items)}
+            ) USING (position) ORDER BY position
+        ) TO {text(numbered)} (FORMAT parquet)""",
+    )
+    numbered.replace(items)
+
+
+def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
+    """Return some ids that several rows share, and how many do."""
+    query = f"""
+        SELECT id, rows FROM {file_text(items)} JOIN (
+            SELECT min(position) AS position, count(*) AS rows FROM {file_text(items)} WHERE error IS NULL
+            GROUP BY {ID_FINGERPRINT} HAVING rows > 1 ORDER BY 1 LIMIT 5
+        ) USING (position) ORDER BY position"""
+    return [(item_id, count) for item_id, count in rows_of(tables, query)]
+
+
+def _query(rows: str, staged: Mapping[str, str], needed: Iterable[str]) -> str:
+    known_broken = staged.keys() >= set(FAILURE_COLUMNS)
+    # A column of nothing but nulls is of type JSON in a staged JSON lines file.
+    category, why = "CAST(error_category AS VARCHAR)", "CAST(error AS VARCHAR)"
+    error = f"CASE WHEN {category} = {text(INVALID_INPUT)} THEN {why} END" if known_broken else "NULL"
+    values = [f"{plain(column, staged[column])} AS {name(column)}" for column in needed]
+    return f"SELECT _position, {', '.join([error, *values])} FROM {rows} ORDER BY _position"
+
+
+def _row_maker(columns: Mapping[str, str]) -> Callable[[list[Any]], dict[str, Any]]:
+    as_json = [is_json(kind) for kind in columns.values()]
+
+    def make(values: list[Any]) -> dict[str, Any]:
+        return {
+            column: json.loads(value) if parse and value is not None else value
+            for column, parse, value in zip(columns, as_json, values, strict=True)
+        }
+
+    return make
+
+
+def _item(
+    position: int,
+    row: dict[str, Any],
+    ids: str | None,
+    item_id: str | None,
+    prompt: Prompt,
+    keys: Keys,
+    error: str | None,
+) -> Item:
+    if item_id is None:
+        return Item(position, f"row {position}", "", None, f"row {position} has no value in the id column {ids!r}")
+    if error is not None:
+        return Item(position, item_id, "", None, error)
+    rendered = prompt.render(row)
+    if not rendered.strip():
+        return Item(position, item_id, "", None, f"the prompt of {item_id} is empty")
+    return Item(position, item_id, keys.key(rendered), rendered, None)
+
+
+def _named_id(value: Any, *, is_number: bool = False) -> str | None:
+    """Return a row's id as text; None where it has none: null, blank, or no finite number.
+
+    A whole number is the same id in every type of number: 1, 1.0 and 1.00 are "1". Text stays as it is.
+    """
+    number = _number(value) if is_number or isinstance(value, float) else None
+    if number is not None:
+        if not number.is_finite():
+            return None
+        if number == number.to_integral_value():
+            return str(int(number))
+    item_id = "" if value is None else value if isinstance(value, str) else to_json(value)
+    return item_id if item_id.strip() else None
+
+
+def _number(value: Any) -> Decimal | None:
+    try:
+        return None if value is None else Decimal(value)
+    except InvalidOperation:
+        return None
+
+
+def _is_number_as_text(kind: str) -> bool:
+    """Whether numbers of this type come as text, for they are not of the few types that Python gets as they are."""
+    return kind == "FLOAT" or kind.startswith("DECIMAL")
+
+
+def other_spellings(kind: str) -> list[str]:
+    """Return SQL for the ids that a row may have in the ledger beside its own, from its `id`; null where there is none.
+
+    A column of integers that had a gap one night was a column of floats then: 1 was 1.0. So it is still in a file of
+    text, and so earlier versions named it in every source.
+
+    Args:
+        kind: The type of the id column.
+    """
+    whole, double = "regexp_full_match(id, '-?[0-9]{1,300}')", "TRY_CAST(id AS DOUBLE)"
+    as_float = f"CASE WHEN {whole} AND TRY_CAST({double} AS HUGEINT)::VARCHAR = id THEN {double}::VARCHAR END"
+    if scale := re.fullmatch(r"DECIMAL\(\d+,\s*([1-9]\d*)\)", kind):
+        return [as_float, f"CASE WHEN {whole} THEN id || '.{'0' * int(scale[1])}' END"]
+    if kind == "VARCHAR":
+        return [as_float, "CASE WHEN regexp_full_match(id, '-?[0-9]+[.]0+') THEN regexp_replace(id, '[.]0+$', '') END"]
+    return [as_float]
+
+
+def _content_id(row: dict[str, Any]) -> str:
+    return hashlib.sha256(to_json(row).encode()).hexdigest()[:_DERIVED_ID_DIGITS]

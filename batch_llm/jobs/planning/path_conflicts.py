@@ -1,0 +1,58 @@
+"""Whether a job would write where it reads: what is there would be replaced, also by fewer rows than it has."""
+
+from __future__ import annotations
+
+import glob
+import os
+from fnmatch import fnmatch
+from pathlib import PurePath
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.sinks import failures_place
+from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob
+from batch_llm.jobs.storage.database_urls import QUERY, Address, find_address
+from batch_llm.jobs.storage.paths import resolve
+
+
+def check_apart(job: BatchJob) -> None:
+    """See that neither the output nor the failures take the place of the source; a query's tables are not known.
+
+    Raises:
+        JobError: One does.
+    """
+    if QUERY.match(job.source):
+        return
+    if _reads(job.source, job.output):
+        raise JobError(f"output {job.output} is in the source, and would take its place: name another output")
+    failures = failures_place(job.output)
+    if _reads(job.source, failures):
+        raise JobError(
+            f"source {job.source} has {failures} in it, which is where the failures of this output go: name another "
+            "output, or run the whole source with only_failed"
+        )
+
+
+def _reads(source: str, written: str) -> bool:
+    read_from, write_to = find_address(source), find_address(written)
+    if read_from or write_to:
+        return read_from is not None and write_to is not None and _table(read_from) == _table(write_to)
+    if is_remote(source) or is_remote(written):
+        return source == written
+    place, target = os.path.realpath(resolve(source)), os.path.realpath(resolve(written))
+    if PurePath(place).is_relative_to(target):  # a folder of parts is replaced as a whole
+        return True
+    return is_glob(source) and _matches(target, source)
+
+
+def _matches(path: str, place: str) -> bool:
+    folder, rest = split_glob(place)
+    pattern = f"{glob.escape(os.path.realpath(folder))}/{rest}"
+    if "**" not in rest:
+        return PurePath(path).match(pattern)
+    return fnmatch(path, pattern) or fnmatch(path, pattern.replace("**/", ""))
+
+
+def _table(address: Address) -> tuple[str, str]:
+    is_file = address.kind != "postgresql"
+    return os.path.realpath(address.path) if is_file else address.database, address.rows.lower()

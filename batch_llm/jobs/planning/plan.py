@@ -1,0 +1,188 @@
+"""Split: from a source to shard files of what is still to be answered."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.records import next_number
+from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, run_folder
+from batch_llm.jobs.prompts import Prompt
+from batch_llm.jobs.run_types import Plan, ShardRef
+from batch_llm.jobs.sinks import output_columns
+from batch_llm.jobs.sources import open_source
+from batch_llm.jobs.spending.budgets import budgets_of
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, job_error, open_tables, rows_of
+from batch_llm.jobs.storage.json_files import to_json, write_whole
+from batch_llm.jobs.storage.partitions import parts_of
+
+from .canary import choose_canary, expect
+from .earlier_limits import note_limit
+from .items import id_column, keep_items, make_items, number_repeats, read_prompt, repeated_ids, staged_columns
+from .parallelism import suitable_size
+from .preflight import check, check_sinks
+from .prior_answers import count_known, find_answers, seconds_of_an_item
+from .refreshes import Refresh, refresh_of
+from .source_size import shrunk_source
+
+
+def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> Plan:
+    """Read the source once, in bounded memory, and write what is to be answered into shard files.
+
+    Items that any run of this job's name has answered, with the same id and key, are left out. A run that goes on,
+    after a crash or by a retry, is planned anew: others may have answered meanwhile what it was missing.
+
+    Args:
+        job: The job.
+        run_id: Names the run's folder.
+        strategy: Name of a strategy that the caller brings; it becomes part of every key.
+        lease: The lease that the run holds.
+
+    Raises:
+        JobError: One line: what is wrong, where, what to do.
+    """
+    folder = run_folder(job, run_id)
+    folder.stop.unlink(missing_ok=True)
+    known = check(job, strategy=strategy)
+    try:
+        with open_tables() as tables:
+            made = make_plan(tables, job, folder, strategy, lease)
+            if known != (columns := tuple(staged_columns(tables, folder.rows))):
+                check_sinks(job, columns)
+            if warning := shrunk_source(job, made.total):
+                made = replace(made, warnings=(warning,))
+            calls, characters = sizes_of_calls(tables, folder)
+            if made.canary.items:
+                made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
+        note_limit(job)
+        about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
+        about |= {"called": calls, "characters": characters, "lease": lease}
+        write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
+        folder.keep(folder.plan)
+    except duckdb.Error as error:
+        raise job_error(f"source {job.source!r}", error) from error
+    except OSError as error:
+        raise JobError(f"the plan cannot be written to {folder.path}: {error}") from error
+    return made
+
+
+def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "", lease: int = 0) -> Plan:
+    """Make a plan in a folder; the session then has the tables that `find_answers` tells of."""
+    _make_room(folder)
+    broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
+    columns = staged_columns(tables, folder.rows)
+    items = make_items(tables, job, folder.rows, broken_rows, strategy)
+    total, broken = keep_items(tables, islice(items, job.limit), folder.items, folder.prompts)
+    if not total:
+        raise JobError(f"source {job.source!r} has no rows")
+    _tell_apart(tables, folder.items, id_column(job, columns))
+    refresh = refresh_of(job, folder.path.name)
+    damaged = _find_answers(tables, job, folder, refresh, strategy)
+    known = count_known(tables, folder)
+    canary = choose_canary(tables, job, folder, strategy)
+    left = known.pop("called") - canary.items
+    size = job.shard_size or suitable_size(job, left, seconds_of_an_item(tables, job), calls_model=not strategy)
+    sizes = chain([canary.items] if canary.items else [], repeat(size))
+    shards = tuple(_write_shards(tables, folder, sizes, lease))
+    runs = None if refresh is None else refresh.runs
+    notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken, runs, known["reused"]))
+    if damaged:
+        notes += (f"Damaged records of the ledger, whose items are called again: {damaged}.",)
+    return Plan(
+        str(folder.path),
+        total,
+        broken,
+        shards=shards,
+        notes=notes,
+        canary=canary,
+        refreshes=runs,
+        lease=lease,
+        warnings=(),
+        **known,
+    )
+
+
+def _find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None, strategy: str) -> int:
+    try:
+        return find_answers(tables, job, folder, refresh, strategy)
+    except duckdb.Error as error:
+        raise job_error(f"ledger {job_store(job).address}", error) from error
+
+
+def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
+    """Return how many prompts a plan would send, and how many characters they have."""
+    row = execute(
+        tables,
+        f"""
+        SELECT count(*), coalesce(sum(characters), 0)::BIGINT
+        FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position)""",
+    ).fetchone()
+    calls, characters = row or (0, 0)
+    return int(calls), int(characters)
+
+
+def _make_room(folder: RunFolder) -> None:
+    """Remove what an earlier try planned; what the ledger knows of it stays."""
+    folder.clear()
+    shutil.rmtree(folder.progress, ignore_errors=True)
+    folder.kept.remove(["stop"])
+    folder.kept.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
+    for path in (folder.shards, folder.progress):
+        path.mkdir(parents=True)
+
+
+def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
+    if ids is None:
+        number_repeats(tables, items)
+    elif repeated := repeated_ids(tables, items):
+        named = ", ".join(f"{item_id!r} ({count} rows)" for item_id, count in repeated)
+        raise JobError(f"ids in column {ids!r} are not unique: {named}; give each row its own, or set id_column")
+
+
+def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
+    plan, number = uuid.uuid4().hex[:8], next_number(folder.kept.parent)
+    left = _called_items(tables, folder)
+    with folder.prompts.open("rb") as prompts:
+        for index, size in enumerate(sizes):
+            path = folder.shards / f"{index:05d}.jsonl"
+            positions: list[int] = []
+            with path.open("wb") as file:
+                for position, item_id, key, *place in islice(left, size):
+                    positions.append(position)
+                    named = f'{{"id":{to_json(item_id)},"key":{to_json(key)},"prompt":'
+                    file.write(named.encode() + read_prompt(prompts, *place) + b"}\n")
+            if not positions:
+                path.unlink()
+                return
+            part = f"n{number:06d}-{plan}-{index:05d}"
+            yield ShardRef(index, positions[0], positions[-1], len(positions), str(path), part, lease)
+
+
+def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]]:
+    """Yield position, id, key and the prompt's place of what is to be called, in order."""
+    for part in parts_of(tables, folder.items):
+        items, called = (part.among(file_text(table), "position") for table in (folder.items, folder.called))
+        chosen = f"SELECT position, id, key, starts, ends FROM {items} SEMI JOIN {called} USING (position)"
+        yield from rows_of(tables, f"{chosen} ORDER BY position")
+
+
+def _notes(job: BatchJob, broken: int, refreshes: tuple[str, ...] | None, reused: int) -> Iterator[str]:
+    if refreshes:
+        yield (
+            f"Goes on with the refresh of run {refreshes[-1]}, which was interrupted: {reused:,} answers of it are "
+            "reused, and only the rest is called."
+        )
+    if not Prompt(job.prompt).columns:
+        yield "The prompt names no column, so it is the same for each row."
+    if broken:
+        yield f"Broken rows, which fail by themselves: {broken}."

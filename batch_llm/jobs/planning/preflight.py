@@ -1,0 +1,79 @@
+"""What can be known before a run starts: whether source, prompt, model and output can work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.run_folder import job_store
+from batch_llm.jobs.models.factory import check_model
+from batch_llm.jobs.prompts import Prompt
+from batch_llm.jobs.runner import check_runner
+from batch_llm.jobs.sinks import check_writable, failures_place, named_beside, open_sink, output_columns
+from batch_llm.jobs.sources import open_source
+from batch_llm.jobs.spending.budgets import check_budget
+from batch_llm.jobs.storage.duckdb_session import open_tables
+
+from .items import FAILURE_COLUMNS, id_column, input_columns
+from .path_conflicts import check_apart
+
+
+def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
+    """See that a job can run, before anything starts and before any call is paid for.
+
+    Args:
+        job: The job.
+        strategy: Name of a strategy that the caller brings; the job's model is then not looked at.
+
+    Returns:
+        The source's columns, as far as they are known: later rows of JSON may have more.
+
+    Raises:
+        JobError: One line: what is wrong, where, what to do.
+    """
+    check_runner(job.runner)
+    prompt = Prompt(job.prompt)
+    with open_tables() as tables:
+        wanted = {*prompt.columns, *([job.id_column] if job.id_column else []), *_partitioning(job)}
+        columns = open_source(tables, job.source, job.encoding).columns(wanted)
+    if "_position" in columns:
+        raise JobError("the source has a column '_position', a name that is ours: rename it")
+    known = input_columns(dict.fromkeys(columns, ""))
+    prompt.check(known)
+    id_column(job, known)
+    check_apart(job)
+    check_sinks(job, known)
+    if ledger := job_store(job).local:
+        check_writable(str(ledger / "check"), setting="ledger")
+    check_budget(job, own_strategy=bool(strategy))
+    if not strategy:
+        check_model(job)
+    return tuple(known)
+
+
+def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:
+    """See that the output, and the failures, can be written.
+
+    Args:
+        job: The job.
+        columns: Those of the source, as far as they are known.
+
+    Raises:
+        JobError: One line: what is wrong, where, what to do.
+    """
+    columns = tuple(columns)
+    added = output_columns(columns, job.output_schema)
+    known = [*columns, *(column for column, _ in added.answer.values()), *added.bookkeeping.values()]
+    for column in job.partition_by:
+        if column not in known:
+            raise JobError(f"partition_by names {column!r}, which the output lacks: it has {', '.join(known)}")
+    open_sink(job.output, job.partition_by).check(known)
+    inputs = [column for column in columns if column != "item_id"]
+    open_sink(failures_place(job.output)).check([*inputs, *named_beside(inputs, FAILURE_COLUMNS).values()])
+
+
+def _partitioning(job: BatchJob) -> set[str]:
+    """Return the columns of the source that the output is partitioned by."""
+    added = output_columns((), job.output_schema)
+    return {*job.partition_by} - {column for column, _ in added.answer.values()} - {*added.bookkeeping}

@@ -1,0 +1,234 @@
+"""What the ledger knows of a run's items: answers that stand, what was tried before, how long an item takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batch_llm.jobs.accepted_answers import is_answer
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.record_lookup import gathered
+from batch_llm.jobs.ledger.records import (
+    FINGERPRINT,
+    ID_FINGERPRINT,
+    KEY_FINGERPRINT,
+    drop_repeats,
+    record_files,
+    view_records,
+)
+from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, text
+from batch_llm.jobs.storage.store import Store
+
+from .earlier_limits import find_earlier_keys
+from .items import id_column, other_spellings, staged_columns
+from .refreshes import Refresh
+
+_EARLIER = 1000
+"""The rank of keys under lower token limits: after every spelling of an id."""
+
+_SAMPLE_FILES, _SAMPLE_RECORDS = 8, 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """The files in which answers are looked for.
+
+    Attributes:
+        own: Those of this run.
+        others: Those of the other runs of the job's name.
+        usable: SQL that is true for a record of `others` whose answer may be used.
+    """
+
+    store: Store
+    own: Mapping[str, int]
+    others: Mapping[str, int]
+    usable: str
+
+
+def find_answers(
+    tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None = None, strategy: str = ""
+) -> int:
+    """Find what this run and others have answered, and copy the others' answers: the run then depends on no other.
+
+    Which they are is found out without the answers themselves, which would not fit into the memory. The session's
+    tables: `wanted`, what can be sent; `lookups`, the ids under which each may have been answered; `past`, what other
+    runs have met; `standing`, their answers that stand; `open`, what has no answer yet.
+
+    Args:
+        tables: The session.
+        job: The job.
+        folder: The run's folder, with its items.
+        refresh: What a refresh goes on from; None where nothing is refreshed.
+        strategy: Name of a strategy that the caller brings.
+
+    Returns:
+        How many records are damaged, and were left out.
+    """
+    columns = staged_columns(tables, folder.rows)
+    named_by = id_column(job, columns)
+    ledger = _ledger_of(job, folder, refresh)
+    damaged = view_records(tables, ledger.store, ledger.own, view="own_records")
+    damaged += view_records(tables, ledger.store, ledger.others, with_run=True)
+    spellings = [] if named_by is None else other_spellings(columns[named_by])
+    _look_up(tables, folder, ledger, spellings, find_earlier_keys(tables, job, folder, strategy))
+    if named_by is None:
+        _look_up_by_key(tables, folder, ledger)
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE open AS
+        SELECT position, tried.position IS NOT NULL AS failed_before,
+            coalesce(truncated_before, false) AS truncated_before
+        FROM wanted ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)
+        LEFT JOIN tried USING (position) LEFT JOIN truncated USING (position)""",
+    )
+    _copy_answers(tables, folder, ledger)
+    chosen = "failed_before" if job.only_failed else "truncated_before" if job.only_truncated else "true"
+    called = f"SELECT position FROM open WHERE {chosen} ORDER BY position"
+    execute(tables, f"COPY ({called}) TO {text(folder.called)} (FORMAT parquet)")
+    return damaged
+
+
+def _ledger_of(job: BatchJob, folder: RunFolder, refresh: Refresh | None) -> _Ledger:
+    store, run = job_store(job), folder.path.name
+    own = record_files(store, f"{run}/ledger/*.jsonl")
+    others = {name: size for name, size in record_files(store).items() if name not in own}
+    if refresh is None:
+        return _Ledger(store, own, others, is_answer(job))
+    refreshed = f"run IN ({', '.join(text(run) for run in ('', *refresh.answered_by))})"
+    return _Ledger(store, own, others, f"{refreshed} AND {is_answer(job)}")
+
+
+def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list[str], has_earlier_keys: bool) -> None:
+    """Look answers up by id and key; by another spelling of the id, and by keys under lower token limits, if any."""
+    others = "".join(
+        f"""
+        UNION ALL SELECT position, {rank}, {FINGERPRINT}, {ID_FINGERPRINT}
+        FROM (SELECT position, {spelling} AS id, key FROM {file_text(folder.items)} WHERE error IS NULL)
+        WHERE id IS NOT NULL"""
+        for rank, spelling in enumerate(spellings, start=1)
+    )
+    if has_earlier_keys:
+        others += f"""
+        UNION ALL SELECT position, {_EARLIER}, md5(id || chr(0) || earlier.key)::UUID, {ID_FINGERPRINT}
+        FROM {text(folder.items)} JOIN earlier_keys AS earlier USING (position)"""
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE wanted AS
+        SELECT position, {FINGERPRINT} AS fingerprint, {ID_FINGERPRINT} AS id_fingerprint
+        FROM {file_text(folder.items)} WHERE error IS NULL;
+        CREATE OR REPLACE TEMP TABLE lookups AS
+        SELECT position, 0 AS rank, fingerprint, id_fingerprint FROM wanted {others};
+        CREATE OR REPLACE TEMP TABLE answered AS
+        SELECT DISTINCT position FROM lookups
+        SEMI JOIN (FROM own_records WHERE status = 'succeeded') USING (fingerprint);
+        CREATE OR REPLACE TEMP TABLE past AS
+        SELECT id_fingerprint, fingerprint, max(stamp) FILTER (status = 'succeeded') AS answered_at,
+            max(stamp) FILTER (status = 'succeeded' AND {ledger.usable}) AS usable_at,
+            max(stamp) FILTER (
+                status = 'succeeded' AND {ledger.usable} AND coalesce(finish_reason, 'length') <> 'length'
+            ) AS whole_at,
+            arg_max(finish_reason, stamp) FILTER (status <> 'skipped') AS ended_by
+        FROM records SEMI JOIN lookups USING (id_fingerprint) GROUP BY ALL;
+        CREATE OR REPLACE TEMP TABLE standing AS
+        SELECT position, arg_min(fingerprint, rank) AS fingerprint, arg_min(stands_at, rank) AS stamp
+        FROM (
+            SELECT position, rank, fingerprint,
+                CASE WHEN rank < {_EARLIER} THEN usable_at ELSE whole_at END AS stands_at
+            FROM lookups ANTI JOIN answered USING (position) JOIN past USING (fingerprint)
+        ) WHERE stands_at IS NOT NULL GROUP BY position;
+        CREATE OR REPLACE TEMP TABLE truncated AS
+        SELECT position, bool_or(ended_by = 'length') AS truncated_before
+        FROM lookups JOIN past USING (fingerprint) GROUP BY position;
+        CREATE OR REPLACE TEMP TABLE tried AS
+        SELECT position, bool_or(answered_at IS NOT NULL) AS had_an_answer
+        FROM lookups JOIN past USING (fingerprint) WHERE rank < {_EARLIER} GROUP BY position""",
+    )
+
+
+def _look_up_by_key(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
+    """Look the rest up by the key alone, where the id is made from the row: it changes with columns not asked about.
+
+    Its own records are among them: the row of an answer may have changed since this run was interrupted.
+    """
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE keys AS
+        SELECT position, {KEY_FINGERPRINT} AS key_fingerprint FROM {file_text(folder.items)}
+        SEMI JOIN wanted USING (position) ANTI JOIN answered USING (position) ANTI JOIN standing USING (position)""",
+    )
+    if not execute(tables, "SELECT 1 FROM keys LIMIT 1").fetchone():
+        return
+    columns = f"fingerprint, status, stamp, {KEY_FINGERPRINT} AS key_fingerprint"
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE past_keys AS
+        SELECT key_fingerprint, bool_or(status = 'succeeded') AS had_an_answer,
+            arg_max(fingerprint, stamp) FILTER (status = 'succeeded' AND usable) AS fingerprint,
+            max(stamp) FILTER (status = 'succeeded' AND usable) AS stamp
+        FROM (
+            SELECT {columns}, {ledger.usable} AS usable FROM records
+            UNION ALL SELECT {columns}, true FROM own_records
+        ) SEMI JOIN keys USING (key_fingerprint) GROUP BY key_fingerprint;
+        INSERT INTO standing
+        SELECT position, fingerprint, stamp FROM keys JOIN past_keys USING (key_fingerprint)
+        WHERE stamp IS NOT NULL;
+        INSERT INTO tried
+        SELECT position, had_an_answer FROM keys JOIN past_keys USING (key_fingerprint)
+        ANTI JOIN tried USING (position)""",
+    )
+
+
+def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
+    """Copy the answers that stand, each under the id of the row that it is for."""
+    columns = 'position, records.* EXCLUDE (fingerprint, id_fingerprint, stamp, number, "check")'
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE renamed AS
+        SELECT position, id AS item_id FROM {file_text(folder.items)} SEMI JOIN (
+            SELECT position FROM standing JOIN wanted USING (position)
+            WHERE standing.fingerprint <> wanted.fingerprint
+        ) USING (position)""",
+    )
+    files = {**ledger.others, **ledger.own}
+    with gathered(tables, ledger.store, files, "standing", columns, folder.gathered) as answers:
+        copied = f"""
+            SELECT answers.* REPLACE (coalesce(renamed.item_id, answers.id) AS id)
+            FROM ({answers}) AS answers LEFT JOIN renamed USING (position)"""
+        execute(tables, f"COPY ({copied}) TO {text(folder.reused)} (FORMAT parquet)")
+    drop_repeats(tables, folder.reused)
+
+
+def count_known(tables: Tables, folder: RunFolder) -> dict[str, int]:
+    """Return counts: what stands, of the rest what others met under another key or this one, and what is called."""
+    found = execute(
+        tables,
+        f"""
+        SELECT (SELECT count(*) FROM answered) AS answered, (SELECT count(*) FROM standing) AS reused,
+            count(*) FILTER (tried.position IS NULL AND met.position IS NOT NULL) AS changed,
+            count(tried.position) FILTER (NOT tried.had_an_answer OR answered.position IS NOT NULL) AS retried,
+            count(*) FILTER (tried.had_an_answer AND answered.position IS NULL) AS refreshed,
+            (SELECT count(*) FROM open ANTI JOIN {file_text(folder.called)} USING (position)) AS left_out,
+            (SELECT count(*) FROM {file_text(folder.called)}) AS called
+        FROM wanted ANTI JOIN standing USING (position) LEFT JOIN tried USING (position)
+        LEFT JOIN answered USING (position)
+        LEFT JOIN (SELECT DISTINCT position FROM lookups SEMI JOIN past USING (id_fingerprint)) AS met
+            USING (position)""",
+    )
+    names = [str(column[0]) for column in found.description or ()]
+    return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
+
+
+def seconds_of_an_item(tables: Tables, job: BatchJob) -> float | None:
+    """Return how long items took in earlier runs, waits included, by a sample; None where there was none."""
+    store = job_store(job)
+    files = list(record_files(store))
+    view_records(tables, store, files[:: len(files) // _SAMPLE_FILES + 1], view="sample")
+    tried = f"SELECT seconds FROM sample WHERE attempts > 0 LIMIT {_SAMPLE_RECORDS}"
+    found = execute(tables, f"SELECT avg(seconds) FROM ({tried})").fetchone()
+    return None if found is None else found[0]

@@ -1,0 +1,73 @@
+"""Whether a source has lost rows since the job's last complete run: an export may be cut off without an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import duckdb
+
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.run_folder import job_store
+from batch_llm.jobs.storage.duckdb_session import Tables, open_tables, text
+from batch_llm.jobs.storage.store import Store
+
+MOST_LOST = 0.1
+"""A source that is smaller by a larger share gets a warning."""
+
+_CHANGES = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
+_PLAN = {"planned_at": "DOUBLE", "source": "VARCHAR", "limit": "BIGINT"}
+_SUMMARY = {"total_items": "BIGINT", "not_attempted": "BIGINT", "stopped": "VARCHAR"}
+_LARGEST = 16 * 1024 * 1024  # a plan names each shard
+
+
+def shrunk_source(job: BatchJob, total: int) -> str:
+    """Return a warning where a source has more than a tenth fewer rows than in the last complete run; else nothing.
+
+    Dates and numbers in the source's name may differ, as those of nightly exports do; another source, or one that a
+    limit cuts, is not compared.
+
+    Args:
+        job: The job.
+        total: Rows of the source, broken ones included.
+    """
+    if job.limit is not None and total >= job.limit:
+        return ""
+    try:
+        runs = _complete_runs(job_store(job))
+    except (OSError, duckdb.Error):
+        return ""  # a ledger that cannot be read is told where it is needed
+    source = _CHANGES.sub("0", job.source)
+    run, before = next(((run, rows) for run, rows, place in runs if _CHANGES.sub("0", place) == source), ("", 0))
+    if total >= (1 - MOST_LOST) * before:
+        return ""
+    return (
+        f"The source has {total:,} rows, {1 - total / before:.0%} fewer than the {before:,} of the last complete run "
+        f"({run[:8]}): check that it is whole"
+    )
+
+
+def _complete_runs(runs: Store) -> list[tuple[str, int, str]]:
+    """Return id, number of rows and source of the runs that came to their end, the newest first."""
+    ended = [name.partition("/")[0] for name in runs.names("*/summary.json")]
+    if not ended:
+        return []
+    with open_tables() as tables:
+        plans = _objects(tables, runs, [f"{run}/plan.json" for run in ended], _PLAN)
+        summaries = _objects(tables, runs, [f"{run}/summary.json" for run in ended], _SUMMARY)
+        rows = tables.execute(f"""
+            SELECT run, total_items, source FROM ({plans}) JOIN ({summaries}) USING (run)
+            WHERE coalesce(stopped, '') = '' AND not_attempted = 0 AND source IS NOT NULL
+                AND ("limit" IS NULL OR total_items < "limit")
+            ORDER BY planned_at DESC""").fetchall()
+    return [(str(run), int(total), str(source)) for run, total, source in rows]
+
+
+def _objects(tables: Tables, runs: Store, names: Sequence[str], columns: dict[str, str]) -> str:
+    files = ", ".join(text(file) for file in runs.for_tables(tables, list(names)))
+    types = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
+    return (
+        f"SELECT * EXCLUDE (filename), parse_filename(parse_dirpath(filename)) AS run FROM read_json([{files}], "
+        f"columns={{{types}}}, filename=true, ignore_errors=true, format='newline_delimited', "
+        f"maximum_object_size={_LARGEST})"
+    )

@@ -1,0 +1,232 @@
+"""Merge: from the ledger to the output, the failures file and the run's totals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, open_folder
+from batch_llm.jobs.planning.canary import note_passed
+from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
+from batch_llm.jobs.run_types import Plan, Summary
+from batch_llm.jobs.sinks import (
+    OutputColumns,
+    cells_without_formulas,
+    failures_place,
+    is_typed,
+    named_beside,
+    open_sink,
+    output_columns,
+)
+from batch_llm.jobs.spending.budgets import read_limits
+from batch_llm.jobs.spending.prices import prices_of
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, name, one_line, open_tables, text
+from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
+from batch_llm.jobs.storage.partitions import parts_of
+
+from .outcomes import write_outcomes
+from .publishing import note_published, place_for, see_that_it_is_ours
+
+
+def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] = ()) -> Summary:
+    """Write the output, the failures file and summary.json, each whole or not at all.
+
+    The output has the input's columns, the answer's fields, and what became of the row. A reused row tells what its
+    answer cost when it was made; the run's totals hold only what this run paid for.
+
+    Args:
+        job: The job.
+        plan: What the run set out to do.
+        stopped: Why the run ended early, if it did.
+        notes: What else the reader of the totals should know.
+
+    Raises:
+        JobError: The output cannot be written.
+    """
+    folder, store = open_folder(job, plan.folder), job_store(job)
+    is_ours = see_that_it_is_ours(store, plan.lease)
+    is_ours()
+    try:
+        with open_tables() as tables:
+            _write_outcomes(tables, folder)
+            summary = replace(_sum_up(tables, plan, job.output, None), stopped=stopped, warnings=list(plan.warnings))
+            summary = replace(summary, notes=[*summary.notes, *notes])
+            complete = _is_complete(job, summary)
+            place = place_for(job, store, complete=complete)
+            output, failures = _write_files(tables, job, folder, place, is_ours)
+            kept = job.output if place != job.output else ""
+            summary = replace(summary, output=output, failures=failures, kept=kept)
+            if summary.cost_usd is not None:
+                summary = replace(summary, priced_by=prices_of(job).source)
+        with suppress(OSError):  # an output that is not known to be incomplete is kept
+            note_published(job, store, place, complete=complete)
+        summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])
+    except duckdb.Error as error:
+        raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
+    is_ours()
+    write_whole(folder.summary, to_json(asdict(summary)))
+    folder.keep(folder.outcomes)
+    folder.keep(folder.summary)
+    _learn(job, plan, summary)
+    folder.clear()
+    return summary
+
+
+def _write_outcomes(tables: Tables, folder: RunFolder) -> None:
+    try:
+        write_outcomes(tables, folder)
+    except (OSError, duckdb.Error) as error:
+        reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
+        raise JobError(f"ledger {folder.kept.address} cannot be read: {reason}") from error
+
+
+def _is_complete(job: BatchJob, summary: Summary) -> bool:
+    too_many_failed = summary.failed > job.failure_threshold * summary.total_items
+    return not (summary.stopped or summary.not_attempted or too_many_failed)
+
+
+def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
+    """Spare the next run its canary, where this one shows that the job works as it is."""
+    failed = summary.failed - plan.broken
+    tried = summary.succeeded - summary.reused - plan.answered + failed
+    if plan.canary.passed(tried, failed, job.failure_threshold):
+        with suppress(OSError):  # the next run then has a canary, which costs it some seconds
+            note_passed(job, plan.canary)
+
+
+def _write_files(
+    tables: Tables, job: BatchJob, folder: RunFolder, place: str, before: Callable[[], None]
+) -> tuple[str, str | None]:
+    columns = staged_columns(tables, folder.rows)
+    added = output_columns(columns, job.output_schema, typed=is_typed(job.output))
+    parts = [
+        f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "
+        f"{part.among(file_text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
+        for part in parts_of(tables, folder.rows)
+    ]
+    own = [f"source.{name(column)}" for column in columns]
+    selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])
+    queries = [f"SELECT {selected} FROM {joined} ORDER BY outcomes.position" for joined in parts]
+    queries = _cells(tables, job, queries)
+    output = open_sink(place, job.partition_by, like=job.output).write(tables, queries, before)
+    failures = open_sink(failures_place(place), like=place)
+    failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
+    if failed is None:
+        before()
+        failures.remove()
+        return output, None
+    inputs = [column for column in columns if column != "item_id"]
+    why = _selected(named_beside(inputs, FAILURE_COLUMNS))
+    selected = ", ".join([*(f"source.{name(column)}" for column in inputs), *why])
+    queries = [
+        f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY outcomes.position"
+        for joined in parts
+    ]
+    return output, failures.write(tables, _cells(tables, job, queries), before)
+
+
+def _cells(tables: Tables, job: BatchJob, queries: Sequence[str]) -> list[str]:
+    if job.csv_formulas == "keep":
+        return list(queries)
+    return [cells_without_formulas(tables, job.output, job.partition_by, query) for query in queries]
+
+
+def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
+    """SQL for the answer's fields, in the types of the schema."""
+    if job.output_schema is None:
+        return [f"outcomes.output->>'$' AS {name(column)}" for column, _ in added.answer.values()]
+    found: list[str] = []
+    for key, (column, kind) in added.answer.items():
+        pointer = text("/" + key.replace("~", "~0").replace("/", "~1"))
+        plain = f"outcomes.output->>{pointer}"
+        match kind:
+            case "VARCHAR":
+                value = plain
+            case "JSON":  # null of JSON is a value, which is the word "null" where it is shown as text
+                value = f"CASE WHEN {plain} IS NOT NULL THEN outcomes.output->{pointer} END"
+            case _:
+                value = f"TRY_CAST({plain} AS {kind})"
+        found.append(f"{value} AS {name(column)}")
+    return found
+
+
+def _selected(named: Mapping[str, str]) -> list[str]:
+    """SQL for columns of ours under the names that they have beside the input's."""
+    return [f"outcomes.{'id' if column == 'item_id' else column} AS {name(called)}" for column, called in named.items()]
+
+
+_TOTALS = """
+    SELECT count(*) AS total_items,
+        count(*) FILTER (status = 'succeeded') AS succeeded,
+        count(*) FILTER (status = 'failed') AS failed,
+        count(*) FILTER (status = 'not_attempted') AS not_attempted,
+        count(*) FILTER (status = 'left_out') AS left_out,
+        count(*) FILTER (reused) AS reused,
+        count(*) FILTER (finish_reason = 'length') AS truncated,
+        CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
+            ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd,
+        approx_quantile(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
+        approx_quantile(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
+    FROM outcomes"""
+# Over all records of the run: also those of a text that has changed since, and those before another run answered.
+_SPENT = """
+    SELECT coalesce(sum(input_tokens), 0)::BIGINT AS total_input_tokens,
+        coalesce(sum(output_tokens), 0)::BIGINT AS total_output_tokens,
+        coalesce(sum(cached_input_tokens), 0)::BIGINT AS total_cached_input_tokens,
+        coalesce(sum(estimated_tokens), 0)::BIGINT AS total_estimated_tokens,
+        CASE WHEN bool_or(cost_usd IS NULL AND attempts > 0) THEN NULL ELSE coalesce(sum(cost_usd), 0) END AS cost_usd
+    FROM tries"""
+_ESTIMATED = """
+    SELECT count(DISTINCT fingerprint), sum(estimated_tokens)::BIGINT FROM records WHERE estimated_tokens > 0
+    HAVING count(*) > 0"""
+_TIERS = """
+    SELECT service_tier, count(DISTINCT fingerprint) FROM records
+    WHERE service_tier <> '' AND coalesce(unpriced, '') = ''
+    GROUP BY ALL ORDER BY 2 DESC, 1"""
+_UNPRICED = """
+    SELECT unpriced, count(DISTINCT fingerprint) FROM records WHERE unpriced <> '' GROUP BY ALL ORDER BY 2 DESC, 1"""
+_CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
+
+
+def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Summary:
+    planned_at = float(read_object(Path(plan.folder) / "plan.json").get("planned_at", time.time()))
+    return Summary(
+        **_one_row(tables, _TOTALS),
+        **_one_row(tables, _SPENT),
+        new=plan.new,
+        changed=plan.changed,
+        retried=plan.retried,
+        refreshed=plan.refreshed,
+        seconds=round(time.time() - planned_at, 3),
+        output=output,
+        failures=failures,
+        categories={str(category): int(count) for category, count in tables.execute(_CATEGORIES).fetchall()},
+        notes=list(_notes(tables)),
+    )
+
+
+def _notes(tables: Tables) -> Iterator[str]:
+    """Yield what to know of the totals: what of them is estimated, or priced without a price of its own."""
+    for items, tokens in tables.execute(_ESTIMATED).fetchall():
+        yield (
+            f"The provider reported no usable token usage for {items:,} items: {tokens:,} tokens are estimated from "
+            "the length of the texts; the cost and the budgets count them."
+        )
+    for tier, items in tables.execute(_TIERS).fetchall():
+        yield f"The service tier {tier} answered {items:,} items, which are priced at it."
+    for what, items in tables.execute(_UNPRICED).fetchall():
+        yield f"There is no published price for {what}: {items:,} items are priced without it, by the standard prices."
+
+
+def _one_row(tables: Tables, query: str) -> dict[str, Any]:
+    found = execute(tables, query)
+    names = [str(column[0]) for column in found.description or ()]
+    return dict(zip(names, found.fetchone() or (), strict=True))

@@ -1,0 +1,134 @@
+"""What became of each item of a run, as one table: the ledger's last word, the reused answers, and what is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from batch_llm.errors import ErrorInfo
+from batch_llm.items import AnyResult, BatchResult, WorkItemResult
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.record_lookup import gathered
+from batch_llm.jobs.ledger.records import FINGERPRINT, INVALID_INPUT, drop_repeats, record_files, view_records
+from batch_llm.jobs.ledger.run_folder import RunFolder
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, open_tables, text
+
+LEFT_OUT = "left_out"
+FAILURES_FIRST = "array_position(['failed', 'skipped', 'not_attempted', 'left_out', 'succeeded'], status)"
+_COLUMNS: tuple[str, ...] = (
+    "id",
+    "status",
+    "output",
+    "error",
+    "error_category",
+    "input_tokens",
+    "output_tokens",
+    "attempts",
+    "seconds",
+    "cost_usd",
+    "reused",
+    "finish_reason",
+)
+_NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
+_LEFT_OUT = "only some items were asked for; run it without only_failed and only_truncated"
+
+
+def write_outcomes(tables: Tables, folder: RunFolder) -> None:
+    """Write what became of each item into the run's folder, and let the session see it as `outcomes`.
+
+    Its columns: position, id, key, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
+    error_category, error, finished_at, finish_reason. An item that was tried several times in this run has the sums
+    of its tries; a success stands against any failure. Everything but the answers is joined first: those of millions of
+    items pass through, once.
+    """
+    files = record_files(folder.kept, "ledger/*.jsonl")
+    view_records(tables, folder.kept, files)
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE tries AS
+        SELECT fingerprint, coalesce(max(stamp) FILTER (status = 'succeeded'), max(stamp)) AS last,
+            sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
+            sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
+            sum(estimated_tokens)::BIGINT AS estimated_tokens,
+            sum(attempts)::BIGINT AS attempts,
+            sum(seconds) AS seconds, CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd
+        FROM records GROUP BY fingerprint""",
+    )
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE known AS
+        SELECT position, tries.*, old.position IS NOT NULL AS reused
+        FROM (SELECT position, {FINGERPRINT} AS fingerprint FROM {file_text(folder.items)})
+        LEFT JOIN tries USING (fingerprint)
+        LEFT JOIN (SELECT position FROM {file_text(folder.reused)}) AS old USING (position)""",
+    )
+    with gathered(tables, folder.kept, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
+        parts = (tried, _reused(folder), _broken(folder), _left(folder))
+        execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
+    drop_repeats(tables, folder.outcomes)
+    tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(folder.outcomes)}")
+
+
+_TRIED = "(SELECT *, last AS stamp FROM known WHERE NOT reused)"
+_OF_TRIED = """position, id, key, false AS reused, status, output, wanted.input_tokens, wanted.output_tokens,
+    wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at, finish_reason"""
+
+
+def _broken(folder: RunFolder) -> str:
+    return f"""
+    SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL, NULL
+    FROM {file_text(folder.items)} WHERE error IS NOT NULL"""
+
+
+def _reused(folder: RunFolder) -> str:
+    return f"""
+    SELECT position, id, key, true, status, output, input_tokens, output_tokens,
+        cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason
+    FROM {file_text(folder.reused)}"""
+
+
+def _left(folder: RunFolder) -> str:
+    return f"""
+    SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL, NULL
+    FROM {file_text(folder.items)} JOIN (
+        SELECT position, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
+            ELSE ['not_attempted', {text(_NOT_ATTEMPTED)}] END AS why
+        FROM known LEFT JOIN {file_text(folder.called)} AS chosen USING (position) WHERE last IS NULL AND NOT reused
+    ) USING (position) WHERE error IS NULL"""
+
+
+def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
+    """Return up to `limit` results of a run that is merged, failures first, for a table.
+
+    The context of each holds `status`, `cost_usd` and `reused`. The totals are those of the rows returned; a run's
+    own are in its summary.
+    """
+    with open_tables() as tables:
+        return read_results(tables, file_text(Path(folder) / "outcomes.parquet"), f"{FAILURES_FIRST}, position", limit)
+
+
+def read_results(tables: Tables, source: str, order: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
+    """Return rows of a table that has the columns of `outcomes`, as `result_rows` does."""
+    query = f"SELECT {', '.join(_COLUMNS)} FROM {source} ORDER BY {order} LIMIT {limit}"
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in execute(tables, query).fetchall()]
+    return BatchResult([_result(row) for row in rows])
+
+
+def _result(row: dict[str, Any]) -> AnyResult:
+    succeeded = row["status"] == "succeeded"
+    tokens = {name: int(row[name]) for name in ("input_tokens", "output_tokens")}
+    return WorkItemResult(
+        item_id=row["id"],
+        success=succeeded,
+        output=json.loads(row["output"]) if succeeded and row["output"] is not None else None,
+        error=row["error"],
+        context={name: row[name] for name in ("status", "cost_usd", "reused")},
+        token_usage={**tokens, "total_tokens": sum(tokens.values())},
+        error_info=None if succeeded else ErrorInfo(is_retryable=False, category=row["error_category"]),
+        attempts=int(row["attempts"]),
+        duration_seconds=float(row["seconds"]),
+        finish_reason=row["finish_reason"],
+    )

@@ -1,0 +1,215 @@
+"""Prune: old runs go, and no answer that is still in use goes with them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.ledger.checksums import sealed
+from batch_llm.jobs.ledger.lease import hold, newest_lease
+from batch_llm.jobs.ledger.records import FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
+from batch_llm.jobs.ledger.run_folder import RunFolder, folder_in, working_folder
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, one_line, open_tables, text
+from batch_llm.jobs.storage.store import Store
+
+from .runs import Run, find_runs
+
+_log = logging.getLogger(__name__)
+
+KEPT = "kept"
+"""In the place of a run: the answers of runs that are gone."""
+
+DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went, or would go.
+
+    Attributes:
+        name: The job's name.
+        runs: Ids of the runs, the newest first.
+        files: How many files the ledger had of them.
+        bytes: How large these were.
+        carried: Answers that runs which stay have used, and that stay for that.
+        let_go: Answers that went with their runs.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    files: int
+    bytes: int
+    carried: int
+    let_go: int
+
+
+def prune(
+    ledger: Store, name: str, *, keep_days: float, waits_for: Callable[[str], None], dry_run: bool = False
+) -> Pruned:
+    """Remove the runs of a name that began longer ago than `keep_days`, but for the newest one that ended.
+
+    An answer of theirs that a run which stays has used, or may still need, is carried forward. Copies that killed runs
+    worked with go too.
+
+    Args:
+        ledger: The folder of all names.
+        name: The job's name.
+        keep_days: How long runs stay.
+        waits_for: Told for which run it waits: none may be at work.
+        dry_run: Remove nothing.
+
+    Raises:
+        JobError: There is no such name, or its folder cannot be written, or another run took the lease meanwhile.
+    """
+    _runs_of(ledger, name)  # before there is a lease of a name that does not exist
+    store = ledger.folder(name)
+    try:
+        with hold(store, "prune", waits_for=waits_for, lost=_log.warning) as lease, open_tables() as tables:
+            runs = _runs_of(ledger, name)
+            old = _old(runs, time.time() - keep_days * DAY_SECONDS)
+            carried, let_go = _weigh(tables, store, old, [run for run in runs if run not in old])
+            sizes = [size for run in old for size in _files_of(store, run).values()]
+            if not dry_run:
+                _remove(tables, store, lease, name, old, carried)
+    except (OSError, duckdb.Error) as error:
+        reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
+        raise JobError(f"ledger {store.address} cannot be pruned: {reason}") from error
+    return Pruned(name, tuple(run.id for run in old), len(sizes), sum(sizes), carried, let_go)
+
+
+def _runs_of(ledger: Store, name: str) -> list[Run]:
+    runs = [run for run in find_runs(ledger, name) if run.name == name]
+    if not runs:
+        raise JobError(f"{name!r} is no job's name, but the beginning of a run's id: prune takes names")
+    return runs
+
+
+def _old(runs: Sequence[Run], before: float) -> list[Run]:
+    newest_ended = next((run for run in runs if run.kept.read("summary.json") is not None), None)
+    return [run for run in runs if _began(run) < before and run is not newest_ended]
+
+
+def _began(run: Run) -> float:
+    """Return when a run began; of one whose plan is damaged, when that was written last."""
+    return run.planned_at or run.kept.modified("plan.json")
+
+
+def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[Run]) -> tuple[int, int]:
+    """Find the old answers that runs which stay have used; return how many they are, and how many are not used."""
+    files = [file for run in old for file in record_files(store, f"{run.id}/ledger/*.jsonl")]
+    view_records(tables, store, [*files, *(_kept_files(store) if old else [])])
+    execute(
+        tables,
+        f"""
+        CREATE OR REPLACE TEMP TABLE answers AS
+        SELECT fingerprint, any_value({KEY_FINGERPRINT}) AS key_fingerprint, max(stamp) AS stamp,
+            arg_max(number, stamp) AS number
+        FROM records WHERE status = 'succeeded' GROUP BY fingerprint;
+        CREATE OR REPLACE TEMP TABLE used (fingerprint UUID)""",
+    )
+    for run in staying:
+        execute(tables, f"CREATE OR REPLACE TEMP TABLE needed AS {_needs(tables, run)}")
+        # An answer to a row of another id, whose id is made from its content, is found by its key.
+        execute(
+            tables,
+            """
+            INSERT INTO used SELECT fingerprint FROM needed SEMI JOIN answers USING (fingerprint);
+            INSERT INTO used SELECT fingerprint FROM answers SEMI JOIN (
+                FROM needed ANTI JOIN answers USING (fingerprint)
+            ) USING (key_fingerprint)""",
+        )
+    execute(tables, "CREATE OR REPLACE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (fingerprint)")
+    counts = execute(tables, "SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
+    carried, all_of_them = counts or (0, 0)
+    return int(carried), int(all_of_them) - int(carried)
+
+
+def _needs(tables: Tables, run: Run) -> str:
+    """SQL for the fingerprints of the items for which a run that stays needs an answer from another one.
+
+    Of a run that has ended, what it reused, and what it has no answer to: with `refresh` there may be an older one,
+    and the next run takes it. Of one that was cut short, all that it knows.
+    """
+    query = f"SELECT {FINGERPRINT} AS fingerprint, {KEY_FINGERPRINT} AS key_fingerprint FROM"
+    if ended := run.kept.for_tables(tables, run.kept.names("outcomes.parquet")):
+        query = f"{query} {text(ended[0])} WHERE reused OR status <> 'succeeded'"
+    else:
+        query = f"{query} {file_text(folder_in(run.kept.parent, run.name, run.id).items)}"
+    try:
+        tables.execute(f"DESCRIBE {query}")
+    except duckdb.Error:
+        return (
+            "SELECT fingerprint, key_fingerprint FROM answers"  # torn, or where the run died: it may need any of them
+        )
+    return query
+
+
+def _carry(tables: Tables, store: Store, carried: int) -> None:
+    """Write the answers that stay into one new file before anything goes, each a microsecond later than it was.
+
+    So a record and its copy are never the same one, wherever a kill leaves both.
+    """
+    if carried:
+        with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
+            path = Path(folder) / "kept.jsonl"
+            execute(
+                tables,
+                f"""
+                COPY (
+                    SELECT * EXCLUDE (fingerprint, id_fingerprint, stamp, "check") REPLACE (strftime(
+                        (finished_at + INTERVAL 1 MICROSECOND) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00'
+                    ) AS finished_at)
+                    FROM records SEMI JOIN carried USING (fingerprint, stamp) WHERE status = 'succeeded'
+                ) TO {text(path)} (FORMAT json)""",
+            )
+            (number,) = tables.execute("SELECT coalesce(max(number), 0) FROM carried").fetchone() or (0,)
+            with path.open("rb") as lines, (whole := Path(folder) / "sealed.jsonl").open("wb") as kept:
+                kept.writelines(sealed(line.rstrip(b"\n")) + b"\n" for line in lines)
+            store.put(whole, f"{KEPT}/ledger/n{int(number):06d}-{KEPT}-{uuid.uuid4().hex}.jsonl")
+
+
+def _kept_files(store: Store) -> list[str]:
+    return store.names(f"{KEPT}/ledger/*.jsonl")
+
+
+def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[Run], carried: int) -> None:
+    before = _kept_files(store) if old else []
+    if old:
+        _carry(tables, store, carried)
+    _see_that_it_is_ours(store, lease)
+    store.remove(before)
+    for run in old:
+        _see_that_it_is_ours(store, lease)
+        _remove_run(store, run)
+    _see_that_it_is_ours(store, lease)
+    working = working_folder(store, name)
+    # Not of `runs` alone: one that was killed before its plan was written is none.
+    for path in filter(Path.is_dir, working.iterdir() if working.exists() else ()):
+        RunFolder(path, store.folder(path.name)).clear()
+
+
+def _see_that_it_is_ours(store: Store, lease: int) -> None:
+    """Remove nothing under another one's lease: what that run has begun to use is not among what is carried."""
+    if newest_lease(store) > lease:
+        raise JobError(f"another run took over {store.address} while it was pruned: run it again for the rest")
+
+
+def _files_of(store: Store, run: Run) -> dict[str, int]:
+    return {**store.sizes(f"{run.id}/*/*"), **store.sizes(f"{run.id}/*.*")}
+
+
+def _remove_run(store: Store, run: Run) -> None:
+    # The plan goes last: a run that is half gone is still one, and goes the next time.
+    store.remove(sorted(_files_of(store, run), key=lambda file: file.endswith("plan.json")))
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder_in(store, run.name, run.id).path)

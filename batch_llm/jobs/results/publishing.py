@@ -1,0 +1,119 @@
+"""Where the rows of a run go: a run that is not complete never takes the place of the output of one that was.
+
+<ledger>/<name>/published.json    of each output: whether a complete run wrote it, and where later rows are
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.lease import newest_lease
+from batch_llm.jobs.sinks import failures_place, open_sink
+from batch_llm.jobs.storage.database_urls import find_address
+from batch_llm.jobs.storage.formats import split_ending
+from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.store import Store
+
+_NOTES = "published.json"
+_LONGEST_TABLE = 46
+"""So long that a name with _partial_failures behind it is one that PostgreSQL does not cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is known of an output.
+
+    Attributes:
+        complete: Whether the run that wrote it last was complete.
+        partial: Where the rows of a later run are that was not; empty where there are none.
+    """
+
+    complete: bool = True
+    partial: str = ""
+
+
+def partial_place(output: str) -> str:
+    """Return where rows go that must not replace an output: out.jsonl has out.partial.jsonl, the table t t_partial."""
+    if find_address(output):
+        schema, dot, table = output.rpartition("#")[2].rpartition(".")
+        if len(table.encode()) > _LONGEST_TABLE:
+            table = f"{table.encode()[:32].decode(errors='ignore')}_{hashlib.sha256(table.encode()).hexdigest()[:8]}"
+        return f"{output.rpartition('#')[0]}#{schema}{dot}{table}_partial"
+    ending = sum(map(len, split_ending(output)))
+    return f"{output[:-ending]}.partial{output[-ending:]}"
+
+
+def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
+    """Return where a run's rows go.
+
+    Args:
+        job: The job.
+        store: The folder of the job's name.
+        complete: Whether the run has tried all items, and no more failed than the job allows.
+
+    Raises:
+        JobError: The output cannot be looked at.
+    """
+    if complete or job.publish == "always":
+        return job.output
+    known = _read(store).get(job.output)
+    is_replaceable = known is not None and not known.complete
+    if is_replaceable or not open_sink(job.output, job.partition_by).exists():
+        return job.output
+    return partial_place(job.output)
+
+
+def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -> None:
+    """Remember what an output is; where it is complete, remove the rows of earlier runs that were not.
+
+    Raises:
+        JobError: Those cannot be removed.
+        OSError: The ledger cannot be written.
+    """
+    known = _read(store)
+    before = known.get(job.output, Published())
+    if place != job.output:
+        known[job.output] = Published(before.complete, place)
+    else:
+        if complete and before.partial:
+            open_sink(before.partial, job.partition_by).remove()
+            open_sink(failures_place(before.partial)).remove()
+        known[job.output] = Published(complete, "" if complete else before.partial)
+    store.write(_NOTES, to_json({output: asdict(about) for output, about in known.items()}).encode())
+
+
+def see_that_it_is_ours(store: Store, lease: int) -> Callable[[], None]:
+    """Return what checks that no other run has taken the ledger over; to be called right before what replaces."""
+
+    def check() -> None:
+        try:
+            taken = lease > 0 and newest_lease(store) > lease
+        except OSError as error:
+            raise JobError(f"ledger {store.address} cannot be read: {error}") from error
+        if taken:
+            raise JobError(
+                f"another run took the ledger {store.address} over while this one gave no sign of life: its output "
+                "stays, and this run's answers are in the ledger"
+            )
+
+    return check
+
+
+def _read(store: Store) -> dict[str, Published]:
+    found: object = None
+    with suppress(ValueError, OSError):
+        found = json.loads(store.read(_NOTES) or b"{}")
+    known = cast("dict[str, dict[str, Any] | None]", found) if isinstance(found, dict) else {}
+    return {
+        output: Published(bool(about.get("complete", True)), str(about.get("partial") or ""))
+        for output, about in (
+            (name, cast("dict[str, Any]", entry)) for name, entry in known.items() if isinstance(entry, dict)
+        )
+    }

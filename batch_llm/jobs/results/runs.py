@@ -1,0 +1,263 @@
+"""Runs as their ledger shows them to whoever looks; no server is asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.ledger.lease import run_at_work
+from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files, view_records
+from batch_llm.jobs.run_types import Summary
+from batch_llm.jobs.spending.budgets import limits_of
+from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, one_line, open_tables, text
+from batch_llm.jobs.storage.select_only import check_condition, condition_query
+from batch_llm.jobs.storage.store import Store
+
+_log = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["at work", "ended", "stopped", "cut short"]
+PLANS = "*/*/plan.json"
+_MOST_NAMED = 5
+RESULT_COLUMNS = (
+    "id",
+    "status",
+    "output",
+    "error_category",
+    "error",
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "seconds",
+    "finish_reason",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run.
+
+    Attributes:
+        name: The job's name.
+        id: The run's id.
+        kept: What the ledger has of it.
+        plan: Its plan.json.
+    """
+
+    name: str
+    id: str
+    kept: Store
+    plan: dict[str, Any]
+
+    @property
+    def planned_at(self) -> float:
+        """When it began, in seconds since the epoch."""
+        return float(self.plan.get("planned_at", 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stands.
+
+    Attributes:
+        state: "at work" while it holds the lease, "stopped" when it ended early, "cut short" when its process died.
+        totals: Its totals at the end; until then, those of what it has done, and what is missing as `not_attempted`.
+        examples: An error text of each category.
+    """
+
+    state: State
+    totals: Summary
+    examples: dict[str, str]
+
+
+def find_runs(ledger: Store, wanted: str = "") -> list[Run]:
+    """Return runs, the newest first.
+
+    Args:
+        ledger: The folder of all names.
+        wanted: A job's name, a run's id, or its beginning; empty for all.
+
+    Raises:
+        JobError: There is none; says what there is.
+    """
+    with _reading(ledger):
+        places = [name.split("/")[:2] for name in ledger.names(PLANS)]
+        known = [(name, run) for name, run in places if not wanted or name == wanted or run.startswith(wanted)]
+        runs = [_read(ledger, name, run) for name, run in known]
+    if not runs:
+        raise JobError(_nothing(ledger, wanted, sorted({name for name, _ in places})))
+    return sorted(runs, key=lambda run: run.planned_at, reverse=True)
+
+
+def find_run(ledger: Store, wanted: str = "") -> Run:
+    """Return the newest run of all, or of a name, or the one whose id begins so.
+
+    Raises:
+        JobError: There is none, or several begin so.
+    """
+    runs = find_runs(ledger, wanted)
+    if len(runs) > 1 and wanted and not any(run.name == wanted for run in runs):
+        ids = ", ".join(run.id for run in runs[:_MOST_NAMED])
+        raise JobError(f"{len(runs)} runs begin with {wanted!r}: {ids}; give more of the id")
+    return runs[0]
+
+
+def standing(run: Run) -> Standing:
+    """Return how a run stands, from its summary or, while there is none, from its records.
+
+    Raises:
+        JobError: The ledger cannot be read.
+    """
+    with _reading(run.kept), open_tables() as tables:
+        done = _object(run.kept.read("summary.json"))
+        if done:
+            totals = Summary(**{name: value for name, value in done.items() if name in Summary.__dataclass_fields__})
+        else:
+            totals = _so_far(tables, run)
+        view_results(tables, run)
+        found = tables.execute("""
+            SELECT error_category, left(any_value(error), 500) FROM results
+            WHERE status = 'failed' AND error IS NOT NULL GROUP BY ALL""").fetchall()
+        state: State = "at work" if _is_at_work(run) else "cut short"
+    if done:
+        state = "stopped" if totals.stopped else "ended"
+    return Standing(state, totals, {str(category): str(error) for category, error in found})
+
+
+def view_results(tables: Tables, run: Run) -> None:
+    """Let the session see a run's items as `results`: all of them when it has ended, else those that it has tried."""
+    columns = [*RESULT_COLUMNS, "reused"]
+    if _object(run.kept.read("summary.json")):
+        (place,) = run.kept.for_tables(tables, ["outcomes.parquet"])
+        try:
+            lacking = set(columns) - column_types(tables, f"FROM {text(place)}").keys()  # of an earlier version
+            selected = (f"NULL::VARCHAR AS {column}" if column in lacking else column for column in columns)
+            tables.execute(f"CREATE TEMP VIEW results AS SELECT {', '.join(selected)} FROM {text(place)}")
+            return
+        except duckdb.Error as error:
+            _log.warning("Without what run %s reused, for its outcomes cannot be read: %s", run.id, one_line(error))
+    view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
+    tables.execute(f"""
+        CREATE TEMP VIEW results AS
+        SELECT {", ".join(columns)} FROM (SELECT *, category AS error_category, false AS reused FROM records) JOIN (
+            SELECT fingerprint,
+                coalesce(max(stamp) FILTER (status = 'succeeded'), max(stamp)) AS stamp
+            FROM records GROUP BY fingerprint
+        ) USING (fingerprint, stamp) QUALIFY row_number() OVER (PARTITION BY fingerprint) = 1""")
+
+
+def choose_results(tables: Tables, run: Run, where: str) -> int:
+    """Let the session see the items of a run for which an SQL expression is true as `chosen`; return how many.
+
+    Raises:
+        JobError: The expression cannot be read.
+    """
+    with _reading(run.kept):
+        view_results(tables, run)
+    condition = where.strip() or "true"
+    try:
+        check_condition(condition, "results")
+    except ValueError as error:
+        raise JobError(f"where {where!r} {error}; there are {', '.join(RESULT_COLUMNS)}") from error
+    try:
+        tables.execute(f"CREATE TEMP VIEW chosen AS {condition_query(condition, 'results')}")
+        (count,) = tables.execute("SELECT count(*) FROM chosen").fetchone() or (0,)
+    except duckdb.Error as error:
+        raise JobError(
+            f"where {where!r} cannot be read: {one_line(error)}; there are {', '.join(RESULT_COLUMNS)}"
+        ) from error
+    return int(count)
+
+
+def _so_far(tables: Tables, run: Run) -> Summary:
+    files = record_files(run.kept, "ledger/*.jsonl")
+    view_records(tables, run.kept, files, view="tries")
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE items AS
+        SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, stamp) AS category,
+            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+            CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at,
+            coalesce(arg_max(finish_reason, finished_at) FILTER (status = 'succeeded'),
+                arg_max(finish_reason, finished_at)) AS finish_reason
+        FROM tries GROUP BY fingerprint""",
+    )
+    row = tables.execute("""
+        SELECT count(*) FILTER (succeeded), coalesce(sum(input_tokens), 0)::BIGINT,
+            coalesce(sum(output_tokens), 0)::BIGINT,
+            CASE WHEN count(cost_usd) = count(*) THEN coalesce(sum(cost_usd), 0) END, epoch(max(finished_at)),
+            count(*) FILTER (finish_reason = 'length')
+        FROM items""").fetchone()
+    succeeded, tokens_in, tokens_out, cost, last, truncated = row or (0, 0, 0, 0.0, None, 0)
+    failed = tables.execute("SELECT category, count(*) FROM items WHERE NOT succeeded GROUP BY 1 ORDER BY 2 DESC, 1")
+    counts = {
+        name: int(run.plan.get(name, 0))
+        for name in ("total", "broken", "reused", "changed", "retried", "refreshed", "left_out")
+    }
+    categories = {str(category): int(count) for category, count in failed.fetchall()}
+    if counts["broken"]:
+        categories[INVALID_INPUT] = counts["broken"]
+    done, failures = succeeded + counts["reused"], sum(categories.values())
+    return Summary(
+        total_items=counts["total"],
+        succeeded=done,
+        failed=failures,
+        not_attempted=max(0, counts["total"] - done - failures - counts["left_out"]),
+        left_out=counts["left_out"],
+        reused=counts["reused"],
+        new=counts["total"] - sum(counts[name] for name in ("broken", "reused", "changed", "retried", "refreshed")),
+        changed=counts["changed"],
+        retried=counts["retried"],
+        refreshed=counts["refreshed"],
+        total_input_tokens=tokens_in,
+        total_output_tokens=tokens_out,
+        cost_usd=cost,
+        saved_usd=None,
+        seconds=max(0.0, (time.time() if _is_at_work(run) else last or run.planned_at) - run.planned_at),
+        output="",
+        failures=None,
+        categories=categories,
+        truncated=truncated,
+        budgets=[limit.as_json() for limit in limits_of(run.plan.get("budgets", {}), run.kept)],
+    )
+
+
+def _is_at_work(run: Run) -> bool:
+    return run_at_work(run.kept.parent) == run.id
+
+
+def _read(ledger: Store, name: str, run: str) -> Run:
+    kept = ledger.folder(name).folder(run)
+    return Run(name, run, kept, _object(kept.read("plan.json")))
+
+
+def _object(data: bytes | None) -> dict[str, Any]:
+    try:
+        found: object = json.loads(data or b"{}")
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+@contextmanager
+def _reading(place: Store) -> Generator[None]:
+    try:
+        yield
+    except (OSError, duckdb.Error) as error:
+        reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
+        raise JobError(f"ledger {place.address} cannot be read: {reason}") from error
+
+
+def _nothing(ledger: Store, wanted: str, names: Sequence[str]) -> str:
+    if not names:
+        return f"there are no runs in the ledger {ledger.address}: name another one with --ledger"
+    return f"no run is called {wanted!r} in {ledger.address}: there are runs of {', '.join(names)} (batch-llm status)"

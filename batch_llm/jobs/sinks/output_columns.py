@@ -1,0 +1,116 @@
+"""How the columns of an output are called, and what stands in those of a flat one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batch_llm.jobs.schemas import answer_columns
+from batch_llm.jobs.storage.duckdb_session import is_nested, name, text
+from batch_llm.jobs.storage.json_sql import finite_values
+
+BOOKKEEPING = (
+    "status",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "attempts",
+    "seconds",
+    "error_category",
+    "error",
+    "finish_reason",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumns:
+    """How the columns that we add are called beside the input's.
+
+    Attributes:
+        answer: The answer's fields: their column and its DuckDB type.
+        bookkeeping: Our own columns, `item_id` among them where the input has none.
+        notes: A sentence for each that had to give way.
+    """
+
+    answer: dict[str, tuple[str, str]]
+    bookkeeping: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def output_columns(columns: Iterable[str], schema: dict[str, Any] | None, *, typed: bool = True) -> OutputColumns:
+    """Name the added columns: where the input has a column of that name, ours is called `answer_<name>`.
+
+    Args:
+        columns: Those of the input.
+        schema: The answer's shape.
+        typed: As in `answer_columns`.
+    """
+    taken = {column.lower() for column in columns}
+    ours = [column for column in ("item_id", *BOOKKEEPING) if column != "item_id" or column not in taken]
+    bookkeeping = _named(ours, taken)
+    answer = {field: (_free(field, taken), kind) for field, kind in answer_columns(schema, typed=typed).items()}
+    renamed = [*bookkeeping.items(), *((field, column) for field, (column, _) in answer.items())]
+    notes = [f"The column {old!r} of the answer is called {new!r}." for old, new in renamed if old != new]
+    return OutputColumns(answer, bookkeeping, tuple(notes))
+
+
+def named_beside(columns: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
+    """Name columns of ours beside the input's, as `output_columns` does."""
+    return _named(ours, {column.lower() for column in columns})
+
+
+def _named(ours: Iterable[str], taken: set[str]) -> dict[str, str]:
+    return {column: _free(column, taken) for column in ours}
+
+
+def _free(column: str, taken: set[str]) -> str:
+    free = column
+    while not free or free.lower() in taken:  # no database has a column without a name
+        free = f"answer_{free}"
+    taken.add(free.lower())
+    return free
+
+
+def flat(columns: Mapping[str, str]) -> Iterator[str]:
+    """SQL for values in one cell of text: nested ones are JSON."""
+    for column, kind in columns.items():
+        value = name(column)
+        if kind == "JSON":
+            yield f"CASE json_type({value}) WHEN 'VARCHAR' THEN {value}->>'$' ELSE {value}::VARCHAR END AS {value}"
+        elif is_nested(kind):
+            yield f"to_json({finite_values(value, kind)})::VARCHAR AS {value}"
+        else:
+            yield value
+
+
+def for_json(columns: Mapping[str, str]) -> Iterator[str]:
+    """SQL for values in a line of JSON, which has no words for infinity and for what is no number."""
+    for column, kind in columns.items():
+        value = name(column)
+        finite = finite_values(value, kind)
+        yield value if finite == value else f"{finite} AS {value}"
+
+
+_FORMULA = r"(?s)^[=+@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}-].*"
+_NUMBER = r"[+-]?([0-9]+([.,][0-9]+)*|[.][0-9]+)([eE][+-]?[0-9]+)?%?"
+
+
+def without_formulas(columns: Mapping[str, str], keep: Collection[str] = ()) -> Iterator[str]:
+    """SQL for the cells of a CSV file in which a spreadsheet finds no formula: an apostrophe is put before one.
+
+    Numbers stay numbers, also those in text. https://owasp.org/www-community/attacks/CSV_Injection
+
+    Args:
+        columns: The columns and their types.
+        keep: Columns that stay as they are.
+    """
+    for (column, kind), cell in zip(columns.items(), flat(columns), strict=True):
+        if column in keep or not (kind in ("VARCHAR", "JSON") or is_nested(kind)):
+            yield cell
+            continue
+        value = cell.removesuffix(f" AS {name(column)}")
+        formula, number = (f"regexp_full_match({value}, {text(each)})" for each in (_FORMULA, _NUMBER))
+        called = f"'{column}" if re.match(r"[=+@\t\r\n-]", column) else column
+        yield f"CASE WHEN {formula} AND NOT {number} THEN chr(39) || {value} ELSE {value} END AS {name(called)}"

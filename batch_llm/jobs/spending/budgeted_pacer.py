@@ -1,0 +1,138 @@
+"""A shard's share of the budget: each call sets aside what it may cost, and pays what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from batch_llm.jobs.amounts import Share, Spent
+from batch_llm.pacing.pacer import Pacer, Turn
+
+from .prices import CostOf
+
+LOOK_SECONDS = 0.1
+"""Between two looks of a call that waits until those in flight have paid."""
+
+
+_PLAIN = frozenset({"input_tokens", "output_tokens", "cached_input_tokens"})
+
+
+class Purse:
+    """A pacer that lets a call start while the share lasts, and ends the shard when it does not.
+
+    A call starts only where what was spent, what is set aside for calls in flight and what it is expected to cost fit
+    into the share; so no more than the calls in flight can go beyond it. As long as nothing is known of the calls, one
+    at a time may start for as long as anything is left.
+
+    Args:
+        pacer: Paces the calls otherwise.
+        share: What may be spent.
+        spent: What the shard has spent before.
+        cost: Prices a call.
+
+    Attributes:
+        estimate: What the answers have taught of the calls.
+        wanting: What the call would have cost that the share had no room for; None where it has lasted.
+        stop: Ends the run of the shard.
+    """
+
+    def __init__(self, pacer: Pacer, share: Share, spent: Spent, cost: CostOf) -> None:
+        self._pacer, self._share, self._cost = pacer, share, cost
+        self._spent, self._reserved, self._in_flight = spent, Spent(), 0
+        self.estimate = replace(share.estimate)
+        self.wanting: Spent | None = None
+        self.stop: Callable[[], None] = lambda: None
+
+    def ask(self, now: float, turn: Turn) -> float:
+        expected = self._expected(turn.size)
+        if not self._affords(expected):
+            if not self._in_flight and self.wanting is None:
+                self.wanting = expected
+                asyncio.get_running_loop().call_soon(self.stop)  # not in the middle of somebody's question
+            return now + LOOK_SECONDS
+        start = self._pacer.ask(now, turn)
+        if start <= now:
+            turn.reserved = (expected.usd, expected.tokens)
+            self._reserved += expected
+            self._in_flight += 1
+        return start
+
+    def begin(self, turn: Turn, now: float) -> bool:
+        self._settle(turn, {})
+        return self._pacer.begin(turn, now)
+
+    def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+        self._settle(turn, usage)
+        self.estimate.learn(turn.size, usage)
+        plain = {name: count for name, count in usage.items() if name in _PLAIN}
+        self.estimate.learn_price(self._priced(usage).usd, self._priced(plain).usd)
+        self._pacer.answered(turn, now, usage)
+
+    def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+        self._settle(turn, usage)
+        self._pacer.failed(turn, now, usage)
+
+    def unsent(self, turn: Turn, now: float) -> None:
+        self._settle(turn, {})
+        self._pacer.unsent(turn, now)
+
+    def strained(self, turn: Turn, now: float) -> None:
+        self._settle(turn, {})
+        self._pacer.strained(turn, now)
+
+    # What has nothing to do with money.
+
+    def pause(self, until: float, now: float) -> None:
+        self._pacer.pause(until, now)
+
+    def too_large(self, size: int) -> str:
+        return self._pacer.too_large(size)
+
+    def is_hopeless(self, now: float) -> bool:
+        return self._pacer.is_hopeless(now)
+
+    @property
+    def rate(self) -> float | None:
+        return self._pacer.rate
+
+    @property
+    def episodes(self) -> int:
+        return self._pacer.episodes
+
+    @property
+    def has_answered(self) -> bool:
+        return self._pacer.has_answered
+
+    @property
+    def version(self) -> int:
+        return self._pacer.version
+
+    def _affords(self, expected: Spent) -> bool:
+        if self._share.has_room(self._spent + self._reserved + expected):
+            return True
+        is_guess = not self.estimate.answers and not self._in_flight
+        return is_guess and not self._share.is_used_up(self._spent)
+
+    def _expected(self, size: int) -> Spent:
+        sent, received = self.estimate.input_tokens(size), self.estimate.output_tokens
+        plain = self._priced(
+            {
+                "input_tokens": round(sent),
+                "output_tokens": round(received),
+                "cached_input_tokens": round(sent * self.estimate.cached_share),
+            }
+        )
+        return replace(plain, usd=plain.usd * self.estimate.price_factor)
+
+    def _priced(self, usage: Mapping[str, int]) -> Spent:
+        tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+        return Spent(self._cost(usage) or 0.0 if tokens else 0.0, tokens)
+
+    def _settle(self, turn: Turn, usage: Mapping[str, int]) -> None:
+        """Pay for a call in the place of what was set aside for it."""
+        self._spent += self._priced(usage)
+        if turn.reserved is not None:
+            self._reserved -= Spent(*turn.reserved)
+            self._in_flight -= 1
+            turn.reserved = None

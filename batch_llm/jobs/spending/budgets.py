@@ -1,0 +1,79 @@
+"""What a job may spend, and what it has spent: USD and tokens of a run, USD of a month."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import duckdb
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.amounts import Limit, Scope, Spent, Unit
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.records import record_files, view_records
+from batch_llm.jobs.ledger.run_folder import RunFolder
+from batch_llm.jobs.storage.duckdb_session import Tables, open_tables
+from batch_llm.jobs.storage.store import Store
+
+from .prices import prices_of
+
+_BUDGETS: dict[str, tuple[Scope, Unit]] = {
+    "budget_usd": ("run", "usd"),
+    "budget_tokens": ("run", "tokens"),
+    "monthly_budget_usd": ("month", "usd"),
+}
+
+
+def check_budget(job: BatchJob, *, own_strategy: bool) -> None:
+    """See that a budget in USD can be kept.
+
+    Raises:
+        JobError: Nobody knows what a call costs.
+    """
+    setting = "budget_usd" if job.budget_usd is not None else "monthly_budget_usd"
+    if getattr(job, setting) is not None and prices_of(job, own_strategy=own_strategy).cost({}) is None:
+        model = "the strategy" if own_strategy else f"model {job.model!r}"
+        raise JobError(f"{setting} cannot be kept, for the price of {model} is not known: set prices, or budget_tokens")
+
+
+def budgets_of(job: BatchJob) -> dict[str, float]:
+    """Return the budgets that a job sets, by their settings."""
+    return {name: value for name in _BUDGETS if (value := getattr(job, name)) is not None}
+
+
+def read_limits(job: BatchJob, run: RunFolder) -> list[Limit]:
+    """Return the job's budgets, with what the ledger's records say is spent of them.
+
+    Raises:
+        JobError: The ledger cannot be read.
+    """
+    return limits_of(budgets_of(job), run.kept)
+
+
+def limits_of(budgets: Mapping[str, float], run: Store) -> list[Limit]:
+    """Return budgets, with what the records of a run and of its job's name say is spent of them.
+
+    Raises:
+        JobError: The ledger cannot be read.
+    """
+    if not budgets:
+        return []
+    this_month = f"finished_at >= '{datetime.now(UTC):%Y-%m}-01 00:00:00+00'::TIMESTAMPTZ"
+    try:
+        with open_tables() as tables:
+            spent = {"run": _spent(tables, run, "ledger/*.jsonl")}
+            if any(_BUDGETS[name][0] == "month" for name in budgets):
+                spent["month"] = _spent(tables, run.parent, "*/ledger/*.jsonl", this_month)
+    except (OSError, duckdb.Error) as error:
+        raise JobError(f"ledger {run.address} cannot be read for the budget: {error}") from error
+    known = [(name, *_BUDGETS[name], most) for name, most in budgets.items()]
+    return [Limit(name, scope, unit, most, getattr(spent[scope], unit)) for name, scope, unit, most in known]
+
+
+def _spent(tables: Tables, store: Store, files: str, where: str = "true") -> Spent:
+    view_records(tables, store, record_files(store, files), view=(view := f"records_{uuid.uuid4().hex}"))
+    (spent,) = tables.execute(
+        f"SELECT coalesce(sum(cost_usd), 0), coalesce(sum(input_tokens + output_tokens), 0) FROM {view} WHERE {where}"
+    ).fetchall()
+    return Spent(float(spent[0]), int(spent[1]))

@@ -1,0 +1,169 @@
+"""What a job's calls use, by what the ledger says of those that were made."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.records import FINGERPRINT, record_files, view_records
+from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text
+
+from .prices import CostOf
+
+LEAST_ITEMS = 10
+"""Fewer say too little."""
+
+LEAST_FIT = 0.1
+"""Of the spread, what the length of the prompt must explain for it to count."""
+
+Three: TypeAlias = tuple[float, float, float]
+"""The lowest, the expected and the highest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What one item uses on average, failed attempts and re-asks included.
+
+    Attributes:
+        input_tokens: Lowest, expected, highest.
+        output_tokens: The same.
+        cached_share: How much of the input comes from the provider's cache.
+        seconds: How long an item takes; None where that is not known.
+        text: What this rests on.
+    """
+
+    input_tokens: Three
+    output_tokens: Three
+    cached_share: float
+    seconds: float | None
+    text: str
+
+    def cost(self, cost_of: CostOf, at: int = 1) -> float | None:
+        """Return the USD of an item at its lowest (0), expected (1) or highest (2) tokens; None without a price."""
+        sent, received = self.input_tokens[at], self.output_tokens[at]
+        usage = {"input_tokens": sent, "cached_input_tokens": sent * self.cached_share, "output_tokens": received}
+        return cost_of(usage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A count over items, and how it goes with the length of the prompt."""
+
+    items: int
+    mean_size: float
+    mean: float
+    spread: float
+    slope: float
+    fit: float
+
+    def at(self, size: float) -> Three:
+        """Return what is expected at an average prompt of `size` characters."""
+        goes_along = self.slope > 0 and self.fit >= LEAST_FIT
+        expected = max(0.0, self.mean + (self.slope * (size - self.mean_size) if goes_along else 0.0))
+        rest = self.spread * math.sqrt(1 - self.fit) if goes_along else self.spread
+        error = 2 * rest / math.sqrt(self.items) + 0.05 * expected
+        return max(0.0, expected - error), expected, expected + error
+
+
+def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) -> Calibration | None:
+    """Return what the calls of a plan will use; None where too little is known.
+
+    Best are items of this source that were tried with this very prompt and model; else what earlier runs of the job's
+    name have used with this model, in proportion to the length of their prompts.
+
+    Args:
+        tables: The session in which the plan was made.
+        job: The job.
+        planned: The folder of the plan.
+        size: Characters of a prompt that will be sent, on average.
+    """
+    mean = _measure(tables, job)
+    sizes = f"(SELECT {FINGERPRINT} AS fingerprint, characters AS size FROM {file_text(planned.items)})"
+    same = _fits(tables, f"used JOIN {sizes} USING (fingerprint)")
+    if same is not None:
+        return _calibration(same, size, "items of this source that this job has called before")
+    return _by_others(tables, mean, size)
+
+
+def calibrate_by_others(tables: Tables, job: BatchJob, size: float) -> Calibration | None:
+    """Return what earlier runs of the job's name let expect of a prompt of `size` characters, as `calibrate` does."""
+    return _by_others(tables, _measure(tables, job), size)
+
+
+def _measure(tables: Tables, job: BatchJob) -> float:
+    """Let the session see what each item of earlier runs has `used` in one run; return how long their prompts were."""
+    store = job_store(job)
+    runs = _runs_of_the_model(job)
+    files = [file for file in record_files(store) if file.partition("/")[0] in runs]
+    view_records(tables, store, files, view="measured", with_run=True)
+    # An item that several runs have called, by `refresh` or after a failure, is measured by one of them: the
+    # newest that answered it.
+    execute(
+        tables,
+        """
+        CREATE OR REPLACE TEMP TABLE used AS
+        SELECT fingerprint, unnest(max_by(used_in_a_run, row(answered, ended)))
+        FROM (
+            SELECT fingerprint, max(finished_at) AS ended, bool_or(status = 'succeeded') AS answered, struct_pack(
+                input_tokens := sum(input_tokens), output_tokens := sum(output_tokens),
+                cached := sum(cached_input_tokens), seconds := sum(seconds)
+            ) AS used_in_a_run
+            FROM measured WHERE attempts > 0 GROUP BY run, fingerprint
+        ) GROUP BY fingerprint""",
+    )
+    return _mean_size(list(runs.values()))
+
+
+def _by_others(tables: Tables, mean: float, size: float) -> Calibration | None:
+    other = _fits(tables, f"(SELECT *, {mean} AS size FROM used)")
+    if other is None or not mean:
+        return None
+    sent, received, cached, seconds = other
+    grown = _Fit(sent.items, mean, sent.mean, sent.spread, sent.mean / mean, 1.0)  # in proportion
+    return _calibration((grown, received, cached, seconds), size, "items of earlier runs of this name with this model")
+
+
+_Found: TypeAlias = tuple[_Fit, _Fit, float, float]
+
+
+def _fits(tables: Tables, source: str) -> _Found | None:
+    columns = ", ".join(
+        f"avg({name}), coalesce(stddev({name}), 0), coalesce(regr_slope({name}, size), 0), "
+        f"coalesce(regr_r2({name}, size), 0)"
+        for name in ("input_tokens", "output_tokens")
+    )
+    query = f"SELECT count(*), avg(size), {columns}, sum(cached) / greatest(sum(input_tokens), 1), avg(seconds)"
+    row = execute(tables, f"{query} FROM {source}").fetchone()
+    if row is None or row[0] < LEAST_ITEMS:
+        return None
+    items, size = int(row[0]), float(row[1])
+    sent, received = (_Fit(items, size, *(float(value) for value in row[at : at + 4])) for at in (2, 6))
+    return sent, received, float(row[10]), float(row[11])
+
+
+def _calibration(found: _Found, size: float, of_what: str) -> Calibration:
+    sent, received, cached, seconds = found
+    return Calibration(sent.at(size), received.at(size), cached, seconds, f"{sent.items:,} {of_what}")
+
+
+def _runs_of_the_model(job: BatchJob) -> dict[str, dict[str, float]]:
+    """Return the plans of the earlier runs with this model, by the run's id."""
+    store = job_store(job)
+    plans = {name.partition("/")[0]: json.loads(store.read(name) or b"{}") for name in store.names("*/plan.json")}
+    return {run: plan for run, plan in plans.items() if plan.get("model") == job.model}
+
+
+def _mean_size(plans: list[dict[str, float]]) -> float:
+    """Return how long prompts were that these runs planned to send."""
+    calls = sum(plan.get("called", 0) for plan in plans)
+    return sum(plan.get("characters", 0) for plan in plans) / calls if calls else 0.0
+
+
+def guessed_output_tokens(job: BatchJob) -> float:
+    """Expect an answer as long as it may be, until there was one."""
+    most = job.model_settings.get("max_tokens")
+    return float(most) if isinstance(most, int | float) and most > 0 else 1000.0

@@ -1,0 +1,174 @@
+"""A run's budget, shared out to carriers on several machines by a journal in the ledger, which all of them write.
+
+    <run>/budget/<plan>/limits.json    the budgets as they stood before the first shard
+    <run>/budget/<plan>/000001.json    a shard was given a share; or it has ended, and has spent so much
+
+An entry is made by creating the next file, which succeeds for one of all who try: whoever makes one has read all before
+it. So what is spent and what shards may still spend never come to more than the budget, and nobody has to be alive for
+the others to go on. A carrier that dies leaves its share to whoever claims its shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from batch_llm.errors import JobError
+from batch_llm.jobs.amounts import Limit, Share, Spent
+from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger import heartbeat
+from batch_llm.jobs.ledger.heartbeat import Watch
+from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
+from batch_llm.jobs.run_types import Plan, ShardOutcome, ShardRef
+from batch_llm.jobs.spending.calibration import guessed_output_tokens
+from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.store import Store
+
+from .allocation import Budget, Ending
+from .budgets import budgets_of, read_limits
+
+_LIMITS = "limits.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a carrier tells of the shard that it has by a claim: that it begins with a share, or that it has ended."""
+
+    index: int
+    claim: int
+    share: Share | None = None
+    ending: Ending | None = None
+
+
+_entry = TypeAdapter(_Entry)
+_limits = TypeAdapter(list[Limit])
+
+
+class SharedBudget(Budget):
+    """A budget of which carriers on other machines take shares, too. Without limits nothing is written.
+
+    Args:
+        limits: The job's budgets, and what was spent of them before this run's shards.
+        output_tokens: Expected of an answer, until there was one.
+        journal: A folder that all carriers reach, of this plan's own.
+    """
+
+    def __init__(self, limits: list[Limit], output_tokens: float, journal: Store) -> None:
+        super().__init__(limits, output_tokens)
+        self._journal = journal
+        self._number = 0  # of the last entry that we know
+        self._claims: dict[int, int] = {}  # the newest one that has told of a shard
+        self._finished: dict[int, Spent] = {}
+        self._watch = Watch()
+
+    @classmethod
+    def of(cls, job: BatchJob, planned: Plan) -> SharedBudget:
+        """Return the budget of a run for one of its carriers.
+
+        Raises:
+            JobError: The ledger cannot be read or written.
+        """
+        run = open_folder(job, planned.folder)
+        plan = planned.shards[0].part.partition("-")[0] if planned.shards else ""
+        journal = run.kept.folder("budget").folder(plan)
+        limits = _first_limits(job, run, journal) if plan else read_limits(job, run)
+        return cls(limits, guessed_output_tokens(job), journal)
+
+    def read(self) -> None:
+        """Learn what the others have told.
+
+        Raises:
+            OSError: The ledger cannot be read.
+            JobError: An entry in it is damaged.
+        """
+        while self._limits and (told := self._journal.read(name := _name(self._number + 1))) is not None:
+            try:
+                entry = _entry.validate_json(told)
+            except ValueError as error:
+                if self._watch.still(name, told) > heartbeat.PATIENCE_SECONDS:
+                    raise JobError(f"{self._journal.address}/{name} is damaged: run it again to go on") from error
+                raise OSError(f"{name} is just being written") from error
+            self._heed(entry)
+
+    def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> Share | None:
+        """Set aside what a shard may spend; None where that is less than its next call, or another carrier has it.
+
+        Raises:
+            OSError: The ledger cannot be reached.
+            JobError: An entry in it is damaged.
+        """
+        if not self._limits:
+            return super().share(shard, at_once)
+        beside = list(at_once)
+        while True:
+            self.read()
+            if self._claims.get(shard.index, 0) > shard.claim:
+                return None
+            share = self._left_to(shard.index) or self._offer(shard, beside)
+            if share is None or self._tell(_Entry(shard.index, shard.claim, share=share)):
+                return share
+
+    def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+        """Take back what a shard has not spent, unless another carrier has it by now.
+
+        Raises:
+            OSError: The ledger cannot be reached.
+            JobError: An entry in it is damaged.
+        """
+        entry = _Entry(shard.index, shard.claim, ending=Ending.of(outcome))
+        while self._limits:
+            self.read()
+            if self._claims[shard.index] > shard.claim or self._tell(entry):
+                return
+
+    def is_held(self, shard: ShardRef) -> bool:
+        """Whether somebody has a share for a shard."""
+        return shard.index in self._held
+
+    def fits(self, shard: ShardRef) -> bool:
+        """Whether whoever claims a shard can run it now."""
+        return bool(self._left_to(shard.index) or self._offer(shard, [shard]))
+
+    def _left_to(self, index: int) -> Share | None:
+        """Return what a shard has whose carrier is gone, also one that was done and is not known to be."""
+        if index in self._held:
+            return replace(self._held[index], estimate=self._estimate)
+        spent = self._finished.get(index)
+        return spent and Share(spent.usd, spent.tokens, self._estimate)
+
+    def _tell(self, entry: _Entry) -> bool:
+        if not self._journal.create(_name(self._number + 1), _entry.dump_json(entry)):
+            return False
+        self._heed(entry)
+        return True
+
+    def _heed(self, entry: _Entry) -> None:
+        self._number += 1
+        self._claims[entry.index] = entry.claim
+        if entry.share is not None:
+            self._held[entry.index] = entry.share
+        if entry.ending is not None:
+            self._end(entry.index, entry.ending)
+            self._finished.pop(entry.index, None)
+            if not entry.ending.left:
+                self._finished[entry.index] = entry.ending.spent
+
+
+def _first_limits(job: BatchJob, run: RunFolder, journal: Store) -> list[Limit]:
+    """Return the limits that whoever came first has seen: later ones would count what this run has spent twice."""
+    if not budgets_of(job):
+        return []
+    try:
+        told = journal.read(_LIMITS)
+        if told is None:
+            journal.create(_LIMITS, to_json(read_limits(job, run)).encode())
+            told = journal.read(_LIMITS) or b""
+        return _limits.validate_json(told)
+    except (OSError, ValueError) as error:
+        raise JobError(f"the ledger cannot be used for the budget, {journal.address}: {error}") from error
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.json"

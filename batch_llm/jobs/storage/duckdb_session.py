@@ -1,0 +1,249 @@
+"""DuckDB as we use it: out of core, in bounded memory, without the network."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+
+from batch_llm.errors import JobError
+
+from .paths import home
+
+Tables: TypeAlias = duckdb.DuckDBPyConnection
+
+# The largest row: a document of a few hundred pages in one cell.
+MAX_ROW_BYTES = 64 * 1024 * 1024
+ROWS_AT_ONCE = 1000
+MEMORY_LIMIT = "500MB"
+_LEAST_BUFFER = 1024 * 1024
+_GROUP = "ROW_GROUP_SIZE 4096, ROW_GROUP_SIZE_BYTES '16MB'"
+_AS_THEY_ARE = frozenset(
+    {"VARCHAR", "JSON", "BOOLEAN", "DOUBLE", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UBIGINT"}
+)
+
+_PATTERN = re.compile(r"[*?\[]")
+_FULL = re.compile(r"No space left|Disk quota exceeded|Could not write|File too large|max_temp_directory_size", re.I)
+_ODD_IN_HOME = re.compile(r"[*?\[\\,]")
+
+
+@contextmanager
+def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
+    """Open a session that spills to a folder of its own and, without a file, forgets everything at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="batch-llm-") as spill,
+        duckdb.connect(database, config=_settings(spill)) as tables,
+    ):
+        yield tables
+
+
+@contextmanager
+def open_locked_tables(
+    files: Iterable[str], target: Path, database: Path | None = None, memory_limit: str = MEMORY_LIMIT
+) -> Generator[Tables]:
+    """Open a session for SQL of a user: it reads some files, writes one, and nobody can give it more rights.
+
+    DuckDB checks each access to a file (https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview).
+
+    Args:
+        files: Paths and patterns that may be read.
+        target: The one file that may be written.
+        database: A DuckDB file, attached read-only, whose tables need no prefix.
+        memory_limit: As DuckDB writes it; the settings cannot be changed any more.
+    """
+    allowed = [*files, str(target), str(target.with_name(f"tmp_{target.name}"))]  # DuckDB's name for a part
+    with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
+        settings = _settings(spill) | {"memory_limit": memory_limit, "threads": 1, "preserve_insertion_order": False}
+        with duckdb.connect(config=settings) as tables:
+            if database is not None:
+                tables.execute(f"ATTACH {text(database)} AS source_file (READ_ONLY)")
+                tables.execute("USE source_file")
+            tables.execute(f"SET allowed_paths = [{', '.join(map(text, allowed))}]")
+            tables.execute("SET enable_external_access = false")
+            tables.execute("SET lock_configuration = true")
+            yield tables
+
+
+def _settings(spill: str) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "memory_limit": MEMORY_LIMIT,
+        "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
+        "temp_directory": spill,
+        "allocator_background_threads": True,  # what is free goes back to the machine
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "python_enable_replacements": "false",  # SQL must not see variables of ours
+        "file_search_path": str(_search_path(Path(spill))),
+    }
+
+
+def session_folder(tables: Tables) -> Path:
+    """Return a folder for files that a session reads; it goes with the session."""
+    (spill,) = tables.execute("SELECT current_setting('temp_directory')").fetchone() or ("",)
+    folder = Path(str(spill)) / "read"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _search_path(spill: Path) -> Path:
+    """Return the home folder as DuckDB can take it, for which a comma ends a name and a bracket begins a pattern."""
+    if not _ODD_IN_HOME.search(str(home())):
+        return home()
+    alias = spill / "home"
+    alias.symlink_to(home().absolute(), target_is_directory=True)
+    return alias
+
+
+def execute(tables: Tables, statement: str) -> Tables:
+    """Run a statement; where it is short of memory, with twice as much, up to most of what the machine has."""
+    while True:
+        try:
+            return tables.execute(statement)
+        except duckdb.OutOfMemoryException:
+            if not (more := more_memory(tables)):
+                raise
+            tables.execute(f"SET memory_limit = {text(more)}")
+
+
+def more_memory(tables: Tables) -> str:
+    """Return twice a session's memory limit, up to most of what the machine has; empty where it has that already."""
+    with duckdb.connect() as other:
+        most = _memory_limit(other)  # DuckDB's own, which knows of containers
+    limit = _memory_limit(tables)
+    return f"{min(2 * limit, most)}B" if limit < most else ""
+
+
+@contextmanager
+def joining_as_written(tables: Tables) -> Generator[None]:
+    """Let each join hold what stands on its right, and let the left pass by, in its order.
+
+    DuckDB holds the smaller side, and has no idea how many records a file of JSON lines has: it would hold the answers.
+    """
+    tables.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        tables.execute("RESET disabled_optimizers")
+
+
+def _memory_limit(tables: Tables) -> int:
+    """Return how many bytes a session may use."""
+    (limit,) = tables.execute("SELECT current_setting('memory_limit')").fetchone() or ("0 bytes",)
+    number, unit = str(limit).split()
+    return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
+
+
+def write_parquet(tables: Tables, query: str, path: Path, *, compression: str = "snappy") -> None:
+    """Write the rows of a query, in their order, to a Parquet file whose groups of rows are small.
+
+    A group is in memory as a whole, to be written and to be read. DuckDB closes one by its bytes only where the order
+    need not be kept, and keeps it none the less where a single thread does all.
+    """
+    (threads,) = tables.execute("SELECT current_setting('threads')").fetchone() or (1,)
+    tables.execute("SET threads = 1; SET preserve_insertion_order = false")
+    try:
+        execute(tables, parquet_copy(query, path, compression))
+    finally:
+        tables.execute(f"SET threads = {threads}; RESET preserve_insertion_order")
+
+
+def parquet_copy(query: str, path: Path, compression: str = "snappy") -> str:
+    """Return SQL that writes the rows of a query to a Parquet file; see `write_parquet` for the settings it needs."""
+    return f"COPY ({query}) TO {text(path)} (FORMAT parquet, COMPRESSION {compression}, {_GROUP})"
+
+
+def json_lines(path: Path, columns: Mapping[str, str], longest: int) -> str:
+    """SQL for a file of JSON lines, none longer than `longest` bytes, of which DuckDB sets aside twice as many."""
+    types = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
+    return (
+        f"SELECT * FROM read_json({file_text(path)}, format='newline_delimited', columns={{{types}}}, "
+        f"maximum_object_size={max(longest, _LEAST_BUFFER)})"
+    )
+
+
+def rows_of(tables: Tables, query: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query, a batch at a time."""
+    cursor = tables.cursor()
+    try:
+        result = execute(cursor, query)
+        while batch := result.fetchmany(ROWS_AT_ONCE):
+            yield from batch
+    finally:
+        cursor.close()
+
+
+def column_types(tables: Tables, query: str) -> dict[str, str]:
+    """Return the columns of a query and their types, without running it."""
+    return {str(row[0]): str(row[1]) for row in tables.execute(f"DESCRIBE {query}").fetchall()}
+
+
+def name(column: str) -> str:
+    """Quote a column's name for SQL."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def text(value: object) -> str:
+    """Quote a string for SQL."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def file_text(path: object) -> str:
+    """Quote the name of one existing file of this machine for SQL that reads it.
+
+    DuckDB takes a name with *, ? or [ for a pattern, which may match other files, or none. In a pattern it takes a
+    backslash for a separator, so that there is no way to write one but as any character.
+    """
+    return text(literal(path))
+
+
+def literal(path: object) -> str:
+    """Return the name of one existing file as a pattern that matches no other, as `file_text` quotes it."""
+    place = str(path)
+    return _PATTERN.sub(r"[\g<0>]", place).replace("\\", "?") if _PATTERN.search(place) else place
+
+
+def is_nested(kind: str) -> bool:
+    """Whether a DuckDB type holds other values: a list, a struct, a map."""
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+
+
+def one_line(error: duckdb.Error) -> str:
+    """Return the first line of DuckDB's message, which is the one that tells."""
+    message = str(error).strip().splitlines()[0]
+    return message.split(": ", 1)[-1] if " Error: " in message else message
+
+
+def job_error(place: str, error: duckdb.Error) -> JobError:
+    """Say what DuckDB found wrong with a source."""
+    if missing := re.search(r"INSTALL \W?(\w+)", str(error)):
+        return JobError(
+            f"{place} needs DuckDB's extension {missing[1]}, and no extensions are loaded: export the data to a file, "
+            "name a table as sqlite:///file.db#table or postgresql://host/db#table, or give a URL as the source itself"
+        )
+    if isinstance(error, duckdb.PermissionException):
+        return JobError(
+            f"{place} cannot be read: {one_line(error).partition(' - ')[0]}; a query reads the data files that it "
+            "names in quotes, such as from 'docs.parquet' or read_csv('docs/*.csv'), and nothing else"
+        )
+    if _FULL.search(str(error)):
+        return JobError(f"the disk has no room for a copy of {place}: {one_line(error)}; make room, or set TMPDIR")
+    return JobError(f"{place} cannot be read: {one_line(error)}")
+
+
+def plain(column: str, kind: str) -> str:
+    """Return SQL for a value as Python gets it: a number, a boolean, text, or JSON in text (see `is_json`)."""
+    if is_nested(kind):
+        return f"to_json({name(column)})"
+    return name(column) if kind in _AS_THEY_ARE else f"CAST({name(column)} AS VARCHAR)"
+
+
+def is_json(kind: str) -> bool:
+    """Whether `plain` gives JSON for a column of this type."""
+    return kind == "JSON" or is_nested(kind)

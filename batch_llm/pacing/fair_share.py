@@ -1,0 +1,105 @@
+"""What the members of a scope tell each other, and how a limit is shared out from that: pure functions.
+
+A member is a process that makes calls under a scope's limit. Each writes one record, of its own, and reads all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+
+from .governor import Curve
+
+ALIVE_SECONDS = 15.0
+"""A member whose record is so much older than ours is dead: it would have written twice."""
+
+
+class Said(BaseModel, frozen=True):
+    """What a member writes; moments are seconds by the server's clock, the only one that all of them see.
+
+    Attributes:
+        want: How much of the limit it could use, 0 to 1; 1 for as much as it can get. Who wants nothing has left.
+        claim: How much of it it has or is about to take.
+        rate, top, drop, way, grown: What its governor takes the whole scope to be allowed, and how it grows: a `Curve`.
+        held: Whether its calls had to wait for the rate lately.
+        busy: Whether it made calls lately.
+        began: When the latest pause of its own began.
+        until: When that one ends.
+        heard: When the latest pause began that its rate accounts for, its own or another member's.
+    """
+
+    want: float = Field(ge=0, le=1, allow_inf_nan=False)
+    claim: float = Field(ge=0, le=1, allow_inf_nan=False)
+    rate: float = Field(gt=0, allow_inf_nan=False)
+    top: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    drop: float = Field(default=0.0, ge=0, le=1)
+    way: float = Field(default=Curve(1.0).way, gt=0, allow_inf_nan=False)
+    grown: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    held: bool = False
+    busy: bool = False
+    began: float = 0.0
+    until: float = 0.0
+    heard: float = 0.0
+
+    @property
+    def curve(self) -> Curve:
+        """The rate and how it grows."""
+        return Curve(self.rate, self.top, self.drop, self.way, self.grown)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What stands on the board for one member.
+
+    Attributes:
+        id: The member's.
+        born: When it was first written, by the server's clock.
+        written: When it was written last, by the server's clock.
+        said: What it says.
+    """
+
+    id: str
+    born: float
+    written: float
+    said: Said
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A rate limit that a member's calls met; moments are seconds by the server's clock.
+
+    Attributes:
+        curve: What the member takes the whole scope to be allowed since.
+        episodes: How many there were in a row, without an answer between them; None where that is not known.
+    """
+
+    member: str
+    began: float
+    until: float
+    curve: Curve
+    episodes: int | None = None
+
+
+def alive(records: Iterable[Record], now: float) -> list[Record]:
+    """Return the records of those who live and want something, `now` by the server's clock."""
+    return [record for record in records if record.said.want and record.written >= now - ALIVE_SECONDS]
+
+
+def leader(records: Sequence[Record]) -> Record:
+    """Return who finds the rate for all: of those who make calls, if any do, the one that was first."""
+    return min(records, key=lambda record: (not record.said.busy, record.born, record.id))
+
+
+def share_out(wants: Mapping[str, float]) -> dict[str, float]:
+    """Share out a whole, max-min fair: nobody gets less than another who gets less than it wants.
+
+    What nobody wants is shared out evenly on top, for the next moment's needs; so the shares sum up to 1.
+    """
+    shares: dict[str, float] = {}
+    left = 1.0
+    for place, (member, want) in enumerate(sorted(wants.items(), key=lambda each: (each[1], each[0]))):
+        shares[member] = min(want, left / (len(wants) - place))
+        left -= shares[member]
+    return {member: share + max(0.0, left) / len(wants) for member, share in shares.items()}

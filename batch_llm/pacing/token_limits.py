@@ -1,0 +1,87 @@
+"""Limits on tokens: an estimate is charged before a call, and corrected after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batch_llm.config import Limits
+
+from .pacer import Turn
+from .token_bucket import Allowance
+from .token_estimate import CallEstimate
+
+_BURST_SECONDS = 0.1
+
+_COUNTED = {
+    "tokens_per_minute": (1, 1),
+    "input_tokens_per_minute": (1, 0),
+    "output_tokens_per_minute": (0, 1),
+}
+"""Whether tokens sent count, and tokens received."""
+
+
+@dataclass(slots=True)
+class _Limit:
+    name: str
+    a_second: float
+    sent: int
+    received: int
+    allowance: Allowance = field(default_factory=lambda: Allowance(_BURST_SECONDS))
+
+
+class TokenLimits:
+    """The limits that were said, and what a call is expected to cost, learnt from those that were answered.
+
+    Args:
+        limits: What was said; there may be none for tokens.
+        output_tokens: Expected of an answer before there was one.
+    """
+
+    def __init__(self, limits: Limits, output_tokens: float) -> None:
+        self._estimate = CallEstimate(output_tokens=output_tokens)
+        self.limits: list[_Limit] = []
+        self.say(limits)
+
+    def say(self, limits: Limits) -> None:
+        """Keep to other limits from now on."""
+        said = {name: getattr(limits, name) for name in _COUNTED}
+        self.limits = [_Limit(name, value / 60, *_COUNTED[name]) for name, value in said.items() if value is not None]
+
+    def until(self, now: float, share: float, turn: Turn) -> float:
+        """Return when a call may start with this share of the limits, and note in `turn` what it will be charged."""
+        sent = turn.input_tokens = self._estimate.input_tokens(turn.size)
+        received = turn.output_tokens = self._estimate.output_tokens
+        start = now
+        for limit in self.limits:
+            cost = limit.sent * sent + limit.received * received
+            free = limit.allowance.until(now, limit.a_second * share, cost)
+            if free > start:
+                start = free
+        return start
+
+    def take(self, sent: float, received: float) -> None:
+        """Charge, or give back where it is negative."""
+        for limit in self.limits:
+            limit.allowance.take(limit.sent * sent + limit.received * received)
+
+    def settle(self, turn: Turn, usage: Mapping[str, int]) -> None:
+        """Put what was used in the place of what was charged."""
+        self.take(usage.get("input_tokens", 0) - turn.input_tokens, usage.get("output_tokens", 0) - turn.output_tokens)
+        turn.input_tokens = turn.output_tokens = 0.0
+
+    def learn(self, size: int, usage: Mapping[str, int]) -> None:
+        """Learn from an answer to a prompt of `size` characters."""
+        self._estimate.learn(size, usage)
+
+    def too_large(self, size: int) -> str:
+        """Return why no minute has room for a prompt of `size` characters; empty where one has."""
+        tokens = self._estimate.input_tokens(size)
+        for limit in self.limits:
+            a_minute = 60 * limit.a_second
+            if limit.sent * tokens > a_minute:
+                return (
+                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {a_minute:,.0f}: no minute has "
+                    "room for it; shorten the prompt, or raise the limit"
+                )
+        return ""

@@ -1,0 +1,182 @@
+"""Where the processes of a scope leave word for each other: at the Prefect server.
+
+A member's record is an artifact without a key, which no page of the UI lists and whose changes are no events: every
+change of a Variable would be one, and the Variables page would be full of them. A pause is an event, which the server
+hands on to those who listen within some 10 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, cast
+
+from prefect.client.orchestration import PrefectClient
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.events.schemas.events import Event, Resource
+from prefect.exceptions import PrefectHTTPStatusError
+from pydantic import TypeAdapter, ValidationError
+
+from batch_llm.pacing.fair_share import Pause, Record, Said
+
+from .stated_limits import slug, variable_name
+
+PAUSED = "batch-llm.limit.paused"
+RECORD = "batch-llm.member."
+"""Begins the type of a record."""
+
+FORGOTTEN_SECONDS = 300.0
+"""A record that is so much older than ours is nobody's any more."""
+
+_VARIABLE = "prefect.variable."
+_PAGE = 200
+_PAUSE = TypeAdapter(Pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a person states for a scope.
+
+    Attributes:
+        value: The Variable's; None where there is none.
+    """
+
+    value: object
+
+
+class Board:
+    """What the members of one scope write and read; every method is one request, but where there is more to do.
+
+    Args:
+        client: Talks to the server.
+        scope: Whose limit it is.
+        member: Who we are.
+    """
+
+    def __init__(self, client: PrefectClient, scope: str, member: str) -> None:
+        self._client = client
+        self._scope = scope
+        self._member = member
+        self._type = f"{RECORD}{slug(scope)}"
+        self._artifact: str | None = None
+        self._said: Said | None = None
+
+    async def write(self, said: Said) -> None:
+        """Write our record, anew if somebody removed it."""
+        self._said = said
+        data = {"scope": self._scope, "member": self._member, **said.model_dump()}
+        if self._artifact is not None:
+            try:
+                await self._request("PATCH", self._artifact, {"data": data})
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code != HTTPStatus.NOT_FOUND:
+                    raise
+            else:
+                return
+        made = await self._client.request("POST", "/artifacts/", json={"type": self._type, "data": data})
+        self._artifact = made.json()["id"]
+
+    async def read(self) -> list[Record]:
+        """Return all records, and remove those that are forgotten."""
+        found = await read_artifacts(self._client, self._type)
+        records = {str(artifact["id"]): record for artifact in found if (record := to_record(artifact))}
+        mine = records.get(self._artifact or "")
+        for artifact, record in list(records.items()):
+            if mine and record.written < mine.written - FORGOTTEN_SECONDS:
+                with suppress(PrefectHTTPStatusError):  # another member removes it as well
+                    await self._request("DELETE", artifact)
+                del records[artifact]
+        return list(records.values())
+
+    async def leave(self) -> None:
+        """Claim nothing any more, and remove our record.
+
+        The server on SQLite refuses to delete what it has looked at while it wrote something else, which it does a lot
+        at the end of a run. It never refuses to change it; the others then remove it some time.
+        """
+        if self._artifact is not None and self._said is not None:
+            await self.write(self._said.model_copy(update={"want": 0.0, "claim": 0.0}))
+            with suppress(PrefectHTTPStatusError):
+                await self._request("DELETE", self._artifact)
+            self._artifact = None
+
+    async def tell(self, pause: Pause) -> None:
+        """Tell the others of a pause, at once."""
+        event = Event(
+            event=PAUSED,
+            resource=_resource(self._scope),
+            payload={
+                "scope": self._scope,
+                "member": pause.member,
+                "seconds": round(pause.until - pause.began, 3),
+                "began": pause.began,
+                "until": pause.until,
+                "curve": asdict(pause.curve),
+                "episodes": pause.episodes,
+            },
+        )
+        await self._client.request("POST", "/events", json=[event.model_dump(mode="json")])
+
+    async def read_limits(self) -> Stated:
+        """Return what is stated for the scope now."""
+        variable = await self._client.read_variable_by_name(variable_name(self._scope))
+        return Stated(variable.value if variable else None)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[AsyncGenerator[Pause | Stated]]:
+        """Hear of pauses that others tell of, and of limits that people state, as it happens."""
+        names = EventNameFilter(prefix=[PAUSED, _VARIABLE])
+        async with get_events_subscriber(filter=EventFilter(event=names)) as events:
+            yield self._heard(events)
+
+    async def _heard(self, events: AsyncIterable[Event]) -> AsyncGenerator[Pause | Stated]:
+        async for event in events:
+            if event.event == PAUSED and event.resource.id == _resource(self._scope).id:
+                if pause := _to_pause(event):
+                    yield pause
+            elif event.resource.name == variable_name(self._scope):
+                # The event comes before the change can be read.
+                yield Stated(None if event.event.endswith("deleted") else event.payload.get("value"))
+
+    async def _request(self, method: Any, artifact: str, body: dict[str, Any] | None = None) -> None:
+        await self._client.request(method, "/artifacts/{id}", path_params={"id": artifact}, json=body)
+
+
+async def read_artifacts(client: PrefectClient, kind: str | None = None) -> list[dict[str, Any]]:
+    """Return the artifacts that are records, of one type or of all; hardly anybody else's artifacts have no key."""
+    wanted: dict[str, Any] = {"key": {"exists_": False}} | ({"type": {"any_": [kind]}} if kind else {})
+    found: list[dict[str, Any]] = []
+    while True:
+        body = {"artifacts": wanted, "offset": len(found), "limit": _PAGE}
+        page = cast("list[dict[str, Any]]", (await client.request("POST", "/artifacts/filter", json=body)).json())
+        found += page
+        if len(page) < _PAGE:
+            return [artifact for artifact in found if str(artifact["type"]).startswith(RECORD)]
+
+
+def to_record(artifact: dict[str, Any]) -> Record | None:
+    """Return what an artifact says; None where it says nothing that we understand."""
+    try:
+        said = Said.model_validate(artifact["data"])
+        return Record(artifact["data"]["member"], _moment(artifact["created"]), _moment(artifact["updated"]), said)
+    except (ValidationError, KeyError, TypeError):
+        return None
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _resource(scope: str) -> Resource:
+    return Resource({"prefect.resource.id": f"batch-llm.limit.{slug(scope)}", "prefect.resource.name": scope})
+
+
+def _to_pause(event: Event) -> Pause | None:
+    try:
+        return _PAUSE.validate_python({name: event.payload.get(name) for name in Pause.__dataclass_fields__})
+    except ValidationError:
+        return None

@@ -1,0 +1,96 @@
+"""Shards on Dask and Ray: on a cluster that exists, or on one of this machine's own for the length of the run.
+
+Both run a shard again whose process was killed, up to three times; it then calls what the ledger lacks. The workers of
+a cluster elsewhere need `PREFECT_API_URL`, the keys, and the folders of the job, as the flow has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from prefect.task_runners import TaskRunner
+
+from batch_llm.errors import JobError
+
+from .runner import Load, Runner, submitting
+
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 80_000_000
+"""Ray's least; a shard's arguments and its outcome are a few kilobytes."""
+
+_OWN_RAY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on loopback alone, which `_node_ip_address` does not do
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else it packs the flow's folder and works in a copy of it
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What Ray reads when it is imported."""
+
+
+@contextmanager
+def on_dask(load: Load) -> Generator[Runner]:
+    """Carry shards by Dask: https://docs.prefect.io/integrations/prefect-dask."""
+    from distributed.comm.addressing import get_address_host_port
+    from distributed.scheduler import KilledWorker
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    address = load.job.runner_options.address
+    own = {
+        "n_workers": load.processes(),
+        "threads_per_worker": 1,
+        "processes": True,
+        "host": LOOPBACK,
+        "dashboard_address": None,
+    }
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # else some 60 lines a run
+    dask: Any = DaskTaskRunner
+    runner = dask(address=address) if address else dask(cluster_kwargs=own)
+
+    def room() -> int:
+        if address:
+            get_address_host_port(address)  # a client that fails at this is never closed
+        return sum(runner.client.nthreads().values())
+
+    with _entered(load, runner, room) as at_once:
+        yield Runner(submitting(runner, load.task), at_once, (KilledWorker,))
+
+
+@contextmanager
+def on_ray(load: Load) -> Generator[Runner]:
+    """Carry shards by Ray: https://docs.prefect.io/integrations/prefect-ray."""
+    if not load.job.runner_options.address:
+        os.environ.update(_OWN_RAY)
+    import ray
+    from prefect_ray import RayTaskRunner
+    from ray.exceptions import RayError
+
+    address = load.job.runner_options.address
+    own = {
+        "num_cpus": load.processes(),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_node_ip_address": LOOPBACK,
+        "log_to_driver": False,
+    }
+    made: Any = RayTaskRunner
+    resources: Any = ray.cluster_resources
+    runner = made(address=address) if address else made(init_kwargs=own)
+    with _entered(load, runner, lambda: int(resources().get("CPU", 1))) as at_once:
+        yield Runner(submitting(runner, load.task), at_once, (RayError,))
+
+
+@contextmanager
+def _entered(load: Load, runner: TaskRunner[Any], room: Callable[[], int]) -> Generator[int]:
+    """Have the cluster, or one line that says why not; yields how many shards at once it is to carry."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(runner)
+            at_once = load.at_once(max(1, room()))
+        except (OSError, RuntimeError, ValueError) as error:
+            where = load.job.runner_options.address or "this machine"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise JobError(f"runner {load.job.runner!r} cannot be had at {where}: {reason}") from error
+        yield at_once

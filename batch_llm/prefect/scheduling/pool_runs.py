@@ -1,0 +1,169 @@
+"""The flow runs that carry shards for another one: how many, started where, replaced when their machine is gone."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.deployments import run_deployment
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Crashed
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob
+from batch_llm.jobs.ledger.claims import Carriers
+from batch_llm.jobs.ledger.run_folder import RunFolder
+from batch_llm.prefect.api import api
+from batch_llm.prefect.best_effort import contained
+
+FLOW = "batch-llm-shards"
+ENTRYPOINT = "flows/shards.py:shards"
+PULL_STEPS: list[dict[str, Any]] = [{"batch_llm.prefect.project.pull": {}}]
+
+LOOK_SECONDS = 5.0
+MOST_REPLACEMENTS = 10
+"""In one run, of carriers that ended before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The work pool of a run.
+
+    Attributes:
+        name: Its name.
+        queue: The work queue that the run came from.
+        variables: What the run's deployment sets of the pool's job template, such as an image.
+    """
+
+    name: str
+    queue: str | None
+    variables: dict[str, Any]
+
+    def count(self, shards: int, job: BatchJob) -> int:
+        """Return how many carriers are worth to have, the run itself included: one for each worker that is online."""
+        wanted = job.runner_options.processes or self._online()
+        return max(1, min(wanted, shards, job.config.max_workers))
+
+    def _online(self) -> int:
+        workers: Any = f"/work_pools/{self.name}/workers/filter"  # the synchronous client has no method for it
+        with api() as client:
+            found = client.request("POST", workers, json={}).json()
+        return sum(worker.get("status") == "ONLINE" for worker in found)
+
+
+def own_pool() -> Pool:
+    """Return the work pool that the current flow run came from.
+
+    Raises:
+        JobError: It came from none.
+    """
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or run.deployment_id is None or run.work_pool_name is None:
+        raise JobError(
+            "runner is 'pool', but this run belongs to no work pool: `batch-llm deploy`, start workers, and "
+            "`prefect deployment run batch-llm/PRESET`; or set another runner"
+        )
+    with api() as client:
+        deployment = client.read_deployment(run.deployment_id)
+    variables = {**(deployment.job_variables or {}), **(run.job_variables or {})}
+    return Pool(run.work_pool_name, run.work_queue_name, variables)
+
+
+class CarrierRuns:
+    """The other carriers of a run."""
+
+    def __init__(self, pool: Pool, job: BatchJob, run: RunFolder, count: int) -> None:
+        self._pool, self._job, self._run, self._count = pool, job, run, count
+        self._carriers = Carriers(run.kept)
+        self._at_work: dict[UUID, FlowRun] = {}
+        self._replacements = 0
+        self._started = self._ended = False
+        self._next_look = 0.0
+        self._deployment: UUID | None = None
+
+    def start(self) -> None:
+        """Have the pool's workers carry, too, once. Without Prefect the run carries its shards alone."""
+        if self._started:
+            return
+        self._started = True
+        with contained(retries=1):
+            self._deployment = self._deploy()
+            for _ in range(self._count):
+                self._start_one()
+        get_run_logger().info("%d of the pool %s carry shards beside this run", self._count, self._pool.name)
+
+    def look(self) -> None:
+        """See which carriers are gone, tell Prefect, and start others for them."""
+        if self._ended or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        with contained():
+            for carrier in list(self._at_work):
+                if self._is_over(carrier) and self._replacements < MOST_REPLACEMENTS:
+                    self._replacements += 1
+                    self._start_one()
+
+    def end(self) -> None:
+        """Start no more, and call off those that no worker has taken yet."""
+        self._ended = True
+        with contained(), api() as client:
+            for carrier in self._at_work:
+                state = client.read_flow_run(carrier).state
+                if state is not None and (state.is_scheduled() or state.is_pending()):
+                    client.set_flow_run_state(carrier, Cancelled(message="The run was over before this began"))
+
+    def settle(self) -> None:
+        """Tell Prefect of those that are gone without a word."""
+        with contained():
+            for carrier in list(self._at_work):
+                self._is_over(carrier)
+
+    def _deploy(self) -> UUID:
+        with api() as client:
+            flow = client.create_flow_from_name(FLOW)
+            return client.create_deployment(
+                flow,
+                self._pool.name,
+                entrypoint=ENTRYPOINT,
+                pull_steps=PULL_STEPS,
+                work_pool_name=self._pool.name,
+                description="Carries shards of other runs, which start it; not to be started by hand.",
+                tags=["batch-llm"],
+                enforce_parameter_schema=False,
+            )
+
+    def _start_one(self) -> None:
+        if self._deployment is None:
+            return
+        started: Any = run_deployment(  # pyright: ignore[reportUnknownVariableType]  typed for both worlds
+            self._deployment,
+            parameters={"job": self._parameters(), "run_id": self._run.path.name},
+            timeout=0,
+            work_queue_name=self._pool.queue,
+            job_variables=self._pool.variables,
+        )
+        self._at_work[started.id] = started
+
+    def _parameters(self) -> dict[str, Any]:
+        kept = self._run.kept.parent.parent.local
+        job = self._job if kept is None else self._job.model_copy(update={"ledger": str(kept)})
+        return job.model_dump(mode="json")
+
+    def _is_over(self, carrier: UUID) -> bool:
+        with api() as client:
+            state = client.read_flow_run(carrier).state
+            is_over = state is not None and state.is_final()
+            with suppress(OSError):
+                if not is_over and self._carriers.is_dead(str(carrier)):
+                    message = "Its machine gave no sign of life for a minute; its shard went to another one"
+                    client.set_flow_run_state(carrier, Crashed(message=message), force=True)
+                    is_over = True
+        if is_over:
+            del self._at_work[carrier]
+        return is_over

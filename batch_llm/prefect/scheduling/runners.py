@@ -1,0 +1,96 @@
+"""What carries the shards of a run, and how many at once: the job says, or what the machine and the job are like.
+
+ADD A RUNNER HERE: a context manager that yields a `Runner`, its name in `RUNNERS` and in batch_llm/jobs/runner.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, cast
+
+from prefect import Task
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from batch_llm.jobs import RunnerName
+from batch_llm.jobs.planning.parallelism import processes_for
+from batch_llm.prefect.scheduling.runner import Load, Runner, submitting
+
+Opener = Callable[[Load], AbstractContextManager[Runner]]
+
+
+def open_runner(load: Load) -> AbstractContextManager[Runner]:
+    """Return what carries the shards, to be entered: the flow's own task runner if it names one, else the job's."""
+    job, own = load.job, _flow_runner()
+    if isinstance(own, ThreadPoolTaskRunner):
+        return RUNNERS[job.runner](load)
+    if job.runner != "auto":
+        get_run_logger().warning("The flow's %s carries the shards, not runner=%s", type(own).__name__, job.runner)
+    return _flow_own(load)
+
+
+@contextmanager
+def _auto(load: Load) -> Generator[Runner]:
+    """Threads share a core, so that one shard after another is as fast; where more cores help, shards get processes."""
+    processes = processes_for(load.job, load.shards, load.items, calls_model=load.calls_model)
+    with _threads(load) if processes == 1 else _pool(load.task, processes) as runner:
+        yield runner
+
+
+@contextmanager
+def _threads(load: Load) -> Generator[Runner]:
+    yield Runner(_submit_to_flow(load.task), 1)
+
+
+def _processes(load: Load) -> AbstractContextManager[Runner]:
+    return _pool(load.task, load.processes())
+
+
+@contextmanager
+def _flow_own(load: Load) -> Generator[Runner]:
+    at_once = getattr(_flow_runner(), "_max_workers", None) or 1
+    yield Runner(_submit_to_flow(load.task), min(at_once, load.job.config.max_workers))
+
+
+@contextmanager
+def _pool(task: Task[..., Any], processes: int) -> Generator[Runner]:
+    with ProcessPoolTaskRunner(max_workers=processes) as pool:
+        yield Runner(submitting(pool, task), processes)
+
+
+def _dask(load: Load) -> AbstractContextManager[Runner]:
+    if not load.shards:
+        return _threads(load)  # a cluster takes half a minute to come up
+    from .clusters import on_dask
+
+    return on_dask(load)
+
+
+def _ray(load: Load) -> AbstractContextManager[Runner]:
+    if not load.shards:
+        return _threads(load)
+    from .clusters import on_ray
+
+    return on_ray(load)
+
+
+RUNNERS: dict[RunnerName, Opener] = {
+    "auto": _auto,
+    "threads": _threads,
+    "processes": _processes,
+    "dask": _dask,
+    "ray": _ray,
+}
+
+
+def _submit_to_flow(task: Task[..., Any]) -> Callable[..., PrefectFuture[Any]]:
+    return cast("Callable[..., PrefectFuture[Any]]", task.submit)  # pyright: ignore[reportUnknownMemberType]  overloads
+
+
+def _flow_runner() -> TaskRunner[Any]:
+    context = FlowRunContext.get()
+    assert context is not None  # run_batch has seen to it
+    return context.task_runner

@@ -1,0 +1,157 @@
+"""The report of a run: did it work, what failed and why, what did it cost, is it getting worse; then all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from batch_llm.jobs import BatchJob, Night, Progress, RunStats, Summary, drifts, scope_of
+from batch_llm.jobs.messages import budget_line, duration, limit, money, run_sentence
+from batch_llm.jobs.results.history import LEAST_BEFORE
+from batch_llm.prefect.telemetry.outcome import outcome_of
+
+from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
+from .markdown import MOST_PATH, code, plain, table
+
+
+def verdict(job: BatchJob, summary: Summary, nights: Sequence[Night]) -> str:
+    """Return what stands above the report, and on the page of all reports: whether it worked, whether it gets worse.
+
+    Args:
+        job: The job.
+        summary: The run's totals.
+        nights: Runs of this name, this one last.
+    """
+    sentence = f"**{outcome_of(job, summary).capitalize()}**: {plain(run_sentence(summary))}"
+    warned = [f"**Warning**: {plain(warning)}" for warning in summary.warnings]
+    return "\n\n".join(part for part in (sentence, *warned, compared(nights)) if part)
+
+
+def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress) -> str:
+    """Return the run's page.
+
+    Args:
+        job: The job.
+        summary: The run's totals.
+        stats: Its figures.
+        progress: What the provider's limit did to it.
+    """
+    parts = [
+        _failures(summary, stats),
+        _pictures(stats),
+        _cost(job, summary, stats),
+        _items(job, summary),
+        _speed(stats),
+        _limit(job, progress),
+        _slowest(stats),
+        _files(summary, stats),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def compared(nights: Sequence[Night]) -> str:
+    """Return whether the last night differs from the ones before."""
+    before = sum(1 for night in nights[:-1] if night.called)
+    if not nights or not nights[-1].called:
+        return ""
+    if found := drifts(nights):
+        return f"**Something has drifted** from the {before} runs before:\n\n" + "\n".join(
+            f"- {line}" for line in found
+        )
+    return f"As usual: nothing has drifted from the {before} runs before." if before >= LEAST_BEFORE else ""
+
+
+def _failures(summary: Summary, stats: RunStats) -> str:
+    if not summary.categories:
+        return ""
+    rows = (
+        (plain(category), f"{count:,}", f"{count / summary.total_items:.1%}", code(stats.examples.get(category, "")))
+        for category, count in sorted(summary.categories.items(), key=lambda pair: -pair[1])
+    )
+    return table("Failures", ("category", "items", "share", "for example"), rows)
+
+
+def _pictures(stats: RunStats) -> str:
+    if len(stats.slices) < 2:
+        return ""
+    ends = ("start", duration(stats.slice_seconds * len(stats.slices)))
+    per = "second" if stats.slice_seconds == 1 else duration(stats.slice_seconds)
+
+    def series(name: str, color: str, figure: str) -> Series:
+        return Series(name, color, [getattr(part, figure) for part in stats.slices])
+
+    ended = (series("answered", GREEN, "answered"), series("failed", RED, "failed"))
+    latency = (series("median", BLUE, "p50_seconds"), series("95th percentile", ORANGE, "p95_seconds"))
+    charts = [Chart(f"Items in each {per}", ended, ends, bars=True), Chart("Seconds an item took", latency, ends)]
+    return "## Over time\n\n" + picture(charts)
+
+
+def _cost(job: BatchJob, summary: Summary, stats: RunStats) -> str:
+    called = summary.total_items - summary.reused - summary.not_attempted - summary.left_out
+    each = None if summary.cost_usd is None or not called else summary.cost_usd / called * 1000
+    cached = stats.cached_input_tokens / summary.total_input_tokens if summary.total_input_tokens else 0.0
+    row = {
+        "model": code(job.model),
+        "attempts": f"{stats.attempts:,}",
+        "tokens in": f"{summary.total_input_tokens:,}",
+        "cached": f"{cached:.0%}",
+        "tokens out": f"{summary.total_output_tokens:,}",
+        "cost": f"**{money(summary.cost_usd)}**",
+        "1,000 items": money(each) if called else "",
+    }
+    if summary.reused:
+        row["saved by reuse"] = money(summary.saved_usd)
+    if summary.priced_by:
+        row["prices"] = summary.priced_by
+    if summary.total_estimated_tokens:
+        row["estimated tokens"] = f"{summary.total_estimated_tokens:,}"
+    lines = [*(budget_line(budget) for budget in summary.budgets), *summary.notes]
+    return "\n".join([table("Cost", tuple(row), [tuple(row.values())]), "", *(f"- {line}" for line in lines)]).rstrip()
+
+
+def _items(job: BatchJob, summary: Summary) -> str:
+    counts = {
+        "in the source": summary.total_items,
+        "answered": summary.succeeded,
+        "failed": summary.failed,
+        "cut off at the token limit": summary.truncated or 0,
+        "not attempted": summary.not_attempted,
+        "left out": summary.left_out,
+        "new": summary.new,
+        "changed": summary.changed,
+        "tried before": summary.retried,
+        "asked again": summary.refreshed,
+        "reused": summary.reused,
+    }
+    shown = {name: count for name, count in counts.items() if count or name in ("in the source", "answered", "failed")}
+    return table(f"Items of {code(job.source)}", tuple(shown), [tuple(f"{count:,}" for count in shown.values())])
+
+
+def _speed(stats: RunStats) -> str:
+    header = ("items a second", "median item", "95 % within", "99 % within", "attempts", "items tried again")
+    times = (f"{seconds:.2f} s" for seconds in (stats.p50_seconds, stats.p95_seconds, stats.p99_seconds))
+    row = (f"{stats.items_per_second:.2f}", *times, f"{stats.attempts:,}", f"{stats.tried_again:,}")
+    return table("Speed", header, [row]) if stats.attempts else ""
+
+
+def _slowest(stats: RunStats) -> str:
+    rows = [(code(item), seconds, attempts) for item, seconds, attempts in stats.slowest]
+    return table("Slowest items", ("item", "seconds", "attempts"), rows) if rows else ""
+
+
+def _limit(job: BatchJob, progress: Progress) -> str:
+    said = {name.replace("_", " "): f"{value:,.0f}" for name, value in asdict(job.limits).items() if value is not None}
+    found = f"{limit(progress.limit)} at the end" if progress.limit is not None else "nothing came near it"
+    pauses = f"{progress.rate_limits:,}, for {duration(progress.paused_for)} in all" if progress.rate_limits else "none"
+    return table(
+        "Limit", ("scope", "in force", "pauses by 429", *said), [(code(scope_of(job)), found, pauses, *said.values())]
+    )
+
+
+def _files(summary: Summary, stats: RunStats) -> str:
+    files = [f"- output: {code(summary.output, MOST_PATH)}"]
+    if summary.failures:
+        files.append(f"- failures, a source for another run: {code(summary.failures, MOST_PATH)}")
+    files.append(f"- everything the run knows: {code(str(Path(stats.folder)), MOST_PATH)}")
+    return "## Files\n\n" + "\n".join(files)

@@ -1,0 +1,82 @@
+"""The results of a run as the rows of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from batch_llm.items import AnyResult, BatchResult
+from batch_llm.jobs import Summary
+from batch_llm.jobs.messages import money, run_sentence
+from batch_llm.jobs.untrusted_text import visible
+
+from .markdown import MOST_PATH, code, cut, plain
+
+MOST_ROWS = 500
+"""Rows of the table artifact: a page of more is no pleasure, and the output file has all."""
+
+MOST_NAME = 100
+"""Characters of a column's name, which may be one that the model made up."""
+
+Row = dict[str, Any]
+
+
+def results_note(summary: Summary) -> str:
+    """Return what stands above the table: the run in one sentence, and where all of it is."""
+    lines = [f"**{plain(run_sentence(summary))}**", "", f"- all items: {code(summary.output, MOST_PATH)}"]
+    if summary.failures:
+        lines.append(f"- the failures alone, a source for another run: {code(summary.failures, MOST_PATH)}")
+    if summary.total_items > MOST_ROWS:
+        lines.append(f"- here: the first {MOST_ROWS:,} of {summary.total_items:,}, failures first")
+    return "\n".join(lines)
+
+
+def results_table(result: BatchResult[Any, Any]) -> list[Row]:
+    """Return one row an item; every row has the same columns, and the wide ones come last, for the page wraps none.
+
+    `result` is the answer, or why there is none; an answer's fields have columns of their own behind it.
+    """
+    fields = dict.fromkeys(field for item in result.results for field in _fields(item))
+    return [
+        {
+            "item": plain(item.item_id),
+            "status": _status(item),
+            "cost": money(_context(item).get("cost_usd")),
+            "seconds": round(item.duration_seconds, 2),
+            "result": _cell(item.output) if item.success else plain(item.error or ""),
+            "attempts": item.attempts,
+            "tokens in": item.token_usage.get("input_tokens", 0),
+            "tokens out": item.token_usage.get("output_tokens", 0),
+            **{cut(visible(field), MOST_NAME): _cell(_fields(item).get(field)) for field in fields},
+        }
+        for item in result.results
+    ]
+
+
+def _status(item: AnyResult) -> str:
+    if not item.success:
+        return item.error_info.category if item.error_info and item.error_info.category else "failed"
+    cut_off = ", cut off" if item.finish_reason == "length" else ""
+    return f"{'reused' if _context(item).get('reused') else 'ok'}{cut_off}"
+
+
+def _context(item: AnyResult) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", item.context or {})
+
+
+def _fields(item: AnyResult) -> Mapping[str, Any]:
+    output: object = item.output
+    return cast("Mapping[str, Any]", output) if isinstance(output, dict) else {}
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case None:
+            return ""
+        case dict() | list():
+            return plain(json.dumps(value, ensure_ascii=False, default=str))
+        case str():
+            return plain(value)
+        case _:
+            return value

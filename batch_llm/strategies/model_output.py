@@ -1,0 +1,157 @@
+"""Between a model of pydantic-ai and an output: what is asked of it, what it answered, what was wrong with that."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .blank_text import is_blank
+from .output_modes import Means
+from .output_schema import AnswerShape
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_ai.messages import ModelRequestPart, ModelResponse, ToolCallPart
+    from pydantic_ai.models import Model, ModelRequestParameters
+    from pydantic_ai.output import OutputObjectDefinition
+
+# What agents call the tool that takes the answer.
+_TOOL = "final_result"
+_TOOL_DESCRIPTION = "The final response which ends this conversation"
+_CALL_THE_TOOL = "Please include your response in a tool call."
+
+
+class _NoAnswer(ValueError):
+    """There is nothing in the response that could be an answer."""
+
+
+class ModelAnswers:
+    """One kind of answer: plain text, or a shape that the model is held to.
+
+    Args:
+        model: Who answers.
+        shape: What a structured answer is; None for plain text.
+        instructions: System instructions.
+    """
+
+    def __init__(self, model: Model, shape: AnswerShape | None, instructions: str | None) -> None:
+        self._model = model
+        self._shape = shape
+        self._instructions = instructions
+        self._parameters: dict[Means, ModelRequestParameters] = {}
+
+    def parameters(self, means: Means) -> ModelRequestParameters:
+        """Return what tells the model how to answer: the same for every request by the same means."""
+        if means not in self._parameters:
+            self._parameters[means] = self._made(means)
+        return self._parameters[means]
+
+    def _made(self, means: Means) -> ModelRequestParameters:
+        from pydantic_ai.messages import InstructionPart
+        from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.output import OutputObjectDefinition
+        from pydantic_ai.tools import ToolDefinition
+
+        parts = [InstructionPart(content=self._instructions)] if self._instructions else []
+        shape = self._shape
+        if shape is None:
+            return ModelRequestParameters(instruction_parts=parts)
+        told = OutputObjectDefinition(json_schema=shape.schema, name=shape.name, description=shape.description)
+        if means == "words":
+            return ModelRequestParameters(instruction_parts=[*parts, InstructionPart(content=self._in_words(told))])
+        description = shape.description or _TOOL_DESCRIPTION
+        tool = ToolDefinition(name=_TOOL, description=description, parameters_json_schema=shape.schema, kind="output")
+        # Each of them is fitted to the model anew with every request, so the one that is not used is left out.
+        return ModelRequestParameters(
+            output_mode=means,
+            output_object=None if means == "tool" else told,
+            output_tools=[tool] if means in ("tool", "auto") else [],
+            allow_text_output=means != "tool",
+            instruction_parts=parts,
+        )
+
+    def _in_words(self, told: OutputObjectDefinition) -> str:
+        """Return the instruction that "prompted" output gives, for a server that knows of no JSON beside it."""
+        from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.profiles import DEFAULT_PROMPTED_OUTPUT_TEMPLATE
+
+        template = self._model.profile.get("prompted_output_template", DEFAULT_PROMPTED_OUTPUT_TEMPLATE)
+        asked = ModelRequestParameters(output_mode="prompted", output_object=told, prompted_output_template=template)
+        return asked.prompted_output_instructions or ""
+
+    def read(self, response: ModelResponse, means: Means) -> Any:
+        """Return the output.
+
+        Raises:
+            ValueError: There is no answer, or it does not fit.
+        """
+        from pydantic_ai.messages import TextPart
+
+        if arguments := [_arguments(call) for call in response.tool_calls if call.tool_name == _TOOL]:
+            if len(set(arguments)) > 1:
+                raise ValueError(f"There are {len(set(arguments))} different answers; return exactly one")
+            answer = arguments[0]
+        else:
+            answer = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+        if is_blank(answer):
+            raise _NoAnswer(f"there is no answer in the response (finish reason: {reason_in_words(response)})")
+        if self._shape is None:
+            return answer
+        try:
+            return self._shape.parse(answer)
+        except ValueError as error:
+            if means == "tool" and not response.tool_calls:
+                raise _NoAnswer(
+                    f"there is no call of the tool in the response, no answer in its text: {error}"
+                ) from None
+            raise
+
+    def feedback(self, response: ModelResponse, error: ValueError, means: Means) -> list[ModelRequestPart]:
+        """Return what to tell the model of a response that `read` refused, in the words of pydantic-ai's agents."""
+        if calls := response.tool_calls:  # a call without an answer would make the next request invalid
+            return [_refused_call(call, error) for call in calls]
+        return [_refused_text(error, means)]
+
+
+def reason_in_words(response: ModelResponse) -> str:
+    """Return why a response ended: the provider's own word where pydantic-ai has one for it, too."""
+    own = (response.provider_details or {}).get("finish_reason")
+    known = response.finish_reason
+    return f"{known}, {own}" if known and own and own != known else str(own or known or "none given")
+
+
+def _arguments(call: ToolCallPart) -> str:
+    return call.args if isinstance(call.args, str) and call.args else json.dumps(call.args or {})
+
+
+def _refused_text(error: ValueError, means: Means) -> ModelRequestPart:
+    from pydantic import ValidationError
+    from pydantic_ai.messages import RetryFeedbackPart, RetryInfo
+
+    if isinstance(error, _NoAnswer):
+        wanted = _CALL_THE_TOOL if means == "tool" else "Please return text."
+        return RetryFeedbackPart(wanted, retry=RetryInfo(cause="no_output"))
+    if isinstance(error, ValidationError):
+        details = error.errors(include_url=False, include_context=False)
+        return RetryFeedbackPart(details, retry=RetryInfo(cause="validation_error"))
+    return RetryFeedbackPart(str(error), retry=RetryInfo(cause="model_retry"))
+
+
+def _refused_call(call: ToolCallPart, error: ValueError) -> ModelRequestPart:
+    from pydantic import ValidationError
+    from pydantic_ai.messages import ToolReturnPart
+
+    reason: Any = _CALL_THE_TOOL if isinstance(error, _NoAnswer) else str(error)
+    if isinstance(error, ValidationError):
+        reason = _details(error)
+    return ToolReturnPart(call.tool_name, reason, call.tool_call_id, outcome="retried")
+
+
+def _details(error: ValidationError) -> list[dict[str, Any]]:
+    """Return what was wrong as plain JSON; the whole answer, where it is quoted, is quoted once."""
+    details: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
+    of_the_whole = [detail for detail in details if len(detail["loc"]) <= 1]
+    for detail in of_the_whole[1:]:
+        if detail["input"] == of_the_whole[0]["input"]:
+            del detail["input"]
+    return details

@@ -1,0 +1,35 @@
+"""The README's table of what runs take is what the command says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from batch_llm.jobs import project_folder
+from tests.support.command import batch_llm
+
+README = (project_folder() / "README.md").read_text()
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
+def cells(table: str) -> list[list[str]]:
+    """Return the cells of the rows that have some."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines() if line.strip()]
+    return [row for row in rows if len(row) > 2]
+
+
+@pytest.mark.whole
+def test_the_table_is_what_the_command_says(tmp_path: Path) -> None:
+    """Within rounding: two figures, of which the second may be one off."""
+    command, rest = re.search(r"```text\n\$ (batch-llm simulate (?:.*\\\n)*.*)\n([^`]*)```", README).groups()  # pyright: ignore[reportOptionalMemberAccess]  there is one
+    said = batch_llm(*shlex.split(command.replace("\\\n", " "))[1:], folder=tmp_path, COLUMNS="160")
+    assert said.returncode == 0, said.stderr
+    shown, expected = cells(rest), cells(said.stdout)
+    assert len(shown) == 13
+    for mine, theirs in zip(shown, expected, strict=True):
+        assert [NUMBER.sub("", cell) for cell in mine] == [NUMBER.sub("", cell) for cell in theirs]
+        numbers = [[float(each.replace(",", "")) for each in NUMBER.findall(" ".join(row))] for row in (mine, theirs)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=0.1), mine

@@ -1,0 +1,167 @@
+"""The ledger loses no finished line, whatever became of the file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records, view_records
+from batch_llm.jobs.storage.duckdb_session import open_tables
+from batch_llm.jobs.storage.store import Store
+
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text('aé"\\\n\0😀'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+class _Scored(BaseModel):
+    text: str
+    score: float
+
+
+_TORN = st.sampled_from(
+    [b"", b'{"id": "x", "ke', b"\0" * 4096, b"\xff\xfe", b"[1]\n", b"garbage\n", b'{"id": "x"}\n', b"\n\n"]
+)
+
+
+def _written(folder: Store, outputs: list[Any]) -> Path:
+    with LedgerWriter(folder, "00000") as ledger:
+        for number, output in enumerate(outputs):
+            ledger.append(Record(str(number), f"key-{number}", "succeeded", output=output))
+        return Path(ledger.place)
+
+
+def _by_duckdb(path: Path) -> dict[str, Any]:
+    with open_tables() as tables:
+        view_records(tables, Store(str(path.parent)), [path.name])
+        rows = tables.execute("SELECT id, output FROM records WHERE status = 'succeeded'").fetchall()
+    return {item_id: None if output is None else json.loads(output) for item_id, output in rows}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(_JSON, max_size=5), _TORN)
+def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes) -> None:
+    """A crash in the middle of a line, zeros of a lost disk, garbage: what was finished before is read, twice over."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Store(name)
+        path = _written(folder, outputs)
+        with path.open("ab") as file:
+            file.write(torn)
+        wanted = {str(number): output for number, output in enumerate(outputs)}
+        assert {record.id: record.output for record in read_records(folder, "00000")} == wanted
+        assert _by_duckdb(path) == wanted
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.data())
+def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataObject) -> None:
+    """However many bytes of it are there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Store(name)
+        path = _written(folder, outputs)
+        content = path.read_bytes()
+        cut = content[: data.draw(st.integers(0, len(content)))]
+        path.write_bytes(cut)
+        whole = cut.count(b"\n")
+        read = {record.id for record in read_records(folder, "00000")}
+        # The last line may be whole but for its line break.
+        assert len(read) in (whole, whole + 1)
+        assert read == {str(number) for number in range(len(read))}
+
+
+def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
+    """Half a surrogate pair and NaN come out of real models."""
+    folder = Store(str(tmp_path))
+    scored = _Scored.model_construct(text="broken \ud83d", score=float("nan"))
+    path = _written(folder, [{"text": "broken \ud83d", "score": float("nan")}, scored])
+    wanted = {key: {"text": "broken ?", "score": None} for key in ("0", "1")}
+    assert {record.id: record.output for record in read_records(folder, "00000")} == wanted
+    assert _by_duckdb(path) == wanted
+
+
+def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
+    """It outlives the process, which may be killed at any moment."""
+    with LedgerWriter(Store(str(tmp_path)), "00000") as ledger:
+        ledger.append(Record("a", "k", "succeeded", output="x"))
+        assert [record.id for record in read_records(Store(str(tmp_path)), "00000")] == ["a"]
+
+
+@pytest.fixture(params=["local", "memory://committed"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A run's folder where a write is quick, and where it is not."""
+    yield Store(str(tmp_path) if request.param == "local" else request.param)
+    fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+async def test_records_that_are_committed_together_are_all_kept(run: Store) -> None:
+    """However many share a write, none of them goes on before its record outlives the process."""
+    with LedgerWriter(run, "00000") as ledger:
+
+        async def commit(number: int) -> None:
+            await ledger.commit(Record(str(number), "k", "succeeded", output="x"))
+            assert str(number) in {record.id for record in read_records(run, "00000")}
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(commit(number))
+    assert len(list(read_records(run, "00000"))) == 50
+
+
+@pytest.mark.parametrize("read_before", [1, 2])
+def test_what_is_put_together_under_the_eyes_of_a_reader_is_read(run: Store, read_before: int) -> None:
+    """By a machine that was taken for dead and is back, while whoever has its shard now looks for its answers."""
+    with LedgerWriter(run, "00000") as ledger:
+        for name in "abc":
+            ledger.append(Record(name, "k", "succeeded"))
+        reader = read_records(run, "00000")
+        read = {next(reader).id for _ in range(read_before)}
+    assert read | {record.id for record in reader} == {"a", "b", "c"}
+
+
+async def test_a_caller_that_is_cancelled_takes_no_record_with_it(run: Store) -> None:
+    """Not its own, which was paid for, and not the others'."""
+    with LedgerWriter(run, "00000") as ledger:
+        one = asyncio.create_task(ledger.commit(Record("a", "k", "succeeded")))
+        other = asyncio.create_task(ledger.commit(Record("b", "k", "succeeded")))
+        await asyncio.sleep(0)
+        one.cancel()
+        await other
+    assert {record.id for record in read_records(run, "00000")} == {"a", "b"}
+
+
+def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
+    """A shard that runs twice by mistake tears nothing."""
+    folder = Store(str(tmp_path))
+    with LedgerWriter(folder, "00000") as one, LedgerWriter(folder, "00000") as other:
+        one.append(Record("a", "k", "succeeded"))
+        other.append(Record("b", "k", "succeeded"))
+        assert one.place != other.place
+    assert {record.id for record in read_records(folder, "00000")} == {"a", "b"}
+
+
+def test_what_settles_an_item() -> None:
+    """A success does; a failure only when it cannot pass; a bad key says nothing of the item."""
+
+    def settled(**values: Any) -> bool:
+        return Record("a", "k", **values).settled
+
+    assert settled(status="succeeded")
+    assert not settled(status="failed", category="server_error", retryable=True)
+    assert settled(status="failed", category="invalid_request")
+    assert not settled(status="failed", category="auth")
+    assert settled(status="skipped", category="skipped")

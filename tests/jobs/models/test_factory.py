@@ -1,0 +1,230 @@
+"""A model's name becomes calls, over real HTTP; what it lacks is told in one line before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_ai.exceptions import ModelServerError
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, ShardOutcome, merge, plan, run_shard
+from batch_llm.jobs.models.factory import check_model, make_strategy
+from tests.support.jobs import job, read_lines, write_lines
+from tests.support.servers import HANG, HTML_502, GeminiServer, OpenAIServer
+
+_KEYS = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "GOOGLE_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_API_KEY"]
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "good": {"type": "boolean"}},
+    "required": ["title", "good"],
+}
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests have no key but their own."""
+    for name in _KEYS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
+    """An OpenAI on loopback, found as users find compatible servers."""
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "some-key-of-mine")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "some-key-of-mine")
+        yield server
+
+
+@pytest.fixture
+def gemini(monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiServer]:
+    """A Gemini on loopback."""
+    with GeminiServer(least_cache_tokens=10) as server:
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        monkeypatch.setenv("GOOGLE_API_KEY", "some-key-of-mine")
+        yield server
+
+
+async def _whole_run(made_for: BatchJob, home: Path) -> tuple[ShardOutcome, list[dict[str, Any]]]:
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "first"}, {"id": "b", "text": "second"})
+    made = plan(made_for, "r")
+    outcome = await run_shard(made_for, made.folder, made.shards[0])
+    return outcome, read_lines(merge(made_for, made).output)
+
+
+async def test_a_compatible_server_gives_text(home: Path, openai: OpenAIServer) -> None:
+    """Without a schema the answer is plain text; instructions and settings go along."""
+    settings = {"instructions": "Echo.", "model_settings": {"temperature": 0.25, "max_tokens": 7}}
+    outcome, rows = await _whole_run(job(model="openai-chat:gpt-4.1-mini", **settings), home)
+    assert [row["answer"] for row in rows] == ["first", "second"]
+    assert outcome.cost_usd is not None
+    assert outcome.cost_usd > 0
+    body = openai.calls[0].body
+    assert (body["temperature"], body["max_tokens"], "max_completion_tokens" in body) == (0.25, 7, False)
+    assert body["messages"][0]["content"] == "Echo."
+
+
+async def test_the_schema_binds_the_answer_natively(home: Path, openai: OpenAIServer) -> None:
+    """The provider gets the JSON Schema as the response format; its fields are columns."""
+    _, rows = await _whole_run(job(model="openai-chat:gpt-4.1-mini", output_schema=_SCHEMA), home)
+    assert openai.calls[0].body["response_format"]["type"] == "json_schema"
+    assert isinstance(rows[0]["title"], str)
+    assert isinstance(rows[0]["good"], bool)
+
+
+async def test_an_answer_that_does_not_fit_is_asked_for_again(home: Path, openai: OpenAIServer) -> None:
+    """The model is told what was wrong with it."""
+    openai.script(OpenAIServer.text('{"title": 5, "good": true}'))
+    config = {"max_workers": 1}
+    outcome, _ = await _whole_run(job(model="openai-chat:gpt-4.1-mini", output_schema=_SCHEMA, config=config), home)
+    assert (outcome.succeeded, openai.requests) == (2, 3)
+    assert "title: 5 is not of type 'string'" in str(openai.calls[1].body["messages"])
+
+
+async def test_the_sdk_does_not_retry(home: Path, openai: OpenAIServer) -> None:
+    """Every failure is the engine's to see."""
+    openai.script(OpenAIServer.server_error(), OpenAIServer.server_error())
+    config = {"max_workers": 1, "retry": {"max_attempts": 1}}
+    outcome, _ = await _whole_run(job(model="openai-chat:gpt-4.1-mini", config=config), home)
+    assert (outcome.failed, openai.requests) == (2, 2)
+    assert outcome.unfinished is not None
+    assert (outcome.unfinished.category, outcome.unfinished.is_retryable) == ("server_error", True)
+
+
+async def test_a_bad_key_ends_the_shard(home: Path, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not quoted anywhere."""
+    monkeypatch.setenv("OPENAI_API_KEY", "bad-key")
+    outcome, _ = await _whole_run(job(model="openai-chat:gpt-4.1-mini", config={"max_workers": 1}), home)
+    assert outcome.unfinished is not None
+    assert (outcome.unfinished.category, outcome.not_attempted, openai.requests) == ("auth", 1, 1)
+
+
+async def test_gemini_direct_speaks_to_google(home: Path, gemini: GeminiServer) -> None:
+    """With the schema, the instructions and the settings, by google-genai's own names."""
+    settings = {"instructions": "Be brief.", "model_settings": {"max_tokens": 9}}
+    outcome, rows = await _whole_run(
+        job(model="gemini-direct:gemini-2.5-flash", output_schema=_SCHEMA, **settings), home
+    )
+    assert outcome.succeeded == 2
+    assert isinstance(rows[0]["title"], str)
+    body = gemini.calls[0].body
+    assert body["generationConfig"]["maxOutputTokens"] == 9
+    assert body["systemInstruction"]["parts"][0]["text"] == "Be brief."
+
+
+async def test_a_cached_context_is_sent_once(home: Path, gemini: GeminiServer) -> None:
+    """One cache for the shard, with the instructions in it; gone at the end."""
+    (home / "book.txt").write_text("word " * 50)
+    settings = {"instructions": "Be brief.", "cached_context": "@book.txt"}
+    outcome, rows = await _whole_run(job(model="gemini-direct:gemini-2.5-flash", **settings), home)
+    assert outcome.succeeded == 2
+    assert [row["answer"] for row in rows] == ["first", "second"]
+    assert (gemini.kinds["cache.create"], gemini.kinds["cache.delete"], gemini.kinds["generate"]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("model", ["openai-chat:gpt-4.1-mini", "google:gemini-2.5-flash"])
+async def test_an_answer_is_text_or_fits(home: Path, openai: OpenAIServer, gemini: GeminiServer, model: str) -> None:
+    """Whoever the provider is, and whatever it calls its parameters."""
+    _, rows = await _whole_run(job(model=model), home)
+    assert [row["answer"] for row in rows] == ["first", "second"]
+    _, rows = await _whole_run(job(model=model, output_schema=_SCHEMA), home)
+    assert [(row["title"], row["good"]) for row in rows] == [("first", True), ("second", True)]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "openai-chat:gpt-4.1-mini",
+        "openai:gpt-4.1-mini",
+        "anthropic:some-model",
+        "google:gemini-2.5-flash",
+        "gemini-direct:gemini-2.5-flash",
+    ],
+)
+async def test_no_call_waits_for_a_connection(openai: OpenAIServer, gemini: GeminiServer, model: str) -> None:
+    """As many calls as there are workers are with the provider at once."""
+    server = gemini if "gemini" in model else openai
+    server.rule = lambda _: HANG
+    strategy = make_strategy(job(model=model, config={"max_workers": 150}))
+    await strategy.prepare()
+    calls = [asyncio.create_task(strategy.execute("a", 1, 60.0)) for _ in range(150)]
+    try:
+        async with asyncio.timeout(30):
+            while server.in_flight < 150:
+                assert not any(call.done() for call in calls)
+                await asyncio.sleep(0.01)
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await strategy.cleanup()
+
+
+async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiServer) -> None:
+    """Also when a job's settings ask for them: whoever retries beside the engine multiplies its calls."""
+    settings = {"model_settings": {"max_retries": 5}}
+    for server, model in ((openai, "openai-chat:m"), (openai, "anthropic:m"), (gemini, "google:gemini-2.5-flash")):
+        server.rule = lambda _: HTML_502
+        before = server.requests
+        strategy = make_strategy(job(model=model, **settings))
+        await strategy.prepare()
+        with pytest.raises(ModelServerError):
+            await strategy.execute("a", 1, 60.0)
+        await strategy.cleanup()
+        assert server.requests == before + 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"model": "nobody:gpt"}, "model 'nobody:gpt' is unknown: name one like 'openai-chat:gpt-6-luna'"),
+        ({"model": "gpt-4.1-mini"}, "model 'gpt-4.1-mini' is unknown: "),
+        (
+            {"model": "openai-chat:gpt-4.1-mini"},
+            "model 'openai-chat:gpt-4.1-mini' needs a key: set OPENAI_API_KEY in the environment, or save",
+        ),
+        ({"model": "google:gemini-2.5-flash"}, "model 'google:gemini-2.5-flash' needs a key: set GOOGLE_API_KEY"),
+        ({"model": "gemini-direct:m"}, "model 'gemini-direct:m' needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY"),
+        ({"model": "gemini-direct:"}, "model 'gemini-direct:' names no model"),
+        ({"model": "groq:llama"}, "model 'groq:llama' needs a package that is not installed:"),
+        ({"cached_context": "x"}, "cached_context works with 'gemini-direct:<model>' only"),
+        ({"model": "gemini-direct:m", "cached_context": "@nope.txt"}, "cached_context: "),
+    ],
+)
+def test_what_a_model_lacks_is_told_in_one_line(settings: dict[str, Any], line: str) -> None:
+    """Before anything starts."""
+    with pytest.raises(JobError) as error:
+        check_model(job(**settings))
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"child": {"$ref": "#/$defs/nobody"}}},
+        {"type": "object", "properties": {"child": {"$ref": "https://example.com/node.json"}}},
+        {
+            "type": "object",
+            "properties": {"child": {"$ref": "#/$defs/a"}},
+            "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+        },
+    ],
+    ids=["nowhere", "elsewhere", "circle of references alone"],
+)
+def test_a_schema_that_no_model_can_be_told_is_refused(schema: dict[str, Any]) -> None:
+    """Before anything is paid for, in one line."""
+    with pytest.raises(JobError, match=r"output_schema cannot be told to a model: .* write out what it stands for"):
+        check_model(job(model="local", output_schema=schema))
+
+
+def test_a_compatible_server_needs_no_key(openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many local ones ask for none."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert make_strategy(job(model="openai-chat:anything")) is not None

@@ -1,0 +1,113 @@
+"""The canary: which runs have one, what ends a run, and when the next one needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.jobs import BatchJob, Plan, ShardOutcome, merge, plan
+from batch_llm.jobs.messages import canary_sentence, plan_sentence
+from batch_llm.jobs.run_types import Canary
+from tests.support.jobs import answer, job, night, write_lines
+
+SMALL: dict[str, Any] = {"canary": 2, "shard_size": 15}
+
+
+@pytest.fixture(autouse=True)
+def thirty_documents(home: Path) -> None:
+    write_lines(home / "docs.jsonl", *({"id": f"d{number}", "text": f"text {number}"} for number in range(30)))
+
+
+def sizes(made: Plan) -> list[int]:
+    return [shard.items for shard in made.shards]
+
+
+def stopped_by_canary(made_for: BatchJob, run: str) -> None:
+    """A run whose canary failed: the rest was never called."""
+    made = plan(made_for, run)
+    answer(made_for, made, fail="d0 d1", only_first=True)
+    merge(made_for, made, stopped="the canary failed")
+
+
+def test_a_new_job_sends_its_first_items_alone() -> None:
+    made = plan(job(**SMALL), "first")
+    assert sizes(made) == [2, 15, 13]
+    assert (made.shards[0].first, made.shards[0].last, made.shards[1].first) == (1, 2, 3)
+    assert "the first 2 alone, as a canary" in plan_sentence(made)
+
+
+@pytest.mark.parametrize("settings", [{"canary": 0}, {"canary": 3}, {"canary": 2, "limit": 20}, {}])
+def test_there_is_none_where_it_is_not_wanted_or_spares_little(settings: dict[str, Any]) -> None:
+    assert sizes(plan(job(shard_size=30, **settings), "first")) == [settings.get("limit", 30)]
+
+
+def test_a_run_that_went_well_spares_the_next_one_its_canary() -> None:
+    """Also one of a few items, that had none itself; whatever does not shape answers may change."""
+    night(job(**SMALL, limit=5), "few")
+    assert sizes(plan(job(**SMALL, failure_threshold=0.5, config={"max_workers": 2}), "all")) == [15, 10]
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompt": "New: {text}"}, {"instructions": "Be brief."}, {"model_settings": {"temperature": 0}}]
+)
+def test_a_changed_job_has_a_canary_again(change: dict[str, Any]) -> None:
+    night(job(**SMALL), "first")
+    assert sizes(plan(job(**{**SMALL, **change}), "changed")) == [2, 15, 13]
+
+
+def test_a_job_whose_canary_failed_has_one_again_until_it_is_changed_back() -> None:
+    """Else an unattended second night would call everything after all."""
+    night(job(**SMALL, limit=5), "good")
+    changed = job(**SMALL, prompt="Worse: {text}")
+    stopped_by_canary(changed, "stopped")
+    assert plan(changed, "again").canary.items == 2
+    assert plan(job(**SMALL), "back").canary.items == 0
+
+
+@pytest.mark.parametrize(("fail", "items"), [("d0 d1 d2 d3", 2), ("d0", 0)])
+def test_a_run_in_which_too_many_failed_shows_nothing(fail: str, items: int) -> None:
+    night(job(**SMALL, limit=10), "first", fail=fail)
+    assert plan(job(**SMALL), "second").canary.items == items
+
+
+def test_what_it_should_cost_is_what_earlier_runs_paid() -> None:
+    """An item of theirs cost five cents at these prices, however dear the canary that the last run stopped for was."""
+    prices = {"input_mtok": 0, "output_mtok": 1000.0}
+    night(job(**SMALL, prices=prices, limit=12), "first", tokens=50)
+    changed = job(**SMALL, prices=prices, prompt="Longer: {text}")
+    assert plan(changed, "changed").canary.cost_usd == pytest.approx(0.10)
+    made = plan(changed, "stopped")
+    answer(changed, made, only_first=True, tokens=500)
+    merge(changed, made, stopped="too dear")
+    expected = plan(changed, "again").canary.cost_usd
+    assert expected is not None
+    assert expected < 0.3
+
+
+def test_of_a_new_job_nobody_knows_what_it_should_cost() -> None:
+    assert plan(job(**SMALL), "first").canary.cost_usd is None
+
+
+def outcome(failed: int, cost_usd: float | None) -> ShardOutcome:
+    return ShardOutcome(0, 20, 20 - failed, failed, 0, 0, 0, cost_usd, 1.0, {"refused": failed} if failed else {})
+
+
+@pytest.mark.parametrize(
+    ("failed", "cost_usd", "expected_usd", "said"),
+    [
+        (2, 0.3, 0.1, ""),
+        (3, 0.1, 0.1, "3 failed of the canary of 20 items (3 refused), more than failure_threshold=0.1 allows"),
+        (0, 0.31, 0.1, "the canary of 20 items cost $0.31 where earlier runs let expect $0.10"),
+        (0, 9.0, None, ""),
+        (0, 9.0, 0.0, ""),
+        (0, None, 0.1, ""),
+    ],
+)
+def test_a_canary_ends_the_run_when_it_fails_or_costs_far_more_than_expected(
+    failed: int, cost_usd: float | None, expected_usd: float | None, said: str
+) -> None:
+    sentence = canary_sentence(Canary("shape", 20, expected_usd), outcome(failed, cost_usd), 0.1)
+    assert sentence.startswith(said)
+    assert ("set canary=0" in sentence) == bool(said)

@@ -1,0 +1,93 @@
+"""How a run is cut into shards, where the job does not say."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_llm.jobs import plan
+from batch_llm.jobs.planning.parallelism import (
+    ENOUGH_SHARDS,
+    ITEMS_A_WORKER,
+    LEAST,
+    MOST,
+    PROCESSES_ELSEWHERE,
+    SHARDS_A_PROCESS,
+    WORTH_SECONDS,
+    expected_processes,
+    shard_size,
+)
+from tests.support.jobs import answer, job, write_lines
+
+_ITEMS = st.integers(0, 10**9)
+_WORKERS = st.integers(1, 10_000)
+_PROCESSES = st.integers(1, 1_000)
+_SECONDS = st.none() | st.floats(0, 1e6)
+_PACE = st.none() | st.floats(0.001, 1e6)
+
+
+@given(_ITEMS, _WORKERS, _PROCESSES, _SECONDS, _PACE)
+def test_shards_are_bounded_in_size_and_number(
+    items: int, workers: int, processes: int, seconds: float | None, per_second: float | None
+) -> None:
+    """A shard is worth minutes unless there would be too many; none is beyond memory, and each process has several."""
+    size = shard_size(items, workers=workers, processes=processes, seconds=seconds, per_second=per_second)
+    assert LEAST <= size <= MOST
+    enough = max(ENOUGH_SHARDS, SHARDS_A_PROCESS * processes)
+    assert size == MOST or math.ceil(items / size) <= enough
+    if size > max(LEAST, math.ceil(items / enough), math.ceil(ITEMS_A_WORKER * workers / processes)):
+        assert processes == 1 or math.ceil(items / size) > (SHARDS_A_PROCESS - 1) * processes
+        if seconds:
+            assert (size - 1) * seconds * processes / workers <= WORTH_SECONDS
+        if per_second:
+            assert (size - 1) * processes / per_second <= WORTH_SECONDS
+
+
+@given(_ITEMS, _ITEMS, _WORKERS, _PROCESSES)
+def test_more_items_make_no_smaller_shards(items: int, more: int, workers: int, processes: int) -> None:
+    fewer = shard_size(items, workers=workers, processes=processes)
+    assert shard_size(items + more, workers=workers, processes=processes) >= fewer
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes"),
+    [
+        ({"runner": "threads"}, 1),
+        ({"runner_options": {"processes": 6}, "runner": "processes"}, 6),
+        ({"runner": "pool"}, PROCESSES_ELSEWHERE),
+        ({"runner": "dask", "runner_options": {"address": "tcp://10.0.0.1:8786"}}, PROCESSES_ELSEWHERE),
+        ({"runner": "pool", "config": {"max_workers": 3}}, 3),
+        ({"model": "local"}, 1),
+    ],
+)
+def test_shards_are_cut_for_those_who_carry_them(settings: dict[str, Any], processes: int) -> None:
+    """Where a plan cannot know how many there are, it counts on many: too few shards would leave machines idle."""
+    made = job(**{"model": "openai-chat:m", "config": {"max_workers": 500}, **settings})
+    assert expected_processes(made, 10_000) == processes
+
+
+def test_what_earlier_runs_took_is_counted_on(home: Path) -> None:
+    """Slow items make small shards; the job's own word stands against it."""
+    write_lines(home / "docs.jsonl", *({"id": number, "text": f"{number}"} for number in range(2_000)))
+    settings = {"config": {"max_workers": 20}, "runner_options": {"processes": 2}, "runner": "processes", "canary": 0}
+    before = plan(job(**settings), "first")
+    assert [shard.items for shard in before.shards] == [250] * 8
+    answer(job(**settings), before, most=20, seconds=60.0)
+    after = plan(job(**settings, refresh=True), "second")
+    assert {shard.items for shard in after.shards} == {100}
+    assert len(plan(job(**settings, shard_size=1_999), "third").shards) == 1
+
+
+def test_a_run_that_fits_into_few_rounds_has_a_shard_for_each_process() -> None:
+    """Ten shards of a hundred items for fifty workers would spend a third of their time on last answers."""
+    assert math.ceil(1_000 / shard_size(1_000, workers=100, processes=2)) == 2
+
+
+def test_a_small_run_is_one_shard(home: Path) -> None:
+    write_lines(home / "docs.jsonl", *({"id": number, "text": "x"} for number in range(90)))
+    assert len(plan(job(config={"max_workers": 500}, canary=0), "r").shards) == 1

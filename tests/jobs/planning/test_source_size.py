@@ -1,0 +1,41 @@
+"""A source that lost rows is told before they are missed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.jobs import BatchJob, Summary, merge, plan
+from tests.support.jobs import answer, job, write_lines
+
+
+def _run(home: Path, rows: int, run: str, *, stopped: str = "", **settings: Any) -> Summary:
+    made_for: BatchJob = job(**{"source": "docs.jsonl", **settings})
+    write_lines(home / made_for.source, *({"id": number, "text": "t"} for number in range(rows)))
+    made = plan(made_for, run)
+    answer(made_for, made)
+    return merge(made_for, made, stopped=stopped)
+
+
+def test_a_source_that_lost_more_than_a_tenth_of_its_rows_is_told(home: Path) -> None:
+    """Compared with the last complete run: what was stopped or limited says nothing."""
+    assert _run(home, 100, "run-1").warnings == []
+    assert _run(home, 90, "run-2").warnings == []
+    _run(home, 10, "run-3", stopped="the budget is gone")
+    _run(home, 90, "run-4", limit=5)
+    (warning,) = _run(home, 80, "run-5").warnings
+    expected = "The source has 80 rows, 11% fewer than the 90 of the last complete run (run-2): check that it is whole"
+    assert warning == expected
+    assert _run(home, 80, "run-6").warnings == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_told"),
+    [("docs-2026-11-27.jsonl", "docs-2026-11-28.jsonl", True), ("docs.jsonl", "others.jsonl", False)],
+)
+def test_exports_of_different_days_are_compared(home: Path, before: str, now: str, is_told: bool) -> None:
+    """Another source is not."""
+    _run(home, 100, "run-1", source=before)
+    assert bool(_run(home, 50, "run-2", source=now).warnings) == is_told

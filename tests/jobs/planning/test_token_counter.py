@@ -1,0 +1,61 @@
+"""Input tokens are told before the first call where the model's own tokenizer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.jobs.planning.estimate import estimate
+from batch_llm.jobs.planning.token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
+from tests.support.jobs import job, write_lines
+
+
+@pytest.mark.parametrize(
+    ("model", "encoding"),
+    [
+        ("openai-chat:gpt-6-luna", "o200k_base"),
+        ("openai:gpt-4o-mini", "o200k_base"),
+        ("openai-responses:gpt-4.1", "o200k_base"),
+        ("openai:o3", "o200k_base"),
+        ("openai:gpt-4-turbo", "cl100k_base"),
+        ("openai:gpt-3.5-turbo", "cl100k_base"),
+        ("openai-chat:my-model", None),
+        ("anthropic:claude-haiku-5-5", None),
+    ],
+)
+def test_the_tokenizer_is_known_by_the_name_of_the_model(model: str, encoding: str | None) -> None:
+    assert encoding_of(model) == encoding
+
+
+def test_the_count_is_what_openai_has_billed() -> None:
+    """For the messages of its cookbook's example, by what the API itself has counted; names of four cost one more."""
+    system = "You are a helpful, pattern-following assistant that translates corporate jargon into plain English."
+    examples = [
+        "New synergies will help drive top-line growth.",
+        "Things working well together will increase revenue.",
+        "Let's circle back when we have more bandwidth to touch base on opportunities for increased leverage.",
+        "Let's talk later when we're less busy about how to do better.",
+    ]
+    user = "This late pivot means we don't have time to boil the ocean for the client deliverable."
+    names = ["example_user", "example_assistant"] * 2
+    for encoding, billed in (("o200k_base", 124), ("cl100k_base", 129)):
+        texts = sum(count_tokens(encoding, [system, *examples, user, *names]))
+        assert texts + len(names) + 6 * TOKENS_A_MESSAGE + TOKENS_A_CALL == billed
+
+
+def test_a_first_estimate_has_the_input_tokens_to_the_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All documents are alike, so that the sample is all there is to know; with a schema it is a range."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+    write_lines(home / "docs.jsonl", *({"id": str(number), "text": "tiktoken is great!"} for number in range(20)))
+    common: dict[str, Any] = {"model": "openai-chat:gpt-4.1-mini", "instructions": "Be brief."}
+    text, instructions = count_tokens("o200k_base", ["tiktoken is great!", "Be brief."])
+    found = estimate(job(**common))
+    each = text + instructions + 2 * TOKENS_A_MESSAGE + TOKENS_A_CALL
+    assert (found.input_tokens.low, found.input_tokens.high) == (20 * each, 20 * each)
+    assert found.is_guess
+    assert found.calibrated_by.startswith("the model's own tokenizer")
+    schema = {"type": "object", "properties": {"title": {"type": "string"}}}
+    shaped = estimate(job(**common, output_schema=schema)).input_tokens
+    assert shaped.low == 20 * each < shaped.expected < shaped.high < 2.5 * shaped.low

@@ -1,0 +1,109 @@
+"""A job's runs beside each other: what the ledger has of them, and when one has drifted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch_llm.jobs import Night, drifts, job_store, plan, read_nights
+from batch_llm.jobs.results.history import LEAST_BEFORE
+from tests.support.jobs import documents, job, night
+from tests.support.past_runs import ordinary
+
+pytestmark = pytest.mark.shell
+
+
+def test_one_figure_far_from_the_usual_is_told_with_both_and_the_change() -> None:
+    usual = [ordinary(p95_seconds=seconds) for seconds in (1.1, 1.2, 1.3, 1.2, 1.1, 1.2)]
+    assert drifts([*usual, ordinary(p95_seconds=2.4)]) == [
+        "95th percentile of an item's time is 2.4 s, usually 1.2 s (+100%)"
+    ]
+
+
+def test_each_figure_is_looked_at() -> None:
+    told = drifts([*[ordinary()] * 6, ordinary(cost_usd=8.0, failed=50, p95_seconds=4.0, output_tokens=99_000)])
+    assert told == [
+        "cost of 1,000 items is $8.00, usually $4.00 (+100%)",
+        "share of failed items is 5.0%, usually 1.0% (+400%)",
+        "95th percentile of an item's time is 4.0 s, usually 1.2 s (+233%)",
+        "output tokens an answer is 100, usually 50 (+100%)",
+    ]
+
+
+def test_a_larger_night_is_no_drift() -> None:
+    """What is compared is for an item: three times the items cost three times as much."""
+    larger = ordinary(
+        items=3000, called=3000, succeeded=2970, answered=2970, failed=30, cost_usd=12.0, output_tokens=148_500
+    )
+    assert drifts([*[ordinary()] * 6, larger]) == []
+
+
+def test_one_bad_night_does_not_hide_the_next() -> None:
+    bad = ordinary(cost_usd=40.0)
+    assert drifts([*[ordinary()] * 6, bad, ordinary()]) == []
+    assert len(drifts([*[ordinary()] * 6, bad, bad])) == 1
+
+
+@pytest.mark.parametrize("before", range(LEAST_BEFORE))
+def test_too_few_nights_say_nothing(before: int) -> None:
+    assert drifts([*[ordinary()] * before, ordinary(cost_usd=400.0)]) == []
+
+
+def test_a_night_without_a_call_or_a_price_has_nothing_to_drift() -> None:
+    assert drifts([]) == []
+    assert drifts([*[ordinary()] * 6, ordinary(called=0, answered=0, cost_usd=0.0)]) == []
+    assert drifts([*[ordinary()] * 6, ordinary(cost_usd=None)]) == []
+    assert drifts([*[ordinary(called=0, cost_usd=0.0)] * 9, ordinary()]) == []
+
+
+COSTS = st.lists(st.floats(0.5, 50), min_size=LEAST_BEFORE, max_size=30)
+
+
+@given(COSTS)
+def test_the_order_of_the_nights_before_says_nothing(costs: list[float]) -> None:
+    last = ordinary(cost_usd=7.0)
+    assert drifts([*_costing(costs), last]) == drifts([*_costing(sorted(costs)), last])
+
+
+@given(COSTS)
+def test_what_is_usual_is_no_drift(costs: list[float]) -> None:
+    assert drifts(_costing([*costs, median(costs)])) == []
+
+
+def _costing(costs: list[float]) -> list[Night]:
+    return [ordinary(cost_usd=cost) for cost in costs]
+
+
+def test_the_ledger_has_what_each_run_came_to(home: Path) -> None:
+    """The oldest first, the latest only; a run at work or of an older version is none, or has a gap."""
+    made_for = job(name="h", refresh=True)
+    documents(home, a="1", b="2", c="3")
+    for number, failing in enumerate(("", "b", "bc")):
+        night(made_for, f"run-{number}", fail=failing)
+    plan(made_for, "at-work")
+    runs = read_nights(job_store(made_for))
+    assert [(found.run, found.items, found.called, found.answered, found.failed) for found in runs] == [
+        ("run-0", 3, 3, 3, 0),
+        ("run-1", 3, 3, 2, 1),
+        ("run-2", 3, 3, 1, 2),
+    ]
+    assert {found.model for found in runs} == {"local"}
+    assert [found.cost_usd for found in runs] == [1.5, 1.5, 1.5]
+    assert [found.run for found in read_nights(job_store(made_for), most=2)] == ["run-1", "run-2"]
+
+
+def test_reused_answers_are_none_of_the_night_s(home: Path) -> None:
+    documents(home, a="1", b="2")
+    night(job(name="h"), "first")
+    documents(home, a="1", b="2", c="3")
+    night(job(name="h"), "second")
+    last = read_nights(job_store(job(name="h")))[-1]
+    assert (last.items, last.succeeded, last.called, last.answered, last.cost_usd) == (3, 3, 1, 1, 0.5)
+
+
+def test_a_name_without_a_run_has_no_nights(home: Path) -> None:
+    assert read_nights(job_store(job(name="nobody"))) == []

@@ -1,0 +1,361 @@
+"""Split, then merge: every row comes out once, with its answer or with the reason why it has none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, Plan, merge, plan, result_rows
+from batch_llm.jobs.ledger.records import LedgerWriter, Record
+from batch_llm.jobs.storage.duckdb_session import column_types
+from batch_llm.jobs.storage.store import Store
+from tests.support.jobs import documents, items, job, prompts, read_lines, whole_run, write_lines
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "score": {"type": "number"},
+        "count": {"type": ["integer", "null"]},
+        "good": {"type": "boolean"},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_ANSWER = {"title": "T", "score": 0.5, "count": 3, "good": True, "tags": ["a", "b"]}
+
+
+def _answer_all(made: Plan, answer: Any = "fine", *, fail: tuple[str, ...] = (), cost: float | None = 0.5) -> None:
+    """Write into the ledger what running the shards would."""
+    for shard in made.shards:
+        with LedgerWriter(Store(made.folder), shard.part) as ledger:
+            for item in read_lines(shard.path):
+                common: dict[str, Any] = {"id": item["id"], "key": item["key"], "input_tokens": 10, "attempts": 1}
+                common |= {"output_tokens": 2, "cost_usd": cost}
+                if item["id"] in fail:
+                    common |= {"category": "server_error", "error": "down", "retryable": True}
+                    ledger.append(Record(**common, status="failed"))
+                else:
+                    ledger.append(Record(**common, status="succeeded", output=answer))
+
+
+def _run(made_for: BatchJob, run_id: str = "r", **how: Any) -> Plan:
+    made = plan(made_for, run_id)
+    _answer_all(made, **how)
+    return made
+
+
+_ROWS = st.lists(
+    st.fixed_dictionaries({"text": st.text(min_size=1), "n": st.integers(-100, 100) | st.none()}),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(_ROWS, st.integers(1, 5), st.sampled_from(["jsonl", "parquet"]))
+def test_split_then_merge_is_identity(rows: list[dict[str, Any]], shard_size: int, ending: str) -> None:
+    """Whatever the rows and the shard size: the output has the input's rows, in their order, unchanged."""
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        numbered = [{"id": str(number), **row, "text": f"x{row['text']}"} for number, row in enumerate(rows)]
+        write_lines(home / "docs.jsonl", *numbered)
+        made_for = job(source=f"{home}/docs.jsonl", output=f"{home}/out.{ending}", ledger=name, shard_size=shard_size)
+        made = _run(made_for)
+        summary = merge(made_for, made)
+        assert sum(shard.items for shard in made.shards) == len(rows)
+        assert max(shard.items for shard in made.shards) <= shard_size
+        found = duckdb.execute(f"SELECT id, text, n::BIGINT FROM '{summary.output}'").fetchall()
+        assert found == [(row["id"], row["text"], row["n"]) for row in numbered]
+        assert (summary.total_items, summary.succeeded, summary.failed) == (len(rows), len(rows), 0)
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".csv"])
+def test_the_output_has_the_answers_fields_in_their_types(home: Path, ending: str) -> None:
+    """The input's columns, then the answer's, then what became of the row."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x", "meta": {"k": [1]}})
+    made_for = job(output=f"out{ending}", output_schema=_SCHEMA)
+    output = merge(made_for, _run(made_for, answer=_ANSWER)).output
+    if ending == ".csv":
+        row: dict[str, Any] = next(csv.DictReader(Path(output).read_text(encoding="utf-8").splitlines()))
+        assert (row["meta"], row["tags"], row["score"]) == ('{"k":[1]}', '["a","b"]', "0.5")
+        return
+    with duckdb.connect() as tables:
+        types = column_types(tables, f"SELECT * FROM '{output}'")
+    names = ["id", "text", "meta", *_ANSWER, "item_id", "status", "input_tokens", "output_tokens", "cost_usd"]
+    assert list(types) == [*names, "attempts", "seconds", "error_category", "error", "finish_reason"]
+    if ending == ".parquet":
+        assert {name: types[name] for name in _ANSWER} == dict(
+            zip(_ANSWER, ["VARCHAR", "DOUBLE", "BIGINT", "BOOLEAN", "JSON"], strict=True)
+        )
+    else:
+        row = read_lines(output)[0]
+        assert {name: row[name] for name in _ANSWER} == _ANSWER
+        assert row["meta"] == {"k": [1]}
+        assert (row["status"], row["input_tokens"], row["cost_usd"], row["error"]) == ("succeeded", 10, 0.5, None)
+
+
+def test_columns_of_the_input_keep_their_names(home: Path) -> None:
+    """An answer's field, or a column of ours, that has the same name gives way, and the plan says so."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x", "Title": "mine", "status": "open"})
+    schema = {"type": "object", "properties": {"title": {"type": "string"}, "error": {"type": "string"}}}
+    made_for = job(output_schema=schema)
+    made = _run(made_for, answer={"title": "theirs", "error": "none"})
+    row = read_lines(merge(made_for, made).output)[0]
+    assert (row["Title"], row["answer_title"], row["answer_error"]) == ("mine", "theirs", "none")
+    assert (row["status"], row["answer_status"]) == ("open", "succeeded")
+    assert "The column 'title' of the answer is called 'answer_title'." in made.notes
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
+    """Running it asks again for what failed, under the same ids; rows that were broken stay so and cost nothing."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"}, {"id": "b", "text": "y"}, "nonsense")
+    made_for = job(output=f"out{ending}")
+    summary = merge(made_for, _run(made_for, fail=("b",)))
+    assert (summary.succeeded, summary.failed) == (1, 2)
+    assert summary.categories == {"invalid_input": 1, "server_error": 1}
+    assert summary.failures == str(home / f"out.failures{ending}")
+    again = plan(job(source=summary.failures, output=f"again{ending}"), "r2")
+    assert prompts(again) == {"b": "y"}
+    assert (again.total, again.broken, again.reused) == (2, 1, 0)
+    output = merge(job(source=summary.failures, output="again.jsonl"), again).output
+    assert [row["item_id"] for row in read_lines(output)] == ["b", "line 3"]
+    assert not {"answer_error", "answer_attempts"} & set(read_lines(output)[0])
+
+
+def test_what_the_failures_file_brought_counts_for_the_next_night(home: Path) -> None:
+    """Also where rows are named by their content: the failures file keeps that name."""
+    write_lines(home / "docs.jsonl", {"text": "x"}, {"text": "y"})
+    made = plan(job(), "first")
+    failing = items(made)[1]["id"]
+    _answer_all(made, fail=(failing,))
+    summary = merge(job(), made)
+    again = job(source=summary.failures, output="again.jsonl")
+    merge(again, _run(again, "second"))
+    assert plan(job(), "third").reused == 2
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+def test_answers_to_a_failures_file_count_for_the_whole_source(home: Path, ending: str) -> None:
+    """Also where rows are named by their content: alone in a file, a row has the id and the key it had among others."""
+    failing = {"text": "x", "n": 1, "none": None, "at": "2026-01-02T10:00:00", "code": "007", "list": [1, "é"]}
+    other: dict[str, Any] = {"text": "y", "n": 1.5, "none": "some", "at": "some day", "code": "z", "list": []}
+    write_lines(home / "docs.jsonl", failing, other, failing)
+    prompt = " ".join(f"{{{column}}}" for column in failing)
+    made_for = job(prompt=prompt, output=f"out{ending}")
+    made = plan(made_for, "first")
+    sent = prompts(made)
+    failed = {item_id: text for item_id, text in sent.items() if text.startswith("x")}
+    _answer_all(made, fail=tuple(failed))
+    of_failures = job(prompt=prompt, source=str(merge(made_for, made).failures), output="again.jsonl")
+    again = plan(of_failures, "again")
+    assert (prompts(again), again.retried) == (failed, len(failed))
+    _answer_all(again)
+    merge(of_failures, again)
+    assert plan(made_for, "next").reused == len(sent)
+
+
+def test_columns_called_as_ours_are_the_inputs(home: Path) -> None:
+    """In the failures too; rows stay in the order of the source."""
+    rows = [{"id": str(n), "text": str(n), "status": f"s{n}", "position": 9 - n, "error": n} for n in range(3)]
+    write_lines(home / "docs.jsonl", *rows)
+    whole_run("r", fail="1")
+    assert [(row["id"], row["status"], row["position"]) for row in read_lines(home / "out.jsonl")] == [
+        ("0", "s0", 9),
+        ("1", "s1", 8),
+        ("2", "s2", 7),
+    ]
+    (failed,) = read_lines(home / "out.failures.jsonl")
+    assert (failed["id"], failed["status"], failed["position"], failed["error"]) == ("1", "s1", 8, 1)
+    assert (failed["item_id"], failed["answer_error"]) == ("1", "too slow")
+    assert prompts(plan(job(source="out.failures.jsonl", output="again.jsonl"), "again")) == {"1": "1"}
+
+
+def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:
+    """A file of yesterday's failures would mislead."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
+    failing = merge(job(), _run(job(), fail=("a",)))
+    assert failing.failures is not None
+    assert read_lines(failing.failures) == [
+        {"id": "a", "text": "x", "item_id": "a", "error_category": "server_error", "error": "down", "attempts": 1}
+    ]
+    assert merge(job(), _run(job(), "r2")).failures is None
+    assert not Path(failing.failures).exists()
+
+
+def test_a_second_night_asks_for_what_is_new_or_changed_alone(home: Path) -> None:
+    """The output holds all current rows; the totals hold what this run paid for."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"}, {"id": "c", "text": "3"})
+    first = merge(job(), _run(job(), "night-1", answer="old", fail=("c",)))
+    assert (first.cost_usd, first.total_input_tokens) == (1.5, 30)
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "changed"}, {"id": "c", "text": "3"})
+    made = plan(job(), "night-2")
+    assert prompts(made) == {"b": "changed", "c": "3"}
+    assert (made.total, made.reused, made.changed, made.retried, made.new) == (3, 1, 1, 1, 0)
+    _answer_all(made, "new")
+    second = merge(job(), made)
+    assert (second.succeeded, second.reused, second.cost_usd, second.total_input_tokens) == (3, 1, 1.0, 20)
+    assert (second.changed, second.retried, second.new, second.saved_usd) == (1, 1, 0, 0.5)
+    assert [row["answer"] for row in read_lines(second.output)] == ["old", "new", "new"]
+    assert plan(job(), "night-3").shards == ()
+    assert len(prompts(plan(job(refresh=True), "night-4"))) == 3
+    assert len(prompts(plan(job(name="other"), "night-5"))) == 3
+    assert len(prompts(plan(job(instructions="be brief"), "night-6"))) == 3
+
+
+def test_a_run_that_goes_on_calls_what_nobody_has_answered_meanwhile(home: Path) -> None:
+    """The Retry button, days later: what this run and others have answered stands, and the sums are this run's own."""
+    write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abcd"))
+    first = plan(job(shard_size=1), "first")
+    _answer_all(replace(first, shards=first.shards[:1]))
+    _answer_all(replace(first, shards=first.shards[1:2]), fail=("b",))
+    between = plan(job(), "between")
+    assert prompts(between) == {"b": "b", "c": "c", "d": "d"}
+    _answer_all(between, fail=("d",))
+    again = plan(job(), "first")
+    assert prompts(again) == {"d": "d"}
+    assert (again.answered, again.reused, again.new, again.retried) == (1, 2, 1, 1)
+    _answer_all(again)
+    summary = merge(job(), again)
+    assert (summary.succeeded, summary.reused, summary.total_input_tokens) == (4, 2, 30)
+
+
+def test_only_what_failed_is_called(home: Path) -> None:
+    """New and changed items wait for a full run; the output still holds all items, and says why they have none."""
+    write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abc"))
+    _answer_all(plan(job(), "first"), fail=("b",))
+    write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abd"), {"id": "c", "text": "new"}, "{")
+    made = plan(job(only_failed=True), "second")
+    assert prompts(made) == {"b": "b"}
+    assert (made.reused, made.retried, made.left_out, made.broken) == (1, 1, 2, 1)
+    _answer_all(made)
+    summary = merge(job(only_failed=True), made)
+    assert (summary.succeeded, summary.failed, summary.left_out, summary.not_attempted) == (2, 1, 2, 0)
+    by_id = {row["id"]: row for row in read_lines(summary.output)}
+    assert by_id["d"]["error"] == "only some items were asked for; run it without only_failed and only_truncated"
+
+
+def test_only_failed_and_refresh_exclude_each_other() -> None:
+    with pytest.raises(JobError, match="refresh calls all items, only_failed some: set one of them"):
+        job(only_failed=True, refresh=True)
+
+
+def test_a_run_leaves_no_copies_behind(home: Path) -> None:
+    """Rows, prompts and answers stand in the source, in the output and in the ledger."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made = plan(job(), "r")
+    _answer_all(made)
+    merge(job(), made)
+    left = {path.name for path in Path(made.folder).iterdir()}
+    assert left == {"plan.json", "summary.json", "outcomes.parquet", "ledger", "progress"}
+
+
+def test_several_tries_of_an_item_add_up(home: Path) -> None:
+    """What a failed try cost is in the sums; a success stands against a later failure."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made = plan(job(), "r")
+    _answer_all(made, fail=("a",))
+    _answer_all(made, "good")
+    _answer_all(made, fail=("a",))
+    summary = merge(job(), made)
+    row = read_lines(summary.output)[0]
+    assert (row["status"], row["answer"], row["attempts"], row["input_tokens"]) == ("succeeded", "good", 3, 30)
+    assert (summary.succeeded, summary.total_input_tokens, summary.cost_usd) == (1, 30, 1.5)
+
+
+def test_a_run_that_goes_on_costs_what_all_its_calls_cost(home: Path) -> None:
+    """Also those for a text that has changed since, and those for an item that another run has answered meanwhile."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"})
+    _answer_all(plan(job(), "r"), fail=("a", "b"))
+    merge(job(), _run(job(limit=1), "other"))
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "changed"})
+    summary = merge(job(), _run(job()))
+    assert (summary.succeeded, summary.reused, summary.saved_usd) == (2, 1, 0.5)
+    assert (summary.cost_usd, summary.total_input_tokens) == (1.5, 30)
+
+
+def test_an_unknown_price_is_never_a_sum_of_the_rest(home: Path) -> None:
+    """None, not 0."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, "broken")
+    summary = merge(job(), _run(job(), cost=None))
+    assert summary.cost_usd is None
+    assert read_lines(summary.output)[0]["cost_usd"] is None
+
+
+def test_a_run_that_ended_early_says_what_is_left(home: Path) -> None:
+    """Items without a record are in the output, as not attempted, and in no failures file."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    summary = merge(job(), plan(job(), "r"))
+    assert (summary.not_attempted, summary.failed, summary.failures, summary.cost_usd) == (1, 0, None, 0.0)
+    assert read_lines(summary.output)[0]["status"] == "not_attempted"
+
+
+def test_the_summary_is_a_file(home: Path) -> None:
+    """What the command reports comes from there."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made = _run(job())
+    summary = merge(job(), made)
+    stored = json.loads((Path(made.folder) / "summary.json").read_text())
+    assert (stored["total_items"], stored["output"]) == (1, summary.output)
+
+
+def test_a_table_shows_failures_first(home: Path) -> None:
+    """Then the rest in the order of the source, up to the limit."""
+    write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x"} for number in range(5)))
+    made = _run(job(output_schema=_SCHEMA), answer=_ANSWER, fail=("3",))
+    merge(job(output_schema=_SCHEMA), made)
+    rows = result_rows(job(), made.folder, 3).results
+    assert [row.item_id for row in rows] == ["3", "0", "1"]
+    assert rows[0].error_info is not None
+    assert (rows[0].error, rows[0].error_info.category) == ("down", "server_error")
+    assert rows[1].output == _ANSWER
+    assert rows[1].token_usage["input_tokens"] == 10
+
+
+def test_an_output_elsewhere_is_written_through_fsspec(home: Path) -> None:
+    """Whole, like a local one."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    made_for = job(output="memory://results/out.jsonl")
+    assert merge(made_for, _run(made_for)).output == "memory://results/out.jsonl"
+    assert plan(job(source="memory://results/out.jsonl"), "r2").total == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_first(home: Path) -> None:
+    """Before anything is paid for; /proc takes files from nobody, not even from root."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    with pytest.raises(JobError, match=r"/proc/out\.jsonl cannot be written: "):
+        plan(job(output="/proc/out.jsonl"), "r")
+
+
+def test_an_output_that_cannot_be_is_told_first(home: Path) -> None:
+    """A folder of that name, or a file where a folder must be."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
+    (home / "taken.jsonl").mkdir()
+    with pytest.raises(JobError, match=r"taken\.jsonl is a folder: name a file in it"):
+        plan(job(output="taken.jsonl"), "r")
+    with pytest.raises(JobError, match=r"docs\.jsonl/out\.jsonl cannot be written: "):
+        plan(job(output="docs.jsonl/out.jsonl"), "r")
+
+
+def test_who_may_read_what_a_run_leaves_is_for_the_user_to_say(home: Path) -> None:
+    """By the umask, so that two users of a machine can share a ledger."""
+    documents(home, a="x", b="y")
+    before = os.umask(0o027)
+    try:
+        whole_run("r", fail="b")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in home.rglob("*") if path.is_file() and path.stem != "docs"}
+    assert modes
+    assert set(modes.values()) == {0o640}, modes

@@ -1,0 +1,197 @@
+"""What is left of runs after a prune: every answer that is in use, or may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, job_store, merge, plan, run_folder
+from batch_llm.jobs.ledger.heartbeat import Holder
+from batch_llm.jobs.ledger.lease import newest_lease
+from batch_llm.jobs.ledger.records import record_files
+from batch_llm.jobs.results import prune as prune_module
+from batch_llm.jobs.results.prune import Pruned, prune
+from batch_llm.jobs.results.runs import find_runs
+from batch_llm.jobs.storage.store import Store
+from tests.support.jobs import age, answer, documents, job, night, prompts
+
+
+@pytest.fixture(params=[".batch-llm", "memory://pruned"])
+def ledger(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param
+    fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+def _prune(ledger: str = ".batch-llm") -> Pruned:
+    return prune(Store(ledger), "batch", keep_days=30, waits_for=print)
+
+
+def _three_nights(home: Path, made_for: BatchJob) -> None:
+    """An old night, an older one that was cut short, and a young one that reuses what it can."""
+    documents(home, a="1", b="2", gone="3")
+    answer(made_for, plan(made_for, "oldest"), most=1)
+    night(made_for, "old")
+    documents(home, a="1", b="2 changed", c="4")
+    night(made_for, "young")
+    age(made_for, "oldest", 50)
+    age(made_for, "old", 40)
+
+
+def test_a_prune_loses_no_answer_that_is_in_use(home: Path, ledger: str) -> None:
+    """The next night calls nothing; what no later run has used is gone. A second prune carries it on."""
+    made_for = job(ledger=ledger)
+    _three_nights(home, made_for)
+    store = Store(ledger)
+    looked = prune(store, "batch", keep_days=30, waits_for=print, dry_run=True)
+    assert len(find_runs(store)) == 3
+    done = _prune(ledger)
+    assert looked == done
+    assert (done.runs, done.carried, done.let_go) == (("old", "oldest"), 1, 2)
+    assert [run.id for run in find_runs(store)] == ["young"]
+    assert (plan(made_for, "next").reused, plan(made_for, "next").shards) == (3, ())
+    age(made_for, "young", 40)
+    night(made_for, "newest")
+    again = _prune(ledger)
+    assert (set(again.runs), again.carried) == ({"young"}, 3)
+    assert prompts(plan(made_for, "last")) == {}
+    assert _prune(ledger).runs == ()
+    assert prompts(plan(made_for, "last")) == {}, "a prune with nothing to remove removes nothing"
+
+
+@pytest.mark.parametrize("step", ["_carry", "_remove_run"])
+def test_a_prune_that_is_killed_loses_nothing(
+    home: Path, ledger: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each step, the answers are there once or twice, and count once."""
+    made_for = job(ledger=ledger)
+    _three_nights(home, made_for)
+    done = getattr(prune_module, step)
+
+    def killed(*arguments: Any) -> None:
+        done(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(prune_module, step, killed)
+        _prune(ledger)
+    made = plan(made_for, "next")
+    assert (made.reused, made.shards) == (3, ())
+    assert merge(made_for, made).total_items == 3
+    _prune(ledger)
+    assert plan(made_for, "next").reused == 3
+
+
+def test_the_newest_run_that_ended_stays(home: Path) -> None:
+    """However old it is: a job that rests for a year pays for nothing."""
+    made_for = job()
+    documents(home, a="1")
+    night(made_for, "first")
+    age(made_for, "first", 400)
+    assert _prune().runs == ()
+    assert len(record_files(job_store(made_for))) == 1
+
+
+def test_a_refresh_that_stopped_keeps_the_answers_it_did_not_replace(home: Path, ledger: str) -> None:
+    """The next run without `refresh` takes the old ones, as it would have without a prune."""
+    made_for = job(ledger=ledger)
+    documents(home, a="1", b="2", c="3")
+    night(made_for, "old")
+    night(job(ledger=ledger, refresh=True), "young", most=2, fail="b")
+    age(made_for, "old", 40)
+    assert (_prune(ledger).carried, prompts(plan(made_for, "next"))) == (2, {})
+
+
+def test_a_run_that_died_on_another_machine_keeps_what_it_may_have_used(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which answers these are, only that machine knows: all of them stay."""
+    made_for = job(ledger="memory://pruned")
+    documents(home, a="1", b="2")
+    night(made_for, "old")
+    documents(home, b="2")
+    night(made_for, "newest-ended")
+    documents(home, a="1", b="2", c="3")
+    plan(made_for, "died")
+    age(made_for, "old", 50)
+    age(made_for, "newest-ended", 40)
+    with monkeypatch.context() as here:
+        here.setenv("BATCH_LLM_HOME", str(home / "another-machine"))
+        assert _prune("memory://pruned").runs == ("old",)
+    assert prompts(plan(made_for, "died")) == {"c": "3"}
+    fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+@pytest.mark.parametrize("file", ["plan.json", "outcomes.parquet"])
+def test_a_damaged_file_makes_no_run_old(home: Path, ledger: str, file: str) -> None:
+    made_for = job(ledger=ledger)
+    documents(home, a="1", b="2")
+    night(made_for, "old")
+    documents(home, a="1", b="2", c="3")
+    night(made_for, "young")
+    documents(home, a="1")
+    night(made_for, "newest")
+    age(made_for, "old", 40)
+    job_store(made_for).folder("young").write(file, b"\0" * 64)
+    assert _prune(ledger).runs == ("old",)
+    documents(home, a="1", b="2", c="3")
+    assert prompts(plan(made_for, "next")) == {}
+
+
+def test_copies_of_a_run_that_was_killed_in_its_plan_go(home: Path, ledger: str) -> None:
+    """They are the largest files, and no run of the list is theirs."""
+    made_for = job(ledger=ledger)
+    documents(home, a="1")
+    night(made_for, "first")
+    plan(made_for, "killed")
+    killed = run_folder(made_for, "killed")
+    killed.items.with_suffix(".jsonl").write_text("half an it")
+    for place in (killed.plan, killed.path / "source.jsonl"):
+        place.unlink(missing_ok=True)
+    killed.kept.remove(["plan.json"])
+    _prune(ledger)
+    assert [path.name for path in killed.path.rglob("*") if path.is_file()] == []
+
+
+def test_a_run_at_work_on_another_ledger_is_not_touched(home: Path) -> None:
+    """It works on this machine under the same name, and holds another lease."""
+    documents(home, a="1")
+    night(job(), "here")
+    elsewhere = job(ledger="memory://pruned")
+    made = plan(elsewhere, "there")
+    answer(elsewhere, made)
+    assert [run.id for run in find_runs(Store(".batch-llm"))] == ["here"]
+    _prune()
+    assert merge(elsewhere, made).succeeded == 1
+    fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+def test_a_prune_that_lost_its_lease_removes_nothing_more(
+    home: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine slept; whoever works on the ledger now may use what was not in use before."""
+    made_for = job(ledger=ledger)
+    _three_nights(home, made_for)
+    carry, store = prune_module._carry, job_store(made_for)  # pyright: ignore[reportPrivateUsage]  the moment to hit
+
+    def slow(*arguments: Any) -> None:
+        carry(*arguments)
+        Holder.of_this_process("another").write(store, f"lease/{newest_lease(store) + 1:012d}.json")
+
+    monkeypatch.setattr(prune_module, "_carry", slow)
+    with pytest.raises(JobError, match=r"another run took over .* while it was pruned"):
+        _prune(ledger)
+    assert len(find_runs(Store(ledger))) == 3
+
+
+def test_the_beginning_of_a_runs_id_is_no_name(home: Path) -> None:
+    documents(home, a="1")
+    night(job(), "1963ea7d")
+    with pytest.raises(JobError, match=r"'1963' is no job's name"):
+        prune(Store(".batch-llm"), "1963", keep_days=30, waits_for=print)
+    assert not (home / ".batch-llm" / "1963").exists()

@@ -1,0 +1,109 @@
+"""Runs as their ledger shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import hold, job_store, merge, plan
+from batch_llm.jobs.ledger.heartbeat import Holder
+from batch_llm.jobs.results.outcomes import read_results
+from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, standing
+from batch_llm.jobs.storage.duckdb_session import open_tables
+from batch_llm.jobs.storage.store import Store
+from tests.support.jobs import answer, documents, job, night
+
+
+@pytest.fixture(params=[".batch-llm", "memory://looked-at"])
+def ledger(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param
+    fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+def test_a_run_that_ended_shows_its_totals(home: Path, ledger: str) -> None:
+    made_for = job(ledger=ledger)
+    documents(home, a="1", b="2", c="3")
+    night(made_for, "first", fail="b")
+    night(made_for, "second", fail="b")
+    assert [run.id for run in find_runs(Store(ledger))] == ["second", "first"]
+    found = standing(find_run(Store(ledger), "fir"))
+    assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == ("ended", 2, 1, 0)
+    assert (found.totals.cost_usd, found.examples) == (1.5, {"timeout": "too slow"})
+    assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
+
+
+def test_a_run_that_was_cut_short_shows_what_is_missing(home: Path, ledger: str) -> None:
+    """Nobody wrote its totals; the records have them. The same while it is at work."""
+    made_for = job(ledger=ledger)
+    documents(home, a="1", b="2", c="3", d="4")
+    with hold(job_store(made_for), "first", waits_for=print, lost=print):
+        answer(made_for, plan(made_for, "first"), fail="b", most=3)
+        assert standing(find_run(Store(ledger))).state == "at work"
+    found = standing(find_run(Store(ledger)))
+    assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == (
+        "cut short",
+        2,
+        1,
+        1,
+    )
+    assert (found.totals.cost_usd, found.totals.categories) == (1.5, {"timeout": 1})
+    assert found.examples == {"timeout": "too slow"}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_results_are_chosen_by_an_expression(home: Path, ledger: str, ended: bool) -> None:
+    made_for = job(ledger=ledger)
+    documents(home, a="1", b="2", c="3")
+    made = plan(made_for, "first")
+    answer(made_for, made, fail="b")
+    if ended:
+        merge(made_for, made)
+    with open_tables() as tables:
+        assert choose_results(tables, find_run(Store(ledger)), "error_category = 'timeout'") == 1
+        (row,) = read_results(tables, "chosen", "id", 9).results
+    assert (row.item_id, row.success, row.error) == ("b", False, "too slow")
+    with open_tables() as tables, pytest.raises(JobError, match=r"where '1; drop' cannot be read: .*; there are id, "):
+        choose_results(tables, find_run(Store(ledger)), "1; drop")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("nobody", "no run is called 'nobody' in .*: there are runs of batch"), ("run-", "2 runs begin with 'run-': ")],
+)
+def test_a_run_that_cannot_be_found_is_one_line(home: Path, wanted: str, said: str) -> None:
+    documents(home, a="1")
+    for name in ("run-1", "run-2"):
+        plan(job(), name)
+    with pytest.raises(JobError, match=said):
+        find_run(Store(".batch-llm"), wanted)
+
+
+def test_a_ledger_without_runs_is_one_line(home: Path) -> None:
+    with pytest.raises(JobError, match=r"there are no runs in the ledger .*: name another one with --ledger"):
+        find_runs(Store(str(home / "nothing")))
+
+
+@pytest.mark.parametrize("file", ["plan.json", "summary.json", "outcomes.parquet"])
+@pytest.mark.parametrize("content", [b"\0" * 64, b"[]", b""])
+def test_a_run_with_a_damaged_file_is_shown_with_what_is_left(home: Path, file: str, content: bytes) -> None:
+    documents(home, a="1", b="2")
+    night(job(), "first", fail="b")
+    (home / ".batch-llm" / "batch" / "first" / file).write_bytes(content)
+    found = standing(find_run(Store(".batch-llm")))
+    assert (found.totals.succeeded, found.examples) == (1, {"timeout": "too slow"})
+
+
+def test_a_run_whose_machine_was_started_anew_is_not_at_work(home: Path) -> None:
+    """Its process cannot be seen, and nobody gives its lease back; but nobody renews it either."""
+    documents(home, a="1")
+    plan(job(), "first")
+    store = job_store(job())
+    Holder("first", "here", "an-earlier-boot pid:[1] 7 7", pid=7, since=0).write(store, "lease/000000000001.json")
+    assert standing(find_run(Store(".batch-llm"))).state == "at work"
+    os.utime(home / ".batch-llm" / "batch" / "lease" / "000000000001.json", (0, 0))
+    assert standing(find_run(Store(".batch-llm"))).state == "cut short"

@@ -1,0 +1,42 @@
+"""What a spreadsheet would run stays text, where the job asks for it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import merge, plan
+from tests.support.jobs import answer, job, write_lines
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "=a\nb", "\uff1d1+1"]
+TEXTS = ["-5", "+49.5", "-1,234.5", "1e-3", "-3%", "a=b", "", " - x", "'=1"]
+
+
+def _cells(home: Path, **settings: Any) -> list[list[str]]:
+    made_for = job(output="out.csv", **settings)
+    answer(made_for, made := plan(made_for, "r"))
+    merge(made_for, made)
+    with (home / "out.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_formulas_are_escaped_where_the_job_asks_for_it(home: Path) -> None:
+    """In values and in names of columns; numbers stay numbers, and lists are no formula."""
+    rows = [{"id": f"i{at}", "text": "t", "=x": cell, "n": -at} for at, cell in enumerate([*FORMULAS, *TEXTS])]
+    write_lines(home / "docs.jsonl", *rows)
+    header, *cells = _cells(home, csv_formulas="escape")
+    assert header[:4] == ["id", "text", "'=x", "n"]
+    assert [row[2] for row in cells] == [*(f"'{formula}" for formula in FORMULAS), *TEXTS]
+    assert [row[3] for row in cells] == [str(-at) for at, _ in enumerate(rows)]
+
+
+def test_values_stay_as_they_are_by_default(home: Path) -> None:
+    """As a program reads them."""
+    write_lines(home / "docs.jsonl", *({"id": f"i{at}", "text": cell} for at, cell in enumerate(FORMULAS)))
+    assert [row[1] for row in _cells(home)[1:]] == FORMULAS
+    with pytest.raises(JobError, match="csv_formulas"):
+        job(csv_formulas="drop")

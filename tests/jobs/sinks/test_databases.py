@@ -1,0 +1,271 @@
+"""Tables in SQLite, DuckDB and PostgreSQL, as sources and as outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import tempfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
+import duckdb
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import Summary, check, merge, plan
+from tests.support.jobs import answer, broken, job, prompts, write_lines
+from tests.support.postgres import missing, postgres
+
+LETTERS = "CREATE TABLE letters (id INTEGER, body TEXT); INSERT INTO letters VALUES (1, 'a'), (2, 'b'), (3, NULL)"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of a test's own.
+
+    Attributes:
+        kind: What it is.
+        place: Its address, without a table.
+        file: The file that it is, or its URL.
+    """
+
+    kind: str
+    place: str
+    file: str
+
+    def run(self, statements: str) -> list[tuple[Any, ...]]:
+        """Run statements; returns the rows of the last one."""
+        match self.kind:
+            case "sqlite":
+                with sqlite3.connect(self.file) as connection:
+                    done = [connection.execute(statement).fetchall() for statement in statements.split(";")]
+                connection.close()
+                return done[-1]
+            case "duckdb":
+                with duckdb.connect(self.file) as tables:
+                    return tables.execute(statements).fetchall()
+            case _:
+                return asyncio.run(_run(self.file, statements))
+
+
+async def _run(url: str, statements: str) -> list[tuple[Any, ...]]:
+    connection = await cast("Any", asyncpg).connect(url)
+    try:
+        done = [await connection.fetch(statement) for statement in statements.split(";")]
+        return [tuple(row) for row in done[-1]]
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[str]:
+    """A PostgreSQL server for the tests of this file."""
+    if why := missing():
+        pytest.skip(why)
+    with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as url:
+        yield url.replace("+asyncpg", "")
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
+def database(request: pytest.FixtureRequest, home: Path) -> Database:
+    """A new database of each kind."""
+    kind = str(request.param)
+    if kind != "postgresql":
+        return Database(kind, f"{kind}:///own.db", str(home / "own.db"))
+    server: str = request.getfixturevalue("server")
+    name = f"own_{home.name.translate(str.maketrans('[]-', '___'))}"
+    asyncio.run(_run(server, f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}"))
+    url = server.replace("/postgres", f"/{name}")
+    return Database(kind, url, url)
+
+
+def night(run: str, *, fail: str = "", **settings: Any) -> Summary:
+    """A whole run."""
+    todo = job(prompt="{body}", **settings)
+    made = plan(todo, run)
+    answer(todo, made, fail=fail)
+    return merge(todo, made)
+
+
+def test_a_table_and_a_query_are_sources(database: Database) -> None:
+    """A query is the database's own; a null is empty."""
+    database.run(LETTERS)
+    made = plan(job(source=f"{database.place}#letters", prompt="{body}"), "r1")
+    assert prompts(made) == {"1": "a", "2": "b"}
+    assert broken(made) == {"3": "the prompt of 3 is empty"}
+    query = "select id, upper(body) as body from letters where id < 3 order by id desc; "
+    assert list(prompts(plan(job(source=f"{database.place}#{query}", prompt="{body}"), "r2")).items()) == [
+        ("2", "B"),
+        ("1", "A"),
+    ]
+    assert prompts(plan(job(source=f"{database.place}#letters", prompt="{body}", limit=1), "r3")) == {"1": "a"}
+
+
+def test_answers_go_into_a_table_and_failures_into_another(database: Database) -> None:
+    """The failures are a source themselves; when all is well they are gone."""
+    database.run(LETTERS)
+    places: dict[str, Any] = {"output": f"{database.place}#answers", "name": "letters"}
+    totals = night("r1", source=f"{database.place}#letters", fail="2", **places)
+    assert (totals.output, totals.failures) == (places["output"], f"{database.place}#answers_failures")
+    assert database.run("SELECT id, answer, status, attempts, cost_usd FROM answers ORDER BY id") == [
+        (1, "answer to a", "succeeded", 1, 0.5),
+        (2, None, "failed", 1, 0.5),
+        (3, None, "failed", 0, 0),
+    ]
+    assert database.run("SELECT id, error_category FROM answers_failures ORDER BY id") == [
+        (2, "timeout"),
+        (3, "invalid_input"),
+    ]
+    database.run("DELETE FROM letters WHERE id = 3")
+    night("r2", source=f"{totals.failures}", output="some.jsonl", name="letters")
+    assert night("r3", source=f"{database.place}#letters", **places).failures is None
+    assert database.run("SELECT id, status FROM answers ORDER BY id") == [(1, "succeeded"), (2, "succeeded")]
+    with pytest.raises((sqlite3.Error, duckdb.Error, asyncpg.PostgresError)):
+        database.run("SELECT * FROM answers_failures")
+
+
+def test_a_table_that_exists_is_filled_anew_and_stays_what_it_is(database: Database, home: Path) -> None:
+    """Its views and columns of its own stay, in whatever types it has."""
+    write_lines(home / "docs.jsonl", {"id": 1, "body": 'a\0b,\n"c"', "tags": ["x"], "none": None, "empty": ""})
+    settings: dict[str, Any] = {"source": "docs.jsonl", "output": f"{database.place}#answers"}
+    database.run(
+        "CREATE TABLE answers (made TIMESTAMP DEFAULT CURRENT_TIMESTAMP, id INTEGER, item_id TEXT, body TEXT, "
+        "tags JSON, none DATE, empty TEXT, answer TEXT, status TEXT, input_tokens BIGINT, output_tokens BIGINT, "
+        "cost_usd FLOAT, attempts INTEGER, seconds FLOAT, error_category TEXT, error TEXT); "
+        "INSERT INTO answers (id) VALUES (7); CREATE VIEW short AS SELECT id, answer FROM answers"
+    )
+    night("r", **settings)
+    nul = "" if database.kind == "postgresql" else "\0"
+    assert database.run("SELECT id, answer FROM short") == [(1, f'answer to a{nul}b,\n"c"')]
+    [(made, tags, none, empty)] = database.run("SELECT made, tags, none, empty FROM answers")
+    assert made is not None
+    assert (tags, none, empty) == ('["x"]', None, "")
+
+
+def test_numbers_that_few_know_go_into_a_table(database: Database) -> None:
+    """Integers beyond 64 bits with a sign, and lists with what is no number: JSON where there are no lists."""
+    query = "SELECT 1 AS id, 'a' AS body, 18446744073709551615::UBIGINT AS large, [1.5, 'nan'::DOUBLE] AS list"
+    night("r", source=query, output=f"{database.place}#answers")
+    [(large, found)] = database.run("SELECT large, list FROM answers")
+    assert int(large) == 18446744073709551615
+    assert database.kind == "duckdb" or json.loads(found, parse_constant=pytest.fail) == [1.5, None]
+
+
+@pytest.mark.parametrize("table", ["answers", "answers_failures"])
+def test_other_columns_are_told_before_anything_is_paid_for(database: Database, table: str) -> None:
+    """The line says where, and what to do; what is there stays, also where it came while the run was at work."""
+    database.run(LETTERS)
+    todo = job(source=f"{database.place}#letters", output=f"{database.place}#answers", prompt="{body}")
+    made = plan(todo, "r")
+    answer(todo, made, fail="2")
+    database.run(f"CREATE TABLE {table} (id INTEGER); INSERT INTO {table} VALUES (7)")
+    tries: list[Callable[[], object]] = [lambda: check(todo), lambda: merge(todo, made)]
+    for refused in tries:
+        with pytest.raises(JobError) as error:
+            refused()
+        line = str(error.value)
+        assert line.startswith(
+            f"output '{database.place}#{table}' cannot be written; where its columns shall change, drop it"
+        )
+        assert "\n" not in line
+        assert database.run(f"SELECT id FROM {table}") == [(7,)]
+
+
+def test_a_column_that_only_later_rows_have_is_told_before_anything_is_paid_for(database: Database, home: Path) -> None:
+    """It is known when all rows have been read."""
+    write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b"})
+    settings: dict[str, Any] = {"source": "docs.jsonl", "output": f"{database.place}#answers"}
+    night("r1", **settings)
+    write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b", "late": 1})
+    with pytest.raises(JobError, match=r"output '.*#answers' cannot be written; where its columns shall change, drop"):
+        plan(job(prompt="{body}", **settings), "r2")
+    assert database.run("SELECT id FROM answers ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [("nope", "nope"), ("select nope from letters", "nope"), ("select", "select"), ("select 1 frm x", "x")],
+)
+def test_what_cannot_be_read_is_told_in_one_line(database: Database, rows: str, line: str) -> None:
+    """In the database's own words."""
+    database.run(LETTERS)
+    with pytest.raises(JobError) as error:
+        plan(job(source=f"{database.place}#{rows}", prompt="{body}"), "r")
+    assert str(error.value).startswith(f"source '{database.place}#{rows}' cannot be read: ")
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_sqlite_values_keep_their_types_in_columns_of_any(home: Path) -> None:
+    """Bytes are hexadecimal; text that is not UTF-8 fails alone; columns of one name are told apart."""
+    Database("sqlite", "", str(home / "own.db")).run(
+        "CREATE TABLE t (id, mixed, blob, text); INSERT INTO t VALUES (1, 1, x'00ff', 'a'), (2, 'one', NULL, 'b'),"
+        " (3, 1.5, x'', CAST(x'ff' AS TEXT)), (9007199254740993, NULL, NULL, 'd')"
+    )
+    source = "sqlite:///own.db#select *, 'again' as ID from t"
+    made = plan(job(source=source, prompt="{mixed}|{blob}|{text}|{ID_5}"), "r")
+    assert prompts(made) == {"1": "1|00ff|a|again", "2": "one||b|again", "9007199254740993": "||d|again"}
+    assert broken(made) == {"row 3": "row 3: 'text' is not UTF-8"}
+
+
+def test_postgresql_types_read_well_in_a_prompt(server: str) -> None:
+    """Those that Python has no plain value for are text."""
+    values = {
+        "day": ("DATE '2024-01-02'", "2024-01-02"),
+        "at": ("TIMESTAMPTZ '2024-01-02 03:04:05+00'", "2024-01-02T03:04:05Z"),
+        "price": ("1.10::numeric", "1.10"),
+        "list": ("ARRAY[1, 2]", "[1,2]"),
+        "json": ("""'{"a": ["x"]}'::jsonb""", '{"a":["x"]}'),
+        "yes": ("true", "true"),
+        "code": ("'\\xff00'::bytea", "ff00"),
+        "name": ("'6f2e1c1e-0000-4000-8000-000000000001'::uuid", "6f2e1c1e-0000-4000-8000-000000000001"),
+        "host": ("'10.0.0.1'::inet", "10.0.0.1"),
+    }
+    query = f"select 1 as id, {', '.join(f'{sql} as {column}' for column, (sql, _) in values.items())}"
+    made = plan(job(source=f"{server}#{query}", prompt="|".join(f"{{{column}}}" for column in values)), "r")
+    assert prompts(made) == {"1": "|".join(shown for _, shown in values.values())}
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"source": "sqlite:///own.db"}, "it names a database and no table: add #table, or, to read, #select ..."),
+        ({"output": f"postgresql://host/db#data.{'x' * 63}"}, "its table's name is longer than 62 bytes"),
+        ({"output": "sqlite:///own.db#select 1"}, "nothing can be written to a query: name a table"),
+        (
+            {"source": "sqlite://own.db#t"},
+            "write sqlite:///file for a file here, sqlite:////folder/file for one anywhere",
+        ),
+        ({"source": "postgresql://me:hush@localhost/db#t"}, "an address has a password"),
+        ({"output": "postgresql://localhost/db?user=me&password=hush#t"}, "an address has a password"),
+        ({"ledger": "sftp://me:hush@host/ledger"}, "an address has a password"),
+    ],
+)
+def test_addresses_are_checked_before_anything_starts(settings: dict[str, str], line: str) -> None:
+    """A password is not shown, not even in what refuses it."""
+    with pytest.raises(JobError) as error:
+        job(**settings)
+    assert line in str(error.value)
+    assert "hush" not in f"{error.value} {error.value.__cause__}"
+
+
+@pytest.mark.parametrize("source", ["sqlite:///nope.db#t", "duckdb:///nope.db#t"])
+def test_a_database_file_that_is_not_there_is_not_made(home: Path, source: str) -> None:
+    """A new file would hide the mistake."""
+    with pytest.raises(JobError, match=r"nope\.db does not exist: check source"):
+        plan(job(source=source), "r")
+    assert not (home / "nope.db").exists()
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(home: Path, unused_tcp_port: int) -> None:
+    """As a source, and as an output before anything is paid for."""
+    place = f"postgresql://me@127.0.0.1:{unused_tcp_port}/db#t"
+    write_lines(home / "docs.jsonl", {"id": 1, "text": "a"})
+    with pytest.raises(JobError, match=r"source 'postgresql://me@.*#t' cannot be read: .*onnect"):
+        plan(job(source=place), "r1")
+    with pytest.raises(JobError, match=r"output 'postgresql://me@.*#t' cannot be written: .*onnect"):
+        check(job(output=place))

@@ -1,0 +1,180 @@
+"""What is written: packed files, folders of parts; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import check, plan
+from tests.support.jobs import documents, job, prompts, read_lines, whole_run, write_lines
+
+pytestmark = pytest.mark.shell
+
+
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
+def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str) -> None:
+    """The failures as well."""
+    documents(home, a="one", b="two")
+    totals = whole_run("r1", output=f"out{ending}", fail="b")
+    assert (totals.output, totals.failures) == (str(home / f"out{ending}"), str(home / f"out.failures{ending}"))
+    assert prompts(plan(job(source=f"out{ending}", prompt="{answer}", name="again"), "r2")) == {"a": "answer to one"}
+    assert prompts(plan(job(source=f"out.failures{ending}", name="more"), "r3")) == {"b": "two"}
+    assert (home / f"out{ending}").read_bytes()[:2] == (b"\x1f\x8b" if ending.endswith(".gz") else b"\x28\xb5")
+
+
+@pytest.mark.parametrize("output", ["out.csv.gz", "out.parquet", "out.jsonl"])
+def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> None:
+    """A later night leaves nothing of an earlier one's parts; DuckDB and others read the folder as one table."""
+    write_lines(home / "docs.jsonl", *({"id": n, "text": str(n), "topic": topic} for n, topic in enumerate("aab")))
+    whole_run("r1", output=output, partition_by=["topic", "status"], fail="2")
+    assert {str(path.relative_to(home / output)) for path in (home / output).glob("*/*")} == {
+        "topic=a/status=succeeded",
+        "topic=b/status=failed",
+    }
+    write_lines(home / "docs.jsonl", {"id": 7, "text": "7", "topic": "c"}, {"id": 8, "text": "8", "topic": None})
+    assert whole_run("r2", output=output, partition_by=["topic"]).output == str(home / output)
+    kind = output.split(".")[1].replace("jsonl", "json")
+    files = f"read_{kind}('{home / output}/*/*.{output.partition('.')[2]}', hive_partitioning=true)"
+    found = duckdb.sql(f"SELECT id, topic, answer FROM {files} ORDER BY ALL").fetchall()
+    assert [(int(item), topic, said) for item, topic, said in found] == [
+        (7, "c", "answer to 7"),
+        (8, None, "answer to 8"),
+    ]
+    assert not [path for path in home.iterdir() if path.name.startswith(".out")]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
+def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
+    """A column may come late, and hold values of several kinds; text is its folder's name as it is."""
+    rows = [{"id": 1, "text": "a"}, {"id": 2, "text": "b", "line": "x"}, {"id": 3, "text": "c", "line": 7, "row": 1}]
+    write_lines(home / "docs.jsonl", *rows, {"id": 4, "text": "d", "line": "x", "found": ["y"]})
+    whole_run("r1", output=output, partition_by=["line", "line"])
+    parts = {path.name: sorted(path.iterdir()) for path in (home / output).iterdir()}
+    assert sorted(parts) == ["line=7", "line=__HIVE_DEFAULT_PARTITION__", "line=x"]
+    kind = output.split(".")[1].replace("jsonl", "json")
+    found = duckdb.sql(f"SELECT id, answer FROM read_{kind}('{parts['line=x'][0]}') ORDER BY id").fetchall()
+    assert [(int(item), said) for item, said in found] == [(2, "answer to b"), (4, "answer to d")]
+    if kind == "json":
+        assert [row["found"] for row in read_lines(parts["line=x"][0])] == [None, ["y"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"output": "out.xlsx"}, "its ending must be one of .jsonl, .parquet, .csv, .jsonl.gz, "),
+        ({"output": "out.parquet.gz"}, "its ending must be one of"),
+        (
+            {"partition_by": ["nope"]},
+            "partition_by names 'nope', which the output lacks: it has id, text, answer, item_id, status",
+        ),
+        ({"partition_by": ["id"], "output": "s3://b/out.csv"}, "partition_by makes a folder that appears as a whole"),
+        ({"partition_by": ["id"], "output": "sqlite:///a.db#t"}, "partition_by makes a folder that appears as a whole"),
+        ({"partition_by": ["id"], "output": "file.csv"}, "is a file, and partition_by makes a folder"),
+        (
+            {"partition_by": ["id"], "output": "folder.csv"},
+            "would be replaced, and has mine.txt in it: name a new folder",
+        ),
+        ({"output": "folder.csv"}, "is a folder: name a file in it"),
+        ({"output": f"{'x' * 300}.csv"}, "x.csv cannot be written: File name too long"),
+        # The file of the failures.
+        ({"output": f"{'x' * 244}.csv"}, "x.failures.csv cannot be written: File name too long"),
+    ],
+)
+def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: dict[str, Any], line: str) -> None:
+    """What, where, and what to do; what is there stays."""
+    documents(home, a="one")
+    (home / "file.csv").touch()
+    (home / "folder.csv").mkdir()
+    (home / "folder.csv" / "mine.txt").touch()
+    with pytest.raises(JobError) as error:
+        check(job(**settings))
+    assert line in str(error.value)
+    assert (home / "folder.csv" / "mine.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "line"),
+    [
+        ("docs.jsonl", "docs.jsonl", "output docs.jsonl is in the source, and would take its place"),
+        ("docs.jsonl", "sub/../docs.jsonl", "is in the source"),
+        ("link.jsonl", "docs.jsonl", "is in the source"),
+        ("*.jsonl", "out.jsonl", "output out.jsonl is in the source"),
+        ("**/*.jsonl", "out.jsonl", "is in the source"),
+        ("parts.csv/*/*.csv", "parts.csv/topic=a/data_0.csv", "is in the source"),
+        ("parts.csv/*/*.csv", "parts.csv", "is in the source"),
+        ("docs.failures.jsonl", "docs.jsonl", "has docs.failures.jsonl in it, which is where the failures of"),
+        ("sqlite:///a.db#docs", "sqlite:///a.db#Docs", "is in the source"),
+        ("sqlite:///a.db#docs_failures", "sqlite:///a.db#docs", "is where the failures of this output go"),
+    ],
+)
+def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str, line: str) -> None:
+    """With a limit, or a line that cannot be read, the output has fewer rows than the source."""
+    documents(home, a="one")
+    for made in ("docs.failures.jsonl", "parts.csv/topic=a/data_0.csv"):
+        (home / made).parent.mkdir(parents=True, exist_ok=True)
+        (home / made).write_text('{"id": "a", "text": "one"}\n' if made.endswith(".jsonl") else "id,text\na,one\n")
+    (home / "link.jsonl").symlink_to("docs.jsonl")
+    with sqlite3.connect(home / "a.db") as database:
+        for table in ("docs", "docs_failures"):
+            database.execute(f"CREATE TABLE {table} AS SELECT 1 AS id, 'one' AS text")
+    database.close()
+    with pytest.raises(JobError, match=re.escape(line)):
+        plan(job(source=source, output=output), "r")
+    assert len((home / "docs.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_output_may_lie_beside_what_is_read(home: Path) -> None:
+    """Also under a name that the pattern of another folder has."""
+    documents(home, a="one")
+    (home / "in").mkdir()
+    (home / "docs.jsonl").rename(home / "in/docs.jsonl")
+    for source, output in (
+        ("in/*.jsonl", "in/sub/out.jsonl"),
+        ("in/*.jsonl", "in/out.csv"),
+        ("in/docs.jsonl", "o.jsonl"),
+    ):
+        assert plan(job(source=source, output=output), "r").total == 1
+
+
+@pytest.mark.parametrize("partition_by", [[], ["kind"]])
+def test_what_json_has_no_words_for_is_null(home: Path, partition_by: list[str]) -> None:
+    """Every line is JSON, also where the source has infinity, or what is no number, in it."""
+    numbers = "[1.5, 'nan'::DOUBLE, 'inf'::DOUBLE, '-inf'::DOUBLE]"
+    source = f"SELECT 'k' AS kind, generate_subscripts({numbers}, 1) AS id, unnest({numbers}) AS n, n::FLOAT AS text"
+    output = Path(whole_run("r1", source=source, partition_by=partition_by).output)
+    (file,) = output.glob("*/*") if partition_by else [output]
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in file.read_text().splitlines()]
+    assert [(row["n"], row["text"]) for row in rows] == [(1.5, 1.5), (None, None), (None, None), (None, None)]
+
+
+def test_nor_does_such_a_number_stand_inside_a_nested_value(home: Path) -> None:
+    """Of lists, arrays, structs, maps and unions; what is no number in them stays, nulls too."""
+    columns = {
+        "list": "[1.5, 'nan'::DOUBLE, NULL]",
+        "lists": "[['inf'::FLOAT], NULL]",
+        "array": "[1::DOUBLE, '-inf'::DOUBLE]::DOUBLE[2]",
+        "struct": "{'n': 'nan'::DOUBLE, 'DOUBLE': {'of a': ['nan'::FLOAT], 't': 'NaN'}}",
+        "map": "MAP {'a': {'n': 'inf'::DOUBLE}, 'b': NULL}",
+        "union": "[union_value(n := 'nan'::DOUBLE)::UNION(n DOUBLE, \"t a\" VARCHAR), union_value(\"t a\" := 'NaN')]",
+    }
+    values = ", ".join(f'{value} AS "{column}"' for column, value in columns.items())
+    nulls = ", ".join("NULL" for _ in columns)
+    source = f"SELECT 1 AS id, 'a' AS text, {values} UNION ALL SELECT 2, 'b', {nulls} ORDER BY id"
+    lines = Path(whole_run("r1", source=source).output).read_text().splitlines()
+    first, second = ({c: json.loads(line, parse_constant=pytest.fail)[c] for c in columns} for line in lines)
+    assert first == {
+        "list": [1.5, None, None],
+        "lists": [[None], None],
+        "array": [1, None],
+        "struct": {"n": None, "DOUBLE": {"of a": [None], "t": "NaN"}},
+        "map": {"a": {"n": None}, "b": None},
+        "union": [{"n": None}, {"t a": "NaN"}],
+    }
+    assert second == dict.fromkeys(columns)

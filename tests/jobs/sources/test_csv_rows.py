@@ -1,0 +1,102 @@
+"""CSV as people have it: open quotes, lines above the header, and a line that says how columns are separated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import plan
+from tests.support.jobs import broken, job, prompts
+
+NOT_CLOSED = "a quote is not closed"
+ROWS = [f"{number},row {number}" for number in range(1, 101)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("lines", "good", "bad"),
+    [
+        (['1,"open', "2,b", '3,"c"'], {"2": "b", "3": "c"}, [2]),
+        (['1,"open', "2,b", '3,", all well"'], {"2": "b", "3": ", all well"}, [2]),
+        (["1,a", '2,"open', '3,"open', '4,"d, ""e"""'], {"1": "a", "4": 'd, "e"'}, [3, 4]),
+        (['"1,open', "2,b"], {"2": "b"}, [2]),
+        (["1,a", '2,"open'], {"1": "a"}, [3]),
+        (['1,"closed" too early', "2,b"], {"2": "b"}, [2]),
+    ],
+)
+def test_an_open_quote_takes_its_own_row_alone(
+    home: Path, lines: list[str], good: dict[str, str], bad: list[int], end: str
+) -> None:
+    """Whatever follows it: no quote, another one, or the end of the file."""
+    (home / "docs.csv").write_bytes(end.join(["id,text", *lines, ""]).encode())
+    made = plan(job(source="docs.csv"), "r")
+    assert prompts(made) == good
+    assert broken(made) == {f"line {line}": f"line {line}: {NOT_CLOSED}" for line in bad}
+    assert made.total == len(lines)
+
+
+def test_two_open_quotes_do_not_hide_the_rows_between_them(home: Path) -> None:
+    """Also where the second one would close the first, so that the file is well-formed."""
+    rows = [*ROWS[:9], '10,"open', *ROWS[10:59], '60,closed"', *ROWS[60:]]
+    (home / "docs.csv").write_text("\n".join(["id,text", *rows, ""]))
+    made = plan(job(source="docs.csv"), "r")
+    assert broken(made) == {"line 11": f"line 11: {NOT_CLOSED}"}
+    assert (made.total, prompts(made)["60"]) == (100, 'closed"')
+
+
+def test_fields_of_many_lines_stay_whole_beside_an_open_quote(home: Path) -> None:
+    """Lines are counted as an editor does; an extra column is told as that."""
+    long = "\n".join(f"line {number}, of a letter, with words" for number in range(100))
+    content = f'id,text\n1,"{long}"\n2,"open\n3,"a\nb",extra\n4,"c\n\n""d"""\n'
+    (home / "docs.csv").write_text(content)
+    made = plan(job(source="docs.csv"), "r")
+    assert prompts(made) == {"1": long, "4": 'c\n\n"d"'}
+    assert broken(made) == {
+        "line 102": f"line 102: {NOT_CLOSED}",
+        "line 103": "line 103: it has more columns than the header",
+    }
+
+
+@pytest.mark.parametrize(
+    ("separator", "delimiter"), [("sep=;", ";"), ('"sep=;"', ";"), ("sep=\t", "\t"), ("SEP=,", ","), ("sep=~", "~")]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_separator_line_of_excel_is_used_and_skipped(
+    home: Path, separator: str, delimiter: str, encoding: str
+) -> None:
+    """Lines are still counted from the first one."""
+    lines = [separator, f"id{delimiter}text|more", f"1{delimiter}a", f"2{delimiter}b{delimiter}c", "", ""]
+    (home / "docs.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    made = plan(job(source="docs.csv", prompt="{text|more}"), "r")
+    assert prompts(made) == {"1": "a"}
+    assert list(broken(made)) == ["line 4"]
+
+
+@pytest.mark.parametrize(
+    ("above", "line"),
+    [
+        ("Export of 2026-11-27\n", "line 1 is 'Export of 2026-11-27', and line 2 is the header with 'text'"),
+        ("# by x, y\n#\n", "line 1 is '# by x, y', and line 3 is the header with 'text'"),
+        ("Report,\n\n", "line 1 is 'Report,', and line 3 is the header with 'text'"),
+    ],
+)
+def test_lines_above_the_header_are_named(home: Path, above: str, line: str) -> None:
+    """What stands there, where the header is, and what to do."""
+    (home / "docs.csv").write_text(f"{above}id,text\n1,a\n2,b\n")
+    with pytest.raises(JobError) as error:
+        plan(job(source="docs.csv"), "r")
+    assert str(error.value).endswith(f"docs.csv: {line}: delete the lines above the header")
+
+
+def test_a_title_without_a_header_and_an_open_quote_in_the_header_are_told(home: Path) -> None:
+    """Blank lines above the header are nothing."""
+    (home / "title.csv").write_text("Report\n1,a\n2,b\n")
+    with pytest.raises(JobError, match=r"line 1 is 'Report', which is not a header of 2 columns as the lines below"):
+        plan(job(source="title.csv"), "r1")
+    (home / "open.csv").write_text('id,"text\n1,a\n')
+    with pytest.raises(JobError, match=r"a quote in the header, line 1, is not closed"):
+        plan(job(source="open.csv"), "r2")
+    (home / "blank.csv").write_text("\n \nid,text\n1,a\n")
+    assert prompts(plan(job(source="blank.csv"), "r3")) == {"1": "a"}

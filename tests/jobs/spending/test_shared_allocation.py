@@ -1,0 +1,294 @@
+"""One budget, several carriers that share nothing but a store: what they may spend together never passes it."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import Limit, ShardOutcome, ShardRef, Share, SharedBudget, Spent, plan, run_folder
+from batch_llm.jobs.ledger import heartbeat
+from batch_llm.jobs.ledger.records import LedgerWriter, Record
+from batch_llm.jobs.storage.store import Store
+from tests.support.jobs import job, write_lines
+
+BUDGET = 100.0
+CARRIERS = 3
+
+
+class _Crowded(Store):
+    """A store in which somebody else may be faster, between the last look of a carrier and its entry."""
+
+    meanwhile: Callable[[], bool] | None = None
+
+    def create(self, name: str, data: bytes) -> bool:
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            act()
+        return super().create(name, data)
+
+
+@contextmanager
+def _journal(kind: str) -> Generator[str]:
+    if kind == "local":
+        with TemporaryDirectory() as folder:
+            yield folder
+    else:
+        yield f"memory://budgets/{uuid.uuid4().hex}"
+        fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
+
+
+@dataclass
+class _Site:
+    """Carriers that run shards of some calls each, every call at the same price, and that may die at any moment."""
+
+    place: str
+    calls: list[int]
+    price: int
+    claims: dict[int, int] = field(default_factory=dict[int, int])
+    spent: dict[int, float] = field(default_factory=dict[int, float])
+    done: set[int] = field(default_factory=set[int])
+    stores: list[_Crowded] = field(default_factory=list[_Crowded])
+
+    def __post_init__(self) -> None:
+        self.stores = [_Crowded(self.place) for _ in range(CARRIERS)]
+        limits = [Limit("budget_usd", "run", "usd", BUDGET, 0.0)]
+        self.budgets = [SharedBudget(limits, 1.0, store) for store in self.stores]
+        self.running: list[tuple[ShardRef, Share] | None] = [None] * CARRIERS
+        self.kept: list[list[ShardRef]] = [[] for _ in range(CARRIERS)]
+        self.free = [ShardRef(index, 1, count, count, "", "") for index, count in enumerate(self.calls)]
+        self.dead = set[int]()
+
+    def act(self, carrier: int, draw: float) -> bool:
+        """Have a carrier do the next thing; whether it found anything to do."""
+        if carrier in self.dead:
+            return False
+        return self._end(carrier, draw) if self.running[carrier] else self._take(carrier)
+
+    def _take(self, carrier: int) -> bool:
+        budget = self.budgets[carrier]
+        budget.read()
+        if self._take_kept(carrier):
+            return True
+        shard = next(filter(budget.fits, self.free), None)
+        if shard is None:
+            return False
+        self.free.remove(shard)
+        self.claims[shard.index] = claim = self.claims.get(shard.index, 0) + 1
+        self.kept[carrier].append(replace(shard, claim=claim))
+        return self._take_kept(carrier)
+
+    def _take_kept(self, carrier: int) -> bool:
+        for shard in self.kept[carrier]:
+            if share := self.budgets[carrier].share(shard, [shard, *self.free][:CARRIERS]):
+                self.kept[carrier].remove(shard)
+                self.running[carrier] = shard, share
+                return True
+        return False
+
+    def _pay(self, shard: ShardRef, share: Share, most: float) -> None:
+        assert share.usd is not None
+        before = self.spent.get(shard.index, 0.0)
+        left = self.calls[shard.index] - before / self.price
+        self.spent[shard.index] = before + min((share.usd - before) // self.price, left, most) * self.price
+
+    def _end(self, carrier: int, draw: float) -> bool:
+        held = self.running[carrier]
+        assert held is not None
+        shard, share = held
+        if draw < 0.1 and len(self.dead) < CARRIERS - 1:
+            return self._die(carrier, draw)
+        self._pay(shard, share, float("inf"))
+        left = self.calls[shard.index] - self.spent[shard.index] / self.price
+        self.budgets[carrier].settle(shard, _outcome(shard, self.spent[shard.index], self.price if left else None))
+        self.running[carrier] = None
+        if left:
+            self.kept[carrier].append(shard)
+        else:
+            self.done.add(shard.index)
+        return True
+
+    def _die(self, carrier: int, draw: float) -> bool:
+        held = self.running[carrier]
+        assert held is not None
+        self._pay(*held, draw * 30)
+        self.dead.add(carrier)
+        self.free += [held[0], *self.kept[carrier]]
+        return True
+
+    def come_back(self, carrier: int) -> None:
+        """Have a carrier tell of its shard that was taken for dead, and whose shard another one has."""
+        held = self.running[carrier]
+        if carrier in self.dead and held and self.claims[held[0].index] > held[0].claim:
+            self.budgets[carrier].settle(held[0], _outcome(held[0], self.spent[held[0].index], None))
+
+    def may_be_spent(self) -> float:
+        """Return what is spent, and what shards may still spend, by what their carriers have got."""
+        most = dict(self.spent)
+        for held in self.running:
+            if held is not None:
+                shard, share = held
+                assert share.usd is not None
+                if self.claims[shard.index] == shard.claim:
+                    most[shard.index] = share.usd
+        return sum(most.values())
+
+
+def _outcome(shard: ShardRef, usd: float, wanting: float | None) -> ShardOutcome:
+    left = 1 if wanting else 0
+    return ShardOutcome(
+        shard.index, shard.items, 0, 0, left, 0, 0, usd, 1.0, wanting=Spent(usd=wanting) if wanting else None
+    )
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+@settings(max_examples=100, deadline=None)
+@given(
+    calls=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    price=st.integers(1, 9),
+    draws=st.lists(st.tuples(st.integers(0, CARRIERS - 1), st.integers(0, CARRIERS - 1), st.floats(0, 1)), max_size=60),
+)
+def test_carriers_never_hold_more_than_the_budget_and_leave_nothing_that_a_call_fits_into(
+    kind: str, calls: list[int], price: int, draws: list[tuple[int, int, float]]
+) -> None:
+    """However they come and go, and whoever is faster between another one's look and its entry."""
+    with _journal(kind) as place:
+        site = _Site(place, calls, price)
+        for carrier, other, draw in draws:
+            site.stores[carrier].meanwhile = partial(site.act, other, draw) if other != carrier else None
+            site.act(carrier, draw)
+            site.come_back(other)
+            site.stores[carrier].meanwhile = None
+            assert site.may_be_spent() <= BUDGET + 1e-6
+        while sum(site.act(carrier, 1.0) for carrier in range(CARRIERS)):
+            assert site.may_be_spent() <= BUDGET + 1e-6
+        total = sum(site.spent.values())
+        assert len(site.done) == len(calls) or BUDGET - total < price
+        assert total <= BUDGET
+        living = next(carrier for carrier in range(CARRIERS) if carrier not in site.dead)
+        assert site.budgets[living].tightest.spent == pytest.approx(total)
+
+
+def test_carriers_that_come_at_the_same_moment_hold_no_more_than_the_budget(tmp_path: Path) -> None:
+    """One after another asks for all that there is; with them all are as many as there are threads."""
+    shards = [ShardRef(index, 1, 10, 10, "", "", claim=1) for index in range(40)]
+    start = threading.Barrier(8)
+
+    def carry(number: int) -> list[float]:
+        budget = SharedBudget([Limit("budget_usd", "run", "usd", BUDGET, 0.0)], 1.0, Store(str(tmp_path)))
+        start.wait()
+        return [
+            share.usd or 0.0 for shard in shards[number::8] if (share := budget.share(shard, shards[number::8][:2]))
+        ]
+
+    with ThreadPoolExecutor(8) as pool:
+        held = sum(sum(shares) for shares in pool.map(carry, range(8)))
+    assert held <= BUDGET
+    assert held > BUDGET * 0.99
+
+
+def _two(place: str) -> tuple[SharedBudget, SharedBudget]:
+    limits = [Limit("budget_usd", "run", "usd", BUDGET, 0.0)]
+    return SharedBudget(limits, 1.0, Store(place)), SharedBudget(limits, 1.0, Store(place))
+
+
+def test_who_claims_the_shard_of_a_dead_carrier_has_its_share(tmp_path: Path) -> None:
+    """Also where nothing else is left; what the dead one tells when it comes back changes nothing."""
+    far, here = _two(str(tmp_path))
+    shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
+    again = replace(shard, claim=2)
+    held = far.share(shard, [shard])
+    assert held is not None
+    assert held.usd == BUDGET
+    here.read()
+    other = ShardRef(1, 11, 20, 10, "", "", claim=1)
+    assert (here.fits(again), here.fits(other)) == (True, False)
+    inherited = here.share(again, [again])
+    assert inherited is not None
+    assert inherited.usd == BUDGET
+    far.settle(shard, _outcome(shard, 1.0, None))
+    assert far.share(shard, [shard]) is None
+    assert here.share(other, [other]) is None, "the share is still held"
+    here.settle(again, _outcome(again, 30.0, None))
+    rest = far.share(other, [other])
+    assert rest is not None
+    assert rest.usd == 70.0
+
+
+def test_a_shard_whose_carrier_died_just_before_it_was_marked_as_done_needs_no_budget(tmp_path: Path) -> None:
+    """Else a run that has answered everything for exactly its budget would end as one that has not."""
+    far, here = _two(str(tmp_path))
+    shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
+    assert far.share(shard, [shard])
+    far.settle(shard, _outcome(shard, BUDGET, None))
+    here.read()
+    assert here.fits(shard)
+    assert not here.fits(ShardRef(1, 11, 20, 10, "", ""))
+    again = replace(shard, claim=2)
+    share = here.share(again, [again])
+    assert share is not None
+    assert share.usd == BUDGET
+    here.settle(again, _outcome(again, BUDGET, 1.0))
+    assert here.share(again, [again]) is None, "there was something to do in it after all"
+
+
+def test_an_entry_that_stays_damaged_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it may be one that is just being written."""
+    monkeypatch.setattr(heartbeat, "PATIENCE_SECONDS", 0.2)
+    budget, _ = _two(str(tmp_path))
+    (tmp_path / "000001.json").write_bytes(b'{"index"')
+    shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
+    with pytest.raises(OSError, match="just being written"):
+        budget.share(shard, [shard])
+    threading.Event().wait(0.3)
+    with pytest.raises(JobError, match=r"000001.json is damaged: run it again to go on"):
+        budget.share(shard, [shard])
+
+
+def test_what_the_run_spends_is_not_counted_again_by_a_carrier_that_joins_later(home: Path) -> None:
+    """The ledger's records of earlier runs count once, those of this run's shards by the journal alone."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
+    made_for = job(budget_tokens=100, monthly_budget_usd=10, prices={"input_mtok": 1, "output_mtok": 1})
+    planned = plan(made_for, "r", strategy="s")
+    usage: dict[str, Any] = {"status": "failed", "cost_usd": 2.0, "input_tokens": 30, "output_tokens": 5}
+
+    def spend() -> None:
+        with LedgerWriter(run_folder(made_for, "r").kept, planned.shards[0].part) as ledger:
+            ledger.append(Record(id="a", key="k", **usage))
+
+    spend()
+    first = SharedBudget.of(made_for, planned)
+    spend()
+    late = SharedBudget.of(made_for, planned)
+    for budget in (first, late):
+        spent = {limit.setting: limit.spent for limit in budget.standing(Spent())}
+        assert spent == {"budget_tokens": 35.0, "monthly_budget_usd": 2.0}
+    again = plan(made_for, "r", strategy="s")
+    spent = {limit.setting: limit.spent for limit in SharedBudget.of(made_for, again).standing(Spent())}
+    assert spent == {"budget_tokens": 70.0, "monthly_budget_usd": 4.0}
+
+
+def test_without_a_budget_nothing_is_written(home: Path) -> None:
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
+    planned = plan(job(), "r", strategy="s")
+    budget = SharedBudget.of(job(), planned)
+    shard = replace(planned.shards[0], claim=1)
+    share = budget.share(shard, [shard])
+    assert share is not None
+    assert not share.is_bounded
+    assert budget.fits(shard)
+    budget.settle(shard, _outcome(shard, 1.0, None))
+    assert not (Path(planned.folder) / "budget").exists()

@@ -1,0 +1,80 @@
+"""Whatever characters a path has, it names one file and no pattern; only what the user gives as a glob is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import merge, plan
+from batch_llm.jobs.results.runs import find_runs
+from batch_llm.jobs.storage.store import Store
+from tests.support.jobs import answer, job, prompts, read_lines, write_lines
+
+NAMES = (
+    *("[2026] reports", "a*b", "a?b", "[!a]", "**", "{a,b}", "100% #1", "it's", "Smith, J", "ü é", "a\nb", "a::b"),
+    *("~", 'a"\\b', "a\\*b", " a "),
+)
+
+
+@pytest.fixture(params=NAMES)
+def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder of an odd name, beside folders that it would match as a pattern."""
+    for other in ("2 reports", "axb", "ab", "b", "a"):
+        write_lines(_made(tmp_path / other) / "docs.jsonl", {"id": other, "text": "other"})
+        write_lines(_made(tmp_path / other / ".batch-llm" / "batch" / "old" / "ledger") / "x.jsonl", "{}")
+    folder = _made(tmp_path / request.param)
+    monkeypatch.setenv("BATCH_LLM_HOME", str(folder))
+    write_lines(folder / "docs.jsonl", {"id": "1", "text": "one"}, {"id": "2", "text": "two"})
+    return folder
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _run(run: str, **settings: Any) -> tuple[int, int]:
+    made_for = job(**settings)
+    made = plan(made_for, run)
+    answer(made_for, made, fail="2")
+    return made.reused, merge(made_for, made).succeeded
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "duckdb:///out.db#t", "sqlite:///out.db#t"])
+def test_a_working_folder_of_any_name_keeps_what_was_paid(home: Path, output: str) -> None:
+    """The first run's answers are written and reused, and nothing of a folder beside it is read."""
+    if output.startswith("duckdb") and "?" in home.name:
+        with pytest.raises(JobError, match=r"DuckDB takes no path with \? in it"):
+            _run("first", output=output)
+        return
+    assert _run("first", output=output) == (0, 1)
+    assert _run("second", output=output) == (1, 1)
+    assert {run.id for run in find_runs(Store(str(home / ".batch-llm")))} == {"first", "second"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
+def test_sources_and_outputs_of_any_name_are_files(home: Path, tmp_path: Path, ending: str) -> None:
+    """An existing file wins over the pattern that its name is."""
+    name = home.name
+    assert _run("first", output=f"{name}.{ending}", ledger=f"{name}-ledger") == (0, 1)
+    made = plan(job(source=f"{name}.{ending}", output="again.jsonl", name="again"), "again")
+    assert prompts(made) == {"1": "one", "2": "two"}
+    made = plan(job(source=f"{home.parent / '*'}/docs.jsonl", name="many"), "many")
+    assert made.total == 7, "what the user gives as a glob is one"
+
+
+def test_a_query_finds_files_of_the_working_folder(home: Path) -> None:
+    """Its relative names start there, whatever its name."""
+    made = plan(job(source="select id, text from 'docs.jsonl'"), "first")
+    assert prompts(made) == {"1": "one", "2": "two"}
+
+
+def test_parts_of_an_output_lie_in_a_folder_of_any_name(home: Path) -> None:
+    """And are replaced as a whole."""
+    for run in ("first", "second"):
+        _run(run, output=f"{home.name}.csv", partition_by=["text"])
+    assert {path.name for path in (home / f"{home.name}.csv").iterdir()} == {"text=one", "text=two"}
+    assert len(read_lines(home / "docs.jsonl")) == 2

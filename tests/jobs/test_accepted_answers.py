@@ -1,0 +1,215 @@
+"""What counts as an answer in a job: blank and truncated ones, large ones, those under another token limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_llm.errors import JobError
+from batch_llm.jobs import BatchJob, Summary, merge, plan, run_shard
+from batch_llm.jobs.accepted_answers import MAX_ANSWER_BYTES
+from batch_llm.jobs.ledger.records import LedgerWriter, Record
+from batch_llm.jobs.results.runs import find_run, standing
+from batch_llm.jobs.storage.store import Store
+from tests.support.jobs import documents, job, prompts, read_lines
+from tests.support.loopback import Call, Reply
+from tests.support.openai_server import OpenAIServer
+
+_MODEL = {"model": "openai-chat:m", "canary": 0, "config": {"max_workers": 2}, "failure_threshold": 1}
+
+
+@pytest.fixture(autouse=True)
+def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
+    """A compatible server on loopback, found as users find theirs."""
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "some-key-of-mine")
+        yield server
+
+
+_SCHEMA = {"type": "object", "properties": {"kind": {"type": "string"}}, "required": ["kind"]}
+
+
+async def _run(run_id: str, **settings: Any) -> Summary:
+    todo = job(**{**_MODEL, **settings})
+    made = await asyncio.to_thread(plan, todo, run_id)
+    for shard in made.shards:
+        await run_shard(todo, made.folder, shard)
+    return await asyncio.to_thread(merge, todo, made)
+
+
+def _rows(totals: Summary) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in read_lines(totals.output)}
+
+
+def _limit(call: Call) -> int:
+    return call.body["max_tokens"]
+
+
+def _cut_below(limit: int, *, item: str) -> Any:
+    """Answer as a model does whose answer for an item has so many tokens."""
+
+    def rule(call: Call) -> Reply | None:
+        if call.prompt == item and _limit(call) < limit:
+            return OpenAIServer.length("Half an ans")
+        return None
+
+    return rule
+
+
+@pytest.mark.parametrize(
+    "blank", ["\n", "   \n\n ", "\u200b", "\u2060\ufeff", "\u3164", "\u00a0\u2003", "\u2800", "\0"]
+)
+async def test_a_blank_answer_is_asked_again(home: Path, openai: OpenAIServer, blank: str) -> None:
+    """And then it is an answer, or a failed validation."""
+    documents(home, a="one")
+    openai.script(OpenAIServer.text(blank))
+    totals = await _run("r")
+    assert (totals.succeeded, openai.requests, _rows(totals)["a"]["answer"]) == (1, 2, "one")
+
+
+async def test_a_blank_answer_of_an_earlier_version_is_not_reused(home: Path) -> None:
+    """The ledger may have some that were taken for answers."""
+    documents(home, a="one", b="two", c="three")
+    todo = job(**_MODEL)
+    made = plan(todo, "r1")
+    outputs = {"a": "\n\u200b ", "b": " x ", "c": ""}
+    with LedgerWriter(Store(made.folder), made.shards[0].part) as ledger:
+        for item in read_lines(made.shards[0].path):
+            ledger.append(Record(item["id"], item["key"], "succeeded", outputs[item["id"]], attempts=1))
+    assert prompts(plan(todo, "r2")) == {"a": "one", "c": "three"}
+
+
+async def test_truncated_answers_are_found_and_asked_again_alone(home: Path, openai: OpenAIServer) -> None:
+    """With a higher limit, whole answers are reused; the next run with that limit pays for nothing."""
+    documents(home, a="one", b="two", c="three")
+    openai.rule = _cut_below(50, item="two")
+    totals = await _run("r1", model_settings={"max_tokens": 10})
+    assert (totals.succeeded, totals.truncated) == (3, 1)
+    rows = _rows(totals)
+    assert {item: row["finish_reason"] for item, row in rows.items()} == {"a": "stop", "b": "length", "c": "stop"}
+    documents(home, a="one", b="two", c="three", d="four")
+    assert standing(find_run(Store(".batch-llm"))).totals.truncated == 1
+    openai.calls.clear()
+    higher = {"model_settings": {"max_tokens": 100}}
+    totals = await _run("r2", only_truncated=True, **higher)
+    assert [call.prompt for call in openai.calls] == ["two"]
+    rows = _rows(totals)
+    assert {item: row["answer"] for item, row in rows.items()} == {"a": "one", "b": "two", "c": "three", "d": None}
+    assert (rows["d"]["status"], totals.truncated, totals.reused) == ("left_out", 0, 2)
+    openai.calls.clear()
+    totals = await _run("r3", **higher)
+    assert ([call.prompt for call in openai.calls], totals.reused) == (["four"], 3)
+
+
+async def test_a_higher_limit_alone_asks_for_what_was_truncated(home: Path, openai: OpenAIServer) -> None:
+    """A lower one asks for all: it might have cut what the higher one let pass."""
+    documents(home, a="one", b="two")
+    openai.rule = _cut_below(50, item="two")
+    await _run("r1", model_settings={"max_tokens": 10})
+    openai.calls.clear()
+    totals = await _run("r2", model_settings={"max_tokens": 60})
+    assert ([call.prompt for call in openai.calls], totals.truncated) == (["two"], 0)
+    openai.calls.clear()
+    await _run("r3", model_settings={"max_tokens": 5})
+    assert sorted(call.prompt for call in openai.calls) == ["one", "two"]
+
+
+async def test_the_same_limit_reuses_a_truncated_answer(home: Path, openai: OpenAIServer) -> None:
+    """Unless it is asked for; and where truncated answers fail, one is not taken from the ledger either."""
+    documents(home, a="one", b="two")
+    openai.rule = _cut_below(50, item="two")
+    settings = {"model_settings": {"max_tokens": 10}}
+    await _run("r1", **settings)
+    totals = await _run("r2", **settings)
+    assert (totals.reused, totals.truncated, openai.requests) == (2, 1, 2)
+    totals = await _run("r3", **settings, only_truncated=True)
+    assert (totals.reused, openai.requests) == (1, 3)
+    totals = await _run("r4", **settings, truncated_answers="fail")
+    assert (totals.reused, totals.failed, totals.truncated, openai.requests) == (1, 1, 1, 4)
+    error = _rows(totals)["b"]["error"]
+    assert "cut off at the token limit" in error
+    assert "max_tokens, which is 10" in error
+
+
+async def test_an_answer_that_no_ledger_should_hold_fails_its_row(home: Path, openai: OpenAIServer) -> None:
+    """Alone, with a line on its size; the run and the next one go on."""
+    documents(home, a="one", b="two")
+    openai.rule = lambda call: OpenAIServer.text("x" * (MAX_ANSWER_BYTES + 1)) if call.prompt == "two" else None
+    totals = await _run("r1")
+    assert (totals.succeeded, totals.failed) == (1, 1)
+    assert _rows(totals)["b"]["error"].startswith("the answer has 8 MB, and no more than 8 MB are kept")
+    assert prompts(plan(job(**_MODEL), "r2")) == {"b": "two"}
+
+
+async def test_a_truncated_structured_answer_is_one_call(home: Path, openai: OpenAIServer) -> None:
+    """The same call would be cut off at the same place; the error names the limit."""
+    documents(home, a="one")
+    openai.script(OpenAIServer.length('{"kind": "la'))
+    totals = await _run("r", output_schema=_SCHEMA, model_settings={"max_tokens": 4000})
+    row = _rows(totals)["a"]
+    assert (openai.requests, row["finish_reason"], row["error_category"]) == (1, "length", "validation")
+    assert "raise max_tokens, which is 4,000" in row["error"]
+
+
+def test_only_one_choice_of_items(home: Path) -> None:
+    """They exclude each other."""
+    with pytest.raises(JobError, match="only_truncated calls other items than refresh and only_failed: set one"):
+        BatchJob.parse({"source": "a", "prompt": "b", "output": "c.jsonl", "only_truncated": True, "refresh": True})
+
+
+async def test_a_server_without_json_schema_is_asked_by_other_means(home: Path, openai: OpenAIServer) -> None:
+    """Learned once a run, also over shards; no attempt is used up, and the keys of answers stay."""
+    documents(home, **{f"d{n}": str(n) for n in range(6)})
+
+    def rule(call: Call) -> Reply | None:
+        if "json_schema" in str(call.body.get("response_format")):
+            return OpenAIServer.error(400, "This response_format type is unavailable now", None)
+        return None
+
+    openai.rule = rule
+    totals = await _run("r1", output_schema=_SCHEMA, shard_size=2, config={"max_workers": 4})
+    assert (totals.succeeded, openai.requests) == (6, 7)
+    assert {row["attempts"] for row in read_lines(totals.output)} == {1}
+    assert (await _run("r2", output_schema=_SCHEMA, output_mode="tool")).reused == 6
+
+
+async def test_a_server_that_knows_neither_schema_nor_tools(home: Path, openai: OpenAIServer) -> None:
+    """It is asked in words."""
+    documents(home, a="one", b="two")
+
+    def rule(call: Call) -> Reply | None:
+        if "response_format" in call.body:
+            return OpenAIServer.error(422, "Extra inputs are not permitted: body.response_format", None)
+        if "tools" in call.body:
+            return OpenAIServer.error(400, "this model does not support tools", None)
+        assert '"kind"' in str(call.body["messages"])
+        return OpenAIServer.text('Sure: {"kind": "late"}')
+
+    openai.rule = rule
+    totals = await _run("r1", output_schema=_SCHEMA)
+    assert (totals.succeeded, openai.requests) == (2, 5)
+
+
+@pytest.mark.parametrize(("known", "other"), [("max_tokens", "max_completion_tokens")] * 1)
+async def test_the_limit_gets_the_name_that_the_server_knows(
+    home: Path, openai: OpenAIServer, known: str, other: str
+) -> None:
+    """Whichever of the two it refuses."""
+    documents(home, a="one", b="two")
+    for name in (known, other):
+        refused = other if name == known else known
+        openai.calls.clear()
+        openai.rule = lambda call, refused=refused: (
+            OpenAIServer.error(400, f"Unsupported parameter: '{refused}'", None) if refused in call.body else None
+        )
+        totals = await _run(name, model_settings={"max_tokens": 50}, refresh=True, name=name.replace("_", "-"))
+        assert totals.succeeded == 2
+        assert openai.calls[-1].body[name] == 50
+        assert refused not in openai.calls[-1].body
+    assert json.dumps(openai.calls[-1].body).count("50") == 1

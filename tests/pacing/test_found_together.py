@@ -1,0 +1,160 @@
+"""Processes that find out an unknown limit together use it, and each gets its part; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+
+from batch_llm import Governor, LLMCallStrategy, ParallelBatchProcessor
+from batch_llm.pacing.fair_share import Pause, Record
+from batch_llm.pacing.scope_member import ROUNDS, Member
+from batch_llm.simulation import virtual_time
+from tests.support.limited_provider import Limited
+from tests.support.scripted_strategies import ByItself, Item, config, now
+
+MEMBERS = 4
+SEEDS = range(6)
+
+
+@dataclass
+class World:
+    """A provider, a server that answers within `slowest` seconds, and the processes that start one by one."""
+
+    provider: Limited
+    random: Random
+    slowest: float
+    workers: int
+    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    processes: list[Process] = field(default_factory=list["Process"])
+    failed: int = 0
+
+    async def wait(self) -> None:
+        """For the server."""
+        await asyncio.sleep(self.random.uniform(0.005, self.slowest))
+
+
+class Counted(LLMCallStrategy[str]):
+    """Calls the provider, and counts what it took."""
+
+    def __init__(self, provider: Limited) -> None:
+        self.provider = provider
+        self.taken = list[float]()
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+        answer = await self.provider.execute(prompt, attempt, timeout)
+        self.taken.append(now())
+        return answer
+
+
+class Process:
+    """Calls as fast as its governor lets it, and keeps the protocol."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world, self.name = world, name
+        self.governor = Governor()
+        self.strategy = Counted(world.provider)
+        self.member: Member | None = None
+        self.api_calls = 0
+
+    async def live(self) -> None:
+        await asyncio.sleep(self.world.random.uniform(0, 3))
+        member = self.member = Member(self.name, self.governor, now())
+        loop = asyncio.get_running_loop()
+        self.governor.listen(lambda until: loop.call_soon(self._refused, until, now()) and None)
+        await self._cycle(member)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._share(member))
+            group.create_task(self._call())
+
+    async def _share(self, member: Member) -> None:
+        while True:
+            await asyncio.sleep(member.seconds)
+            await self._cycle(member)
+
+    async def _cycle(self, member: Member) -> None:
+        world = self.world
+        member.look(now())
+        for _ in range(ROUNDS):
+            sent, said = now(), member.says(now())
+            await world.wait()
+            born = record.born if (record := world.records.get(self.name)) else now()
+            world.records[self.name] = Record(self.name, born, now(), said)
+            await world.wait()
+            member.wrote(sent, now())
+            await world.wait()
+            records = list(world.records.values())
+            await world.wait()
+            self.api_calls += 2
+            if not member.read(records, now()):
+                return
+
+    async def _call(self) -> None:
+        processor = ParallelBatchProcessor[None, str, Any](
+            config(self.world.workers), error_classifier=ByItself(), governor=self.governor
+        )
+        items = (Item(f"{self.name}-{number}", self.strategy, "a prompt") for number in count())
+        async for result in processor.process_stream(items):
+            self.world.failed += not result.success
+
+    def _refused(self, until: float, at: float) -> None:
+        assert self.member
+        if pause := self.member.refused(until, at):
+            self.api_calls += 1
+            for other in self.world.processes:
+                if other is not self and other.member:
+                    hears: Callable[[Pause, float], None] = other.member.told
+                    delay = self.world.random.uniform(0.01, 0.1)
+                    asyncio.get_running_loop().call_later(delay, lambda hears=hears: hears(pause, now()))
+
+
+def played(world: World, seconds: float) -> World:
+    """Let all live, and stop after so long."""
+
+    async def play() -> None:
+        world.processes += [Process(world, f"p{number}") for number in range(MEMBERS)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                for process in world.processes:
+                    group.create_task(process.live())
+
+    virtual_time.run(play())
+    return world
+
+
+@pytest.mark.parametrize("slowest", [0.05, 0.5])
+@pytest.mark.parametrize("says_when", [True, False])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_four_find_a_limit_use_it_and_share_it_evenly(seed: int, says_when: bool, slowest: float) -> None:
+    """However each began; and it takes a request to the server in two seconds, at most."""
+    world = played(World(Limited(lambda _: 50, says_when=says_when), Random(seed), slowest, 125), 90)
+    assert len([at for at in world.provider.accepted if 20 <= at < 90]) > 0.9 * 50 * 70
+    assert world.provider.share_refused < 0.02
+    taken = [len([at for at in each.strategy.taken if 20 <= at < 90]) for each in world.processes]
+    assert min(taken) > 0.8 * max(taken)
+    assert max(process.api_calls for process in world.processes) / 90 <= 0.5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_four_find_a_limit_of_a_call_in_two_seconds(seed: int) -> None:
+    """Of four that come back from a pause at once three would be refused, and wait longer and longer."""
+    world = played(World(Limited(lambda _: 0.5), Random(seed), 0.05, 20), 900)
+    assert len(world.provider.accepted) > 0.7 * 0.5 * 900
+    assert world.provider.share_refused < 0.12
+    taken = [len(process.strategy.taken) for process in world.processes]
+    assert min(taken) > 0.8 * max(taken)
+    assert not world.failed
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_provider_that_refuses_everything_is_asked_by_one_of_them(seed: int) -> None:
+    world = played(World(Limited(lambda at: 0.0 if 30 < at < 600 else 50.0), Random(seed), 0.05, 125), 1_200)
+    assert len([at for at in world.provider.refused if 60 < at < 600]) <= 10
+    assert [at for at in world.provider.accepted if at > 600]
+    assert not world.failed

@@ -1,0 +1,367 @@
+"""The governor finds a provider's limit, keeps one that is said, and says when it is no use; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from itertools import pairwise
+
+import pytest
+
+from batch_llm import CallFailed, Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
+from batch_llm.pacing.governor import Curve
+from batch_llm.pacing.pacer import Turn
+from batch_llm.simulation import virtual_time
+from tests.support.governed_runs import governed, refuse, started
+from tests.support.limited_provider import Limited
+from tests.support.scripted_strategies import Failure, Item, Notes, Scripted, failure, items, now, rate_limit
+
+pytestmark = pytest.mark.looptime
+
+
+@pytest.mark.looptime(False)
+@pytest.mark.parametrize("says_when", [True, False])
+@pytest.mark.parametrize("change", [1.0, 0.5, 2.0], ids=["steady", "halved", "doubled"])
+def test_an_unknown_limit_is_found_and_used(change: float, says_when: bool) -> None:
+    provider = Limited(lambda at: 50 if at < 50 else 50 * change, says_when=says_when)
+
+    async def run() -> float:
+        assert (await governed(items(5000, provider))).succeeded == 5000
+        return provider.share_used()
+
+    assert virtual_time.run(run()) > 0.85
+    assert provider.share_refused < 0.03
+
+
+@pytest.mark.looptime(False)
+@pytest.mark.parametrize("change", [1.0, 0.5], ids=["steady", "halved"])
+def test_a_limit_of_which_little_is_saved_up_is_used_though_a_pause_takes_a_second(change: float) -> None:
+    provider = Limited(lambda at: 50 if at < 30 else 50 * change, burst=0.2)
+
+    async def run() -> float:
+        assert (await governed(items(5000, provider))).succeeded == 5000
+        return provider.share_used()
+
+    assert virtual_time.run(run()) > 0.85
+    assert provider.share_refused < 0.03
+
+
+async def test_the_longer_the_pauses_the_more_seldom_is_more_tried() -> None:
+    """What comes in during a pause is lost, but for a fifth of a second."""
+    provider = Limited(lambda _: 50, burst=0.2, least_wait=5)
+    await governed(items(2500, provider))
+    assert provider.share_used() > 0.75
+
+
+async def test_calls_that_wait_start_in_their_order() -> None:
+    """Also where a worker comes for the next one at the very moment at which the first in line may start."""
+    strategy = Scripted([[1.0]])
+    await governed(items(10, strategy), Governor(Limits(requests_per_minute=60)), workers=3)
+    assert [prompt for _, prompt, _ in strategy.calls] == [f"prompt {number}" for number in range(10)]
+
+
+async def test_slow_answers_do_not_turn_a_limit_into_an_outage() -> None:
+    """Refused again before the first answer after a pause, though what was called meanwhile was taken."""
+    provider = Limited(lambda _: 50, seconds=20.0)
+    await governed(items(2500, provider), workers=2000)
+    assert provider.share_used() > 0.5
+    assert provider.share_refused < 0.01
+
+
+async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
+    strategy = Scripted([[0.2]])
+    await governed(items(400, strategy))
+    in_second = [sum(second <= start < second + 1 for start in strategy.starts) for second in range(3)]
+    assert in_second[0] < 40
+    assert in_second[1] > 2 * in_second[0]
+
+
+async def test_a_rate_that_nobody_waits_for_does_not_grow() -> None:
+    governor = Governor()
+    await governed(items(100, Scripted([[1.0]])), governor, workers=2)
+    assert governor.take_stock(now()).curve.rate == 10
+
+
+async def test_a_limit_that_is_said_is_kept_from_the_start() -> None:
+    provider = Limited(lambda _: 50, burst=0.2)
+    batch = await governed(items(1000, provider), Governor(Limits(requests_per_minute=3000)))
+    assert batch.succeeded == 1000
+    assert provider.refused == []
+    assert provider.share_used() > 0.95
+    assert all(later - earlier > 0.9 for earlier, later in zip(provider.accepted, provider.accepted[50:], strict=False))
+
+
+async def test_tokens_are_estimated_before_and_corrected_after() -> None:
+    provider = Limited(lambda _: 1e6, answer_tokens=(10, 1000), tokens=10_000)
+    work = [Item(f"{number}", provider, "word " * (number % 300)) for number in range(1500)]
+    batch = await governed(work, Governor(Limits(tokens_per_minute=600_000)))
+    assert batch.succeeded == 1500
+    assert provider.share_refused < 0.005
+    used = batch.total_input_tokens + batch.total_output_tokens
+    assert used / (now() * 10_000) > 0.95
+
+
+async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
+    strategy = Scripted()
+    work = [Item("long", strategy, "x" * 100_000), Item("short", strategy, "x")]
+    batch = await governed(work, Governor(Limits(input_tokens_per_minute=10_000)))
+    assert [result.success for result in batch.results] == [False, True]
+    assert batch.results[0].error == (
+        "RequestTooLarge: the prompt has about 25,000 tokens and input_tokens_per_minute is 10,000: no minute has room "
+        "for it; shorten the prompt, or raise the limit"
+    )
+    assert batch.results[0].error_info is not None
+    assert batch.results[0].error_info.category == "invalid_request"
+    assert batch.results[0].attempts == 0
+    assert now() < 1
+
+
+async def test_server_errors_do_not_shrink_the_rate() -> None:
+    governor = Governor(Limits(requests_per_minute=600))
+    await governed(items(50, Scripted([[failure()], ["ok"]])), governor)
+    assert governor.take_stock(now()).curve.rate == 10
+
+
+async def test_many_refusals_at_once_cut_once() -> None:
+    notes, governor = Notes(), Governor(Limits(requests_per_minute=6000))
+    strategy = Scripted([[0.5, rate_limit(2)], ["ok"]])
+    batch = await governed(items(40, strategy), governor, observers=[notes])
+    assert batch.succeeded == 40
+    assert len(notes.of(ProcessingEvent.RATE_LIMIT_HIT)) == 1
+    assert not [start for start in strategy.starts if 0.5 < start < 2.5]
+
+
+async def test_a_pause_that_the_provider_asks_for_is_bounded() -> None:
+    strategy = Scripted([[rate_limit(100_000)], ["ok"]])
+    batch = await governed(items(1, strategy), rate_limit=RateLimitConfig(max_cooldown_seconds=60))
+    assert batch.succeeded == 1
+    assert 60 <= strategy.starts[1] < 63
+
+
+async def test_ten_minutes_of_refusals_fail_nothing_and_are_met_by_probes() -> None:
+    provider = Limited(lambda at: 0 if 20 <= at < 620 else 50, says_when=False)
+    batch = await governed(items(1500, provider))
+    assert batch.succeeded == 1500
+    probes = [at for at in provider.refused if 30 <= at < 620]
+    assert 3 <= len(probes) <= 12
+    assert all(later - earlier > 3 for earlier, later in pairwise(probes))
+
+
+async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    provider = Limited(lambda _: 0, says_when=False)
+    limits = RateLimitConfig(max_rate_limit_retries=1000)
+    with caplog.at_level(logging.WARNING):
+        batch = await governed(items(100, provider), rate_limit=limits)
+    assert batch.succeeded == 0
+    assert 1800 <= now() < 3600
+    assert len(provider.refused) < 60
+    assert "The provider refused" in caplog.text
+    assert {result.error_info.category for result in batch.results if result.error_info} >= {"rate_limit"}
+
+
+def test_episodes_in_a_row_cut_the_rate_once() -> None:
+    governor, rates = Governor(Limits(requests_per_minute=6000)), list[float | None]()
+    for at in range(0, 50, 10):
+        refuse(governor, started(governor, at), at + 1, wait=5)
+        rates.append(governor.rate)
+    assert rates == [pytest.approx(20)] * 5
+
+
+def test_while_it_is_refused_again_and_again_one_call_probes() -> None:
+    """The first one after a pause starts at once, the next one ten seconds later."""
+    governor = Governor(Limits(requests_per_minute=6000))
+    for at in (0, 4, 8):
+        refuse(governor, started(governor, at), at + 1, wait=2)
+    started(governor, 12)
+    assert governor.ask(21.9, Turn(10)) > 21.9
+    started(governor, 22)
+
+
+def test_nothing_is_saved_up_in_a_pause() -> None:
+    governor = Governor(Limits(requests_per_minute=6000))
+    refuse(governor, started(governor, 0), 1, wait=5)
+    assert governor.ask(6, Turn(10)) > 6
+
+
+def test_a_lull_is_no_time_of_growth() -> None:
+    """Though somebody had to wait just before it."""
+    governor = Governor()
+    governor.answered(started(governor, 1), 1.1, {})
+    assert governor.ask(1.01, Turn(10)) > 1.01
+    started(governor, 100)
+    assert governor.rate == 10
+
+
+def test_an_answer_from_before_a_pause_does_not_end_the_episode() -> None:
+    governor = Governor()
+    early = started(governor, 0)
+    refuse(governor, started(governor, 1), 2, wait=5)
+    governor.answered(early, 3, {})
+    assert governor.episodes == 1
+    governor.answered(started(governor, 10), 11, {})
+    assert governor.episodes == 0
+
+
+async def test_who_waits_for_a_low_limit_notices_that_it_was_raised() -> None:
+    governor = Governor(Limits(requests_per_minute=1))
+    asyncio.get_running_loop().call_at(5, governor.set_limits, Limits(requests_per_minute=6000))
+    assert (await governed(items(3, Scripted()), governor)).succeeded == 3
+    assert 5 <= now() < 7
+
+
+def test_the_same_limits_again_give_nothing_back() -> None:
+    governor = Governor(Limits(tokens_per_minute=600))
+    started(governor, 0)
+    governor.set_limits(Limits(tokens_per_minute=600))
+    assert governor.ask(1, Turn(10)) > 1
+
+
+def test_a_pause_of_another_process_lengthens_one_and_never_shortens_it() -> None:
+    governor = Governor()
+    governor.pause_for_others(20, 0, Curve(5))
+    governor.pause_for_others(10, 1, Curve(5))
+    assert governor.ask(15, Turn(10)) > 15
+    governor.pause_for_others(30, 19, Curve(5))
+    assert governor.ask(25, Turn(10)) > 25
+    assert governor.ask(31, Turn(10)) == 31
+
+
+def test_the_rate_that_a_refusal_tells_another_process_is_taken_over_and_the_highest_of_a_pause() -> None:
+    governor = Governor()
+    governor.pause_for_others(20, 0, Curve(5))
+    assert governor.curve.rate == 5
+    for other, taken in ((3, 5), (7, 7)):
+        governor.pause_for_others(20, 1, Curve(other))
+        assert governor.curve.rate == taken
+    governor.pause_for_others(40, 21, Curve(3))
+    assert governor.curve.rate == 3
+
+
+def test_after_two_refusals_in_a_row_the_process_that_met_them_goes_first() -> None:
+    governor = Governor()
+    governor.pause_for_others(20, 0, Curve(100), episodes=1)
+    assert governor.ask(20.5, Turn(10)) == 20.5
+    governor.pause_for_others(30, 21, Curve(100), episodes=2)
+    assert governor.ask(31.5, Turn(10)) > 31.5
+    assert governor.ask(32.5, Turn(10)) == 32.5
+
+
+def test_processes_come_back_from_a_pause_one_by_one() -> None:
+    """There may be room for one call only."""
+    firsts = list[float]()
+    for place in (0.0, 0.25, 0.5, 0.75):
+        governor = Governor(Limits(requests_per_minute=60))
+        governor.set_share(0.25, place=place)
+        governor.pause_for_others(10, 0, Curve(1))
+        firsts.append(
+            next(tick / 100 for tick in range(1000, 2000) if governor.ask(tick / 100, Turn(10)) == tick / 100)
+        )
+    assert firsts == [pytest.approx(each, abs=0.02) for each in (14, 13, 12, 11)]
+
+
+def test_a_rate_does_not_grow_where_not_all_of_it_is_shared_out() -> None:
+    """Or it would double for ever: nobody makes the calls that would be refused."""
+
+    def grown(*, is_waiting: bool) -> float:
+        governor = Governor()
+        governor.answered(started(governor, 1), 1.1, {})
+        governor.set_share(0.1, is_waiting=is_waiting)
+        for tick in range(11, 50):
+            governor.ask(tick / 10, Turn(10))
+        return governor.curve.rate
+
+    assert grown(is_waiting=False) > grown(is_waiting=True) == 10
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_rate_that_others_use_up_grows_here_too(needed: bool) -> None:
+    governor = Governor()
+    governor.answered(started(governor, 1), 1.1, {})
+    if needed:
+        governor.need(10)
+    governor.answered(started(governor, 1.3), 1.4, {})
+    assert ((governor.rate or 0) > 10) is needed
+
+
+def test_a_call_that_found_no_connection_takes_nothing_from_the_rate() -> None:
+    governor = Governor(Limits(requests_per_minute=60))
+    governor.strained(started(governor, 0), 0.1)
+    assert governor.ask(0.1, Turn(10)) == 0.1
+
+
+def never_sent() -> Failure:
+    error = failure("timeout")
+    error.info.never_sent = True
+    return error
+
+
+async def test_a_call_that_was_never_sent_uses_up_no_attempt_and_no_rate() -> None:
+    strategy = Scripted([[never_sent()]] * 5 + [["ok"]])
+    batch = await governed(items(1, strategy), retry=RetryConfig(max_attempts=1, initial_wait=1, jitter=False))
+    assert batch.succeeded == 1
+    assert [attempt for _, _, attempt in strategy.calls] == [1] * 6
+    assert strategy.starts == [0, 1, 3, 7, 15, 31]
+
+
+async def test_calls_that_find_no_connection_slow_the_run_once() -> None:
+    governor = Governor(Limits(requests_per_minute=6000))
+    strategy = Scripted([[0.5, never_sent()], ["ok"]])
+    batch = await governed(items(40, strategy), governor)
+    assert batch.succeeded == 40
+    assert 50 < (governor.rate or 0) < 100
+
+
+async def test_calls_that_can_never_be_sent_fail_in_the_end() -> None:
+    strategy = Scripted([[never_sent()]])
+    limits = RateLimitConfig(max_rate_limit_retries=3)
+    batch = await governed(items(1, strategy), rate_limit=limits, retry=RetryConfig(max_attempts=2))
+    assert batch.failed == 1
+    assert len(strategy.calls) == 5
+
+
+async def test_shares_limits_and_pauses_may_change_from_outside() -> None:
+    governor, strategy = Governor(Limits(requests_per_minute=600)), Scripted([[0.1]])
+    loop = asyncio.get_running_loop()
+    loop.call_at(10, governor.set_share, 0.5)
+    loop.call_at(20, governor.set_limits, Limits(requests_per_minute=6000))
+    loop.call_at(30, governor.pause_for_others, 35.0, 30.0, Curve(50))
+    await governed(items(900, strategy), governor)
+    in_ten = [sum(ten <= start < ten + 10 for start in strategy.starts) for ten in (0, 10, 20)]
+    assert in_ten == [pytest.approx(100, abs=3), pytest.approx(50, abs=3), pytest.approx(500, abs=30)]
+    assert not [start for start in strategy.starts if 30 < start < 35]
+
+
+async def test_the_others_hear_of_a_pause() -> None:
+    governor, heard = Governor(), list[float]()
+    governor.listen(heard.append)
+    await governed(items(5, Scripted([[1.0, rate_limit(7)], ["ok"]])), governor)
+    assert heard == [pytest.approx(8, abs=0.01)]
+
+
+@pytest.mark.looptime(False)
+def test_engines_in_threads_share_one_governor() -> None:
+    governor, strategies = Governor(Limits(requests_per_minute=6000)), [Scripted([[0.01]]) for _ in range(2)]
+
+    def work(strategy: Scripted) -> None:
+        asyncio.run(governed(items(60, strategy), governor))
+
+    threads = [threading.Thread(target=work, args=(strategy,)) for strategy in strategies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    starts = sorted(start for strategy in strategies for start in strategy.starts)
+    assert len(starts) == 120
+    # A tenth of a second of the limit may be used at once.
+    assert all(later - earlier > 0.35 for earlier, later in zip(starts, starts[50:], strict=False))
+
+
+async def test_answers_that_do_not_fit_are_as_good_a_proof_as_others() -> None:
+    """Two refusals in a row make calls wait for a proof; a call that was billed is one, though it failed."""
+    billed = CallFailed(failure("validation", retryable=False), {"input_tokens": 5})
+    strategy = Scripted([[rate_limit()], [rate_limit()], [0.1, billed]])
+    await governed([Item("first", strategy, "x"), *items(5, Scripted([[0.1, billed]]))], workers=1)
+    assert now() < 10

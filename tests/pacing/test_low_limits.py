@@ -1,0 +1,66 @@
+"""Limits of a few calls a minute, and long waits: little is known then, and it is not made more of. In virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch_llm import Governor, Limits, RateLimitConfig
+from batch_llm.pacing.governor import Curve
+from batch_llm.pacing.pacer import Turn
+from batch_llm.simulation import virtual_time
+from tests.support.governed_runs import governed, refuse, started
+from tests.support.limited_provider import Limited
+from tests.support.scripted_strategies import Scripted, items, rate_limit
+
+
+@pytest.mark.parametrize(
+    ("a_minute", "says_when", "share_refused"),
+    [(6, True, 0.1), (6, False, 0.22), (60, True, 0.06), (60, False, 0.1), (300, True, 0.03), (300, False, 0.03)],
+)
+def test_a_low_limit_is_found_and_fails_nothing(a_minute: float, says_when: bool, share_refused: float) -> None:
+    """The rate grows with the calls that were taken, not with the time between them."""
+    provider = Limited(lambda _: a_minute / 60, says_when=says_when)
+
+    async def run() -> float:
+        assert (await governed(items(400, provider), workers=20)).succeeded == 400
+        return provider.share_used()
+
+    assert virtual_time.run(run()) > 0.85
+    assert provider.share_refused < share_refused
+
+
+@pytest.mark.parametrize("says_when", [True, False])
+def test_a_low_limit_that_is_raised_is_found(says_when: bool) -> None:
+    provider = Limited(lambda at: 1 if at < 200 else 4, says_when=says_when)
+
+    async def run() -> float:
+        assert (await governed(items(1500, provider), workers=20)).succeeded == 1500
+        return provider.share_used()
+
+    assert virtual_time.run(run()) > 0.85
+    assert provider.share_refused < 0.07
+
+
+@pytest.mark.parametrize(("rate", "grown"), [(0.1, 0.25), (2.0, 5.0), (4.0, 10.0), (40.0, 10.0)])
+def test_a_rate_grows_by_a_quarter_of_a_second_a_call_at_most(rate: float, grown: float) -> None:
+    """Ten seconds of use at six calls a minute are a single call, here and wherever the curve is followed."""
+    assert Curve(rate, top=rate).later(10).grown == pytest.approx(grown)
+
+
+def test_a_call_that_was_refused_is_none_of_those_that_were_taken() -> None:
+    governor = Governor(Limits(requests_per_minute=600))
+    turns = list[Turn]()
+    for number in range(11):
+        turns.append(started(governor, number * 0.11))
+        assert governor.ask(turns[-1].started, Turn(10)) > turns[-1].started  # the rate is what holds calls up
+    refuse(governor, turns[-1], 1.15, wait=1)
+    saved_up = 0.2
+    assert governor.take_stock(2).curve.top == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
+
+
+@pytest.mark.looptime
+async def test_two_long_waits_are_no_reason_to_give_up() -> None:
+    """Though nothing was answered for more than half an hour: the provider asked for as much."""
+    strategy = Scripted([[rate_limit(2000)], [rate_limit(2000)], ["ok"]])
+    batch = await governed(items(1, strategy), rate_limit=RateLimitConfig(max_cooldown_seconds=3600))
+    assert batch.succeeded == 1

@@ -1,0 +1,306 @@
+"""Members of a scope share a limit over a board that answers late or not at all; in virtual time, by events."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_llm import Governor, Limits
+from batch_llm.pacing.fair_share import ALIVE_SECONDS, Pause, Record, Said, share_out
+from batch_llm.pacing.governor import Curve
+from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.scope_member import ROUNDS, Member
+
+SHARE_RATE = 50.0
+SETTLED_SECONDS = 60.0
+
+
+class World:
+    """A server with its clock, and processes with theirs; `run` moves from event to event."""
+
+    def __init__(self, seed: int = 0, slowest: float = 0.0, lost: float = 0.0) -> None:
+        self.now = 0.0
+        self.records: dict[str, Record] = {}
+        self.processes: list[Process] = []
+        self.random, self.slowest, self.lost = Random(seed), slowest, lost
+        self.calls = 0
+        self.most = 0.0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def at(self, time: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (time, next(self._order), do))
+
+    def start(self, time: float, demand: float) -> Process:
+        process = Process(self, f"p{len(self.processes)}", demand)
+        self.processes.append(process)
+        self.at(time, lambda: self._step(process, process.live()))
+        return process
+
+    def _step(self, process: Process, life: Generator[float]) -> None:
+        if not process.is_dead and (wait := next(life, None)) is not None:
+            self.at(self.now + wait, lambda: self._step(process, life))
+        self.most = max(self.most, self.shared())
+
+    def run(self, until: float) -> None:
+        while self._queue and self._queue[0][0] <= until:
+            self.now, _, do = heapq.heappop(self._queue)
+            do()
+        self.now = until
+
+    def shared(self) -> float:
+        """The shares in force of those who are not dead to the others, nor were so when they last read."""
+        return sum(each.member.share for each in self.processes if not (each.is_dead or each.is_dead_to_others()))
+
+
+@dataclass
+class Process:
+    """Makes `demand` calls a second where its governor lets it, and keeps the protocol."""
+
+    world: World
+    name: str
+    demand: float
+    is_dead: bool = False
+    is_away: bool = False
+    was_dead: bool = False
+    skew: float = 0.0
+    member: Member = field(init=False)
+    governor: Governor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.governor = Governor(Limits(requests_per_minute=60 * SHARE_RATE))
+        self.skew = self.world.random.uniform(0, 1e5)
+        self.member = Member(self.name, self.governor, self.clock)
+        self._used_until = self.clock
+
+    @property
+    def clock(self) -> float:
+        return self.world.now + self.skew
+
+    def is_dead_to_others(self) -> bool:
+        record = self.world.records.get(self.name)
+        return self.was_dead or record is None or record.written < self.world.now - ALIVE_SECONDS
+
+    def live(self) -> Generator[float]:
+        while True:
+            self._use()
+            yield from self._cycle()
+            yield self.member.seconds
+
+    def _cycle(self) -> Generator[float]:
+        self.member.look(self.clock)
+        for _ in range(ROUNDS):
+            if not (yield from self._write()):
+                return
+            yield from self._wait()
+            records = list(self.world.records.values())
+            yield from self._wait()
+            if self._fails():
+                return
+            self.was_dead = False
+            if not self.member.read(records, self.clock):
+                return
+
+    def _write(self) -> Generator[float, None, bool]:
+        said, sent = self.member.says(self.clock), self.clock
+        yield from self._wait()
+        if self._fails():
+            return False
+        self.was_dead = self.is_dead_to_others()
+        born = record.born if (record := self.world.records.get(self.name)) else self.world.now
+        self.world.records[self.name] = Record(self.name, born, self.world.now, said)
+        yield from self._wait()
+        if self._fails():  # it is written, and nobody told us
+            return False
+        self.member.wrote(sent, self.clock)
+        return True
+
+    def _wait(self) -> Generator[float]:
+        yield self.world.random.uniform(0, self.world.slowest)
+
+    def _fails(self) -> bool:
+        self.world.calls += 1
+        return self.is_away or self.world.random.random() < self.world.lost
+
+    def _use(self) -> None:
+        """Make the calls since the last cycle, as far as they were allowed."""
+        turn, at, wanted = Turn(10), self._used_until, self.demand * (self.clock - self._used_until)
+        for number in range(int(wanted)):
+            at = max(at, self._used_until + number / self.demand)
+            while at < self.clock and (start := self.governor.ask(at, turn)) > at:
+                at = start
+        self._used_until = self.clock
+
+
+def shares(world: World) -> list[float]:
+    return [process.member.share for process in world.processes if not process.is_dead]
+
+
+WANTS = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(WANTS)
+def test_a_share_is_never_less_than_another_unless_that_is_all_it_wants(wants: list[float]) -> None:
+    found = share_out({str(number): want for number, want in enumerate(wants)})
+    assert sum(found.values()) == pytest.approx(1)
+    for number, want in enumerate(wants):
+        assert found[str(number)] >= min(want, max(found.values())) - 1e-9
+
+
+@given(
+    joins=st.lists(st.tuples(st.floats(0, 20), st.sampled_from([1.0, 10.0, 200.0])), min_size=1, max_size=5),
+    deaths=st.lists(st.integers(0, 4), max_size=2),
+    seed=st.integers(0, 999),
+    slowest=st.sampled_from([0.01, 0.5, 3.0]),
+    lost=st.sampled_from([0.0, 0.1, 0.5]),
+)
+@settings(max_examples=60, deadline=None)
+def test_shares_in_force_never_exceed_the_limit_and_nobody_starves(
+    joins: list[tuple[float, float]], deaths: list[int], seed: int, slowest: float, lost: float
+) -> None:
+    """However late or lost news are; and once they come, who needs more gets an even part of all there is."""
+    world = World(seed, slowest, lost)
+    for at, demand in joins:
+        world.start(at, demand)
+    world.run(30)
+    for number in deaths:
+        world.processes[number % len(joins)].is_dead = True
+    world.run(60)
+    world.lost, world.slowest = 0.0, 0.1
+    world.run(60 + SETTLED_SECONDS)
+    assert world.most <= 1 + 1e-9
+    living = [process for process in world.processes if not process.is_dead]
+    assert all(process.member.share > 0.01 for process in living)
+    if greedy := [process.member.share for process in living if process.demand > SHARE_RATE]:
+        assert sum(shares(world)) > 0.9
+        assert max(greedy) - min(greedy) < 0.06
+        assert min(greedy) > max(shares(world)) - 0.06
+
+
+def test_a_member_alone_has_all_of_it_at_once_and_one_among_others_waits_for_its_part() -> None:
+    world = World(slowest=0.01)
+    world.start(0, 200)
+    world.run(0.1)
+    assert shares(world) == [1]
+    world.start(8, 200)
+    world.run(8.1)
+    assert shares(world) == [1, 0]
+    world.run(18)
+    assert shares(world) == [0.5, 0.5]
+
+
+def test_the_share_of_the_dead_is_in_use_again_within_half_a_minute() -> None:
+    world = World(slowest=0.05)
+    for _ in range(4):
+        world.start(world.random.uniform(0, 3), 200)
+    world.run(40)
+    assert shares(world) == [0.25] * 4
+    world.processes[2].is_dead = True
+    world.run(40 + 25)
+    assert shares(world) == [pytest.approx(1 / 3)] * 3
+
+
+def test_what_one_does_not_use_the_others_may() -> None:
+    world = World(slowest=0.01)
+    for at, demand in enumerate((200, 10, 200)):
+        world.start(at, demand)
+    world.run(60)
+    assert shares(world) == [pytest.approx(each, abs=0.06) for each in (0.35, 0.3, 0.35)]
+
+
+def test_who_cannot_reach_the_server_goes_on_and_yields_when_it_is_back() -> None:
+    world = World(slowest=0.01)
+    first, second = world.start(0, 200), world.start(1, 200)
+    world.run(30)
+    first.is_away = True
+    world.run(60)
+    assert (first.member.share, second.member.share) == (0.5, 1)
+    first.is_away = False
+    world.run(80)
+    assert (first.member.share, second.member.share) == (0.5, 0.5)
+
+
+def test_it_costs_less_than_an_api_call_in_two_seconds() -> None:
+    world = World(slowest=0.01)
+    for demand in (200, 200, 30, 5):
+        world.start(world.random.uniform(0, 3), demand)
+    world.run(30)
+    before = world.calls
+    world.run(330)
+    # A write's request and its reply may each be lost, so that they count as two here.
+    assert (world.calls - before) * 2 / 3 / 4 / 300 <= 0.5
+
+
+def said(began: float, until: float, rate: float = 50.0, heard: float = 0.0) -> Said:
+    return Said(want=1, claim=0.5, rate=rate, busy=True, began=began, until=until, heard=heard)
+
+
+def member_among(governor: Governor, other: Said, born: float = 900.0) -> Member:
+    """Return a member which has read, at 1 s by its clock and 1001 s by the server's, that there is another."""
+    member = Member("me", governor, 0.0)
+    member.look(1.0)
+    mine = member.says(1.0)
+    member.wrote(1.0, 1.0)
+    member.read([Record("me", 1000.0, 1001.0, mine), Record("other", born, 1000.5, other)], 1.0)
+    return member
+
+
+def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -> None:
+    governor = Governor(Limits(requests_per_minute=3000))
+    member = member_among(governor, said(0, 0))
+    member.told(Pause("other", 1002.0, 1009.0, Curve(40.0)), 2.1)
+    assert governor.take_stock(2.1).paused_until == pytest.approx(9)
+    assert governor.take_stock(2.1).curve.rate == 40
+    member.told(Pause("other", 1002.0, 1009.0, Curve(40.0)), 2.2)
+    member.told(Pause("third", 1002.1, 1009.5, Curve(30.0)), 2.3)
+    assert governor.take_stock(2.3).curve.rate == 40
+    assert governor.take_stock(2.3).paused_until == pytest.approx(9.5)
+
+
+def test_what_was_before_one_came_is_no_news() -> None:
+    governor = Governor(Limits(requests_per_minute=3000))
+    member_among(governor, said(began=700.0, until=705.0))
+    assert governor.take_stock(1.0).paused_until == -math.inf
+    assert governor.take_stock(1.0).curve.rate == 50
+
+
+def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refusal() -> None:
+    governor = Governor()
+    member = member_among(governor, said(0, 0, rate=33.0))
+    assert governor.take_stock(1.0).curve.rate == 33
+    pause = member.refused(5.0, 2.0)
+    assert pause == Pause("me", 1002.0, 1005.0, governor.curve, episodes=0)
+    governor.pause_for_others(5.0, 2.0, Curve(30.0))
+    cut = governor.take_stock(2.0).curve.rate
+
+    def read(other: Said) -> float:
+        member.look(6.0)
+        mine = Record("me", 1000.0, 1006.0, member.says(6.0))
+        member.wrote(6.0, 6.0)
+        member.read([mine, Record("other", 900.0, 1005.5, other)], 6.0)
+        return governor.take_stock(6.0).curve.rate
+
+    assert read(said(0, 0, rate=33.0)) == cut < 33
+    assert read(said(0, 0, rate=20.0, heard=1002.0)) == 20
+
+
+def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
+    governor = Governor()
+    member_among(governor, said(0, 0, rate=33.0), born=1000.5)
+    assert governor.take_stock(1.0).curve.rate == 33  # nobody knows yet whether we call
+    elder = Governor()
+    member = Member("me", elder, 0.0)
+    elder.ask(0.5, Turn(1))
+    member.look(1.0)
+    mine = Record("me", 1000.0, 1001.0, member.says(1.0))
+    member.wrote(1.0, 1.0)
+    member.read([mine, Record("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
+    assert elder.take_stock(1.0).curve.rate == 10

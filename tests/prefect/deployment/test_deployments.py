@@ -1,0 +1,81 @@
+"""Both ways to deploy, for real: one process that serves, and a worker in an unrelated folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from batch_llm.prefect.deployment import deployments
+from tests.support.prefect_server import eventually, rows
+from tests.support.processes import DeployedRun, background, run, serving, user_environment
+from tests.support.servers import OpenAIServer
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        yield server
+
+
+@pytest.fixture
+def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path) -> dict[str, str]:
+    """A user's environment: a key, a folder with documents, nothing of this process's settings."""
+    (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(1, 8)))
+    keys = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "test-key-that-is-no-secret"}
+    return user_environment(tmp_path, prefect_api, **keys)
+
+
+def test_a_deployment_is_taken_from_its_work_pool(prefect_api: str) -> None:
+    """Prefect's update would leave it there, without a place where its flow is."""
+    block: dict[str, Any] = {"name": "moving", "entrypoint": "flows/batch.py:batch"}
+    deployments.ensure_work_pool("test-pool")
+    pooled = deployments.local_deployment(block)
+    pooled.work_pool_name = "test-pool"
+    cast("UUID", pooled.apply())
+    with get_client(sync_client=True) as client:
+        assert client.read_deployment_by_name("batch-llm/moving").work_pool_name == "test-pool"
+        cast("UUID", deployments.deployment_to_serve(block).apply())
+        found = client.read_deployment_by_name("batch-llm/moving")
+    assert found.work_pool_name is None
+    assert found.entrypoint == deployments.flow_entrypoint(block)
+
+
+@pytest.mark.whole
+def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
+    """Relative paths start where it was started; its end lets its runs write what they have."""
+    with serving({**env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}, tmp_path) as (process, _):
+        wanted: dict[str, Any] = {"source": "docs.csv", "model": "openai-chat:m", "ledger": "l"}
+        assert DeployedRun(**wanted, output="served.jsonl").end().is_completed()
+        assert provider.requests == 7
+        assert [row["id"] for row in rows(tmp_path / "served.jsonl")] == [f"d{n}" for n in range(1, 8)]
+
+        provider.latency = 1.0
+        cut = DeployedRun(**wanted, output="cut.jsonl", refresh=True, config={"max_workers": 1})
+        eventually(lambda: provider.requests >= 9, seconds=60)
+        process.terminate()
+        assert cut.end().is_cancelled()
+        assert process.wait(30) == 0
+    statuses = [row["status"] for row in rows(tmp_path / "cut.jsonl")]
+    assert statuses.count("succeeded") == provider.requests - 7 < 7
+
+
+@pytest.mark.whole
+def test_a_run_outlives_its_worker(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
+    """A worker that is killed takes the reader of its runs' log lines with it, and nothing else."""
+    provider.latency = 0.5
+    run("batch-llm", "deploy", "summarize", "--pool", "test-pool", env=env, cwd=tmp_path)
+    often = {**env, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with background("prefect", "worker", "start", "--pool", "test-pool", env=often, cwd=tmp_path) as (worker, _):
+        config = {"max_workers": 2}
+        carried = DeployedRun(source="docs.csv", model="openai-chat:m", output="out.jsonl", ledger="l", config=config)
+        eventually(lambda: provider.requests >= 2, seconds=90)
+        worker.kill()
+        assert carried.end().message.startswith("7 of 7 answered")
+    assert len(rows(tmp_path / "out.jsonl")) == provider.requests == 7

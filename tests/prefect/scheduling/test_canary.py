@@ -1,0 +1,81 @@
+"""A new job's first items go alone, and end the run where they show that it does not work."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.prefect.conftest import FlowOver, Serve
+from tests.support.prefect_server import rows
+from tests.support.servers import Call, OpenAIServer, Reply
+
+pytestmark = pytest.mark.prefect
+
+DOCUMENTS, CANARY = 1000, 20
+LONG = "word " * 200
+
+
+def answer(call: Call) -> Reply | None:
+    """Too long is the prompt that says so; and one is answered at length."""
+    if "Recite" in call.prompt:
+        return OpenAIServer.too_long()
+    return OpenAIServer.text(LONG) if "Explain" in call.prompt else None
+
+
+@pytest.fixture
+def provider(serve: Serve) -> OpenAIServer:
+    return serve(rule=answer)
+
+
+@pytest.fixture
+def run(flow_over: FlowOver) -> Any:
+    """Run the flow over 1,000 documents."""
+    return flow_over(
+        (f"document {number}" for number in range(DOCUMENTS)),
+        name="careful",
+        model="openai-chat:gpt-4.1-mini",
+        shard_size=500,
+        config={"max_workers": 50},
+        limits={"requests_per_minute": 600_000},
+    )
+
+
+def shards(state: Any, home: Path) -> list[int]:
+    """How many items each shard of a run had."""
+    plan = home / ".batch-llm" / "careful" / str(state.state_details.flow_run_id) / "plan.json"
+    return [shard["items"] for shard in json.loads(plan.read_text())["shards"]]
+
+
+def test_a_run_ends_when_its_canary_fails_and_one_that_works_has_it_once(
+    run: Any, provider: OpenAIServer, tmp_path: Path
+) -> None:
+    """Of 1,000 items 20 are called; what there is gets written; the next run with the same job goes at once."""
+    state = run(prompt="Recite {text}")
+    assert (provider.requests, state.type.value) == (CANARY, "FAILED")
+    assert "20 failed of the canary of 20 items (20 " in state.message
+    assert "more than failure_threshold=0.1 allows, so nothing else was called" in state.message
+    assert "canary=0" in state.message
+    assert [row["status"] for row in rows(tmp_path / "out.jsonl")].count("not_attempted") == DOCUMENTS - CANARY
+    assert len(rows(tmp_path / "out.failures.jsonl")) == CANARY
+
+    assert run(prompt="Recite {text}").is_failed()
+    assert provider.requests == 2 * CANARY, "nothing was changed, so the canary goes first again"
+
+    state = run(prompt="Sum up {text}", limit=30, canary=2)
+    assert state.is_completed(), state.message
+    assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 30, [2, 28])
+    state = run(prompt="Sum up {text}", limit=60, canary=2)
+    assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 60, [30])
+
+
+def test_a_run_ends_when_its_canary_costs_far_more_than_earlier_runs(run: Any, provider: OpenAIServer) -> None:
+    """A changed prompt that is answered at length is stopped after 20 calls, and says what they should have cost."""
+    assert run(prompt="Sum up {text}", limit=CANARY).is_completed()
+    state = run(prompt="Explain {text}")
+    assert (provider.requests, state.type.value) == (2 * CANARY, "FAILED")
+    assert re.search(r"the canary of 20 items cost \$0\.\d+ where earlier runs let expect \$0\.\d+", state.message)
+    assert "look at its answers, then change the job, or set canary=0" in state.message

@@ -1,0 +1,113 @@
+"""How many shards run at once, and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batch_llm.jobs import BatchJob
+from batch_llm.jobs.planning.parallelism import processes_for
+from batch_llm.prefect import tasks
+from batch_llm.prefect.scheduling.runner import Load
+from tests.support.prefect_server import rows
+from tests.support.processes import user_environment
+
+FLOW = """
+import asyncio, json, os, sys
+from prefect import flow
+from batch_llm import LLMCallStrategy
+from batch_llm.prefect import run_batch
+
+class Here(LLMCallStrategy[str]):
+    async def execute(self, prompt, attempt, timeout):
+        await asyncio.sleep(float(prompt))
+        return str(os.getpid()), {}
+
+@flow
+def beside(output, items, seconds, settings):
+    run_batch(name=output, items=[{"id": str(number), "seconds": seconds} for number in range(items)],
+              prompt="{seconds}", strategy=Here, output=output + ".jsonl", shard_size=items // 2,
+              limits={"requests_per_minute": 600000}, canary=0, **settings)
+
+if __name__ == "__main__":
+    for output, job in json.loads(sys.argv[1]).items():
+        beside(output, *job)
+"""
+IN_TWO: dict[str, tuple[int, float, dict[str, object]]] = {
+    "auto": (1000, 0.3, {"config": {"max_workers": 100}}),
+    "said": (40, 1.0, {"config": {"max_workers": 40}, "runner": "processes", "runner_options": {"processes": 2}}),
+}
+IN_ONE: dict[str, tuple[int, float, dict[str, object]]] = {
+    "few": (40, 1.0, {"config": {"max_workers": 100}}),
+    "threads": (40, 1.0, {"config": {"max_workers": 100}, "runner": "threads"}),
+}
+"""Of each job its items, the seconds that one takes, and its settings."""
+
+
+def job(workers: int, **settings: object) -> BatchJob:
+    made = {"source": "s", "prompt": "{text}", "output": "o.csv", "model": "openai-chat:m"}
+    return BatchJob.parse({**made, "config": {"max_workers": workers}, **settings})
+
+
+@pytest.mark.parametrize(
+    ("made", "shards", "items", "processes"),
+    [
+        (job(5), 100, 10_000, 1),
+        (job(50), 100, 10_000, 1),
+        (job(51), 100, 10_000, 2),
+        (job(1000), 100, 10_000, 4),
+        (job(1000), 3, 10_000, 3),
+        (job(1000), 100, 1_500, 3),
+        (job(1000), 10, 999, 1),
+        (job(1000, limits={"requests_per_minute": 3000}), 100, 10_000, 1),
+        (job(1000, limits={"requests_per_minute": 6000}), 100, 10_000, 2),
+        (job(1000, model="local"), 100, 10_000, 1),
+        (job(5), 0, 0, 1),
+    ],
+)
+def test_processes_are_as_many_as_help(
+    monkeypatch: pytest.MonkeyPatch, made: BatchJob, shards: int, items: int, processes: int
+) -> None:
+    def four_cores(_: int) -> set[int]:
+        return set(range(4))
+
+    monkeypatch.setattr(os, "sched_getaffinity", four_cores)
+    assert processes_for(made, shards, items) == processes
+
+
+@pytest.mark.parametrize(
+    ("options", "shards", "workers", "processes"),
+    [({}, 100, 9, 4), ({"processes": 6}, 100, 9, 6), ({"processes": 6}, 5, 9, 5), ({"processes": 6}, 100, 3, 3)],
+)
+def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, int], shards: int, workers: int, processes: int
+) -> None:
+    def four_cores(_: int) -> set[int]:
+        return set(range(4))
+
+    monkeypatch.setattr(os, "sched_getaffinity", four_cores)
+    made = job(workers, runner="processes", runner_options=options)
+    assert Load(made, tasks.run_shard, shards, shards).processes() == processes
+
+
+@pytest.mark.whole
+@pytest.mark.prefect
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: shards run one after another")
+def test_shards_run_beside_each_other_in_processes_of_their_own(prefect_api: str, tmp_path: Path) -> None:
+    """Where that helps, or the job says so; also those of a strategy that stands in the script itself."""
+    (tmp_path / "flow.py").write_text(FLOW)
+    env = user_environment(tmp_path, prefect_api)
+    command = [sys.executable, "flow.py", json.dumps(IN_TWO | IN_ONE)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    for output, (items, _, _) in (IN_TWO | IN_ONE).items():
+        answers = [row["answer"] for row in rows(tmp_path / f"{output}.jsonl")]
+        half = items // 2
+        assert len(answers) == items
+        assert len(set(answers[:half])) == len(set(answers[half:])) == 1
+        assert (answers[0] != answers[half]) == (output in IN_TWO), output

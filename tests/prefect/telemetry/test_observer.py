@@ -1,0 +1,113 @@
+"""Events of a run are bounded in number and in size, however many items, shards and tries it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect import flow
+from prefect.artifacts import Artifact
+
+from batch_llm.jobs import BatchJob, Progress, ShardRef
+from batch_llm.observers.base import ProcessingEvent
+from batch_llm.prefect import PrefectObserver
+from batch_llm.prefect.scheduling.watchers import Threshold
+from batch_llm.prefect.telemetry.events import MOST_OF_A_KIND, RunEvents
+from batch_llm.prefect.telemetry.progress import ProgressArtifact, worth_showing
+
+
+@dataclass(frozen=True)
+class Heard(RunEvents):
+    """Keeps what it is given, instead of sending it."""
+
+    flow_run_id: str = "run"
+    name: str = "job"
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
+
+    def emit(self, event: str, payload: dict[str, Any], **labels: str) -> None:
+        self.events.append((event, payload))
+
+
+def shard(index: int) -> ShardRef:
+    return ShardRef(index=index, first=1, last=100_000, items=100_000, path="shards/00003.jsonl", part="p")
+
+
+async def test_many_failures_make_few_events_and_none_is_forgotten() -> None:
+    heard = Heard()
+    watching = PrefectObserver(heard, shard(0))
+    for number in range(10_000):
+        await watching.on_event(ProcessingEvent.ITEM_FAILED, {"item_id": str(number), "category": "timeout"})
+    assert [payload["item_id"] for _, payload in heard.events][:5] == ["0", "1", "3", "7", "15"]
+    assert len(heard.events) == 14
+    assert len(heard.events) + sum(payload["left_out"] for _, payload in heard.events) + watching.left_out == 10_000
+
+
+async def test_a_rate_limit_tells_its_pause_and_the_limit_after_it() -> None:
+    heard = Heard()
+    await PrefectObserver(heard, shard(0)).on_event(ProcessingEvent.RATE_LIMIT_HIT, {"pause": 5.0, "limit": 45.0})
+    told = {"shard": 0, "pause_seconds": 5.0, "calls_per_second": 45.0, "left_out": 0}
+    assert heard.events == [("rate-limit.hit", told)]
+
+
+async def test_items_that_succeed_are_no_events() -> None:
+    heard = Heard()
+    await PrefectObserver(heard, shard(0)).on_event(ProcessingEvent.ITEM_COMPLETED, {"item_id": "a"})
+    assert heard.events == []
+
+
+@given(st.integers(1, 3000), st.integers(1, 20))
+def test_the_shards_of_a_run_share_the_room_for_events(shards: int, tries: int) -> None:
+    """All of it is used, and with each try of a shard half as much: never twice as much, however many tries."""
+    events = Heard(shards=shards)
+    assert sum(events.room_for(index) for index in range(shards)) == MOST_OF_A_KIND
+    assert (
+        sum(events.room_for(index) >> tried for index in range(shards) for tried in range(tries)) < 2 * MOST_OF_A_KIND
+    )
+
+
+def test_too_many_failures_are_told_while_the_run_is_at_work_and_once() -> None:
+    heard = Heard()
+    job = BatchJob.parse({"source": "s", "prompt": "p", "output": "o.csv", "failure_threshold": 0.1})
+    threshold = Threshold(job, heard)
+    for failed in (0, 10, 11, 50):
+        threshold.look(Progress(total=100, failed=failed, categories={"timeout": failed}))
+    told = {"failed": 11, "total": 100, "failure_threshold": 0.1, "categories": {"timeout": 11}}
+    assert heard.events == [("failures.threshold", told)]
+
+
+def test_a_run_of_days_shows_its_progress_a_hundred_times() -> None:
+    """However often it is looked at; the beginning and the end are shown whatever they are."""
+    shown: list[float] = []
+    for look in range(100_001):
+        percent = round(look / 1000, 1)
+        if worth_showing(shown[-1] if shown else None, percent):
+            shown.append(percent)
+    assert (len(shown), shown[0], shown[-1]) == (101, 0.0, 100.0)
+    assert worth_showing(99.6, 100.0)
+    assert not worth_showing(100.0, 100.0)
+
+
+@pytest.mark.prefect
+def test_between_two_writes_of_the_progress_is_some_time_but_not_before_the_last(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batch_llm.prefect.telemetry.progress.WRITE_SECONDS", 3600.0)
+
+    @flow(name="paced")
+    def paced() -> None:
+        artifact = ProgressArtifact("paced")
+        for done in (0, 30, 60):
+            artifact.show(Progress(total=100, done=done))
+        assert _percent("batch-llm-paced-progress") == 0
+        artifact.show(Progress(total=100, done=60), last=True)
+        assert _percent("batch-llm-paced-progress") == 60
+
+    paced()
+
+
+def _percent(key: str) -> float:
+    found: Any = Artifact.get(key)  # another class than it says
+    return found.data

@@ -1,0 +1,34 @@
+"""Short ways to run items under a governor, and to lead one through calls and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batch_llm import Governor, ParallelBatchProcessor
+from batch_llm.pacing.pacer import Turn
+
+from .scripted_strategies import Batch, ByItself, Item, config
+
+
+async def governed(work: list[Item], governor: Governor | None = None, *, workers: int = 500, **options: Any) -> Batch:
+    settings = {name: options.pop(name) for name in ("rate_limit", "retry", "timeout_per_item") if name in options}
+    processor = ParallelBatchProcessor[None, str, Any](
+        config(workers, **settings), error_classifier=ByItself(), governor=governor or Governor(), **options
+    )
+    for item in work:
+        await processor.add_work(item)
+    return await processor.process_all()
+
+
+def started(governor: Governor, at: float) -> Turn:
+    """A call that starts."""
+    turn = Turn(10)
+    assert governor.ask(at, turn) == at
+    turn.started = at
+    return turn
+
+
+def refuse(governor: Governor, turn: Turn, at: float, *, wait: float) -> None:
+    """Begin an episode."""
+    assert governor.begin(turn, at)
+    governor.pause(at + wait, at)

@@ -1,0 +1,50 @@
+"""Takes 200 documents of a megabyte from the source to the run's figures, and prints what that took.
+
+By how many bytes the process has grown, and whether pandas was imported on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from batch_llm.jobs import plan, run_stats
+from batch_llm.jobs.ledger.run_folder import run_folder
+
+from .jobs import job, whole_run
+
+DOCUMENTS = 200
+
+
+def _write(path: Path) -> None:
+    with path.open("w") as file:
+        for number in range(DOCUMENTS):
+            text = hashlib.sha256(str(number).encode()).hexdigest() * 16384
+            file.write(json.dumps({"id": number, "text": text}) + "\n")
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BATCH_LLM_HOME"] = folder
+        _write(Path(folder) / "docs.jsonl")
+        before = _peak()
+        prompts = plan(job(name="prompts", prompt="{text}"), "r")
+        settings = {"prompt": "{id}", "output": "out.jsonl"}
+        totals = whole_run("r", **settings)
+        figures = run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
+        found = {"documents": DOCUMENTS, "answered": totals.succeeded, "attempts": figures.attempts}
+        found |= {"prompts": prompts.new}
+        print(json.dumps(found | {"grown": _peak() - before, "pandas": "pandas" in sys.modules}))
+
+
+if __name__ == "__main__":
+    main()

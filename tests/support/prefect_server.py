@@ -1,0 +1,116 @@
+"""One real Prefect server for all tests of a session that need one; pytest loads this as a plugin.
+
+Tests that use it carry `pytestmark = pytest.mark.prefect` and come first. Each worker of xdist that runs one has a
+server of its own, which takes 11 to 30 seconds to come up the first time. Half of that makes the tables of an empty
+database, so that one is kept in pytest's cache for the servers after it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+START_SECONDS = 120
+DATABASE = "prefect.db"
+NOT_NEEDED = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "CANCELLATION_CLEANUP")
+"""Services that look at the database every few seconds, for what no test has: half of an idle server's CPU."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "prefect: needs the session's Prefect server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What takes longest comes first, so that no worker has it for itself at the end; xdist gives out files.
+    items.sort(key=_weight, reverse=True)
+
+
+def _weight(item: pytest.Item) -> tuple[bool, bool, bool]:
+    return "tests/readme/" in item.nodeid, "tests/reliability/" in item.nodeid, bool(item.get_closest_marker("prefect"))
+
+
+@pytest.fixture(scope="session")
+def empty_database(pytestconfig: pytest.Config) -> Path:
+    """Where an empty database of this Prefect is kept, once there has been one."""
+    assert pytestconfig.cache is not None
+    return pytestconfig.cache.mkdir(f"prefect-{version('prefect')}") / DATABASE
+
+
+def copy_database(found: Path, to: Path) -> None:
+    """Copy a database that a server may have open, so that nobody ever sees a part of it."""
+    part = to.with_suffix(f".{os.getpid()}")
+    with closing(sqlite3.connect(found)) as source, closing(sqlite3.connect(part)) as target:
+        source.backup(target)
+    part.replace(to)
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    """The API address of a Prefect server with an empty database."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    from batch_llm.prefect.deployment.local_server import healthy
+
+    home = tmp_path_factory.mktemp("prefect")
+    if empty_database.exists():
+        copy_database(empty_database, home / DATABASE)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    env["PREFECT_SERVER_UI_API_URL"] = url  # else the UI asks port 4200
+    env |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in NOT_NEEDED}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    try:
+        eventually(lambda: healthy(url), seconds=START_SECONDS)
+        if not empty_database.exists():
+            copy_database(home / DATABASE, empty_database)
+        os.environ.update(PREFECT_API_URL=url, PREFECT_HOME=str(home), DO_NOT_TRACK="1")
+        refresh_global_settings_context()  # what threads see that Prefect starts without a context of their own
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
+            yield url
+    finally:
+        _send_what_waits()
+        server.terminate()
+        server.wait(30)
+
+
+def _send_what_waits() -> None:
+    """Let Prefect send its last logs and events; at exit, to a server that is gone, it would try for a minute."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=10)
+
+
+def eventually(probe: Callable[[], T], *, seconds: float = 30) -> T:
+    """Ask until the answer is true; fail when it is not within the time. For what another process does."""
+    end = time.monotonic() + seconds
+    while not (found := probe()):
+        if time.monotonic() > end:
+            raise AssertionError(f"nothing came of it within {seconds} s: {probe}")
+        time.sleep(0.1)
+    return found
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON lines file."""
+    import json
+
+    return [json.loads(line) for line in path.read_text().splitlines()]
