@@ -137,5 +137,5 @@ def print_presets() -> None:
         table.add_row(preset.name, *shown, preset.schedule, *described)
     screen.out.print(table)
     files = dict.fromkeys(str(preset.file) for preset in presets)
-    screen.say(f"\nThey are blocks of {' and '.join(files)}")
-    screen.say(f"`{shell('batch-llm new NAME')}` writes one, `{shell('batch-llm show NAME')}` shows what it sends.")
+    screen.print(f"\nThey are blocks of {' and '.join(files)}")
+    screen.print(f"`{shell('batch-llm new NAME')}` writes one, `{shell('batch-llm show NAME')}` shows what it sends.")

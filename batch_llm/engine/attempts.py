@@ -24,15 +24,15 @@ from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ErrorCl
 from batch_llm.items import AnyResult, AnyWorkItem
 from batch_llm.observers.base import ProcessingEvent
 from batch_llm.pacing.gate import Gate
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.pacer import CallPermit
 from batch_llm.rate_limit import RateLimitStrategy
 from batch_llm.strategies.base import LLMCallStrategy
 
 from . import cancellation
 from .fatal_errors import Denials
 from .hooks import Hooks
-from .item_state import Tries, cancelled, skipped
-from .lifecycle import Lifetimes
+from .item_state import ItemState, cancelled, skipped
+from .lifecycle import StrategyLifecycle
 from .retry_policy import CoolDown, Fail, Retry, decide, draw, seconds
 from .timeouts import Deadlines
 from .user_errors import contain, settle
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class ItemRunner:
     """What every item of a run meets on its way: `run(item)` is that way.
 
     Attributes:
@@ -64,7 +64,7 @@ class Attempts:
     classifier: ErrorClassifier
     rate_limits: RateLimitStrategy
     gate: Gate
-    lifetimes: Lifetimes
+    lifetimes: StrategyLifecycle
     hooks: Hooks
     deadlines: Deadlines
     denials: Denials
@@ -73,7 +73,7 @@ class Attempts:
 
     async def run(self, item: AnyWorkItem) -> AnyResult:
         """Return the item's result; what its strategy, its hooks or their values do ends the item, never the run."""
-        tries, item_id, context = Tries(), item.item_id, item.context
+        tries, item_id, context = ItemState(), item.item_id, item.context
         if self.gate.stopped:
             return tries.result(item_id, context)
         clock = self.gate.clock
@@ -96,7 +96,7 @@ class Attempts:
             result.duration_seconds = clock() - started
         return result
 
-    async def _give_up(self, error: BaseException, tries: Tries, item_id: str, context: Any) -> AnyResult:
+    async def _give_up(self, error: BaseException, tries: ItemState, item_id: str, context: Any) -> AnyResult:
         """The net around an item: what nothing before has caught is this item's failure alone."""
         await settle(error, self.is_ending)
         logger.warning("Item %s fails, for what should not have happened did", item_id, exc_info=error)
@@ -104,14 +104,14 @@ class Attempts:
         tries.info = PROGRAMMING
         return tries.result(item_id, context)
 
-    async def _attempt(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> AnyResult:
+    async def _attempt(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> AnyResult:
         item_id, context = item.item_id, item.context
         call = self._rehearse if self.config.dry_run else self._execute
         size = self._size(item, tries, original)
         while size is not None and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
-                    self.gate.unsent(turn)
+                    self.gate.not_sent(turn)
                     await self._prepare(item.strategy)
                     continue  # back to the gate, which may have closed meanwhile
                 output, usage = self._bill(item, tries, await call(item, tries.attempt))
@@ -128,7 +128,7 @@ class Attempts:
             await self.hooks.failed(item_id, item, tries.error)
         return tries.result(item_id, context)
 
-    def _size(self, item: AnyWorkItem, tries: Tries, original: AnyWorkItem) -> int | None:
+    def _size(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> int | None:
         """Return the characters of a prompt; None where it cannot be sent, and `tries` has the reason."""
         prompt = item.prompt
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
@@ -142,11 +142,11 @@ class Attempts:
             return None
         return size
 
-    async def _try_again(self, item_id: str, tries: Tries, error: Exception, turn: Turn) -> bool:
+    async def _try_again(self, item_id: str, tries: ItemState, error: Exception, turn: CallPermit) -> bool:
         """Do what the policy says of a failed try, waits included; False to give the item up."""
         info, usage = self._note(item_id, tries, error)
         if info.never_sent:
-            self.gate.strained(turn)
+            self.gate.connect_timed_out(turn)
         elif not info.is_rate_limit:
             self.gate.failed(turn, usage)
         ends_run = self.denials.ends_run(info.category)
@@ -162,7 +162,7 @@ class Attempts:
                 return True
             case CoolDown(again):
                 tries.limited += 1
-                if self.gate.begin(turn):
+                if self.gate.rate_limited(turn):
                     await self._cool_down(item_id, info)
                 if self.gate.is_hopeless:
                     self.stop(replace(info, is_retryable=False), tries.error)
@@ -197,7 +197,7 @@ class Attempts:
         if await settle(None, self.is_ending):
             raise _from_within()
 
-    def _bill(self, item: AnyWorkItem, tries: Tries, answer: Any) -> tuple[Any, dict[str, int]]:
+    def _bill(self, item: AnyWorkItem, tries: ItemState, answer: Any) -> tuple[Any, dict[str, int]]:
         """Note what an answer cost; return its output and that."""
         check_answer(answer, item.strategy)
         if not self.config.dry_run:
@@ -250,7 +250,7 @@ class Attempts:
             raise _from_within() from error
         raise as_exception(error)
 
-    def _note(self, item_id: str, tries: Tries, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
+    def _note(self, item_id: str, tries: ItemState, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
         """Bill a failed try, and find out and remember what it failed with; return that and what it cost."""
         tries.calls += 1
         error, usage = failure_in(error)

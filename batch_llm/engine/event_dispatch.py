@@ -23,7 +23,7 @@ OBSERVER_BACKLOG = 100_000
 Entry: TypeAlias = tuple[ProcessingEvent, dict[str, Any]]
 
 
-class Listener:
+class ObserverQueue:
     """One observer, the events that wait for it, and the task that tells it of them."""
 
     def __init__(self, observer: ProcessorObserver) -> None:
@@ -38,7 +38,7 @@ class Listener:
     def open(self) -> None:
         self._task = asyncio.create_task(self._listen(), name=f"batch-llm observer {self._name}")
 
-    def tell(self, entry: Entry) -> None:
+    def put(self, entry: Entry) -> None:
         """Have the observer hear of an event, with a copy of its data, which nobody changes."""
         if not self._listening:
             return

@@ -6,10 +6,10 @@ from collections import deque
 
 from batch_llm.items import AnyResult
 
-from .work_queue import Backlog
+from .work_queue import WorkQueue
 
 
-class Finished(Backlog[AnyResult]):
+class Finished(WorkQueue[AnyResult]):
     """A queue of results that knows the place of each result's item."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from batch_llm.middleware import Middleware
 from batch_llm.observers.base import ProcessingEvent, ProcessorObserver
 
 from . import cancellation
-from .event_dispatch import Listener
+from .event_dispatch import ObserverQueue
 from .hook_watch import HookWatch
 from .user_errors import contain, settle
 from .user_values import PROGRAMMING, check_result, counts_in, in_words, shown
@@ -74,7 +74,7 @@ class Hooks:
         self._one_progress_at_a_time = asyncio.Lock()
         self._max_workers = max_workers
         self._threads: ThreadPoolExecutor | None = None
-        self._listeners = [Listener(observer) for observer in observers]
+        self._listeners = [ObserverQueue(observer) for observer in observers]
         self.observed = bool(observers)
         self.wrapped = bool(middlewares)
         self.called_back = post_processor is not None or progress_callback is not None
@@ -88,7 +88,7 @@ class Hooks:
         """Tell every observer, each with a copy of its own; they hear it in their own time."""
         entry = (event, data)
         for listener in self._listeners:
-            listener.tell(entry)
+            listener.put(entry)
 
     def finished(self, result: AnyResult) -> None:
         """Tell the observers how an item ended."""

@@ -19,7 +19,7 @@ def _none() -> dict[str, int]:  # calling `dict[str, int]` takes seven times as 
 
 
 @dataclass(slots=True)
-class Tries:
+class ItemState:
     """The account of one item: its own, so nothing is pinned onto exceptions and nothing counts twice.
 
     Attributes:

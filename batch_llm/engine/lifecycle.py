@@ -26,7 +26,7 @@ class _Lifetime:
     prepared: bool = False
 
 
-class Lifetimes:
+class StrategyLifecycle:
     """The strategies of one run.
 
     They are told apart by identity: equal instances have clients and caches of their own, and may not be hashable. The

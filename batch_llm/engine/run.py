@@ -27,17 +27,17 @@ from batch_llm.pacing.slow_start import SlowStart
 from batch_llm.rate_limit import RateLimitStrategy
 
 from . import cancellation
-from .attempts import Attempts
+from .attempts import ItemRunner
 from .fatal_errors import Denials
 from .finished_results import Finished
 from .hooks import Hooks
-from .lifecycle import Lifetimes
+from .lifecycle import StrategyLifecycle
 from .stream import Source, feed
 from .timeouts import Deadlines
 from .totals import Totals
 from .user_values import check_is_item
-from .work_queue import Backlog
-from .workers import Crew
+from .work_queue import WorkQueue
+from .workers import WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,9 @@ class Run:
         self._hooks = hooks
         pacer = SlowStart(config.rate_limit) if governor is None or config.dry_run else governor  # a dry run uses none
         self._gate = Gate(pacer)
-        self._lifetimes = Lifetimes(config.timeout_per_item)
+        self._lifetimes = StrategyLifecycle(config.timeout_per_item)
         self._deadlines = Deadlines(config.timeout_per_item)
-        self._attempts = Attempts(
+        self._attempts = ItemRunner(
             config,
             classifier,
             rate_limits,
@@ -91,9 +91,9 @@ class Run:
         self._source_error: BaseException | None = None
         self._interrupt: BaseException | None = None  # what stopped the loop
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
-        self._backlog = Backlog[AnyWorkItem](places or math.inf)
+        self._backlog = WorkQueue[AnyWorkItem](places or math.inf)
         self._group = asyncio.TaskGroup()
-        self._crew = Crew(
+        self._crew = WorkerPool(
             self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self.is_ending, hooks
         )
         self._feeder: asyncio.Task[None] | None = None
@@ -158,7 +158,7 @@ class Run:
         check_is_item(item)
         self._backlog.put(item)
         self._totals.total += 1
-        self._crew.hire()
+        self._crew.spawn()
 
     def start(self) -> None:
         """Begin to work."""
@@ -293,7 +293,7 @@ class Run:
 
     def _end(self) -> None:
         self._over.set()
-        self._crew.dismiss()
+        self._crew.stop()
 
     def claim(self) -> AnyResult:
         """Hand out a finished item's result; its place is free for another item then."""

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from batch_llm.items import AnyWorkItem
 
 from . import cancellation
-from .work_queue import Backlog
+from .work_queue import WorkQueue
 
 Source: TypeAlias = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
 
@@ -39,7 +39,10 @@ async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
 
 
 async def feed(
-    source: Source, backlog: Backlog[AnyWorkItem], submit: Callable[[AnyWorkItem], None], is_stopped: Callable[[], bool]
+    source: Source,
+    backlog: WorkQueue[AnyWorkItem],
+    submit: Callable[[AnyWorkItem], None],
+    is_stopped: Callable[[], bool],
 ) -> BaseException | None:
     """Submit the items of `source` as there is room for them; return what it raised, or None.
 

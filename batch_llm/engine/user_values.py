@@ -3,7 +3,7 @@
 | value | checked by |
 |---|---|
 | an item, its id | `check_is_item`, where it is added |
-| a prompt, also one that a middleware made | `Attempts`, before the first attempt |
+| a prompt, also one that a middleware made | `ItemRunner`, before the first attempt |
 | what a strategy returned, or billed with `CallFailed` | `check_answer`, `failure_in`, `counts_in` |
 | what a classifier returned | `check_info` |
 | what `after_process` returned | `check_result` |

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Backlog(Generic[T]):
+class WorkQueue(Generic[T]):
     """A queue that can be closed, and whose places are given back by `free`, not by taking an item.
 
     There is no marker at its end, so nothing can come to stand behind one.

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from batch_llm.observers.base import ProcessingEvent
 
 from .hooks import Hooks
-from .work_queue import Backlog
+from .work_queue import WorkQueue
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ ITEMS_IN_A_ROW = 8
 """Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
 
 
-class Crew(Generic[T]):
+class WorkerPool(Generic[T]):
     """Up to `most` tasks of `group` that take what waits in `backlog` and `process` it, one at a time each.
 
     Args:
@@ -46,7 +46,7 @@ class Crew(Generic[T]):
         self,
         group: asyncio.TaskGroup,
         most: int,
-        backlog: Backlog[T],
+        backlog: WorkQueue[T],
         process: Callable[[T], Awaitable[None]],
         done: Callable[[], None],
         is_ending: Callable[[], bool],
@@ -71,16 +71,16 @@ class Crew(Generic[T]):
 
     def start(self) -> None:
         self._hiring = True
-        self.hire()
+        self.spawn()
 
-    def hire(self) -> None:
+    def spawn(self) -> None:
         """Have a worker for every item that waits, as far as there may be one more."""
         # Counted before it is made: with an eager task factory it works right away, and may hire others.
         while self._hiring and self._workers - self.busy < len(self._backlog) and self._workers < self._most:
             self._workers += 1
             self._group.create_task(self._work(self._workers), name=f"batch-llm worker {self._workers}")
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Let nobody take another item; also one who waits, or whose strategy swallows a cancellation."""
         self._dismissed = True
         self._backlog.close()

@@ -1,35 +1,37 @@
 """A batch as data: a job, its plan, its shards, its ledger, its output. Knows neither Prefect nor a network."""
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
-from .amounts import Limit, Share, Spent
+from .amounts import BudgetShare, BudgetStatus, Spent
 from .execution.governors import governed, scope_of
 from .execution.run_shard import run_shard
 from .job import LOCAL, BatchJob
 from .ledger.lease import hold
 from .ledger.progress import Progress, ProgressReader, read_progress
-from .ledger.run_folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, run_folder, tell_waiting
+from .ledger.run_folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, publish_waiting, run_folder
 from .planning.inline_items import Items, with_items
 from .planning.plan import plan
 from .planning.preflight import check
-from .results.history import Night, drifts, read_nights
+from .results.history import PastRun, drifts, read_nights
 from .results.merge import merge
 from .results.outcomes import result_rows
 from .results.stats import RunStats, Slice, run_stats
 from .run_types import Plan, ShardOutcome, ShardRef, Summary
 from .runner import RunnerName, RunnerOptions
-from .spending.allocation import Budget
+from .spending.allocation import BudgetAllocator
 from .spending.budgets import read_limits
 from .spending.calibration import guessed_output_tokens
-from .spending.shared_allocation import SharedBudget
+from .spending.shared_allocation import JournaledAllocator
 from .storage.paths import home, project_folder, resolve
 
 __all__ = [
     "LOCAL",
     "BatchJob",
-    "Budget",
+    "BudgetAllocator",
+    "BudgetShare",
+    "BudgetStatus",
     "Items",
-    "Limit",
-    "Night",
+    "JournaledAllocator",
+    "PastRun",
     "Plan",
     "Progress",
     "ProgressReader",
@@ -39,8 +41,6 @@ __all__ = [
     "RunnerOptions",
     "ShardOutcome",
     "ShardRef",
-    "Share",
-    "SharedBudget",
     "Slice",
     "Spent",
     "StopKind",
@@ -57,6 +57,7 @@ __all__ = [
     "merge",
     "plan",
     "project_folder",
+    "publish_waiting",
     "read_limits",
     "read_nights",
     "read_progress",
@@ -66,6 +67,5 @@ __all__ = [
     "run_shard",
     "run_stats",
     "scope_of",
-    "tell_waiting",
     "with_items",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from batch_llm.pacing.token_estimate import CallEstimate
+from batch_llm.pacing.token_estimate import TokenEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BudgetShare:
     """What one shard may spend: plain numbers, which travel to another process or machine.
 
     Attributes:
@@ -34,7 +34,7 @@ class Share:
 
     usd: float | None = None
     tokens: float | None = None
-    estimate: CallEstimate = field(default_factory=CallEstimate)
+    estimate: TokenEstimate = field(default_factory=TokenEstimate)
 
     @property
     def is_bounded(self) -> bool:
@@ -59,7 +59,7 @@ Scope: TypeAlias = Literal["run", "month"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class BudgetStatus:
     """One budget of a job, and what is spent of it.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .amounts import Limit
+from .amounts import BudgetStatus
 from .run_types import Canary, Plan, ShardOutcome, Summary
 
 
@@ -45,7 +45,7 @@ def budget_line(budget: dict[str, Any]) -> str:
     return f"{budget['setting']}: {amount(budget['spent'])} of {amount(budget['budget'])} spent{when}"
 
 
-def budget_sentence(limit: Limit) -> str:
+def budget_sentence(limit: BudgetStatus) -> str:
     """Return that a budget is used up, and what to do."""
     amount = money if limit.unit == "usd" else "{:,.0f} tokens".format
     when = "" if limit.scope == "run" else " this month"

@@ -7,7 +7,7 @@ from typing import Any
 
 from batch_llm.errors import ErrorInfo
 from batch_llm.jobs.amounts import Spent
-from batch_llm.pacing.token_estimate import CallEstimate
+from batch_llm.pacing.token_estimate import TokenEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ShardOutcome:
     unfinished_text: str = ""
     stopped: bool = False
     wanting: Spent | None = None
-    estimate: CallEstimate | None = None
+    estimate: TokenEstimate | None = None
 
 
 TOO_DEAR = 3

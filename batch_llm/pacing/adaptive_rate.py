@@ -77,7 +77,7 @@ grow by so much at most; they are counted by the rate, so that whoever follows a
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class RateCurve:
     """How far a rate has grown, for others who share the limit.
 
     Attributes:
@@ -90,31 +90,31 @@ class Curve:
 
     rate: float
     top: float | None = None
-    drop: float = 0.0
-    way: float = _LEAST_WAY
+    drop_ratio: float = 0.0
+    seconds_to_plateau: float = _LEAST_WAY
     grown: float = 0.0
 
-    def later(self, seconds: float) -> Curve:
+    def later(self, seconds: float) -> RateCurve:
         """Return it after more growth, `seconds` in which the rate was used."""
         if self.top is None:
             return self
         grown = self.grown + seconds * min(1.0, _SECONDS_A_CALL * self.rate)
-        beyond = grown - self.way
+        beyond = grown - self.seconds_to_plateau
         if beyond < 0:
-            times = 1 + self.drop * (beyond / self.way) ** 3
+            times = 1 + self.drop_ratio * (beyond / self.seconds_to_plateau) ** 3
         elif beyond < _SECONDS_BEYOND:
             times = 1 + _STEEPNESS_BEYOND * beyond**3
         else:
             times = _BEYOND * 2 ** min((beyond - _SECONDS_BEYOND) / _DOUBLING_SECONDS, 30)
-        return Curve(max(self.rate, times * self.top), self.top, self.drop, self.way, grown)
+        return RateCurve(max(self.rate, times * self.top), self.top, self.drop_ratio, self.seconds_to_plateau, grown)
 
 
-class FoundRate:
+class AdaptiveRate:
     """Calls a second that a whole scope may start."""
 
     def __init__(self, ceiling: float | None = None) -> None:
         self._said, self._told = ceiling or MOST, MOST
-        self._curve = Curve(FIRST if ceiling is None else ceiling)
+        self._curve = RateCurve(FIRST if ceiling is None else ceiling)
         self._accepted = AcceptedCalls()
 
     @property
@@ -123,21 +123,21 @@ class FoundRate:
         return self._curve.rate
 
     @property
-    def curve(self) -> Curve:
+    def curve(self) -> RateCurve:
         """That, and how far it has grown."""
         return self._curve
 
-    def say(self, ceiling: float | None) -> None:
+    def set_ceiling(self, ceiling: float | None) -> None:
         """Start anew with another ceiling, from what was found where there is none."""
         self._said = ceiling or MOST
-        self._curve = Curve(self.rate if ceiling is None else ceiling)
+        self._curve = RateCurve(self.rate if ceiling is None else ceiling)
 
-    def tell(self, ceiling: float) -> None:
+    def on_limit_header(self, ceiling: float) -> None:
         """Go no faster than the provider itself says."""
         self._told = ceiling
         self._follow(self._curve)
 
-    def follow(self, curve: Curve, seconds: float) -> None:
+    def follow(self, curve: RateCurve, seconds: float) -> None:
         """Take over what somebody else has found, `seconds` of growth ago."""
         self._follow(curve.later(seconds))
 
@@ -145,7 +145,7 @@ class FoundRate:
         """Grow after `seconds` of use; calls are answered after some `latency` seconds."""
         curve = self._curve
         if curve.top is None:
-            self._follow(Curve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
+            self._follow(RateCurve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
         elif self.rate < self._ceiling:
             self._follow(curve.later(seconds))
 
@@ -153,7 +153,7 @@ class FoundRate:
     def _ceiling(self) -> float:
         return min(self._said, self._told)
 
-    def _follow(self, curve: Curve) -> None:
+    def _follow(self, curve: RateCurve) -> None:
         self._curve = replace(curve, rate=max(min(curve.rate, self._ceiling), LEAST))
 
     def accepted(self, calls: int, seconds: float) -> None:
@@ -170,11 +170,11 @@ class FoundRate:
         found = (self._accepted.limit() if bound else self._accepted.mean()) / share
         top = max(min(found, self.rate), _LEAST_DEPTH * self.rate, LEAST)
         drop = 1 - (_CUT if self._accepted.count >= _FEW else _CUT_OF_FEW)
-        self._curve = Curve(max((1 - drop) * top, LEAST), top, drop)
+        self._curve = RateCurve(max((1 - drop) * top, LEAST), top, drop)
         self._accepted.clear()
 
     def paused(self, seconds: float) -> None:
         """Note that no call starts for so long."""
         way = min(max(_WAY_PER_PAUSE * seconds, _LEAST_WAY), _LONGEST_WAY)
-        self._curve = replace(self._curve, way=way)
+        self._curve = replace(self._curve, seconds_to_plateau=way)
         self._accepted.clear()

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
-from .governor import Curve
+from .governor import RateCurve
 
 ALIVE_SECONDS = 15.0
 """A member whose record is so much older than ours is dead: it would have written twice."""
 
 
-class Said(BaseModel, frozen=True):
+class MemberReport(BaseModel, frozen=True):
     """What a member writes; moments are seconds by the server's clock, the only one that all of them see.
 
     Attributes:
         want: How much of the limit it could use, 0 to 1; 1 for as much as it can get. Who wants nothing has left.
         claim: How much of it it has or is about to take.
-        rate, top, drop, way, grown: What its governor takes the whole scope to be allowed, and how it grows: a `Curve`.
+        rate, top, drop, way, grown: The rate that its governor has found for the whole scope, and how it grows.
         held: Whether its calls had to wait for the rate lately.
         busy: Whether it made calls lately.
         began: When the latest pause of its own began.
@@ -35,7 +35,7 @@ class Said(BaseModel, frozen=True):
     rate: float = Field(gt=0, allow_inf_nan=False)
     top: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     drop: float = Field(default=0.0, ge=0, le=1)
-    way: float = Field(default=Curve(1.0).way, gt=0, allow_inf_nan=False)
+    way: float = Field(default=RateCurve(1.0).seconds_to_plateau, gt=0, allow_inf_nan=False)
     grown: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     held: bool = False
     busy: bool = False
@@ -44,13 +44,13 @@ class Said(BaseModel, frozen=True):
     heard: float = 0.0
 
     @property
-    def curve(self) -> Curve:
+    def curve(self) -> RateCurve:
         """The rate and how it grows."""
-        return Curve(self.rate, self.top, self.drop, self.way, self.grown)
+        return RateCurve(self.rate, self.top, self.drop, self.way, self.grown)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PublishedReport:
     """What stands on the board for one member.
 
     Attributes:
@@ -63,7 +63,7 @@ class Record:
     id: str
     born: float
     written: float
-    said: Said
+    said: MemberReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,16 @@ class Pause:
     member: str
     began: float
     until: float
-    curve: Curve
+    curve: RateCurve
     episodes: int | None = None
 
 
-def alive(records: Iterable[Record], now: float) -> list[Record]:
+def alive(records: Iterable[PublishedReport], now: float) -> list[PublishedReport]:
     """Return the records of those who live and want something, `now` by the server's clock."""
     return [record for record in records if record.said.want and record.written >= now - ALIVE_SECONDS]
 
 
-def leader(records: Sequence[Record]) -> Record:
+def leader(records: Sequence[PublishedReport]) -> PublishedReport:
     """Return who finds the rate for all: of those who make calls, if any do, the one that was first."""
     return min(records, key=lambda record: (not record.said.busy, record.born, record.id))
 

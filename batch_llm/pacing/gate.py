@@ -18,8 +18,8 @@ import asyncio
 import math
 from collections.abc import Mapping
 
-from .loop_throttle import Turnstile
-from .pacer import Pacer, Turn
+from .loop_throttle import LoopThrottle
+from .pacer import CallPermit, Pacer
 
 
 class Gate:
@@ -40,7 +40,7 @@ class Gate:
         self._asleep: asyncio.Future[None] | None = None  # the head
         self._slept_at = -math.inf
         self._resting: dict[asyncio.Future[None], None] = {}
-        self._turnstile = Turnstile()
+        self._turnstile = LoopThrottle()
         self.stopped = False
 
     @property
@@ -58,21 +58,21 @@ class Gate:
         """Whether nearly everything has been refused for too long."""
         return self._pacer.is_hopeless(self.clock())
 
-    def enter_at_once(self, size: int) -> Turn | None:
+    def enter_at_once(self, size: int) -> CallPermit | None:
         """Take a turn if there is nothing to wait for; None where `enter` has to."""
-        turn, now = Turn(size), self.clock()
-        if self._waiting or self.stopped or self._turnstile.is_closed(now) or self._pacer.ask(now, turn) > now:
+        turn, now = CallPermit(size), self.clock()
+        if self._waiting or self.stopped or self._turnstile.is_closed(now) or self._pacer.reserve(now, turn) > now:
             return None
         self._turnstile.pass_through(now)
         turn.started = now
         return turn
 
-    async def enter(self, size: int) -> Turn | None:
+    async def enter(self, size: int) -> CallPermit | None:
         """Wait for a turn for a prompt of `size` characters, and take it; None once the run stops."""
-        turn, pacer = Turn(size), self._pacer
+        turn, pacer = CallPermit(size), self._pacer
         while not self.stopped:
             due = now = self.clock()
-            if self._waiting or pacer.ask(now, turn) > now:
+            if self._waiting or pacer.reserve(now, turn) > now:
                 due, now = await self._line_up(turn)
                 if self.stopped:
                     break
@@ -85,10 +85,10 @@ class Gate:
             if version == pacer.version and not self.stopped:
                 turn.started = now
                 return turn
-            pacer.unsent(turn, now)
+            pacer.not_sent(turn, now)
         return None
 
-    async def _line_up(self, turn: Turn) -> tuple[float, float]:
+    async def _line_up(self, turn: CallPermit) -> tuple[float, float]:
         """Wait until everybody before is through and the pacer agrees; return when it might have been, and when it was.
 
         The time between them went by because the loop was busy: where the pacer held up nobody since this one came, all
@@ -101,7 +101,7 @@ class Gate:
             async with self._line:
                 now = clock()
                 due = now if self._slept_at >= came else came
-                while not self.stopped and (start := self._pacer.ask(now, turn)) > now:
+                while not self.stopped and (start := self._pacer.reserve(now, turn)) > now:
                     slept = await self._sleep(start)
                     now = max(clock(), start) if slept else clock()  # a timer may ring a moment early
                     due, self._slept_at = start if slept else now, now
@@ -122,33 +122,33 @@ class Gate:
                 timer.cancel()
         return timer is not None and timer.when() <= loop.time() + _EARLY
 
-    def begin(self, turn: Turn) -> bool:
+    def rate_limited(self, turn: CallPermit) -> bool:
         """Note that a call met a rate limit; True where it begins an episode: find out how long, and `pause`."""
-        return self._pacer.begin(turn, self.clock())
+        return self._pacer.rate_limited(turn, self.clock())
 
     def pause(self, until: float) -> None:
         """Let no call start before `until`."""
         self._pacer.pause(until, self.clock())
         self._wake()
 
-    def succeeded(self, turn: Turn, usage: Mapping[str, int]) -> None:
+    def succeeded(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
         """Note that a call was answered, and what it cost."""
         was_charged = turn.input_tokens > 0
         self._pacer.answered(turn, self.clock(), usage)
         if was_charged:  # what it did not use may be enough for the head of the line
             self._wake()
 
-    def failed(self, turn: Turn, usage: Mapping[str, int]) -> None:
+    def failed(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
         """Note that a call failed otherwise than by a rate limit, and what it cost."""
         self._pacer.failed(turn, self.clock(), usage)
 
-    def unsent(self, turn: Turn) -> None:
+    def not_sent(self, turn: CallPermit) -> None:
         """Give back the turn of a call that is not made after all."""
-        self._pacer.unsent(turn, self.clock())
+        self._pacer.not_sent(turn, self.clock())
 
-    def strained(self, turn: Turn) -> None:
+    def connect_timed_out(self, turn: CallPermit) -> None:
         """Give back the turn of a call that found no connection in time."""
-        self._pacer.strained(turn, self.clock())
+        self._pacer.connect_timed_out(turn, self.clock())
 
     async def rest(self, seconds: float) -> None:
         """Wait that long, or until the run stops."""

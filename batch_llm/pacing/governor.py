@@ -18,11 +18,11 @@ from threading import Lock
 
 from batch_llm.config import Limits
 
-from .adaptive_rate import Curve, FoundRate
+from .adaptive_rate import AdaptiveRate, RateCurve
 from .limit_headers import windows
-from .pacer import Turn
-from .refusals import RefusedShare
-from .token_bucket import Allowance
+from .pacer import CallPermit
+from .refusals import RefusalMonitor
+from .token_bucket import TokenBucket
 from .token_limits import TokenLimits
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ PROBED_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class UsageSample:
     """What a governor did since it was last asked.
 
     Attributes:
@@ -51,7 +51,7 @@ class Stock:
         paused_until: When the latest pause ends or ended, by the event loop's clock; -inf where there was none.
     """
 
-    curve: Curve
+    curve: RateCurve
     started: float
     held: bool
     short: bool
@@ -59,7 +59,7 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class GovernorStatus:
     """What is in force, for people to see.
 
     Attributes:
@@ -98,11 +98,11 @@ class Governor:
     def __init__(self, limits: Limits | None = None, *, output_tokens: float = 1000.0) -> None:
         self._lock = Lock()
         self._limits = limits or Limits()
-        self._found = FoundRate(_a_second(self._limits.requests_per_minute))
+        self._found = AdaptiveRate(_a_second(self._limits.requests_per_minute))
         self._share = 1.0
         self._place = 0.0
         self._is_waiting = False
-        self._calls = Allowance(BURST_SECONDS)
+        self._calls = TokenBucket(BURST_SECONDS)
         self._tokens = TokenLimits(self._limits, output_tokens)
         self._latency = 0.2
         self._told: list[Callable[[float], None]] = []
@@ -116,7 +116,7 @@ class Governor:
         self._looked_at = 0.0
         self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
-        self._refused_share = RefusedShare()
+        self._refused_share = RefusalMonitor()
         self._stock_at: float | None = None
         self._stock_started = 0
         self._stock_held = self._stock_short = False
@@ -128,7 +128,7 @@ class Governor:
 
     # What a processor asks and tells, see `Pacer`.
 
-    def ask(self, now: float, turn: Turn) -> float:
+    def reserve(self, now: float, turn: CallPermit) -> float:
         """Return `now`, and charge for `turn`, if it may start; else a later time at which to ask again."""
         with self._lock:
             if now - self._looked_at >= TICK_SECONDS:
@@ -150,10 +150,10 @@ class Governor:
                 self._first_start = now
             return now
 
-    def begin(self, turn: Turn, now: float) -> bool:
+    def rate_limited(self, turn: CallPermit, now: float) -> bool:
         """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
         with self._lock:
-            self._tokens.settle(turn, {})
+            self._tokens.record_usage(turn, {})
             self._refused_share.count(now, refused=1)
             if turn.started < self._reopens_at:
                 return False
@@ -177,7 +177,7 @@ class Governor:
         for tell in told:
             tell(until)
 
-    def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Note an answer and what it cost; one to a call from before the latest pause proves nothing."""
         with self._lock:
             self.has_answered = True
@@ -185,34 +185,34 @@ class Governor:
             self._refused_share.count(now, answered=1)
             if self._tokens.limits:
                 self._tokens.learn(turn.size, usage)
-                self._tokens.settle(turn, usage)
+                self._tokens.record_usage(turn, usage)
             self._taken(turn)
 
-    def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Take back the tokens that a failed call was not billed; the provider's trouble is no limit.
 
         A call that was billed is one that the provider took, whatever its answer was worth.
         """
         with self._lock:
-            self._tokens.settle(turn, usage)
+            self._tokens.record_usage(turn, usage)
             if any(usage.values()):
                 self._taken(turn)
 
-    def unsent(self, turn: Turn, now: float) -> None:
+    def not_sent(self, turn: CallPermit, now: float) -> None:
         """Take back what was charged for a call that never reached the provider."""
         with self._lock:
             self._charge(turn, -1)
             turn.input_tokens = turn.output_tokens = 0.0
 
-    def strained(self, turn: Turn, now: float) -> None:
+    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
         """Take back a call that found no connection in time, and go slower: it is this side that has too much to do."""
-        self.unsent(turn, now)
+        self.not_sent(turn, now)
         with self._lock:
             if turn.started >= self._strained_at:
                 self._strained_at = now
                 self._cut(now)
 
-    def hear(self, headers: Mapping[str, str], now: float) -> None:
+    def on_headers(self, headers: Mapping[str, str], now: float) -> None:
         """Take note of what a response's headers tell of the limits; names are in lower case.
 
         A limit of requests a minute is never exceeded; where nothing is left of any limit, calls wait for its reset.
@@ -221,7 +221,7 @@ class Governor:
         for window in windows(headers):
             with self._lock:
                 if window.kind == "requests" and window.is_of_a_minute:
-                    self._found.tell(window.limit / 60)
+                    self._found.on_limit_header(window.limit / 60)
                 if window.wait:
                     self._spent_until = max(self._spent_until, now + window.wait)
 
@@ -245,9 +245,9 @@ class Governor:
             if limits == self._limits:
                 return
             if limits.requests_per_minute != self._limits.requests_per_minute:
-                self._found.say(_a_second(limits.requests_per_minute))
+                self._found.set_ceiling(_a_second(limits.requests_per_minute))
             self._limits = limits
-            self._tokens.say(limits)
+            self._tokens.set_limits(limits)
 
     def set_share(self, share: float, *, place: float = 0.0, is_waiting: bool = False) -> None:
         """Take so much of the whole, 0 to 1; the rest is for other processes.
@@ -261,7 +261,7 @@ class Governor:
         with self._lock:
             self._share, self._place, self._is_waiting = max(share, 1e-6), place, is_waiting
 
-    def follow(self, curve: Curve, seconds: float) -> None:
+    def follow(self, curve: RateCurve, seconds: float) -> None:
         """Take over the rate that another process has found for the whole scope, `seconds` of growth ago.
 
         It goes on growing here as it does there: a process that had to be told of each step would lag behind, and the
@@ -270,12 +270,12 @@ class Governor:
         with self._lock:
             self._found.follow(curve, seconds)
 
-    def need(self, until: float) -> None:
+    def require_share(self, until: float) -> None:
         """Take it that others of the scope use the rate up until then."""
         with self._lock:
             self._needed_until = until
 
-    def pause_for_others(self, until: float, now: float, curve: Curve, episodes: int | None = None) -> None:
+    def pause_for_others(self, until: float, now: float, curve: RateCurve, episodes: int | None = None) -> None:
         """Pause, as another process met a rate limit, and go on at the rate that it has found by that.
 
         Where this one pauses already, the higher of both: what is too high is refused once more, and found; what is
@@ -312,7 +312,7 @@ class Governor:
         return self._found.rate * self._share
 
     @property
-    def curve(self) -> Curve:
+    def curve(self) -> RateCurve:
         """Calls a second that the whole scope may start, and how that grows."""
         return self._found.curve
 
@@ -321,18 +321,18 @@ class Governor:
         """What is known of the limits."""
         return self._limits
 
-    def standing(self) -> Standing:
+    def status(self) -> GovernorStatus:
         """Return what is in force."""
         with self._lock:
             is_felt = self._felt or self._limits != Limits()
             rate = self._found.rate if is_felt else None
-            return Standing(rate, self._share, self._all_episodes, self._paused_seconds)
+            return GovernorStatus(rate, self._share, self._all_episodes, self._paused_seconds)
 
-    def take_stock(self, now: float) -> Stock:
+    def sample_usage(self, now: float) -> UsageSample:
         """Return what happened since the last time; for the one who shares the limit out."""
         with self._lock:
             seconds = now - self._stock_at if self._stock_at is not None else 0.0
-            stock = Stock(
+            stock = UsageSample(
                 curve=self._found.curve,
                 started=(self._started - self._stock_started) / seconds if seconds > 0 else 0.0,
                 held=self._stock_held or self._held,
@@ -345,7 +345,7 @@ class Governor:
 
     # Behind the lock.
 
-    def _taken(self, turn: Turn) -> None:
+    def _taken(self, turn: CallPermit) -> None:
         """Note that the provider took a call; one from before the latest pause proves nothing."""
         if turn.started >= self._reopens_at:
             self.episodes = 0
@@ -363,7 +363,7 @@ class Governor:
         self._stock_held = self._stock_held or self._bound
         self._felt = self._felt or self._bound
 
-    def _charge(self, turn: Turn, sign: int) -> None:
+    def _charge(self, turn: CallPermit, sign: int) -> None:
         self._calls.take(sign)
         self._started += sign
         self._calls_in_tick += sign

@@ -34,7 +34,7 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class LimitWindow:
     """One limit of an account.
 
     Attributes:
@@ -61,7 +61,7 @@ class Window:
         return 0.0 if self.remaining >= 1 or self.is_of_a_minute else min(self.reset, _LONGEST_WAIT_SECONDS)
 
 
-def windows(headers: Mapping[str, str]) -> Iterator[Window]:
+def windows(headers: Mapping[str, str]) -> Iterator[LimitWindow]:
     """Yield the limits that `headers`, with names in lower case, tell of; what cannot be read is left out."""
     for kind in ("requests", "tokens"):
         for pattern in (f"x-ratelimit-%s-{kind}", f"anthropic-ratelimit-{kind}-%s"):
@@ -74,14 +74,14 @@ def windows(headers: Mapping[str, str]) -> Iterator[Window]:
                     yield window
 
 
-def _window(kind: str, pattern: str, headers: Mapping[str, str]) -> Window | None:
+def _window(kind: str, pattern: str, headers: Mapping[str, str]) -> LimitWindow | None:
     """Read one limit; None where it is not told, or is none. Raises ValueError, among others, for what is no number."""
     limit, remaining, reset = (headers.get(pattern % part) for part in ("limit", "remaining", "reset"))
     if limit is None or remaining is None or reset is None:
         return None
     if max(map(len, (limit, remaining, reset))) > _LONGEST_VALUE:
         raise ValueError(f"a value of more than {_LONGEST_VALUE} characters")
-    window = Window(kind, float(limit), float(remaining), _seconds(reset.strip(), headers.get("date")))
+    window = LimitWindow(kind, float(limit), float(remaining), _seconds(reset.strip(), headers.get("date")))
     is_one = 0 < window.limit < math.inf and 0 <= window.remaining <= window.limit and 0 <= window.reset < math.inf
     return window if is_one else None
 

@@ -23,7 +23,7 @@ LEAST_CPU_SHARE = 0.2
 """Below that the loop is blocked, not busy; a busy one gets less than a whole core where others want it too."""
 
 
-class Turnstile:
+class LoopThrottle:
     """Lets calls start as the event loop can take them, and says once when it is the bottleneck."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 @dataclass(slots=True)
-class Turn:
+class CallPermit:
     """One try of one item.
 
     Attributes:
@@ -49,11 +49,11 @@ class Pacer(Protocol):
         """Calls a second that may start; None where nothing bounds them."""
         ...
 
-    def ask(self, now: float, turn: Turn) -> float:
+    def reserve(self, now: float, turn: CallPermit) -> float:
         """Return `now`, and charge for `turn`, if it may start; else a later time at which to ask again."""
         ...
 
-    def begin(self, turn: Turn, now: float) -> bool:
+    def rate_limited(self, turn: CallPermit, now: float) -> bool:
         """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
         ...
 
@@ -61,19 +61,19 @@ class Pacer(Protocol):
         """Let nothing start before `until`."""
         ...
 
-    def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Note an answer and what it cost."""
         ...
 
-    def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Note a failure that is no rate limit, and what it cost."""
         ...
 
-    def unsent(self, turn: Turn, now: float) -> None:
+    def not_sent(self, turn: CallPermit, now: float) -> None:
         """Take back what was charged for a call that never reached the provider."""
         ...
 
-    def strained(self, turn: Turn, now: float) -> None:
+    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
         """The same, of a call that found no connection in time."""
         ...
 

@@ -7,7 +7,7 @@ _HOPELESS_SHARE = 0.9
 _HOPELESS_REFUSALS = 3
 
 
-class RefusedShare:
+class RefusalMonitor:
     """How many calls were refused, and how many answered, in windows of half an hour."""
 
     def __init__(self) -> None:

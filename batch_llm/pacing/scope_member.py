@@ -21,8 +21,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from .fair_share import ALIVE_SECONDS, Pause, Record, Said, alive, leader, share_out
-from .governor import Governor, Stock
+from .fair_share import ALIVE_SECONDS, MemberReport, Pause, PublishedReport, alive, leader, share_out
+from .governor import Governor, UsageSample
 
 CYCLE_SECONDS = 7.0
 QUICK_SECONDS = 2.0
@@ -41,7 +41,7 @@ _STEPS = 20
 """Wants are rounded up to twentieths, so that shares stand still while use trembles."""
 
 
-class Member:
+class ScopeMember:
     """One process under a scope's limit. Plain numbers; `now` is the time of the governor, `time.monotonic()`.
 
     Attributes:
@@ -57,7 +57,7 @@ class Member:
         self.claim = 1.0
         self.seconds = QUICK_SECONDS
         self._governor = governor
-        self._stock = governor.take_stock(now)
+        self._stock = governor.sample_usage(now)
         self._want = self._wanted = 1.0
         self._busy_until = -math.inf
         self._on_board = 1.0
@@ -71,9 +71,9 @@ class Member:
 
     # The cycle.
 
-    def look(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         """See what was used since the last cycle, and what is wanted from that."""
-        stock = self._stock = self._governor.take_stock(now)
+        stock = self._stock = self._governor.sample_usage(now)
         if stock.short or stock.started or stock.paused_until > now:
             self._busy_until = now + BUSY_SECONDS
         waits_for_others = stock.short and self.share < _ALMOST * self._on_board
@@ -81,9 +81,9 @@ class Member:
             self._wanted, before = _want(stock), self._wanted
             self._want = max(before, self._wanted)
 
-    def says(self, now: float) -> Said:
+    def report(self, now: float) -> MemberReport:
         """Return what to write."""
-        return Said(
+        return MemberReport(
             want=self._want,
             claim=self.claim,
             **asdict(self._stock.curve),
@@ -100,7 +100,7 @@ class Member:
             self.share = 0.0  # the others may have taken us for dead, and have shared out what was ours
         self._sent_at, self._wrote_at, self._on_board = sent, (sent + now) / 2, self.claim
 
-    def read(self, records: Sequence[Record], now: float) -> bool:
+    def read(self, records: Sequence[PublishedReport], now: float) -> bool:
         """Take what the records say; whether the claim has changed so much that it should be written at once."""
         mine = next((record for record in records if record.id == self.id), None)
         if mine is None:
@@ -119,7 +119,7 @@ class Member:
         self._last = {name: began for name, began in self._last.items() if name in names}
         return abs(self.claim - self._on_board) > REWRITE
 
-    def _take(self, living: Sequence[Record], others: Sequence[Record]) -> None:
+    def _take(self, living: Sequence[PublishedReport], others: Sequence[PublishedReport]) -> None:
         wants = {record.id: record.said.want for record in living}
         target = share_out(wants | {self.id: self._want})[self.id]
         room = max(0.0, 1.0 - sum(record.said.claim for record in others))
@@ -128,10 +128,10 @@ class Member:
         self._governor.set_share(self.share, place=place, is_waiting=self.share < _ALMOST * target)
         self.claim = target
 
-    def _lead_or_follow(self, leads: Record, others: Sequence[Record], now: float) -> None:
+    def _lead_or_follow(self, leads: PublishedReport, others: Sequence[PublishedReport], now: float) -> None:
         if leads.id == self.id:
             if any(record.said.held for record in others):
-                self._governor.need(now + 2 * CYCLE_SECONDS)
+                self._governor.require_share(now + 2 * CYCLE_SECONDS)
         elif leads.said.heard >= self._heard:  # else its rate is from before a refusal
             age = max(0.0, now + self._ahead - leads.written) if leads.said.held else 0.0
             self._governor.follow(leads.said.curve, age)
@@ -161,7 +161,7 @@ class Member:
         self._until = max(self._until, pause.until)
 
 
-def _want(stock: Stock) -> float:
+def _want(stock: UsageSample) -> float:
     if stock.short:
         return 1.0
     used = _HEADROOM * stock.started / stock.curve.rate + _LITTLE

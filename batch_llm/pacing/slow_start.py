@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from batch_llm.config import RateLimitConfig
 
-from .pacer import Turn
+from .pacer import CallPermit
 
 
 class SlowStart:
@@ -38,7 +38,7 @@ class SlowStart:
         """Nothing bounds it."""
         return None
 
-    def ask(self, now: float, turn: Turn) -> float:
+    def reserve(self, now: float, turn: CallPermit) -> float:
         """Return when `turn` may start: now, and then the turn is taken, or when to ask again."""
         if self._reopens_at > now or self._next_start > now:
             return max(self._reopens_at, self._next_start)
@@ -52,7 +52,7 @@ class SlowStart:
         first, last = config.slow_start_initial_delay, config.slow_start_final_delay
         return first + (last - first) * index / max(1, config.slow_start_items - 1)
 
-    def begin(self, turn: Turn, now: float) -> bool:
+    def rate_limited(self, turn: CallPermit, now: float) -> bool:
         """Close for a rate limit that a call met; False where it belongs to an episode that is known.
 
         A call that started before the last reopening tells nothing new. The caller of a new episode finds out how long
@@ -72,21 +72,21 @@ class SlowStart:
         self._slow_starts = 0
         self.version += 1
 
-    def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """The next episode is a first one again, if the call began after the last."""
         self.has_answered = True
         if turn.started >= self._reopens_at:
             self.episodes = 0
 
-    def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """A failure that is no rate limit says nothing of the pace; if it was billed, the provider took the call."""
         if any(usage.values()):
             self.answered(turn, now, usage)
 
-    def unsent(self, turn: Turn, now: float) -> None:
+    def not_sent(self, turn: CallPermit, now: float) -> None:
         """Nor does a call that was never sent."""
 
-    def strained(self, turn: Turn, now: float) -> None:
+    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
         """Nor one that found no connection."""
 
     def too_large(self, size: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Allowance:
+class TokenBucket:
     """Fills at a rate up to a small burst; may go into debt, so that something larger than the burst passes too.
 
     Args:

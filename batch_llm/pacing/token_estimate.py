@@ -11,7 +11,7 @@ LEAST_WEIGHT = 0.02
 
 
 @dataclass(slots=True)
-class CallEstimate:
+class TokenEstimate:
     """Averages over the answers so far, the newest ones weighing more.
 
     Attributes:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from batch_llm.config import Limits
 
-from .pacer import Turn
-from .token_bucket import Allowance
-from .token_estimate import CallEstimate
+from .pacer import CallPermit
+from .token_bucket import TokenBucket
+from .token_estimate import TokenEstimate
 
 _BURST_SECONDS = 0.1
 
@@ -27,7 +27,7 @@ class _Limit:
     a_second: float
     sent: int
     received: int
-    allowance: Allowance = field(default_factory=lambda: Allowance(_BURST_SECONDS))
+    allowance: TokenBucket = field(default_factory=lambda: TokenBucket(_BURST_SECONDS))
 
 
 class TokenLimits:
@@ -39,16 +39,16 @@ class TokenLimits:
     """
 
     def __init__(self, limits: Limits, output_tokens: float) -> None:
-        self._estimate = CallEstimate(output_tokens=output_tokens)
+        self._estimate = TokenEstimate(output_tokens=output_tokens)
         self.limits: list[_Limit] = []
-        self.say(limits)
+        self.set_limits(limits)
 
-    def say(self, limits: Limits) -> None:
+    def set_limits(self, limits: Limits) -> None:
         """Keep to other limits from now on."""
         said = {name: getattr(limits, name) for name in _COUNTED}
         self.limits = [_Limit(name, value / 60, *_COUNTED[name]) for name, value in said.items() if value is not None]
 
-    def until(self, now: float, share: float, turn: Turn) -> float:
+    def until(self, now: float, share: float, turn: CallPermit) -> float:
         """Return when a call may start with this share of the limits, and note in `turn` what it will be charged."""
         sent = turn.input_tokens = self._estimate.input_tokens(turn.size)
         received = turn.output_tokens = self._estimate.output_tokens
@@ -65,7 +65,7 @@ class TokenLimits:
         for limit in self.limits:
             limit.allowance.take(limit.sent * sent + limit.received * received)
 
-    def settle(self, turn: Turn, usage: Mapping[str, int]) -> None:
+    def record_usage(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
         """Put what was used in the place of what was charged."""
         self.take(usage.get("input_tokens", 0) - turn.input_tokens, usage.get("output_tokens", 0) - turn.output_tokens)
         turn.input_tokens = turn.output_tokens = 0.0

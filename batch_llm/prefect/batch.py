@@ -25,11 +25,11 @@ from .best_effort import await_api
 from .console import outlive_reader
 from .lease import lease
 from .rate_limits.sharing import given_back
-from .scheduling.pool import PooledShards
-from .scheduling.scheduler import Shards
-from .stopping import Ending, read_stop
+from .scheduling.pool import PoolScheduler
+from .scheduling.scheduler import ShardScheduler
+from .stopping import GracefulStop, read_stop
 from .telemetry.events import RunEvents
-from .telemetry.outcome import tell_outcome, too_many_failed
+from .telemetry.outcome import publish_outcome, too_many_failed
 from .telemetry.tags import tag_run
 
 
@@ -83,12 +83,12 @@ def run_batch(
         events = replace(events, shards=max(1, len(planned.shards)))
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
-        ending = Ending(planned.folder)
-        carried = PooledShards if job.runner == "pool" else Shards
+        ending = GracefulStop(planned.folder)
+        carried = PoolScheduler if job.runner == "pool" else ShardScheduler
         with governed(job) as governor, given_back(governor), carried(job, planned, events, strategy) as shards:
             stopped = ending.through(shards.run)
         summary = _publish(job, planned, stopped, ending)
-    tell_outcome(job, summary, events)
+    publish_outcome(job, summary, events)
     if ending.signal is not None:
         get_run_logger().warning("%s", run_sentence(summary))
         raise ending.signal
@@ -113,7 +113,7 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, nu
     return planned
 
 
-def _publish(job: BatchJob, planned: Plan, stopped: str, ending: Ending) -> Summary:
+def _publish(job: BatchJob, planned: Plan, stopped: str, ending: GracefulStop) -> Summary:
     with _in_thread(tasks.publish, job=job, planned=planned, stopped=stopped) as future:
         found = ending.through(lambda: future.result(raise_on_failure=False))
     if isinstance(found, JobError):

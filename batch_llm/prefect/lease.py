@@ -9,7 +9,7 @@ from functools import partial
 from prefect.logging import get_run_logger
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, ask_to_stop, hold, job_store, run_folder, tell_waiting
+from batch_llm.jobs import BatchJob, ask_to_stop, hold, job_store, publish_waiting, run_folder
 
 from .telemetry.events import RunEvents
 
@@ -33,12 +33,12 @@ def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
 
     def wait(other: str) -> None:
         logger.warning("Waiting for %s: it works on the same ledger, and what it answers is not paid again", other)
-        tell_waiting(folder.path, other)
+        publish_waiting(folder.path, other)
         events.emit("run.waiting", {"waits_for": other})
 
     try:
         with hold(store, run_id, waits_for=wait, lost=partial(ask_to_stop, folder.path)) as number:
-            tell_waiting(folder.path, None)
+            publish_waiting(folder.path, None)
             yield number
     finally:
-        tell_waiting(folder.path, None)
+        publish_waiting(folder.path, None)

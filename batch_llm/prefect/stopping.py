@@ -62,7 +62,7 @@ def read_stop(folder: str | Path) -> Stop | None:
     return Stop(f"stopped by {reason}" if kind == "asked" else reason, kind)
 
 
-class Ending:
+class GracefulStop:
     """Carries a run through the first signal that asks for its end; a second one ends it where it is.
 
     Args:

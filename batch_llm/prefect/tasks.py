@@ -19,7 +19,7 @@ from prefect.states import Completed, Failed
 from batch_llm import jobs
 from batch_llm.config import Limits
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share
+from batch_llm.jobs import BatchJob, BudgetShare, Plan, ShardOutcome, ShardRef
 from batch_llm.jobs.execution.open_files import too_few_files
 from batch_llm.jobs.execution.tracing import shard_span
 from batch_llm.jobs.messages import plan_sentence, shard_sentence
@@ -66,7 +66,7 @@ def run_shard(
     shard: ShardRef,
     events: RunEvents,
     strategy: StrategyFactory | None = None,
-    share: Share | None = None,
+    share: BudgetShare | None = None,
 ) -> State[Any]:
     """Answer what is missing of one shard; the state carries a `ShardOutcome`, or a `ShardUnfinished` with one.
 

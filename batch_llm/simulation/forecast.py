@@ -8,7 +8,7 @@ from batch_llm.jobs import BatchJob
 from batch_llm.jobs.spending.prices import prices_of
 
 from . import measured_costs
-from .playout import Window, play
+from .playout import SimulatedWindow, play
 from .scenario import Scenario
 
 
@@ -105,7 +105,7 @@ def simulate(scenario: Scenario) -> Forecast:
     )
 
 
-def _call_seconds(scenario: Scenario, window: Window) -> float:
+def _call_seconds(scenario: Scenario, window: SimulatedWindow) -> float:
     """Return when the last shard of the whole run ends, counted from the first one's start."""
     if window.whole:
         return window.seconds
@@ -148,14 +148,14 @@ def _requests(scenario: Scenario, seconds: float) -> int:
     return round(measured_costs.RUN_REQUESTS + measured_costs.SHARD_REQUESTS * scenario.shards + steady)
 
 
-def _limit_used(scenario: Scenario, window: Window) -> float | None:
+def _limit_used(scenario: Scenario, window: SimulatedWindow) -> float | None:
     if scenario.rate_limit is None:
         return None
     answered = window.counts.calls - window.counts.refused
     return min(1.0, answered / window.working_seconds / (scenario.rate_limit * window.share))
 
 
-def _workers_used(scenario: Scenario, window: Window) -> float:
+def _workers_used(scenario: Scenario, window: SimulatedWindow) -> float:
     answered = window.counts.calls - window.counts.refused
     used = answered * scenario.mean_latency / window.working_seconds / max(1.0, scenario.workers * window.share)
     return min(1.0, used)  # a call that meets its timeout takes less than the mean

@@ -55,7 +55,7 @@ class ShardEnd:
 
 
 @dataclass
-class Window:
+class SimulatedWindow:
     """What was played out.
 
     Attributes:
@@ -96,7 +96,7 @@ class Window:
         return self.ahead + sum(end.items for end in self.ends)
 
 
-def play(scenario: Scenario) -> Window:
+def play(scenario: Scenario) -> SimulatedWindow:
     """Play out a window; the same scenario gives the same window."""
     before = retry_policy.generator.set(Random(scenario.items))
     try:
@@ -116,13 +116,13 @@ class _Play:
         self._left = deque(_sizes(min(items, size * number), size))
         whole = sum(self._left) == items
         self._start_seconds = PROCESS_SECONDS if scenario.has_pool else 0.0
-        self._window = Window(processes, self._share, whole, size, ahead=scenario.sent_ahead)
+        self._window = SimulatedWindow(processes, self._share, whole, size, ahead=scenario.sent_ahead)
         self._provider = Provider(scenario, self._share)
         self._governor = Governor(scenario.limits if scenario.told else None)
         self._governor.set_share(self._share)
         self._prompt = "x" * round(scenario.input_tokens * CHARACTERS_A_TOKEN)
 
-    async def run(self) -> Window:
+    async def run(self) -> SimulatedWindow:
         if self._window.ahead:
             await self._send_ahead(self._window.ahead)
         self._window.began = asyncio.get_running_loop().time() + self._start_seconds

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _LONGEST_REFUSAL = 300
 
 
-class Endings:
+class FinishReasons:
     """Judges why answers ended; warns of the token limit once."""
 
     def __init__(self) -> None:

@@ -75,7 +75,7 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
         """Make one request. `attempt` and `timeout` are the engine's business."""
         response = await generate(self.client, self.model, prompt, self.config)
         config: Any = self.config or {}
-        instruction: Any = config.get("system_instruction") if isinstance(config, dict) else config.system_instruction
+        instruction: Any = dict(config).get("system_instruction")  # a config may be a dict, as the SDK takes it
         return read_response(response, self.response_parser, lambda: f"{instruction or ''}{prompt}")
 
 

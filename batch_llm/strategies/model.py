@@ -9,7 +9,7 @@ from batch_llm.errors import CallFailed
 
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import request_of, text_of, usage_of
-from .finish_reasons import Endings, is_broken_off, truncated
+from .finish_reasons import FinishReasons, is_broken_off, truncated
 from .model_output import ModelAnswers, reason_in_words
 from .output_modes import Means, OutputMode, OutputModes
 from .output_schema import shape_of
@@ -123,7 +123,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         self._modes = None if output_type is str else OutputModes(model, output_mode, facts)
         self._limit = TokenLimit(model, settings, facts)
         self._reasks = reasks
-        self._endings = Endings()
+        self._endings = FinishReasons()
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Ask, and again where the answer does not fit. `attempt` and `timeout` are the engine's business."""

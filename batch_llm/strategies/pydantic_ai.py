@@ -10,7 +10,7 @@ from batch_llm.errors import CallFailed, ContentFiltered
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import NOT_BILLED, billed, requests_of, text_of, usage_of
 from .blank_text import is_blank
-from .finish_reasons import Endings, truncated
+from .finish_reasons import FinishReasons, truncated
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -40,7 +40,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
 
     def __init__(self, agent: Agent[None, TOutput]) -> None:
         self.agent = agent
-        self._endings = Endings()
+        self._endings = FinishReasons()
         self._takes_usage = _takes_usage(agent)
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:

@@ -28,8 +28,8 @@ from batch_llm import (
     WorkItemResult,
 )
 from batch_llm.jobs import BatchJob
-from batch_llm.jobs.execution.recorder import Keeper
-from batch_llm.jobs.execution.shard_tally import Tally
+from batch_llm.jobs.execution.recorder import ResultRecorder
+from batch_llm.jobs.execution.shard_tally import ShardTally
 from batch_llm.jobs.ledger.records import LedgerWriter
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.store import Store
@@ -170,7 +170,7 @@ def kept(load: Load) -> Timed:
 
     async def run() -> int:
         with TemporaryDirectory(prefix="batch-llm-ledger-") as folder, LedgerWriter(Store(folder), "part") as ledger:
-            keeper = Keeper(ledger, Tally(load.items), prices_of(PRICED), PRICED)
+            keeper = ResultRecorder(ledger, ShardTally(load.items), prices_of(PRICED), PRICED)
             config = ProcessorConfig(max_workers=load.workers)
             results = Processor(config, keeper.keep).process_stream(items)
             succeeded = sum([result.success async for result in results])

@@ -13,8 +13,8 @@ import time
 from statistics import median
 
 from batch_llm import Governor, Limits
-from batch_llm.pacing.adaptive_rate import Curve
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.adaptive_rate import RateCurve
+from batch_llm.pacing.pacer import CallPermit
 
 from .report import Bound, judge, show
 
@@ -36,12 +36,12 @@ def micros_a_call(limits: Limits, calls: int) -> float:
         RuntimeError: A call had to wait: what was measured is something else.
     """
     governor, now = Governor(limits), 0.0
-    governor.follow(Curve(FAR_AWAY), 0.0)
-    turns = [Turn(1000) for _ in range(calls)]
+    governor.follow(RateCurve(FAR_AWAY), 0.0)
+    turns = [CallPermit(1000) for _ in range(calls)]
     began = time.process_time()
     for turn in turns:
         now += SECONDS_BETWEEN
-        if governor.ask(now, turn) > now:
+        if governor.reserve(now, turn) > now:
             raise RuntimeError("a call had to wait")
         turn.started = now
         governor.answered(turn, now, USAGE)

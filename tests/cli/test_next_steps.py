@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch_llm.cli.actions.run import Order, next_steps
+from batch_llm.cli.actions.run import RunRequest, next_steps
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.screen import Screen
 
@@ -19,9 +19,9 @@ COMMAND = "batch-llm run tickets --source 'a b.csv'"
 
 
 @pytest.fixture
-def order(monkeypatch: pytest.MonkeyPatch) -> Order:
+def order(monkeypatch: pytest.MonkeyPatch) -> RunRequest:
     monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
-    return Order(Preset("tickets", {"name": "inbox"}, {}, Path("batch-llm.yaml")), {}, Screen(), COMMAND)
+    return RunRequest(Preset("tickets", {"name": "inbox"}, {}, Path("batch-llm.yaml")), {}, Screen(), COMMAND)
 
 
 @pytest.mark.parametrize(
@@ -54,20 +54,20 @@ def order(monkeypatch: pytest.MonkeyPatch) -> Order:
     ],
     ids=["all good", "some failed", "stopped", "bad key", "budget"],
 )
-def test_each_ending_names_the_next_command(order: Order, changes: dict[str, Any], lines: list[str]) -> None:
+def test_each_ending_names_the_next_command(order: RunRequest, changes: dict[str, Any], lines: list[str]) -> None:
     assert next_steps(order, replace(GOOD, **changes)) == lines
 
 
-def test_only_failed_is_said_once(order: Order) -> None:
+def test_only_failed_is_said_once(order: RunRequest) -> None:
     again = replace(order, command=f"{COMMAND} --only-failed")
     assert next_steps(again, replace(GOOD, failed=1))[1].count("--only-failed") == 1
 
 
-def test_a_demo_that_went_well_leads_on(order: Order) -> None:
+def test_a_demo_that_went_well_leads_on(order: RunRequest) -> None:
     assert next_steps(replace(order, next_step="batch-llm run x"), GOOD) == ["Next: batch-llm run x"]
 
 
-def test_the_command_looks_where_the_run_was(order: Order, tmp_path: Path) -> None:
+def test_the_command_looks_where_the_run_was(order: RunRequest, tmp_path: Path) -> None:
     """Where this run was called otherwise than its preset, or has a ledger elsewhere."""
     failed = replace(GOOD, failed=1)
     here = {"name": "mine", "ledger": str(Path.cwd() / ".batch-llm")}

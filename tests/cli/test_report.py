@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch_llm.cli.terminal.report import Outcome, as_json, print_outcome
+from batch_llm.cli.terminal.report import RunOutcome, as_json, print_outcome
 from batch_llm.cli.terminal.screen import Screen
 from batch_llm.errors import ErrorInfo
 from batch_llm.items import WorkItemResult
@@ -47,12 +47,12 @@ def answered(item: str, output: Any) -> WorkItemResult[Any, Any]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *results: WorkItemResult[Any, Any]) -> list[str]:
-    print_outcome(Screen(), Outcome(SUMMARY, results, URL))
+    print_outcome(Screen(), RunOutcome(SUMMARY, results, URL))
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_program_gets_one_object_with_the_documented_names() -> None:
-    assert json.loads(as_json(Outcome(SUMMARY, [], URL))) == {
+    assert json.loads(as_json(RunOutcome(SUMMARY, [], URL))) == {
         "total_items": 30,
         "succeeded": 29,
         "failed": 1,
@@ -112,7 +112,7 @@ def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixt
     failed: WorkItemResult[Any, Any] = WorkItemResult(
         item_id=bad, success=False, error=bad, error_info=ErrorInfo(True, category=bad)
     )
-    print_outcome(Screen(), Outcome(replace(SUMMARY, stopped=bad), [answered("a", {bad: bad}), failed], URL))
+    print_outcome(Screen(), RunOutcome(replace(SUMMARY, stopped=bad), [answered("a", {bad: bad}), failed], URL))
     Screen().out.print(bad)
     Screen().out.print(f"[bold]{bad}[/bold]", bad)
     shown = capsys.readouterr().out

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from batch_llm import Governor, LLMCallStrategy, ParallelBatchProcessor
-from batch_llm.pacing.fair_share import Pause, Record
-from batch_llm.pacing.scope_member import ROUNDS, Member
+from batch_llm.pacing.fair_share import Pause, PublishedReport
+from batch_llm.pacing.scope_member import ROUNDS, ScopeMember
 from batch_llm.simulation import virtual_time
 from tests.support.limited_provider import Limited
 from tests.support.scripted_strategies import ByItself, Item, config, now
@@ -31,7 +31,7 @@ class World:
     random: Random
     slowest: float
     workers: int
-    records: dict[str, Record] = field(default_factory=dict[str, Record])
+    records: dict[str, PublishedReport] = field(default_factory=dict[str, PublishedReport])
     processes: list[Process] = field(default_factory=list["Process"])
     failed: int = 0
 
@@ -60,12 +60,12 @@ class Process:
         self.world, self.name = world, name
         self.governor = Governor()
         self.strategy = Counted(world.provider)
-        self.member: Member | None = None
+        self.member: ScopeMember | None = None
         self.api_calls = 0
 
     async def live(self) -> None:
         await asyncio.sleep(self.world.random.uniform(0, 3))
-        member = self.member = Member(self.name, self.governor, now())
+        member = self.member = ScopeMember(self.name, self.governor, now())
         loop = asyncio.get_running_loop()
         self.governor.listen(lambda until: loop.call_soon(self._refused, until, now()) and None)
         await self._cycle(member)
@@ -73,19 +73,19 @@ class Process:
             group.create_task(self._share(member))
             group.create_task(self._call())
 
-    async def _share(self, member: Member) -> None:
+    async def _share(self, member: ScopeMember) -> None:
         while True:
             await asyncio.sleep(member.seconds)
             await self._cycle(member)
 
-    async def _cycle(self, member: Member) -> None:
+    async def _cycle(self, member: ScopeMember) -> None:
         world = self.world
-        member.look(now())
+        member.poll(now())
         for _ in range(ROUNDS):
-            sent, said = now(), member.says(now())
+            sent, said = now(), member.report(now())
             await world.wait()
             born = record.born if (record := world.records.get(self.name)) else now()
-            world.records[self.name] = Record(self.name, born, now(), said)
+            world.records[self.name] = PublishedReport(self.name, born, now(), said)
             await world.wait()
             member.wrote(sent, now())
             await world.wait()

@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from batch_llm import CallFailed, Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
-from batch_llm.pacing.governor import Curve
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.governor import RateCurve
+from batch_llm.pacing.pacer import CallPermit
 from batch_llm.simulation import virtual_time
 from tests.support.governed_runs import governed, refuse, started
 from tests.support.limited_provider import Limited
@@ -80,7 +80,7 @@ async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
 async def test_a_rate_that_nobody_waits_for_does_not_grow() -> None:
     governor = Governor()
     await governed(items(100, Scripted([[1.0]])), governor, workers=2)
-    assert governor.take_stock(now()).curve.rate == 10
+    assert governor.sample_usage(now()).curve.rate == 10
 
 
 async def test_a_limit_that_is_said_is_kept_from_the_start() -> None:
@@ -120,7 +120,7 @@ async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
 async def test_server_errors_do_not_shrink_the_rate() -> None:
     governor = Governor(Limits(requests_per_minute=600))
     await governed(items(50, Scripted([[failure()], ["ok"]])), governor)
-    assert governor.take_stock(now()).curve.rate == 10
+    assert governor.sample_usage(now()).curve.rate == 10
 
 
 async def test_many_refusals_at_once_cut_once() -> None:
@@ -176,21 +176,21 @@ def test_while_it_is_refused_again_and_again_one_call_probes() -> None:
     for at in (0, 4, 8):
         refuse(governor, started(governor, at), at + 1, wait=2)
     started(governor, 12)
-    assert governor.ask(21.9, Turn(10)) > 21.9
+    assert governor.reserve(21.9, CallPermit(10)) > 21.9
     started(governor, 22)
 
 
 def test_nothing_is_saved_up_in_a_pause() -> None:
     governor = Governor(Limits(requests_per_minute=6000))
     refuse(governor, started(governor, 0), 1, wait=5)
-    assert governor.ask(6, Turn(10)) > 6
+    assert governor.reserve(6, CallPermit(10)) > 6
 
 
 def test_a_lull_is_no_time_of_growth() -> None:
     """Though somebody had to wait just before it."""
     governor = Governor()
     governor.answered(started(governor, 1), 1.1, {})
-    assert governor.ask(1.01, Turn(10)) > 1.01
+    assert governor.reserve(1.01, CallPermit(10)) > 1.01
     started(governor, 100)
     assert governor.rate == 10
 
@@ -216,37 +216,37 @@ def test_the_same_limits_again_give_nothing_back() -> None:
     governor = Governor(Limits(tokens_per_minute=600))
     started(governor, 0)
     governor.set_limits(Limits(tokens_per_minute=600))
-    assert governor.ask(1, Turn(10)) > 1
+    assert governor.reserve(1, CallPermit(10)) > 1
 
 
 def test_a_pause_of_another_process_lengthens_one_and_never_shortens_it() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0, Curve(5))
-    governor.pause_for_others(10, 1, Curve(5))
-    assert governor.ask(15, Turn(10)) > 15
-    governor.pause_for_others(30, 19, Curve(5))
-    assert governor.ask(25, Turn(10)) > 25
-    assert governor.ask(31, Turn(10)) == 31
+    governor.pause_for_others(20, 0, RateCurve(5))
+    governor.pause_for_others(10, 1, RateCurve(5))
+    assert governor.reserve(15, CallPermit(10)) > 15
+    governor.pause_for_others(30, 19, RateCurve(5))
+    assert governor.reserve(25, CallPermit(10)) > 25
+    assert governor.reserve(31, CallPermit(10)) == 31
 
 
 def test_the_rate_that_a_refusal_tells_another_process_is_taken_over_and_the_highest_of_a_pause() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0, Curve(5))
+    governor.pause_for_others(20, 0, RateCurve(5))
     assert governor.curve.rate == 5
     for other, taken in ((3, 5), (7, 7)):
-        governor.pause_for_others(20, 1, Curve(other))
+        governor.pause_for_others(20, 1, RateCurve(other))
         assert governor.curve.rate == taken
-    governor.pause_for_others(40, 21, Curve(3))
+    governor.pause_for_others(40, 21, RateCurve(3))
     assert governor.curve.rate == 3
 
 
 def test_after_two_refusals_in_a_row_the_process_that_met_them_goes_first() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0, Curve(100), episodes=1)
-    assert governor.ask(20.5, Turn(10)) == 20.5
-    governor.pause_for_others(30, 21, Curve(100), episodes=2)
-    assert governor.ask(31.5, Turn(10)) > 31.5
-    assert governor.ask(32.5, Turn(10)) == 32.5
+    governor.pause_for_others(20, 0, RateCurve(100), episodes=1)
+    assert governor.reserve(20.5, CallPermit(10)) == 20.5
+    governor.pause_for_others(30, 21, RateCurve(100), episodes=2)
+    assert governor.reserve(31.5, CallPermit(10)) > 31.5
+    assert governor.reserve(32.5, CallPermit(10)) == 32.5
 
 
 def test_processes_come_back_from_a_pause_one_by_one() -> None:
@@ -255,9 +255,9 @@ def test_processes_come_back_from_a_pause_one_by_one() -> None:
     for place in (0.0, 0.25, 0.5, 0.75):
         governor = Governor(Limits(requests_per_minute=60))
         governor.set_share(0.25, place=place)
-        governor.pause_for_others(10, 0, Curve(1))
+        governor.pause_for_others(10, 0, RateCurve(1))
         firsts.append(
-            next(tick / 100 for tick in range(1000, 2000) if governor.ask(tick / 100, Turn(10)) == tick / 100)
+            next(tick / 100 for tick in range(1000, 2000) if governor.reserve(tick / 100, CallPermit(10)) == tick / 100)
         )
     assert firsts == [pytest.approx(each, abs=0.02) for each in (14, 13, 12, 11)]
 
@@ -270,7 +270,7 @@ def test_a_rate_does_not_grow_where_not_all_of_it_is_shared_out() -> None:
         governor.answered(started(governor, 1), 1.1, {})
         governor.set_share(0.1, is_waiting=is_waiting)
         for tick in range(11, 50):
-            governor.ask(tick / 10, Turn(10))
+            governor.reserve(tick / 10, CallPermit(10))
         return governor.curve.rate
 
     assert grown(is_waiting=False) > grown(is_waiting=True) == 10
@@ -281,15 +281,15 @@ def test_a_rate_that_others_use_up_grows_here_too(needed: bool) -> None:
     governor = Governor()
     governor.answered(started(governor, 1), 1.1, {})
     if needed:
-        governor.need(10)
+        governor.require_share(10)
     governor.answered(started(governor, 1.3), 1.4, {})
     assert ((governor.rate or 0) > 10) is needed
 
 
 def test_a_call_that_found_no_connection_takes_nothing_from_the_rate() -> None:
     governor = Governor(Limits(requests_per_minute=60))
-    governor.strained(started(governor, 0), 0.1)
-    assert governor.ask(0.1, Turn(10)) == 0.1
+    governor.connect_timed_out(started(governor, 0), 0.1)
+    assert governor.reserve(0.1, CallPermit(10)) == 0.1
 
 
 def never_sent() -> Failure:
@@ -327,7 +327,7 @@ async def test_shares_limits_and_pauses_may_change_from_outside() -> None:
     loop = asyncio.get_running_loop()
     loop.call_at(10, governor.set_share, 0.5)
     loop.call_at(20, governor.set_limits, Limits(requests_per_minute=6000))
-    loop.call_at(30, governor.pause_for_others, 35.0, 30.0, Curve(50))
+    loop.call_at(30, governor.pause_for_others, 35.0, 30.0, RateCurve(50))
     await governed(items(900, strategy), governor)
     in_ten = [sum(ten <= start < ten + 10 for start in strategy.starts) for ten in (0, 10, 20)]
     assert in_ten == [pytest.approx(100, abs=3), pytest.approx(50, abs=3), pytest.approx(500, abs=30)]

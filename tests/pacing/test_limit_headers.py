@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm import Governor
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.pacer import CallPermit
 
 SENT = {"date": "Sun, 06 Nov 1994 08:49:37 GMT"}
 
@@ -26,7 +26,7 @@ def anthropic(limit: int, remaining: int, reset: str) -> dict[str, str]:
 
 def heard(headers: dict[str, str]) -> Governor:
     governor = Governor()
-    governor.hear(headers, 100.0)
+    governor.on_headers(headers, 100.0)
     return governor
 
 
@@ -79,22 +79,22 @@ def test_a_limit_of_a_minute_is_never_exceeded(headers: dict[str, str], rate: fl
 def test_anything_else_leaves_the_rate_to_be_found(headers: dict[str, str]) -> None:
     governor = heard(headers)
     assert governor.rate == 10
-    assert governor.ask(100.0, Turn(1)) == 100.0
+    assert governor.reserve(100.0, CallPermit(1)) == 100.0
 
 
 @pytest.mark.parametrize("kind", ["requests", "tokens"])
 def test_where_nothing_is_left_calls_wait_for_the_reset(kind: str) -> None:
-    governor, turn = heard(openai(500, 0, "2.5s", kind)), Turn(1)
+    governor, turn = heard(openai(500, 0, "2.5s", kind)), CallPermit(1)
     now = 100.0
-    while (start := governor.ask(now, turn)) > now:
+    while (start := governor.reserve(now, turn)) > now:
         now = start
     assert now == pytest.approx(102.5)
 
 
 def test_a_reset_far_away_is_no_reason_to_wait_for_it() -> None:
-    governor, turn = heard(openai(500, 0, "11h0m0s")), Turn(1)
+    governor, turn = heard(openai(500, 0, "11h0m0s")), CallPermit(1)
     now = 100.0
-    while (start := governor.ask(now, turn)) > now:
+    while (start := governor.reserve(now, turn)) > now:
         now = start
     assert now == pytest.approx(160)
 
@@ -131,4 +131,4 @@ def test_whatever_a_header_holds_no_call_fails_of_it(headers: dict[str, Any]) ->
     governor = heard(headers)
     assert governor.rate is not None
     assert 0 < governor.rate <= 10
-    assert governor.ask(100.0, Turn(1)) <= 160.0
+    assert governor.reserve(100.0, CallPermit(1)) <= 160.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batch_llm import Governor, Limits, RateLimitConfig
-from batch_llm.pacing.governor import Curve
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.governor import RateCurve
+from batch_llm.pacing.pacer import CallPermit
 from batch_llm.simulation import virtual_time
 from tests.support.governed_runs import governed, refuse, started
 from tests.support.limited_provider import Limited
@@ -44,18 +44,20 @@ def test_a_low_limit_that_is_raised_is_found(says_when: bool) -> None:
 @pytest.mark.parametrize(("rate", "grown"), [(0.1, 0.25), (2.0, 5.0), (4.0, 10.0), (40.0, 10.0)])
 def test_a_rate_grows_by_a_quarter_of_a_second_a_call_at_most(rate: float, grown: float) -> None:
     """Ten seconds of use at six calls a minute are a single call, here and wherever the curve is followed."""
-    assert Curve(rate, top=rate).later(10).grown == pytest.approx(grown)
+    assert RateCurve(rate, top=rate).later(10).grown == pytest.approx(grown)
 
 
 def test_a_call_that_was_refused_is_none_of_those_that_were_taken() -> None:
     governor = Governor(Limits(requests_per_minute=600))
-    turns = list[Turn]()
+    turns = list[CallPermit]()
     for number in range(11):
         turns.append(started(governor, number * 0.11))
-        assert governor.ask(turns[-1].started, Turn(10)) > turns[-1].started  # the rate is what holds calls up
+        assert (
+            governor.reserve(turns[-1].started, CallPermit(10)) > turns[-1].started
+        )  # the rate is what holds calls up
     refuse(governor, turns[-1], 1.15, wait=1)
     saved_up = 0.2
-    assert governor.take_stock(2).curve.top == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
+    assert governor.sample_usage(2).curve.top == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
 
 
 @pytest.mark.looptime

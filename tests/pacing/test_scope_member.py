@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_llm import Governor, Limits
-from batch_llm.pacing.fair_share import ALIVE_SECONDS, Pause, Record, Said, share_out
-from batch_llm.pacing.governor import Curve
-from batch_llm.pacing.pacer import Turn
-from batch_llm.pacing.scope_member import ROUNDS, Member
+from batch_llm.pacing.fair_share import ALIVE_SECONDS, MemberReport, Pause, PublishedReport, share_out
+from batch_llm.pacing.governor import RateCurve
+from batch_llm.pacing.pacer import CallPermit
+from batch_llm.pacing.scope_member import ROUNDS, ScopeMember
 
 SHARE_RATE = 50.0
 SETTLED_SECONDS = 60.0
@@ -28,7 +28,7 @@ class World:
 
     def __init__(self, seed: int = 0, slowest: float = 0.0, lost: float = 0.0) -> None:
         self.now = 0.0
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, PublishedReport] = {}
         self.processes: list[Process] = []
         self.random, self.slowest, self.lost = Random(seed), slowest, lost
         self.calls = 0
@@ -72,13 +72,13 @@ class Process:
     is_away: bool = False
     was_dead: bool = False
     skew: float = 0.0
-    member: Member = field(init=False)
+    member: ScopeMember = field(init=False)
     governor: Governor = field(init=False)
 
     def __post_init__(self) -> None:
         self.governor = Governor(Limits(requests_per_minute=60 * SHARE_RATE))
         self.skew = self.world.random.uniform(0, 1e5)
-        self.member = Member(self.name, self.governor, self.clock)
+        self.member = ScopeMember(self.name, self.governor, self.clock)
         self._used_until = self.clock
 
     @property
@@ -96,7 +96,7 @@ class Process:
             yield self.member.seconds
 
     def _cycle(self) -> Generator[float]:
-        self.member.look(self.clock)
+        self.member.poll(self.clock)
         for _ in range(ROUNDS):
             if not (yield from self._write()):
                 return
@@ -110,13 +110,13 @@ class Process:
                 return
 
     def _write(self) -> Generator[float, None, bool]:
-        said, sent = self.member.says(self.clock), self.clock
+        said, sent = self.member.report(self.clock), self.clock
         yield from self._wait()
         if self._fails():
             return False
         self.was_dead = self.is_dead_to_others()
         born = record.born if (record := self.world.records.get(self.name)) else self.world.now
-        self.world.records[self.name] = Record(self.name, born, self.world.now, said)
+        self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, said)
         yield from self._wait()
         if self._fails():  # it is written, and nobody told us
             return False
@@ -132,10 +132,10 @@ class Process:
 
     def _use(self) -> None:
         """Make the calls since the last cycle, as far as they were allowed."""
-        turn, at, wanted = Turn(10), self._used_until, self.demand * (self.clock - self._used_until)
+        turn, at, wanted = CallPermit(10), self._used_until, self.demand * (self.clock - self._used_until)
         for number in range(int(wanted)):
             at = max(at, self._used_until + number / self.demand)
-            while at < self.clock and (start := self.governor.ask(at, turn)) > at:
+            while at < self.clock and (start := self.governor.reserve(at, turn)) > at:
                 at = start
         self._used_until = self.clock
 
@@ -239,54 +239,54 @@ def test_it_costs_less_than_an_api_call_in_two_seconds() -> None:
     assert (world.calls - before) * 2 / 3 / 4 / 300 <= 0.5
 
 
-def said(began: float, until: float, rate: float = 50.0, heard: float = 0.0) -> Said:
-    return Said(want=1, claim=0.5, rate=rate, busy=True, began=began, until=until, heard=heard)
+def said(began: float, until: float, rate: float = 50.0, heard: float = 0.0) -> MemberReport:
+    return MemberReport(want=1, claim=0.5, rate=rate, busy=True, began=began, until=until, heard=heard)
 
 
-def member_among(governor: Governor, other: Said, born: float = 900.0) -> Member:
+def member_among(governor: Governor, other: MemberReport, born: float = 900.0) -> ScopeMember:
     """Return a member which has read, at 1 s by its clock and 1001 s by the server's, that there is another."""
-    member = Member("me", governor, 0.0)
-    member.look(1.0)
-    mine = member.says(1.0)
+    member = ScopeMember("me", governor, 0.0)
+    member.poll(1.0)
+    mine = member.report(1.0)
     member.wrote(1.0, 1.0)
-    member.read([Record("me", 1000.0, 1001.0, mine), Record("other", born, 1000.5, other)], 1.0)
+    member.read([PublishedReport("me", 1000.0, 1001.0, mine), PublishedReport("other", born, 1000.5, other)], 1.0)
     return member
 
 
 def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
     member = member_among(governor, said(0, 0))
-    member.told(Pause("other", 1002.0, 1009.0, Curve(40.0)), 2.1)
-    assert governor.take_stock(2.1).paused_until == pytest.approx(9)
-    assert governor.take_stock(2.1).curve.rate == 40
-    member.told(Pause("other", 1002.0, 1009.0, Curve(40.0)), 2.2)
-    member.told(Pause("third", 1002.1, 1009.5, Curve(30.0)), 2.3)
-    assert governor.take_stock(2.3).curve.rate == 40
-    assert governor.take_stock(2.3).paused_until == pytest.approx(9.5)
+    member.told(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.1)
+    assert governor.sample_usage(2.1).paused_until == pytest.approx(9)
+    assert governor.sample_usage(2.1).curve.rate == 40
+    member.told(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.2)
+    member.told(Pause("third", 1002.1, 1009.5, RateCurve(30.0)), 2.3)
+    assert governor.sample_usage(2.3).curve.rate == 40
+    assert governor.sample_usage(2.3).paused_until == pytest.approx(9.5)
 
 
 def test_what_was_before_one_came_is_no_news() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
     member_among(governor, said(began=700.0, until=705.0))
-    assert governor.take_stock(1.0).paused_until == -math.inf
-    assert governor.take_stock(1.0).curve.rate == 50
+    assert governor.sample_usage(1.0).paused_until == -math.inf
+    assert governor.sample_usage(1.0).curve.rate == 50
 
 
 def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refusal() -> None:
     governor = Governor()
     member = member_among(governor, said(0, 0, rate=33.0))
-    assert governor.take_stock(1.0).curve.rate == 33
+    assert governor.sample_usage(1.0).curve.rate == 33
     pause = member.refused(5.0, 2.0)
     assert pause == Pause("me", 1002.0, 1005.0, governor.curve, episodes=0)
-    governor.pause_for_others(5.0, 2.0, Curve(30.0))
-    cut = governor.take_stock(2.0).curve.rate
+    governor.pause_for_others(5.0, 2.0, RateCurve(30.0))
+    cut = governor.sample_usage(2.0).curve.rate
 
-    def read(other: Said) -> float:
-        member.look(6.0)
-        mine = Record("me", 1000.0, 1006.0, member.says(6.0))
+    def read(other: MemberReport) -> float:
+        member.poll(6.0)
+        mine = PublishedReport("me", 1000.0, 1006.0, member.report(6.0))
         member.wrote(6.0, 6.0)
-        member.read([mine, Record("other", 900.0, 1005.5, other)], 6.0)
-        return governor.take_stock(6.0).curve.rate
+        member.read([mine, PublishedReport("other", 900.0, 1005.5, other)], 6.0)
+        return governor.sample_usage(6.0).curve.rate
 
     assert read(said(0, 0, rate=33.0)) == cut < 33
     assert read(said(0, 0, rate=20.0, heard=1002.0)) == 20
@@ -295,12 +295,12 @@ def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refu
 def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
     governor = Governor()
     member_among(governor, said(0, 0, rate=33.0), born=1000.5)
-    assert governor.take_stock(1.0).curve.rate == 33  # nobody knows yet whether we call
+    assert governor.sample_usage(1.0).curve.rate == 33  # nobody knows yet whether we call
     elder = Governor()
-    member = Member("me", elder, 0.0)
-    elder.ask(0.5, Turn(1))
-    member.look(1.0)
-    mine = Record("me", 1000.0, 1001.0, member.says(1.0))
+    member = ScopeMember("me", elder, 0.0)
+    elder.reserve(0.5, CallPermit(1))
+    member.poll(1.0)
+    mine = PublishedReport("me", 1000.0, 1001.0, member.report(1.0))
     member.wrote(1.0, 1.0)
-    member.read([mine, Record("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
-    assert elder.take_stock(1.0).curve.rate == 10
+    member.read([mine, PublishedReport("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
+    assert elder.sample_usage(1.0).curve.rate == 10

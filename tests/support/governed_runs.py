@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batch_llm import Governor, ParallelBatchProcessor
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.pacer import CallPermit
 
 from .scripted_strategies import Batch, ByItself, Item, config
 
@@ -20,15 +20,15 @@ async def governed(work: list[Item], governor: Governor | None = None, *, worker
     return await processor.process_all()
 
 
-def started(governor: Governor, at: float) -> Turn:
+def started(governor: Governor, at: float) -> CallPermit:
     """A call that starts."""
-    turn = Turn(10)
-    assert governor.ask(at, turn) == at
+    turn = CallPermit(10)
+    assert governor.reserve(at, turn) == at
     turn.started = at
     return turn
 
 
-def refuse(governor: Governor, turn: Turn, at: float, *, wait: float) -> None:
+def refuse(governor: Governor, turn: CallPermit, at: float, *, wait: float) -> None:
     """Begin an episode."""
-    assert governor.begin(turn, at)
+    assert governor.rate_limited(turn, at)
     governor.pause(at + wait, at)

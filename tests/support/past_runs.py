@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from batch_llm.jobs import Night
+from batch_llm.jobs import PastRun
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 
 
-def ordinary(**figures: Any) -> Night:
+def ordinary(**figures: Any) -> PastRun:
     """Return an ordinary night, but for what is given."""
     usual: dict[str, Any] = {
         "run": "r",
@@ -28,4 +28,4 @@ def ordinary(**figures: Any) -> Night:
         "p95_seconds": 1.2,
         "stopped": "",
     }
-    return Night(**(usual | figures))
+    return PastRun(**(usual | figures))

@@ -40,12 +40,12 @@ def install(notify: str | None) -> int:
         installed = automations.install(blocks, notify)
     for block in blocks:
         if block["name"] in installed:
-            screen.say(f"Installed    {block['name']}")
+            screen.print(f"Installed    {block['name']}")
         else:
-            screen.say(f"Left out     {block['name']}: nobody is named who can be told")
+            screen.print(f"Left out     {block['name']}: nobody is named who can be told")
     if len(installed) < len(blocks):
-        screen.say("To be told, create a block in the UI under Blocks (a Slack Webhook, ...), then:")
-        screen.say(f"  {shell('batch-llm automations')} --notify slack-webhook/NAME")
+        screen.print("To be told, create a block in the UI under Blocks (a Slack Webhook, ...), then:")
+        screen.print(f"  {shell('batch-llm automations')} --notify slack-webhook/NAME")
     return 0
 
 
@@ -64,17 +64,17 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
         connection.wait()
         for name in sorted(pools):
             if deployments.ensure_work_pool(name):
-                screen.say(f"Created the process work pool {name}")
+                screen.print(f"Created the process work pool {name}")
         names = [preset.name for preset in chosen]
         with screen.phase(f"Deploying {', '.join(names)}"):
             for source in dict.fromkeys(preset.file for preset in chosen):
                 with _file_for(source, pool) as file:
                     _prefect_deploy(file, [preset.name for preset in chosen if preset.file == source])
-    screen.say(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
-    screen.say("Next, on each machine that shall run them:")
-    screen.say(f"  export PREFECT_API_URL={connection.url}")
+    screen.print(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
+    screen.print("Next, on each machine that shall run them:")
+    screen.print(f"  export PREFECT_API_URL={connection.url}")
     for name in sorted(pools):
-        screen.say(f"  {shell('prefect worker start')} --pool {name}")
+        screen.print(f"  {shell('prefect worker start')} --pool {name}")
     return 0
 
 
@@ -116,7 +116,7 @@ def serve() -> int:
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
-        screen.say("Registering the deployments ...")
+        screen.print("Registering the deployments ...")
         served = [deployments.deployment_to_serve(block) for block in blocks]
         serve_until_signal(served, partial(_tell, screen, connection.url, [each.name for each in served]))
         connection.end()
@@ -124,8 +124,8 @@ def serve() -> int:
 
 
 def _tell(screen: Screen, url: str, names: Sequence[str]) -> None:
-    screen.say(f"Serving {', '.join(names)}. Ctrl-C ends it.")
-    screen.say(f"Prefect UI: {url.removesuffix('/api')}")
-    screen.say("Start a run there, or from another terminal:")
-    screen.say(f"  export PREFECT_API_URL={url}")
-    screen.say(f"  {shell('prefect deployment run')} {deployments.FLOW}/{names[0]} --watch")
+    screen.print(f"Serving {', '.join(names)}. Ctrl-C ends it.")
+    screen.print(f"Prefect UI: {url.removesuffix('/api')}")
+    screen.print("Start a run there, or from another terminal:")
+    screen.print(f"  export PREFECT_API_URL={url}")
+    screen.print(f"  {shell('prefect deployment run')} {deployments.FLOW}/{names[0]} --watch")

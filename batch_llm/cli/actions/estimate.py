@@ -21,7 +21,7 @@ def show_estimate(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
         return 0
     for name, value in _facts(job, found).items():
         if value:
-            screen.say(f"{name:>9}  {value}")
+            screen.print(f"{name:>9}  {value}")
     return 0
 
 

@@ -72,8 +72,8 @@ class CarriedRun:
         except BaseException:
             self._cut_short()
             raise
-        self._screen.say(f"Run: {self.url}")
-        self._screen.say(f"Ledger: {job_store(self.job).address}")
+        self._screen.print(f"Run: {self.url}")
+        self._screen.print(f"Ledger: {job_store(self.job).address}")
 
     def watch(self) -> State[Any]:
         """Show how far the run is until it ends; return its last state."""
@@ -83,7 +83,7 @@ class CarriedRun:
             except KeyboardInterrupt:
                 view.stopping = True
                 state = self._cut_short(view)
-                self._screen.say(f"{state.message}." if state else "")
+                self._screen.print(f"{state.message}." if state else "")
                 raise
         code = self._process.exit_code if self._process else None
         return self._settle_patiently(Crashed(message=f"the process of the run ended with exit code {code}"))
@@ -131,4 +131,4 @@ class CarriedRun:
 
     def _settle(self, state: State[Any]) -> State[Any]:
         assert self._run_id is not None
-        return deployments.settle(self._run_id, state)
+        return deployments.set_final_state(self._run_id, state)

@@ -32,7 +32,7 @@ def set_limit(scope: str, changes: dict[str, float]) -> int:
         connection.wait()
         limits = replace(_known(scope), **changes)
         stated.state(scope, limits)
-    screen.say(f"{scope}: {_in_words(limits)}. Runs at work heed it within seconds")
+    screen.print(f"{scope}: {_in_words(limits)}. Runs at work heed it within seconds")
     return 0
 
 
@@ -58,7 +58,7 @@ def show_limits() -> int:
     if found:
         screen.out.print(table)
     else:
-        screen.say(f"No limit is stated; {shell('batch-llm limit set SCOPE --requests-per-minute N')} states one")
+        screen.print(f"No limit is stated; {shell('batch-llm limit set SCOPE --requests-per-minute N')} states one")
     return 0
 
 
@@ -74,7 +74,7 @@ def clear_limit(scope: str) -> int:
         if not stated.clear(scope):
             known = ", ".join(stated.all_stated()) or "none"
             raise BatchLLMError(f"no limit is stated for {scope!r}; there are: {known}")
-    screen.say(f"{scope}: what a job says of the limit counts again, or what a run finds")
+    screen.print(f"{scope}: what a job says of the limit counts again, or what a run finds")
     return 0
 
 

@@ -52,9 +52,9 @@ def new(name: str, options: JobOptions, *, like: str, schema: str, description: 
     path = own_file()
     add_block(path, _block(name, description or str(model.block.get("description") or ""), parameters))
     screen = Screen()
-    screen.say(f"Wrote the preset {name} to {path}")
-    screen.say(f"To see what it sends: {shell(f'batch-llm show {name}')}")
-    screen.say(f"To run it: {shell(f'batch-llm run {name}')}")
+    screen.print(f"Wrote the preset {name} to {path}")
+    screen.print(f"To see what it sends: {shell(f'batch-llm show {name}')}")
+    screen.print(f"To run it: {shell(f'batch-llm run {name}')}")
     return 0
 
 

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.connection import Connection, connected
 from batch_llm.cli.terminal.interrupts import Interrupts
-from batch_llm.cli.terminal.report import MOST_ROWS, Outcome, as_json, print_outcome
+from batch_llm.cli.terminal.report import MOST_ROWS, RunOutcome, as_json, print_outcome
 from batch_llm.cli.terminal.screen import Screen, shell
 from batch_llm.jobs import BatchJob, Summary, resolve, result_rows
 from batch_llm.jobs.messages import run_sentence
@@ -29,7 +29,7 @@ COMPLETED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunRequest:
     """What the user asked for.
 
     Attributes:
@@ -49,7 +49,7 @@ class Order:
     missing: KeyMissing | None = None
 
 
-def run(order: Order) -> int:
+def run(order: RunRequest) -> int:
     """Carry a flow run from its start to the report; return the command's exit code.
 
     Raises:
@@ -62,11 +62,11 @@ def run(order: Order) -> int:
         with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
             return _run(order, screen, interrupts, connection)
     except KeyboardInterrupt:
-        screen.say("Ended. To go on, give the same command again: what was answered is not paid again.")
+        screen.print("Ended. To go on, give the same command again: what was answered is not paid again.")
         return INTERRUPTED
 
 
-def _run(order: Order, screen: Screen, interrupts: Interrupts, connection: Connection) -> int:
+def _run(order: RunRequest, screen: Screen, interrupts: Interrupts, connection: Connection) -> int:
     connection.wait()
     if order.missing and not provide_key(BatchJob.parse(order.parameters)):
         raise order.missing
@@ -81,7 +81,7 @@ def _run(order: Order, screen: Screen, interrupts: Interrupts, connection: Conne
     _report(order, screen, carried, summary)
     if not state.is_completed():
         screen.error.print(f"batch-llm: {state.message}", markup=False, soft_wrap=True)
-        screen.say(f"      log  {carried.log}")
+        screen.print(f"      log  {carried.log}")
     _next_steps(order, screen, connection, summary)
     return COMPLETED if state.is_completed() else FAILED
 
@@ -95,13 +95,13 @@ def read_summary(carried: CarriedRun) -> Summary | None:
     return Summary(**{name: value for name, value in known.items() if name in Summary.__dataclass_fields__})
 
 
-def _report(order: Order, screen: Screen, carried: CarriedRun, summary: Summary) -> None:
+def _report(order: RunRequest, screen: Screen, carried: CarriedRun, summary: Summary) -> None:
     rows = result_rows(carried.job, str(carried.folder.path), MOST_ROWS).results
-    outcome = Outcome(summary, rows, carried.url)
+    outcome = RunOutcome(summary, rows, carried.url)
     if screen.for_program:
-        screen.say(f"{run_sentence(summary)}.")
+        screen.print(f"{run_sentence(summary)}.")
         for warning in summary.warnings:
-            screen.say(f"Warning: {warning}.")
+            screen.print(f"Warning: {warning}.")
         print(visible_json(as_json(outcome)), flush=True)
     else:
         print_outcome(screen, outcome)
@@ -118,16 +118,16 @@ def _nothing_came_of_it(screen: Screen, state: State[Any], carried: CarriedRun) 
     return FAILED
 
 
-def _next_steps(order: Order, screen: Screen, connection: Connection, summary: Summary) -> None:
-    screen.say()
+def _next_steps(order: RunRequest, screen: Screen, connection: Connection, summary: Summary) -> None:
+    screen.print()
     for line in next_steps(order, summary):
-        screen.say(line)
+        screen.print(line)
     if not connection.named:
-        screen.say(f"The Prefect server keeps running; `{shell('batch-llm server stop')}` ends it.")
-        screen.say(f"For the `prefect` command: export PREFECT_API_URL={connection.url}")
+        screen.print(f"The Prefect server keeps running; `{shell('batch-llm server stop')}` ends it.")
+        screen.print(f"For the `prefect` command: export PREFECT_API_URL={connection.url}")
 
 
-def next_steps(order: Order, summary: Summary) -> list[str]:
+def next_steps(order: RunRequest, summary: Summary) -> list[str]:
     """Return what is sensible to do after a run, as commands."""
     again = shell(order.command)
     for budget in summary.budgets:
@@ -144,7 +144,7 @@ def next_steps(order: Order, summary: Summary) -> list[str]:
     return _after_failures(order, summary) or ([f"Next: {shell(order.next_step)}"] if order.next_step else [])
 
 
-def _after_failures(order: Order, summary: Summary) -> list[str]:
+def _after_failures(order: RunRequest, summary: Summary) -> list[str]:
     again = shell(order.command)
     if summary.failed:
         only = again if "--only-failed" in again else f"{again} --only-failed"
@@ -152,7 +152,7 @@ def _after_failures(order: Order, summary: Summary) -> list[str]:
     return []
 
 
-def _look(order: Order) -> str:
+def _look(order: RunRequest) -> str:
     settings = {"name": order.preset.name, **order.preset.parameters, **order.parameters}
     usual: str = BatchJob.model_fields["ledger"].default
     ledger = str(settings.get("ledger", usual))

@@ -14,7 +14,7 @@ from batch_llm.jobs.messages import budget_line, duration, failures, money
 from batch_llm.jobs.results.outcomes import FAILURES_FIRST, read_results
 from batch_llm.jobs.results.prune import Pruned
 from batch_llm.jobs.results.prune import prune as prune_name
-from batch_llm.jobs.results.runs import Run, Standing, choose_results, find_run, find_runs, standing
+from batch_llm.jobs.results.runs import RunRecord, RunState, choose_results, find_run, find_runs, standing
 from batch_llm.jobs.run_types import Summary
 from batch_llm.jobs.sinks import open_sink
 from batch_llm.jobs.storage.duckdb_session import open_tables
@@ -33,7 +33,7 @@ def status(wanted: str, ledger: str, *, for_program: bool) -> int:
             print_json([_as_json(run, standing(run)) for run in runs])
             return 0
         screen.out.print(_runs_table(runs))
-        screen.say(f"\n{shell('batch-llm status RUN')} tells more of one; the ledger is {store.address}")
+        screen.print(f"\n{shell('batch-llm status RUN')} tells more of one; the ledger is {store.address}")
         return 0
     run = find_run(store, wanted)
     found = standing(run)
@@ -44,12 +44,12 @@ def status(wanted: str, ledger: str, *, for_program: bool) -> int:
     return 0
 
 
-def _as_json(run: Run, found: Standing) -> dict[str, object]:
+def _as_json(run: RunRecord, found: RunState) -> dict[str, object]:
     totals = {name: getattr(found.totals, name) for name in Summary.__dataclass_fields__}
     return {"name": run.name, "run": run.id, "state": found.state, "began": _when(run), **totals}
 
 
-def _runs_table(runs: Sequence[Run]) -> Table:
+def _runs_table(runs: Sequence[RunRecord]) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("name", overflow="fold")
     for title in ("run", "began", "state"):
@@ -65,7 +65,7 @@ def _runs_table(runs: Sequence[Run]) -> Table:
     return table
 
 
-def _print_run(screen: Screen, run: Run, found: Standing) -> None:
+def _print_run(screen: Screen, run: RunRecord, found: RunState) -> None:
     totals = found.totals
     facts = {
         "run": f"{run.name} {run.id}",
@@ -89,14 +89,14 @@ def _print_run(screen: Screen, run: Run, found: Standing) -> None:
     }
     for name, value in facts.items():
         if value:
-            screen.say(f"{name:>9}  {value}")
+            screen.print(f"{name:>9}  {value}")
     if found.examples:
-        screen.say()
+        screen.print()
     for category, error in found.examples.items():
-        screen.say(f"{category}: {' '.join(error.split())[:200]}")
+        screen.print(f"{category}: {' '.join(error.split())[:200]}")
 
 
-def _when(run: Run) -> str:
+def _when(run: RunRecord) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.planned_at))
 
 
@@ -112,13 +112,13 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) ->
         count = choose_results(tables, run, where)
         if output:
             written = open_sink(output).write(tables, [f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id"])
-            screen.say(f"{count:,} items: {written}")
+            screen.print(f"{count:,} items: {written}")
             return 0
         found = read_results(tables, "chosen", f"{FAILURES_FIRST}, id", limit).results
     if found:
         screen.out.print(results_table(found, screen.out.width))
     more = f", of which these are {len(found):,}" if count > len(found) else ""
-    screen.say(f"{count:,} items of {run.name} {run.id}{more}")
+    screen.print(f"{count:,} items of {run.name} {run.id}{more}")
     return 0
 
 
@@ -137,10 +137,10 @@ def prune(names: Sequence[str], ledger: str, *, keep_days: float, dry_run: bool)
     for name in names or sorted({run.name for run in find_runs(store)}):
 
         def wait(other: str, name: str = name) -> None:
-            screen.say(f"Waiting for {other}, which works on {name}")
+            screen.print(f"Waiting for {other}, which works on {name}")
 
         done = prune_name(store, name, keep_days=keep_days, waits_for=wait, dry_run=dry_run)
-        screen.say(_pruned(done, keep_days, dry_run=dry_run))
+        screen.print(_pruned(done, keep_days, dry_run=dry_run))
     return 0
 
 

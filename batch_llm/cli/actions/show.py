@@ -23,19 +23,19 @@ def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
         return 0
     screen = Screen()
     screen.out.print(f"{preset.name}: {_description(preset)}".rstrip(": "), style="bold", markup=False)
-    screen.say()
+    screen.print()
     for name, value in _facts(job, found).items():
         if value:
-            screen.say(f"{name:>9}  {value}")
+            screen.print(f"{name:>9}  {value}")
     shape = json.dumps(job.output_schema, indent=2, ensure_ascii=False) if job.output_schema else "plain text"
     texts = {"instructions": job.instructions, f"prompt of {found.item.id}": found.item.prompt or "", "answer": shape}
     for title, text in texts.items():
         if text:
             _say_text(screen, title, text)
     if found.item.error:
-        screen.say(f"\nThe first row cannot be sent: {found.item.error}")
+        screen.print(f"\nThe first row cannot be sent: {found.item.error}")
     if problem := _model_problem(job):
-        screen.say(f"\nBefore it can run: {problem}")
+        screen.print(f"\nBefore it can run: {problem}")
     return 0
 
 
@@ -55,10 +55,10 @@ def _facts(job: BatchJob, found: Preview) -> dict[str, str]:
 
 
 def _say_text(screen: Screen, title: str, text: str) -> None:
-    screen.say()
+    screen.print()
     screen.out.print(title, style="bold", markup=False)
     for line in text.splitlines():
-        screen.say(f"  {line}")
+        screen.print(f"  {line}")
 
 
 def _model_problem(job: BatchJob) -> str:

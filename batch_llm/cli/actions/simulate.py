@@ -21,7 +21,7 @@ ALMOST = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SimulationRequest:
     """What is asked for.
 
     Attributes:
@@ -49,11 +49,11 @@ class Asked:
         return [Scenario(items, **settings) for items in rows]
 
 
-def simulate(asked: Asked, *, for_program: bool = False) -> int:
+def simulate(asked: SimulationRequest, *, for_program: bool = False) -> int:
     """Show what each run will take.
 
     Raises:
-        JobError: As `Asked.scenarios`.
+        JobError: As `SimulationRequest.scenarios`.
     """
     scenarios = asked.scenarios()
     with Screen(for_program=True).phase("Simulating"):

@@ -75,5 +75,5 @@ def _run(name: str, options: JobOptions, *, command: str, for_program: bool = Fa
         except KeyMissing as error:
             missing = error  # Prefect may have it
     with screen.phase("Loading Prefect"):
-        from batch_llm.cli.actions.run import Order, run
-    return run(Order(preset, with_absolute_paths(parameters), screen, command, next_step, missing))
+        from batch_llm.cli.actions.run import RunRequest, run
+    return run(RunRequest(preset, with_absolute_paths(parameters), screen, command, next_step, missing))

@@ -86,7 +86,7 @@ def simulate(
     json
         Print one JSON object a row.
     """
-    from batch_llm.cli.actions.simulate import Asked, simulate
+    from batch_llm.cli.actions.simulate import SimulationRequest, simulate
 
     asked = {
         "requests_per_minute": requests_per_minute,
@@ -109,4 +109,4 @@ def simulate(
         "call_seconds": None if cpu_ms is None else cpu_ms / 1000,
     }
     settings = {name: value for name, value in asked.items() if value is not None}
-    return simulate(Asked(preset, items or [], settings), for_program=json)
+    return simulate(SimulationRequest(preset, items or [], settings), for_program=json)

@@ -166,4 +166,4 @@ class View:
             return
         self._said_at, self._said = now, what
         parts = [f"{self._name} {progress.done:,}/{progress.total:,}", facts(progress, self._rate.per_second)]
-        self._screen.say(" · ".join([*(parts if progress.total else []), *([what] if what else [])]))
+        self._screen.print(" · ".join([*(parts if progress.total else []), *([what] if what else [])]))

@@ -17,17 +17,17 @@ def start() -> int:
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
         if connection.named:
-            screen.say(f"PREFECT_API_URL names a server, and it answers: {connection.url}")
+            screen.print(f"PREFECT_API_URL names a server, and it answers: {connection.url}")
             return 0
-        tell(screen, connection.url)
+        print_address(screen, connection.url)
     return 0
 
 
-def tell(screen: Screen, url: str) -> None:
+def print_address(screen: Screen, url: str) -> None:
     """Say where the local server is and how to go on with it."""
-    screen.say(f"Prefect server: {url.removesuffix('/api')}")
-    screen.say(f"For the `prefect` command: export PREFECT_API_URL={url}")
-    screen.say(f"`{shell('batch-llm server stop')}` ends it.")
+    screen.print(f"Prefect server: {url.removesuffix('/api')}")
+    screen.print(f"For the `prefect` command: export PREFECT_API_URL={url}")
+    screen.print(f"`{shell('batch-llm server stop')}` ends it.")
 
 
 def stop() -> int:
@@ -35,11 +35,11 @@ def stop() -> int:
     screen = Screen()
     found = local_server.running()
     if found is None:
-        screen.say("No local Prefect server of ours is running.")
+        screen.print("No local Prefect server of ours is running.")
         return 0
     with screen.phase("Ending the local Prefect server"):
         local_server.stop(found)
-    screen.say(f"Ended the Prefect server at {found.url.removesuffix('/api')}")
+    screen.print(f"Ended the Prefect server at {found.url.removesuffix('/api')}")
     return 0
 
 
@@ -49,14 +49,14 @@ def status() -> int:
     keep_loopback_from_proxies()
     if url := api.configured_url():
         api.check_configured(url)
-        screen.say(f"PREFECT_API_URL names a server, and it answers: {url}")
+        screen.print(f"PREFECT_API_URL names a server, and it answers: {url}")
         return 0
     found = local_server.running()
     if found is None:
-        screen.say(f"No local Prefect server is running; `{shell('batch-llm server start')}` starts one.")
+        screen.print(f"No local Prefect server is running; `{shell('batch-llm server start')}` starts one.")
         return 1
     if not local_server.healthy(found.url):
-        screen.say(f"The local Prefect server at {found.url} does not answer: it may be starting")
+        screen.print(f"The local Prefect server at {found.url} does not answer: it may be starting")
         return 1
-    tell(screen, found.url)
+    print_address(screen, found.url)
     return 0

@@ -27,7 +27,7 @@ ITEM_WIDTH, NUMBERS_WIDTH = 28, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """What a finished run has to tell.
 
     Attributes:
@@ -41,7 +41,7 @@ class Outcome:
     run_url: str
 
 
-def as_json(outcome: Outcome) -> str:
+def as_json(outcome: RunOutcome) -> str:
     """Return the outcome as one JSON object in one line."""
     summary = outcome.summary
     counts = (
@@ -63,23 +63,23 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
 
 
-def print_outcome(screen: Screen, outcome: Outcome) -> None:
+def print_outcome(screen: Screen, outcome: RunOutcome) -> None:
     """Write the outcome for a person."""
     summary = outcome.summary
     if outcome.results:
         screen.out.print(results_table(outcome.results, screen.out.width))
         if summary.total_items > len(outcome.results):
-            screen.say(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
-    screen.say()
-    screen.say(f"{run_sentence(summary)}.")
+            screen.print(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
+    screen.print()
+    screen.print(f"{run_sentence(summary)}.")
     for warning in summary.warnings:
-        screen.say(f"Warning: {warning}.")
+        screen.print(f"Warning: {warning}.")
     for note in summary.notes:
-        screen.say(note)
+        screen.print(note)
     places = {"output": summary.output, "failures": summary.failures, "page": outcome.run_url}
     for name, place in places.items():
         if place:
-            screen.say(f"{name:>9}  {place}")
+            screen.print(f"{name:>9}  {place}")
 
 
 def results_table(results: Sequence[AnyResult], width: int) -> Table:

@@ -51,7 +51,7 @@ class Screen:
         self.error = _console(stderr=True)
         self.out = self.error if for_program else _console(stderr=False)
 
-    def say(self, text: str = "") -> None:
+    def print(self, text: str = "") -> None:
         """Write a line as it is, however long: addresses and paths must stay whole."""
         self.out.print(text, markup=False, soft_wrap=True)
 
@@ -59,14 +59,14 @@ class Screen:
     def phase(self, what: str) -> Generator[None]:
         """Show that something takes a while: a spinner that is gone afterwards, or a line."""
         if not self.out.is_terminal:
-            self.say(f"{what} ...")
+            self.print(f"{what} ...")
             yield
             return
         started = time.monotonic()
         with self.out.status(f"{what} ...", spinner="dots"):
             yield
         if time.monotonic() - started > 2:
-            self.say(f"{what}: {time.monotonic() - started:.0f} s")
+            self.print(f"{what}: {time.monotonic() - started:.0f} s")
 
 
 def shell(command: str) -> str:

@@ -12,10 +12,10 @@ from batch_llm.jobs.ledger.records import LedgerWriter, Record, Status
 from batch_llm.jobs.secrets import redact
 from batch_llm.jobs.spending.prices import PriceList, tier_of
 
-from .shard_tally import Tally
+from .shard_tally import ShardTally
 
 
-class Keeper:
+class ResultRecorder:
     """Puts each result into the ledger before its worker takes the next item.
 
     So no more than `max_workers` answers can be paid for without being on disk, whenever the process is killed.
@@ -24,7 +24,7 @@ class Keeper:
         stop: Ends the run, which must not pay for what it cannot keep.
     """
 
-    def __init__(self, ledger: LedgerWriter, tally: Tally, prices: PriceList, job: BatchJob) -> None:
+    def __init__(self, ledger: LedgerWriter, tally: ShardTally, prices: PriceList, job: BatchJob) -> None:
         self._ledger, self._tally, self._prices, self._job = ledger, tally, prices, job
         self._error: OSError | None = None
         self.stop: Callable[[], None] = lambda: None

@@ -12,15 +12,15 @@ from typing import Any
 
 from batch_llm.errors import ErrorInfo, RunStopped
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
-from batch_llm.jobs.amounts import Share, Spent
+from batch_llm.jobs.amounts import BudgetShare, Spent
 from batch_llm.jobs.daily_limits import ResetAwareClassifier, ResetAwareCooldown
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import LedgerWriter, read_records
-from batch_llm.jobs.ledger.remote_run import shard_file, tell_progress
+from batch_llm.jobs.ledger.remote_run import publish_progress, shard_file
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.models.factory import make_strategy
 from batch_llm.jobs.run_types import ShardOutcome, ShardRef
-from batch_llm.jobs.spending.budgeted_pacer import Purse
+from batch_llm.jobs.spending.budgeted_pacer import BudgetedPacer
 from batch_llm.jobs.spending.prices import PriceList, prices_of
 from batch_llm.jobs.storage.json_files import read_lines, read_object
 from batch_llm.observers.base import BaseObserver, ProcessingEvent, ProcessorObserver
@@ -31,9 +31,9 @@ from batch_llm.strategies.base import LLMCallStrategy
 
 from .missing_usage import UsageWarning, WithUsage
 from .open_files import room_for_calls
-from .recorder import Keeper
-from .shard_tally import Tally
-from .shard_watch import Lookout
+from .recorder import ResultRecorder
+from .shard_tally import ShardTally
+from .shard_watch import ShardWatch
 
 _SECONDS_BETWEEN_WRITES = 1.0
 
@@ -48,7 +48,7 @@ async def run_shard(
     observers: Sequence[ProcessorObserver] = (),
     strategy: StrategyFactory | None = None,
     governor: Governor | None = None,
-    share: Share | None = None,
+    share: BudgetShare | None = None,
 ) -> ShardOutcome:
     """Answer what is missing of one shard.
 
@@ -66,7 +66,7 @@ async def run_shard(
     """
     run = open_folder(job, folder)
     started = time.monotonic()
-    tally = Tally(shard.items)
+    tally = ShardTally(shard.items)
     tally.progress.go_on_from(run.path, shard.index)
     for record in read_records(run.kept, shard.part):
         tally.add(record)
@@ -76,7 +76,7 @@ async def run_shard(
     governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     stopped_by: ErrorInfo | None = None
     prices = prices_of(job, own_strategy=strategy is not None)
-    purse = Purse(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
+    purse = BudgetedPacer(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
     if not run.stop.exists():
         with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
             fitted = job.model_copy(update={"config": config})
@@ -89,25 +89,25 @@ async def run_shard(
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     with suppress(OSError):  # it is shown, and nothing more
-        await asyncio.to_thread(tell_progress, run, shard)
+        await asyncio.to_thread(publish_progress, run, shard)
     outcome = _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
     return outcome if purse is None else replace(outcome, wanting=purse.wanting, estimate=purse.estimate)
 
 
-def _spent(tally: Tally) -> Spent:
+def _spent(tally: ShardTally) -> Spent:
     progress = tally.progress
     return Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
 
 
 def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
-    governor.hear(headers, asyncio.get_running_loop().time())
+    governor.on_headers(headers, asyncio.get_running_loop().time())
 
 
 def _with_usage(strategy: StrategyFactory) -> LLMCallStrategy[Any]:
     return WithUsage(strategy())
 
 
-def _missing(run: RunFolder, shard: ShardRef, tally: Tally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
+def _missing(run: RunFolder, shard: ShardRef, tally: ShardTally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
     strategy: LLMCallStrategy[Any] | None = None
     for line in read_lines(shard_file(run, shard)):
         if not tally.is_settled(line["id"], line["key"]):
@@ -118,15 +118,15 @@ def _missing(run: RunFolder, shard: ShardRef, tally: Tally, make: StrategyFactor
 class _Pace:
     """The governor, and what the shard's progress tells of it: what was met since the shard began, in all its tries."""
 
-    def __init__(self, governor: Governor, tally: Tally) -> None:
-        standing, progress = governor.standing(), tally.progress
+    def __init__(self, governor: Governor, tally: ShardTally) -> None:
+        standing, progress = governor.status(), tally.progress
         self.governor = governor
         self._tally = tally
         self._episodes = progress.rate_limits - standing.episodes
         self._paused_seconds = progress.paused_for - standing.paused_seconds
 
     def note(self) -> None:
-        standing, progress = self.governor.standing(), self._tally.progress
+        standing, progress = self.governor.status(), self._tally.progress
         progress.limit = standing.rate
         progress.rate_limits = self._episodes + standing.episodes
         progress.paused_for = self._paused_seconds + standing.paused_seconds
@@ -139,19 +139,19 @@ class _Try:
     job: BatchJob
     run: RunFolder
     shard: ShardRef
-    tally: Tally
+    tally: ShardTally
     ledger: LedgerWriter
     pace: _Pace
-    purse: Purse | None
+    purse: BudgetedPacer | None
 
     async def answer(
         self, items: Iterator[AnyWorkItem], prices: PriceList, observers: Sequence[ProcessorObserver]
     ) -> ErrorInfo | None:
         """Call the items; return what stopped it early."""
         pauses = _PauseObserver(self)
-        keeper = Keeper(self.ledger, self.tally, prices, self.job)
+        keeper = ResultRecorder(self.ledger, self.tally, prices, self.job)
         usage = UsageWarning(self.run.kept)
-        lookout = Lookout(self.job, self.run, self.shard)
+        lookout = ShardWatch(self.job, self.run, self.shard)
 
         async def keep(result: AnyResult) -> None:
             await keeper.keep(result)
@@ -214,7 +214,7 @@ class _PauseObserver(BaseObserver):
 
 
 def _outcome(
-    shard: ShardRef, tally: Tally, seconds: float, stopped_by: ErrorInfo | None, *, stopped: bool
+    shard: ShardRef, tally: ShardTally, seconds: float, stopped_by: ErrorInfo | None, *, stopped: bool
 ) -> ShardOutcome:
     unfinished, text = tally.unfinished(stopped_by)
     progress = tally.progress

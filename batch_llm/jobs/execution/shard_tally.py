@@ -15,7 +15,7 @@ STOPPED = "stopped"
 _NEVER_MORE_THAN = 300  # characters of an error in a sentence
 
 
-class Tally:
+class ShardTally:
     """What a shard's records add up to; `progress` holds the counts, always up to date."""
 
     def __init__(self, items: int) -> None:

@@ -12,7 +12,7 @@ from batch_llm.jobs.ledger.claims import is_superseded
 from batch_llm.jobs.ledger.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.ledger.records import LedgerWriter
-from batch_llm.jobs.ledger.remote_run import exchange_stop, tell_progress
+from batch_llm.jobs.ledger.remote_run import exchange_stop, publish_progress
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.run_types import ShardRef
 
@@ -25,7 +25,7 @@ BLIND_SECONDS = PATIENCE_SECONDS - LATE_SECONDS
 """A shard that cannot look into its ledger for so long stops: others may take it for dead."""
 
 
-class Lookout:
+class ShardWatch:
     """Looks whether a shard is still to be worked on, and by us."""
 
     def __init__(self, job: BatchJob, run: RunFolder, shard: ShardRef) -> None:
@@ -66,7 +66,7 @@ class Lookout:
 
     def _look(self) -> bool:
         exchange_stop(self._run)
-        tell_progress(self._run, self._shard)
+        publish_progress(self._run, self._shard)
         lease = self._shard.lease
         is_anothers = lease > 0 and newest_lease(self._store) > lease
         return is_anothers or self._run.stop.exists() or is_superseded(self._run.kept, self._shard)

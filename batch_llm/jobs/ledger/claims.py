@@ -22,7 +22,7 @@ from batch_llm.jobs.run_types import ShardRef
 from batch_llm.jobs.storage.store import Store
 
 from . import heartbeat
-from .heartbeat import Beat, Holder, Watch, beating
+from .heartbeat import Heartbeat, Owner, StalenessTimer, is_beating
 
 MOST_CLAIMS = 10
 """A shard whose carriers have gone so often is left, for it may be what brings them down."""
@@ -37,17 +37,17 @@ class Carriers:
 
     def __init__(self, run: Store) -> None:
         self._run = run
-        self._watch = Watch()
+        self._watch = StalenessTimer()
 
-    def join(self, carrier: str, *, lost: Callable[[str], None]) -> AbstractContextManager[Beat]:
+    def join(self, carrier: str, *, lost: Callable[[str], None]) -> AbstractContextManager[Heartbeat]:
         """Be one of them while this context is open.
 
         Raises:
             OSError: The ledger cannot be written.
         """
-        us = Holder.of_this_process(carrier)
+        us = Owner.of_this_process(carrier)
         us.write(self._run, _of(carrier))
-        return beating(self._run, _of(carrier), us, lost=lost)
+        return is_beating(self._run, _of(carrier), us, lost=lost)
 
     def names(self) -> list[str]:
         """Return all that have ever joined.
@@ -67,7 +67,7 @@ class Carriers:
         Raises:
             OSError: The ledger cannot be read.
         """
-        seen = Holder.read(self._run, _of(carrier))
+        seen = Owner.read(self._run, _of(carrier))
         silence = self._watch.still(carrier, seen)
         if seen is None:
             return False
@@ -79,7 +79,7 @@ class Carriers:
         Raises:
             OSError: The ledger cannot be read.
         """
-        seen = Holder.read(self._run, _of(carrier))
+        seen = Owner.read(self._run, _of(carrier))
         return seen is not None and not seen.ended and self.is_gone(carrier)
 
     def is_at_work(self, carrier: str) -> bool:
@@ -88,7 +88,7 @@ class Carriers:
         Raises:
             OSError: The ledger cannot be read.
         """
-        seen = Holder.read(self._run, _of(carrier))
+        seen = Owner.read(self._run, _of(carrier))
         return seen is not None and not seen.is_gone
 
 
@@ -116,7 +116,7 @@ class Claims:
         Raises:
             OSError: The ledger cannot be reached.
         """
-        self.look()
+        self.refresh()
         for shard in sorted(filter(wanted, self.open), key=lambda shard: shard.part in self._numbers):
             number = self._numbers.get(shard.part, 0)
             is_free = number == 0 or (number < MOST_CLAIMS and self._is_given_up(shard.part, number))
@@ -124,7 +124,7 @@ class Claims:
                 return replace(shard, claim=number + 1)
         return None
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See what was claimed and done meanwhile.
 
         Raises:

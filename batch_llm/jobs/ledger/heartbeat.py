@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class Owner:
     """Who holds a lease.
 
     Attributes:
@@ -45,11 +45,11 @@ class Holder:
     ended: bool = False
 
     @classmethod
-    def of_this_process(cls, run: str) -> Holder:
+    def of_this_process(cls, run: str) -> Owner:
         return cls(run, platform.node(), _process(os.getpid()), os.getpid(), time.time())
 
     @classmethod
-    def read(cls, store: Store, name: str) -> Holder | None:
+    def read(cls, store: Store, name: str) -> Owner | None:
         """Return who a lease's file names; None where it is not written yet."""
         with suppress(ValueError, TypeError):
             return cls(**json.loads(store.read(name) or b""))
@@ -72,7 +72,7 @@ class Holder:
         return f"run {self.run} (process {self.pid} on {self.machine}, since {since})"
 
 
-class Watch:
+class StalenessTimer:
     """Tells how long things have stood still, by this process's own watch: the machines' clocks need not agree."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Watch:
         return now - since
 
 
-class Beat:
+class Heartbeat:
     """The sign of life of this process, while `beating` lasts."""
 
     def __init__(self) -> None:
@@ -105,9 +105,9 @@ class Beat:
 
 
 @contextmanager
-def beating(
-    store: Store, name: str, us: Holder, *, lost: Callable[[str], None], is_over: Callable[[], bool] = lambda: False
-) -> Generator[Beat]:
+def is_beating(
+    store: Store, name: str, us: Owner, *, lost: Callable[[str], None], is_over: Callable[[], bool] = lambda: False
+) -> Generator[Heartbeat]:
     """Show in a file that this process lives, and at the end that it is done.
 
     Args:
@@ -117,7 +117,7 @@ def beating(
         lost: Told, from a thread, why others take us for dead; not before a request that hangs comes back.
         is_over: Whether another one has taken our place, for which `lost` is told, too.
     """
-    beat = Beat()
+    beat = Heartbeat()
     thread = threading.Thread(target=_beat, args=(store, name, us, lost, is_over, beat), daemon=True, name="beat")
     thread.start()
     try:
@@ -133,7 +133,7 @@ def beating(
 
 
 def _beat(
-    store: Store, name: str, us: Holder, lost: Callable[[str], None], is_over: Callable[[], bool], beat: Beat
+    store: Store, name: str, us: Owner, lost: Callable[[str], None], is_over: Callable[[], bool], beat: Heartbeat
 ) -> None:
     while not beat.ended.wait(BEAT_SECONDS):
         try:

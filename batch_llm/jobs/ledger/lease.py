@@ -21,7 +21,7 @@ from batch_llm.jobs.storage.store import Store
 
 from . import heartbeat
 from .claims import await_carriers
-from .heartbeat import Holder, Watch, beating
+from .heartbeat import Owner, StalenessTimer, is_beating
 
 LEASES = "lease/*.json"
 LOOK_SECONDS = 0.5
@@ -45,12 +45,12 @@ def hold(store: Store, run: str, *, waits_for: Callable[[str], None], lost: Call
     Raises:
         JobError: The ledger cannot be written.
     """
-    us = Holder.of_this_process(run)
+    us = Owner.of_this_process(run)
     try:
         number = _acquire(store, us, waits_for)
     except OSError as error:
         raise JobError(f"the ledger cannot be written to {store.address}: {error.strerror or error}") from error
-    with beating(store, _name(number), us, lost=lost, is_over=lambda: newest_lease(store) > number):
+    with is_beating(store, _name(number), us, lost=lost, is_over=lambda: newest_lease(store) > number):
         yield number
 
 
@@ -63,13 +63,13 @@ def newest_lease(store: Store) -> int:
     return max((_number(name) for name in store.names(LEASES)), default=0)
 
 
-def read_lease(store: Store, number: int) -> Holder | None:
+def read_lease(store: Store, number: int) -> Owner | None:
     """Return who has a lease; None where it is gone, as after another one was taken.
 
     Raises:
         OSError: The folder cannot be read.
     """
-    return Holder.read(store, _name(number))
+    return Owner.read(store, _name(number))
 
 
 def run_at_work(store: Store) -> str:
@@ -79,7 +79,7 @@ def run_at_work(store: Store) -> str:
         OSError: The folder cannot be read.
     """
     newest = newest_lease(store)
-    other = Holder.read(store, _name(newest)) if newest else None
+    other = Owner.read(store, _name(newest)) if newest else None
     if other is None or other.is_gone:
         return ""
     try:
@@ -89,12 +89,12 @@ def run_at_work(store: Store) -> str:
         return ""  # another run has just taken it over
 
 
-def _acquire(store: Store, us: Holder, waits_for: Callable[[str], None]) -> int:
+def _acquire(store: Store, us: Owner, waits_for: Callable[[str], None]) -> int:
     told: Any = None
-    watch = Watch()
+    watch = StalenessTimer()
     while True:
         newest = newest_lease(store)
-        other = Holder.read(store, _name(newest)) if newest else None
+        other = Owner.read(store, _name(newest)) if newest else None
         is_silent = watch.still("lease", (newest, other)) > heartbeat.PATIENCE_SECONDS
         is_over = newest == 0 or (other and other.is_gone) or is_silent
         if is_over and _take(store, newest + 1, us):
@@ -108,7 +108,7 @@ def _acquire(store: Store, us: Holder, waits_for: Callable[[str], None]) -> int:
             time.sleep(LOOK_SECONDS if store.local else heartbeat.BEAT_SECONDS)
 
 
-def _take(store: Store, number: int, us: Holder) -> bool:
+def _take(store: Store, number: int, us: Owner) -> bool:
     if not store.create(_name(number), json.dumps(asdict(us)).encode()):
         return False
     if newest_lease(store) > number:  # the file was there, and was removed by the holder of a later one

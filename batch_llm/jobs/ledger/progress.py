@@ -108,7 +108,7 @@ class ProgressReader:
         self._settled: set[str] = set()
         self._sum = ShardProgress(finished=True)
 
-    def settle(self, shard: int) -> None:
+    def set_finished(self, shard: int) -> None:
         """Count a shard once and for all: it has written its last word."""
         name = _name(shard)
         if name not in self._settled and (written := read_object(self._run / "progress" / name)):

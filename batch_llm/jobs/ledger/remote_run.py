@@ -103,7 +103,7 @@ def exchange_stop(run: RunFolder) -> None:
         run.kept.create("stop", json.dumps(asked).encode())
 
 
-def tell_progress(run: RunFolder, shard: ShardRef) -> None:
+def publish_progress(run: RunFolder, shard: ShardRef) -> None:
     """Let the planner's machine know how far a shard is.
 
     Raises:
@@ -114,7 +114,7 @@ def tell_progress(run: RunFolder, shard: ShardRef) -> None:
         run.kept.write(f"progress/{path.name}", path.read_bytes())
 
 
-def hear_progress(run: RunFolder, shards: Iterable[ShardRef]) -> None:
+def fetch_progress(run: RunFolder, shards: Iterable[ShardRef]) -> None:
     """Learn how far shards are that are carried elsewhere.
 
     Raises:

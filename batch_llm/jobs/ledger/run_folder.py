@@ -187,7 +187,7 @@ def ask_to_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", he
     write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "kind": kind, "here": here}))
 
 
-def tell_waiting(folder: str | Path, other: str | None) -> None:
+def publish_waiting(folder: str | Path, other: str | None) -> None:
     """Let `read_progress` show for which other run a run waits; None when it does not."""
     path = Path(folder) / "waiting"
     if other is None:

@@ -21,7 +21,7 @@ from batch_llm.strategies.output_schema import shape_of
 from batch_llm.strategies.server_facts import ServerFacts
 
 from .local import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
-from .wrappers import OwnedClient, Spread
+from .wrappers import ClientOwningStrategy, LeastBusyStrategy
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -79,7 +79,7 @@ def make_strategy(job: BatchJob, hear: Hear | None = None, facts_file: Path | No
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
         facts = ServerFacts()
-        return Spread([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
+        return LeastBusyStrategy([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
     return _calls(job, *model_and_client(job.model, job.config, hear), job.model_settings, _facts(facts_file))
 
 
@@ -109,7 +109,7 @@ def _calls(
         output_mode=job.output_mode,
         facts=facts,
     )
-    return OwnedClient(calls, client)
+    return ClientOwningStrategy(calls, client)
 
 
 def _provider(job: BatchJob) -> str:

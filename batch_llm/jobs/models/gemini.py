@@ -18,7 +18,7 @@ from batch_llm.strategies.output_schema import schema_reader
 from batch_llm.strategies.schema_types import resolved
 
 from .clients import Hear, google_client
-from .wrappers import OwnedClient
+from .wrappers import ClientOwningStrategy
 
 # pydantic-ai's names of settings, and google-genai's where they differ.
 _SETTINGS = {"max_tokens": "max_output_tokens"}
@@ -29,7 +29,7 @@ def gemini_strategy(job: BatchJob, key: str, model: str, hear: Hear | None = Non
     client, http = google_client(job.config, hear, key)
     context = cached_context(job)
     calls = _plain(job, client, model) if context is None else _cached(job, client, model, context)
-    return OwnedClient(calls, http)
+    return ClientOwningStrategy(calls, http)
 
 
 def _plain(job: BatchJob, client: genai.Client, model: str) -> LLMCallStrategy[Any]:

@@ -10,7 +10,7 @@ from batch_llm.errors import CallFailed, RedirectRefused, ResponseTooLarge
 from batch_llm.strategies.base import LLMCallStrategy
 
 
-class OwnedClient(LLMCallStrategy[Any]):
+class ClientOwningStrategy(LLMCallStrategy[Any]):
     """Makes its calls through another strategy, and opens and closes that one's client with the run.
 
     Args:
@@ -54,7 +54,7 @@ def _raise_refusal(error: Exception) -> None:
         raise CallFailed(inner, error.token_usage) if isinstance(error, CallFailed) else inner from None
 
 
-class Spread(LLMCallStrategy[Any]):
+class LeastBusyStrategy(LLMCallStrategy[Any]):
     """Makes each call through the strategy that has the fewest in flight."""
 
     def __init__(self, ways: Sequence[LLMCallStrategy[Any]]) -> None:

@@ -21,7 +21,7 @@ _LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class PastRun:
     """What a run came to.
 
     Attributes:
@@ -84,7 +84,7 @@ class Measure:
     """
 
     name: str
-    of: Callable[[Night], float | None]
+    of: Callable[[PastRun], float | None]
     least: float
     said: Callable[[float], str]
 
@@ -97,7 +97,7 @@ MEASURES = (
 )
 
 
-def drifts(nights: Sequence[Night]) -> list[str]:
+def drifts(nights: Sequence[PastRun]) -> list[str]:
     """Return a sentence for each figure of the last night that is far from what the nights before it had.
 
     What is usual is their median, how far they scatter their median absolute deviation: one bad night among them
@@ -126,7 +126,7 @@ def _drift(measure: Measure, earlier: Sequence[float | None], now: float | None)
     return f"{measure.name} is {measure.said(now)}, usually {measure.said(usual)}{change}"
 
 
-def read_nights(runs: Store, most: int = MOST_NIGHTS) -> list[Night]:
+def read_nights(runs: Store, most: int = MOST_NIGHTS) -> list[PastRun]:
     """Return the latest runs that have ended, the oldest first.
 
     Args:
@@ -142,7 +142,7 @@ def read_nights(runs: Store, most: int = MOST_NIGHTS) -> list[Night]:
         _view(tables, runs, "summaries", [f"{run}/summary.json" for run in ended], _SUMMARY)
         _view(tables, runs, "plans", [f"{run}/plan.json" for run in ended], _PLAN)
         rows = tables.execute(f"{_NIGHTS} LIMIT {most}").fetchall() if ended else []
-    return [Night(*row) for row in reversed(rows)]
+    return [PastRun(*row) for row in reversed(rows)]
 
 
 _LARGEST = 16 * 1024 * 1024  # a plan names each shard

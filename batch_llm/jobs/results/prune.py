@@ -22,7 +22,7 @@ from batch_llm.jobs.ledger.run_folder import RunFolder, folder_in, working_folde
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, one_line, open_tables, text
 from batch_llm.jobs.storage.store import Store
 
-from .runs import Run, find_runs
+from .runs import RunRecord, find_runs
 
 _log = logging.getLogger(__name__)
 
@@ -87,24 +87,24 @@ def prune(
     return Pruned(name, tuple(run.id for run in old), len(sizes), sum(sizes), carried, let_go)
 
 
-def _runs_of(ledger: Store, name: str) -> list[Run]:
+def _runs_of(ledger: Store, name: str) -> list[RunRecord]:
     runs = [run for run in find_runs(ledger, name) if run.name == name]
     if not runs:
         raise JobError(f"{name!r} is no job's name, but the beginning of a run's id: prune takes names")
     return runs
 
 
-def _old(runs: Sequence[Run], before: float) -> list[Run]:
+def _old(runs: Sequence[RunRecord], before: float) -> list[RunRecord]:
     newest_ended = next((run for run in runs if run.kept.read("summary.json") is not None), None)
     return [run for run in runs if _began(run) < before and run is not newest_ended]
 
 
-def _began(run: Run) -> float:
+def _began(run: RunRecord) -> float:
     """Return when a run began; of one whose plan is damaged, when that was written last."""
     return run.planned_at or run.kept.modified("plan.json")
 
 
-def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[Run]) -> tuple[int, int]:
+def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequence[RunRecord]) -> tuple[int, int]:
     """Find the old answers that runs which stay have used; return how many they are, and how many are not used."""
     files = [file for run in old for file in record_files(store, f"{run.id}/ledger/*.jsonl")]
     view_records(tables, store, [*files, *(_kept_files(store) if old else [])])
@@ -134,7 +134,7 @@ def _weigh(tables: Tables, store: Store, old: Sequence[Run], staying: Sequence[R
     return int(carried), int(all_of_them) - int(carried)
 
 
-def _needs(tables: Tables, run: Run) -> str:
+def _needs(tables: Tables, run: RunRecord) -> str:
     """SQL for the fingerprints of the items for which a run that stays needs an answer from another one.
 
     Of a run that has ended, what it reused, and what it has no answer to: with `refresh` there may be an older one,
@@ -182,7 +182,7 @@ def _kept_files(store: Store) -> list[str]:
     return store.names(f"{KEPT}/ledger/*.jsonl")
 
 
-def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[Run], carried: int) -> None:
+def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[RunRecord], carried: int) -> None:
     before = _kept_files(store) if old else []
     if old:
         _carry(tables, store, carried)
@@ -204,11 +204,11 @@ def _see_that_it_is_ours(store: Store, lease: int) -> None:
         raise JobError(f"another run took over {store.address} while it was pruned: run it again for the rest")
 
 
-def _files_of(store: Store, run: Run) -> dict[str, int]:
+def _files_of(store: Store, run: RunRecord) -> dict[str, int]:
     return {**store.sizes(f"{run.id}/*/*"), **store.sizes(f"{run.id}/*.*")}
 
 
-def _remove_run(store: Store, run: Run) -> None:
+def _remove_run(store: Store, run: RunRecord) -> None:
     # The plan goes last: a run that is half gone is still one, and goes the next time.
     store.remove(sorted(_files_of(store, run), key=lambda file: file.endswith("plan.json")))
     with suppress(FileNotFoundError):

@@ -113,7 +113,6 @@ def _read(store: Store) -> dict[str, Published]:
     known = cast("dict[str, dict[str, Any] | None]", found) if isinstance(found, dict) else {}
     return {
         output: Published(bool(about.get("complete", True)), str(about.get("partial") or ""))
-        for output, about in (
-            (name, cast("dict[str, Any]", entry)) for name, entry in known.items() if isinstance(entry, dict)
-        )
+        for output, about in known.items()
+        if isinstance(about, dict)
     }

@@ -42,7 +42,7 @@ RESULT_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRecord:
     """A run.
 
     Attributes:
@@ -64,7 +64,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunState:
     """How a run stands.
 
     Attributes:
@@ -78,7 +78,7 @@ class Standing:
     examples: dict[str, str]
 
 
-def find_runs(ledger: Store, wanted: str = "") -> list[Run]:
+def find_runs(ledger: Store, wanted: str = "") -> list[RunRecord]:
     """Return runs, the newest first.
 
     Args:
@@ -97,7 +97,7 @@ def find_runs(ledger: Store, wanted: str = "") -> list[Run]:
     return sorted(runs, key=lambda run: run.planned_at, reverse=True)
 
 
-def find_run(ledger: Store, wanted: str = "") -> Run:
+def find_run(ledger: Store, wanted: str = "") -> RunRecord:
     """Return the newest run of all, or of a name, or the one whose id begins so.
 
     Raises:
@@ -110,7 +110,7 @@ def find_run(ledger: Store, wanted: str = "") -> Run:
     return runs[0]
 
 
-def standing(run: Run) -> Standing:
+def standing(run: RunRecord) -> RunState:
     """Return how a run stands, from its summary or, while there is none, from its records.
 
     Raises:
@@ -129,10 +129,10 @@ def standing(run: Run) -> Standing:
         state: State = "at work" if _is_at_work(run) else "cut short"
     if done:
         state = "stopped" if totals.stopped else "ended"
-    return Standing(state, totals, {str(category): str(error) for category, error in found})
+    return RunState(state, totals, {str(category): str(error) for category, error in found})
 
 
-def view_results(tables: Tables, run: Run) -> None:
+def view_results(tables: Tables, run: RunRecord) -> None:
     """Let the session see a run's items as `results`: all of them when it has ended, else those that it has tried."""
     columns = [*RESULT_COLUMNS, "reused"]
     if _object(run.kept.read("summary.json")):
@@ -154,7 +154,7 @@ def view_results(tables: Tables, run: Run) -> None:
         ) USING (fingerprint, stamp) QUALIFY row_number() OVER (PARTITION BY fingerprint) = 1""")
 
 
-def choose_results(tables: Tables, run: Run, where: str) -> int:
+def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
     """Let the session see the items of a run for which an SQL expression is true as `chosen`; return how many.
 
     Raises:
@@ -177,7 +177,7 @@ def choose_results(tables: Tables, run: Run, where: str) -> int:
     return int(count)
 
 
-def _so_far(tables: Tables, run: Run) -> Summary:
+def _so_far(tables: Tables, run: RunRecord) -> Summary:
     files = record_files(run.kept, "ledger/*.jsonl")
     view_records(tables, run.kept, files, view="tries")
     execute(
@@ -231,13 +231,13 @@ def _so_far(tables: Tables, run: Run) -> Summary:
     )
 
 
-def _is_at_work(run: Run) -> bool:
+def _is_at_work(run: RunRecord) -> bool:
     return run_at_work(run.kept.parent) == run.id
 
 
-def _read(ledger: Store, name: str, run: str) -> Run:
+def _read(ledger: Store, name: str, run: str) -> RunRecord:
     kept = ledger.folder(name).folder(run)
-    return Run(name, run, kept, _object(kept.read("plan.json")))
+    return RunRecord(name, run, kept, _object(kept.read("plan.json")))
 
 
 def _object(data: bytes | None) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from batch_llm.jobs.amounts import Limit, Share, Spent, Unit
+from batch_llm.jobs.amounts import BudgetShare, BudgetStatus, Spent, Unit
 from batch_llm.jobs.run_types import ShardOutcome, ShardRef
-from batch_llm.pacing.token_estimate import CallEstimate
+from batch_llm.pacing.token_estimate import TokenEstimate
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ShardSpend:
     """What a shard that has ended means to the budget.
 
     Attributes:
@@ -24,7 +24,7 @@ class Ending:
 
     spent: Spent
     wanting: Spent | None
-    estimate: CallEstimate | None
+    estimate: TokenEstimate | None
     left: bool
 
     @classmethod
@@ -33,7 +33,7 @@ class Ending:
         return cls(spent, outcome.wanting, outcome.estimate, bool(outcome.not_attempted or outcome.wanting))
 
 
-class Budget:
+class BudgetAllocator:
     """Who has what of the budget; without limits every share is boundless.
 
     A shard that is about to start gets a part of what nobody has, in proportion to its items among those that may run
@@ -44,14 +44,14 @@ class Budget:
         output_tokens: Expected of an answer, until there was one.
     """
 
-    def __init__(self, limits: Sequence[Limit], output_tokens: float) -> None:
+    def __init__(self, limits: Sequence[BudgetStatus], output_tokens: float) -> None:
         self._limits = limits
-        self._estimate = CallEstimate(output_tokens=output_tokens)
-        self._held: dict[int, Share] = {}  # by the shard's index, while it runs
+        self._estimate = TokenEstimate(output_tokens=output_tokens)
+        self._held: dict[int, BudgetShare] = {}  # by the shard's index, while it runs
         self._spent: dict[int, Spent] = {}
         self._wanting: dict[int, Spent] = {}
 
-    def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> Share | None:
+    def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
         """Set aside what a shard may spend; None where that is less than its next call.
 
         Args:
@@ -63,14 +63,14 @@ class Budget:
             self._held[shard.index] = share
         return share
 
-    def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+    def release(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Take back what a shard has not spent."""
-        self._end(shard.index, Ending.of(outcome))
+        self._end(shard.index, ShardSpend.of(outcome))
 
-    def standing(self, spent: Spent) -> list[Limit]:
+    def standing(self, spent: Spent) -> list[BudgetStatus]:
         """Return the limits as they stand when this run's shards have spent so much."""
         return [
-            Limit(each.setting, each.scope, each.unit, each.budget, each.spent + getattr(spent, each.unit))
+            BudgetStatus(each.setting, each.scope, each.unit, each.budget, each.spent + getattr(spent, each.unit))
             for each in self._limits
         ]
 
@@ -80,17 +80,17 @@ class Budget:
         return bool(self._limits)
 
     @property
-    def tightest(self) -> Limit:
+    def tightest(self) -> BudgetStatus:
         """The limit of which the least is left, for its size."""
         total = sum(self._spent.values(), Spent())
         return min(self.standing(total), key=lambda limit: limit.left / limit.budget)
 
-    def _offer(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> Share | None:
+    def _offer(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
         part = shard.items / sum(other.items for other in at_once)
         most = {unit: self._most(shard.index, unit, part) for unit in ("usd", "tokens")}
-        return None if -1.0 in most.values() else Share(most["usd"], most["tokens"], self._estimate)
+        return None if -1.0 in most.values() else BudgetShare(most["usd"], most["tokens"], self._estimate)
 
-    def _end(self, index: int, ending: Ending) -> None:
+    def _end(self, index: int, ending: ShardSpend) -> None:
         self._held.pop(index, None)
         self._spent[index] = ending.spent
         self._wanting.pop(index, None)

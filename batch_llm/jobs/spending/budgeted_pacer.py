@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from batch_llm.jobs.amounts import Share, Spent
-from batch_llm.pacing.pacer import Pacer, Turn
+from batch_llm.jobs.amounts import BudgetShare, Spent
+from batch_llm.pacing.pacer import CallPermit, Pacer
 
 from .prices import CostOf
 
@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.1
 _PLAIN = frozenset({"input_tokens", "output_tokens", "cached_input_tokens"})
 
 
-class Purse:
+class BudgetedPacer:
     """A pacer that lets a call start while the share lasts, and ends the shard when it does not.
 
     A call starts only where what was spent, what is set aside for calls in flight and what it is expected to cost fit
@@ -37,49 +37,49 @@ class Purse:
         stop: Ends the run of the shard.
     """
 
-    def __init__(self, pacer: Pacer, share: Share, spent: Spent, cost: CostOf) -> None:
+    def __init__(self, pacer: Pacer, share: BudgetShare, spent: Spent, cost: CostOf) -> None:
         self._pacer, self._share, self._cost = pacer, share, cost
         self._spent, self._reserved, self._in_flight = spent, Spent(), 0
         self.estimate = replace(share.estimate)
         self.wanting: Spent | None = None
         self.stop: Callable[[], None] = lambda: None
 
-    def ask(self, now: float, turn: Turn) -> float:
+    def reserve(self, now: float, turn: CallPermit) -> float:
         expected = self._expected(turn.size)
         if not self._affords(expected):
             if not self._in_flight and self.wanting is None:
                 self.wanting = expected
                 asyncio.get_running_loop().call_soon(self.stop)  # not in the middle of somebody's question
             return now + LOOK_SECONDS
-        start = self._pacer.ask(now, turn)
+        start = self._pacer.reserve(now, turn)
         if start <= now:
             turn.reserved = (expected.usd, expected.tokens)
             self._reserved += expected
             self._in_flight += 1
         return start
 
-    def begin(self, turn: Turn, now: float) -> bool:
+    def rate_limited(self, turn: CallPermit, now: float) -> bool:
         self._settle(turn, {})
-        return self._pacer.begin(turn, now)
+        return self._pacer.rate_limited(turn, now)
 
-    def answered(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         self._settle(turn, usage)
         self.estimate.learn(turn.size, usage)
         plain = {name: count for name, count in usage.items() if name in _PLAIN}
         self.estimate.learn_price(self._priced(usage).usd, self._priced(plain).usd)
         self._pacer.answered(turn, now, usage)
 
-    def failed(self, turn: Turn, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         self._settle(turn, usage)
         self._pacer.failed(turn, now, usage)
 
-    def unsent(self, turn: Turn, now: float) -> None:
+    def not_sent(self, turn: CallPermit, now: float) -> None:
         self._settle(turn, {})
-        self._pacer.unsent(turn, now)
+        self._pacer.not_sent(turn, now)
 
-    def strained(self, turn: Turn, now: float) -> None:
+    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
         self._settle(turn, {})
-        self._pacer.strained(turn, now)
+        self._pacer.connect_timed_out(turn, now)
 
     # What has nothing to do with money.
 
@@ -129,7 +129,7 @@ class Purse:
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
         return Spent(self._cost(usage) or 0.0 if tokens else 0.0, tokens)
 
-    def _settle(self, turn: Turn, usage: Mapping[str, int]) -> None:
+    def _settle(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
         """Pay for a call in the place of what was set aside for it."""
         self._spent += self._priced(usage)
         if turn.reserved is not None:

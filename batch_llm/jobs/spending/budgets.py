@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.amounts import Limit, Scope, Spent, Unit
+from batch_llm.jobs.amounts import BudgetStatus, Scope, Spent, Unit
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import record_files, view_records
 from batch_llm.jobs.ledger.run_folder import RunFolder
@@ -42,7 +42,7 @@ def budgets_of(job: BatchJob) -> dict[str, float]:
     return {name: value for name in _BUDGETS if (value := getattr(job, name)) is not None}
 
 
-def read_limits(job: BatchJob, run: RunFolder) -> list[Limit]:
+def read_limits(job: BatchJob, run: RunFolder) -> list[BudgetStatus]:
     """Return the job's budgets, with what the ledger's records say is spent of them.
 
     Raises:
@@ -51,7 +51,7 @@ def read_limits(job: BatchJob, run: RunFolder) -> list[Limit]:
     return limits_of(budgets_of(job), run.kept)
 
 
-def limits_of(budgets: Mapping[str, float], run: Store) -> list[Limit]:
+def limits_of(budgets: Mapping[str, float], run: Store) -> list[BudgetStatus]:
     """Return budgets, with what the records of a run and of its job's name say is spent of them.
 
     Raises:
@@ -68,7 +68,7 @@ def limits_of(budgets: Mapping[str, float], run: Store) -> list[Limit]:
     except (OSError, duckdb.Error) as error:
         raise JobError(f"ledger {run.address} cannot be read for the budget: {error}") from error
     known = [(name, *_BUDGETS[name], most) for name, most in budgets.items()]
-    return [Limit(name, scope, unit, most, getattr(spent[scope], unit)) for name, scope, unit, most in known]
+    return [BudgetStatus(name, scope, unit, most, getattr(spent[scope], unit)) for name, scope, unit, most in known]
 
 
 def _spent(tables: Tables, store: Store, files: str, where: str = "true") -> Spent:

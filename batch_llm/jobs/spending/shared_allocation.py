@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.amounts import Limit, Share, Spent
+from batch_llm.jobs.amounts import BudgetShare, BudgetStatus, Spent
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger import heartbeat
-from batch_llm.jobs.ledger.heartbeat import Watch
+from batch_llm.jobs.ledger.heartbeat import StalenessTimer
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.run_types import Plan, ShardOutcome, ShardRef
 from batch_llm.jobs.spending.calibration import guessed_output_tokens
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.store import Store
 
-from .allocation import Budget, Ending
+from .allocation import BudgetAllocator, ShardSpend
 from .budgets import budgets_of, read_limits
 
 _LIMITS = "limits.json"
@@ -38,15 +38,15 @@ class _Entry:
 
     index: int
     claim: int
-    share: Share | None = None
-    ending: Ending | None = None
+    share: BudgetShare | None = None
+    ending: ShardSpend | None = None
 
 
 _entry = TypeAdapter(_Entry)
-_limits = TypeAdapter(list[Limit])
+_limits = TypeAdapter(list[BudgetStatus])
 
 
-class SharedBudget(Budget):
+class JournaledAllocator(BudgetAllocator):
     """A budget of which carriers on other machines take shares, too. Without limits nothing is written.
 
     Args:
@@ -55,16 +55,16 @@ class SharedBudget(Budget):
         journal: A folder that all carriers reach, of this plan's own.
     """
 
-    def __init__(self, limits: list[Limit], output_tokens: float, journal: Store) -> None:
+    def __init__(self, limits: list[BudgetStatus], output_tokens: float, journal: Store) -> None:
         super().__init__(limits, output_tokens)
         self._journal = journal
         self._number = 0  # of the last entry that we know
         self._claims: dict[int, int] = {}  # the newest one that has told of a shard
         self._finished: dict[int, Spent] = {}
-        self._watch = Watch()
+        self._watch = StalenessTimer()
 
     @classmethod
-    def of(cls, job: BatchJob, planned: Plan) -> SharedBudget:
+    def of(cls, job: BatchJob, planned: Plan) -> JournaledAllocator:
         """Return the budget of a run for one of its carriers.
 
         Raises:
@@ -92,7 +92,7 @@ class SharedBudget(Budget):
                 raise OSError(f"{name} is just being written") from error
             self._heed(entry)
 
-    def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> Share | None:
+    def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
         """Set aside what a shard may spend; None where that is less than its next call, or another carrier has it.
 
         Raises:
@@ -110,14 +110,14 @@ class SharedBudget(Budget):
             if share is None or self._tell(_Entry(shard.index, shard.claim, share=share)):
                 return share
 
-    def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+    def release(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Take back what a shard has not spent, unless another carrier has it by now.
 
         Raises:
             OSError: The ledger cannot be reached.
             JobError: An entry in it is damaged.
         """
-        entry = _Entry(shard.index, shard.claim, ending=Ending.of(outcome))
+        entry = _Entry(shard.index, shard.claim, ending=ShardSpend.of(outcome))
         while self._limits:
             self.read()
             if self._claims[shard.index] > shard.claim or self._tell(entry):
@@ -131,12 +131,12 @@ class SharedBudget(Budget):
         """Whether whoever claims a shard can run it now."""
         return bool(self._left_to(shard.index) or self._offer(shard, [shard]))
 
-    def _left_to(self, index: int) -> Share | None:
+    def _left_to(self, index: int) -> BudgetShare | None:
         """Return what a shard has whose carrier is gone, also one that was done and is not known to be."""
         if index in self._held:
             return replace(self._held[index], estimate=self._estimate)
         spent = self._finished.get(index)
-        return spent and Share(spent.usd, spent.tokens, self._estimate)
+        return spent and BudgetShare(spent.usd, spent.tokens, self._estimate)
 
     def _tell(self, entry: _Entry) -> bool:
         if not self._journal.create(_name(self._number + 1), _entry.dump_json(entry)):
@@ -156,7 +156,7 @@ class SharedBudget(Budget):
                 self._finished[entry.index] = entry.ending.spent
 
 
-def _first_limits(job: BatchJob, run: RunFolder, journal: Store) -> list[Limit]:
+def _first_limits(job: BatchJob, run: RunFolder, journal: Store) -> list[BudgetStatus]:
     """Return the limits that whoever came first has seen: later ones would count what this run has spent twice."""
     if not budgets_of(job):
         return []

@@ -28,7 +28,7 @@ def read_automations() -> list[Block]:
     return yaml.safe_load(file.read_text(encoding="utf-8"))["automations"]
 
 
-def tells(block: Block) -> bool:
+def is_supported(block: Block) -> bool:
     """Whether an automation notifies somebody, and so needs a block that can."""
     return any(action.get("block_document_id") == _NOTIFY for action in block["actions"])
 
@@ -48,7 +48,7 @@ def install(blocks: Iterable[Block], notify: str | None = None) -> list[str]:
     """
     with api() as client:
         block_id = _notification_block(client, notify) if notify else None
-        wanted = [_resolved(block, block_id) for block in blocks if block_id or not tells(block)]
+        wanted = [_resolved(block, block_id) for block in blocks if block_id or not is_supported(block)]
         for automation in wanted:
             _put(client, automation)
     return [automation.name for automation in wanted]

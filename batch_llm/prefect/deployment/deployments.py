@@ -96,7 +96,7 @@ def is_cancelling(run_id: UUID) -> bool:
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
-def settle(run_id: UUID, wanted: State[Any]) -> State[Any]:
+def set_final_state(run_id: UUID, wanted: State[Any]) -> State[Any]:
     """Give a flow run a last state, unless it has one of its own; return the one that it has then.
 
     A process that was ended crashed in Prefect's eyes; when the user wanted its end, the run is cancelled.

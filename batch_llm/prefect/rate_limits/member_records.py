@@ -21,7 +21,7 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 from pydantic import TypeAdapter, ValidationError
 
-from batch_llm.pacing.fair_share import Pause, Record, Said
+from batch_llm.pacing.fair_share import MemberReport, Pause, PublishedReport
 
 from .stated_limits import slug, variable_name
 
@@ -63,9 +63,9 @@ class Board:
         self._member = member
         self._type = f"{RECORD}{slug(scope)}"
         self._artifact: str | None = None
-        self._said: Said | None = None
+        self._said: MemberReport | None = None
 
-    async def write(self, said: Said) -> None:
+    async def write(self, said: MemberReport) -> None:
         """Write our record, anew if somebody removed it."""
         self._said = said
         data = {"scope": self._scope, "member": self._member, **said.model_dump()}
@@ -80,7 +80,7 @@ class Board:
         made = await self._client.request("POST", "/artifacts/", json={"type": self._type, "data": data})
         self._artifact = made.json()["id"]
 
-    async def read(self) -> list[Record]:
+    async def read(self) -> list[PublishedReport]:
         """Return all records, and remove those that are forgotten."""
         found = await read_artifacts(self._client, self._type)
         records = {str(artifact["id"]): record for artifact in found if (record := to_record(artifact))}
@@ -158,11 +158,13 @@ async def read_artifacts(client: PrefectClient, kind: str | None = None) -> list
             return [artifact for artifact in found if str(artifact["type"]).startswith(RECORD)]
 
 
-def to_record(artifact: dict[str, Any]) -> Record | None:
+def to_record(artifact: dict[str, Any]) -> PublishedReport | None:
     """Return what an artifact says; None where it says nothing that we understand."""
     try:
-        said = Said.model_validate(artifact["data"])
-        return Record(artifact["data"]["member"], _moment(artifact["created"]), _moment(artifact["updated"]), said)
+        said = MemberReport.model_validate(artifact["data"])
+        return PublishedReport(
+            artifact["data"]["member"], _moment(artifact["created"]), _moment(artifact["updated"]), said
+        )
     except (ValidationError, KeyError, TypeError):
         return None
 

@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from batch_llm.config import Limits
 from batch_llm.pacing.fair_share import Pause
 from batch_llm.pacing.governor import Governor
-from batch_llm.pacing.scope_member import ROUNDS, Member
+from batch_llm.pacing.scope_member import ROUNDS, ScopeMember
 from batch_llm.prefect.api import one_line
 
 from .member_records import Board, Stated
@@ -50,7 +50,7 @@ class Membership:
         self.scope, self.governor = scope, governor
         self.has_share = Event()
         self.is_needed = True
-        self._member = Member(uuid4().hex, governor, time.monotonic())
+        self._member = ScopeMember(uuid4().hex, governor, time.monotonic())
         self._own = governor.limits
         self._stated: Limits | None = None
         self._untold: Pause | None = None
@@ -62,7 +62,7 @@ class Membership:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
 
-    def say(self, limits: Limits) -> None:
+    def set_limits(self, limits: Limits) -> None:
         """Take these as the limits of the job, from any thread; of what is set for the scope, the lower applies."""
         self._own = limits
         self._set_limits()
@@ -114,7 +114,7 @@ class Membership:
         self._awake.clear()
 
     async def _cycle(self, board: Board) -> None:
-        self._member.look(time.monotonic())
+        self._member.poll(time.monotonic())
         for _ in range(ROUNDS):
             await self._write(board)
             if not self._member.read(await board.read(), time.monotonic()):
@@ -122,7 +122,7 @@ class Membership:
 
     async def _write(self, board: Board) -> None:
         sent = time.monotonic()
-        await board.write(self._member.says(sent))
+        await board.write(self._member.report(sent))
         self._member.wrote(sent, time.monotonic())
 
     async def _read_limits(self, board: Board) -> None:

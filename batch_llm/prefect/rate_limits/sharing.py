@@ -67,7 +67,7 @@ def given_back(governor: Governor) -> Generator[None]:
         _await_end(unused)
 
 
-class _Place(Thread):
+class _MembershipThread(Thread):
     """The daemon thread of a membership, from the first user until some time after the last."""
 
     def __init__(self, scope: str, governor: Governor) -> None:
@@ -90,26 +90,26 @@ class _Place(Thread):
             return self.is_over
 
 
-_places: dict[tuple[str, Governor], _Place] = {}
+_places: dict[tuple[str, Governor], _MembershipThread] = {}
 _lock = Lock()
 
 
-def _enter(scope: str, governor: Governor, limits: Limits) -> _Place:
+def _enter(scope: str, governor: Governor, limits: Limits) -> _MembershipThread:
     with _lock:
         for key in [key for key, place in _places.items() if place.is_over or not place.is_alive()]:
             del _places[key]
         place = _places.get((scope, governor))
         if place is None:
-            place = _places[scope, governor] = _Place(scope, governor)
+            place = _places[scope, governor] = _MembershipThread(scope, governor)
             place.start()
             _see_to_the_end(os.getpid())
         place.users += 1
         place.membership.is_needed = True
-    place.membership.say(limits)
+    place.membership.set_limits(limits)
     return place
 
 
-def _leave(place: _Place) -> None:
+def _leave(place: _MembershipThread) -> None:
     with _lock:
         place.users -= 1
         place.left_at = time.monotonic()
@@ -129,7 +129,7 @@ def _end_all() -> None:
     _await_end(places)
 
 
-def _await_end(places: Sequence[_Place]) -> None:
+def _await_end(places: Sequence[_MembershipThread]) -> None:
     for place in places:
         place.membership.wake()
     end = time.monotonic() + END_SECONDS

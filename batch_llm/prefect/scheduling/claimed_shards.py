@@ -6,16 +6,16 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from batch_llm.jobs import BatchJob, Plan, ShardOutcome, ShardRef, Share, SharedBudget, ask_to_stop
+from batch_llm.jobs import BatchJob, BudgetShare, JournaledAllocator, Plan, ShardOutcome, ShardRef, ask_to_stop
 from batch_llm.jobs.ledger.claims import Claims, is_superseded
 from batch_llm.jobs.ledger.heartbeat import BEAT_SECONDS
-from batch_llm.jobs.ledger.remote_run import exchange_stop, hear_progress
+from batch_llm.jobs.ledger.remote_run import exchange_stop, fetch_progress
 from batch_llm.jobs.ledger.run_folder import open_folder
 
 LOOK_SECONDS = 3.0
 
 
-class SharedLeft:
+class ClaimedShards:
     """Shards that several carriers claim, one after another.
 
     Args:
@@ -26,7 +26,7 @@ class SharedLeft:
         hears: Whether this process shows how far the others are.
     """
 
-    def __init__(self, job: BatchJob, planned: Plan, carrier: str, budget: SharedBudget, *, hears: bool) -> None:
+    def __init__(self, job: BatchJob, planned: Plan, carrier: str, budget: JournaledAllocator, *, hears: bool) -> None:
         self._run = open_folder(job, planned.folder)
         self._claims = Claims(self._run.kept, planned.shards, carrier)
         self._budget, self._hears = budget, hears
@@ -37,7 +37,7 @@ class SharedLeft:
         self._over = not planned.shards
         self._next_try = self._next_look = 0.0
 
-    def take(self, at_once: int) -> tuple[ShardRef, Share] | None:
+    def take(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
         """Claim one, with a share of what is left for so many at once.
 
         Where the ledger is away there is none; the sign of life tells when that lasts too long.
@@ -58,7 +58,7 @@ class SharedLeft:
         self._next_try = time.monotonic() + BEAT_SECONDS
         return None
 
-    def _take_kept(self, at_once: int) -> tuple[ShardRef, Share] | None:
+    def _take_kept(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
         for shard in self._kept:
             others = (one for one in self._claims.open if one.part != shard.part and not self._budget.is_held(one))
             if share := self._budget.share(shard, [shard, *islice(others, at_once - 1)]):
@@ -80,7 +80,7 @@ class SharedLeft:
         while self._ended:
             shard, outcome = self._ended[0]
             # In this order: who dies between leaves one that others may claim, and in which they find nothing to do.
-            self._budget.settle(shard, outcome)
+            self._budget.release(shard, outcome)
             if outcome.wanting is not None:
                 self._kept.append(shard)
             elif not outcome.not_attempted:
@@ -89,7 +89,7 @@ class SharedLeft:
                 ask_to_stop(self._run.path, "a shard that ended early", here=True)
             self._ended.pop(0)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Exchange news with the other machines, in some seconds; called again and again while shards run."""
         if time.monotonic() < self._next_look:
             return
@@ -98,9 +98,9 @@ class SharedLeft:
             exchange_stop(self._run)
             self._tell()
             if self._hears:
-                self._claims.look()
+                self._claims.refresh()
                 claimed = [shard for shard in self._claims.claimed if shard.part not in self._own]
-                hear_progress(self._run, {shard.part: shard for shard in [*self._heard, *claimed]}.values())
+                fetch_progress(self._run, {shard.part: shard for shard in [*self._heard, *claimed]}.values())
                 self._heard = claimed  # once more after the end of each, for its last word
 
     def is_unaffordable(self) -> bool:
@@ -108,7 +108,7 @@ class SharedLeft:
         if not self._budget.is_bounded:
             return False
         with suppress(OSError):
-            self._claims.look()
+            self._claims.refresh()
             self._budget.read()
             left = self._claims.hopeful()
             return bool(left) and not any(map(self._budget.fits, left))

@@ -16,7 +16,7 @@ from prefect.task_runners import TaskRunner
 
 from batch_llm.errors import JobError
 
-from .runner import Load, Runner, submitting
+from .runner import Runner, ShardWorkload, submitting
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 80_000_000
@@ -31,7 +31,7 @@ _OWN_RAY = {
 
 
 @contextmanager
-def on_dask(load: Load) -> Generator[Runner]:
+def on_dask(load: ShardWorkload) -> Generator[Runner]:
     """Carry shards by Dask: https://docs.prefect.io/integrations/prefect-dask."""
     from distributed.comm.addressing import get_address_host_port
     from distributed.scheduler import KilledWorker
@@ -59,7 +59,7 @@ def on_dask(load: Load) -> Generator[Runner]:
 
 
 @contextmanager
-def on_ray(load: Load) -> Generator[Runner]:
+def on_ray(load: ShardWorkload) -> Generator[Runner]:
     """Carry shards by Ray: https://docs.prefect.io/integrations/prefect-ray."""
     if not load.job.runner_options.address:
         os.environ.update(_OWN_RAY)
@@ -83,7 +83,7 @@ def on_ray(load: Load) -> Generator[Runner]:
 
 
 @contextmanager
-def _entered(load: Load, runner: TaskRunner[Any], room: Callable[[], int]) -> Generator[int]:
+def _entered(load: ShardWorkload, runner: TaskRunner[Any], room: Callable[[], int]) -> Generator[int]:
     """Have the cluster, or one line that says why not; yields how many shards at once it is to carry."""
     with ExitStack() as stack:
         try:

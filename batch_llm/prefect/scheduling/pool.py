@@ -30,34 +30,34 @@ from pydantic import TypeAdapter
 from batch_llm.errors import JobError
 from batch_llm.jobs import (
     BatchJob,
+    BudgetShare,
+    JournaledAllocator,
     Plan,
     RunnerOptions,
     ShardOutcome,
     ShardRef,
-    Share,
-    SharedBudget,
     ask_to_stop,
     governed,
 )
 from batch_llm.jobs.execution.shard_watch import BLIND_SECONDS
 from batch_llm.jobs.ledger.claims import Carriers
-from batch_llm.jobs.ledger.heartbeat import PATIENCE_SECONDS, Beat
+from batch_llm.jobs.ledger.heartbeat import PATIENCE_SECONDS, Heartbeat
 from batch_llm.jobs.ledger.remote_run import folder_away, send_shards
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.storage.json_files import read_object
 from batch_llm.prefect.console import outlive_reader
-from batch_llm.prefect.stopping import Ending, read_stop
+from batch_llm.prefect.stopping import GracefulStop, read_stop
 from batch_llm.prefect.telemetry.events import RunEvents
 
-from .claimed_shards import SharedLeft
-from .pool_runs import CarrierRuns, own_pool
-from .scheduler import Shards
+from .claimed_shards import ClaimedShards
+from .pool_runs import PoolRuns, own_pool
+from .scheduler import ShardScheduler
 
 LEAVE_SECONDS = PATIENCE_SECONDS + 15.0
 """For carriers to see that the run is over; those that are cut off are taken for dead within it."""
 
 
-class ClaimedShards(Shards):
+class ClaimingScheduler(ShardScheduler):
     """The shards of a run of which this process runs those that it can claim, one at a time.
 
     Args:
@@ -71,15 +71,15 @@ class ClaimedShards(Shards):
     """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, *, hears: bool) -> None:
-        budget = SharedBudget.of(job, planned)
+        budget = JournaledAllocator.of(job, planned)
         super().__init__(job.model_copy(update={"runner": "threads"}), planned, events, None, budget)
         self.carried = 0
         self._left.clear()
-        self._shared = SharedLeft(job, planned, flow_run.id, budget, hears=hears)
+        self._shared = ClaimedShards(job, planned, flow_run.id, budget, hears=hears)
         self._at_once = job.runner_options.processes or 1
         self._carriers = Carriers(open_folder(job, planned.folder).kept)
 
-    def _take(self) -> tuple[ShardRef, Share] | None:
+    def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         return self._shared.take(1 if self._canary.is_out else self._at_once)
 
     def _settle(self, shard: ShardRef, workers: int, result: Any) -> None:
@@ -93,10 +93,10 @@ class ClaimedShards(Shards):
         return not (self._shared.is_empty or self._is_to_end())
 
     def _look(self) -> None:
-        self._shared.look()
+        self._shared.refresh()
 
 
-class PooledShards(ClaimedShards):
+class PoolScheduler(ClaimingScheduler):
     """The shards of a run that other carriers join.
 
     Raises:
@@ -111,9 +111,9 @@ class PooledShards(ClaimedShards):
         carriers = pool.count(len(planned.shards), job)
         job = with_share(job, carriers)
         super().__init__(job, planned, events, hears=True)
-        self._others = CarrierRuns(pool, job, self._run, carriers - 1)
+        self._others = PoolRuns(pool, job, self._run, carriers - 1)
 
-    def __enter__(self) -> PooledShards:
+    def __enter__(self) -> PoolScheduler:
         send_shards(self._job, self._folder)
         self._stack.callback(self._let_leave)
         self._stack.enter_context(joined(self._run, flow_run.id))
@@ -127,7 +127,7 @@ class PooledShards(ClaimedShards):
             self._budget.end()
         if not self._canary.is_out and not self._is_to_end():  # the others wait for what the first items show
             self._others.start()
-            self._others.look()
+            self._others.refresh()
 
     def _let_leave(self) -> None:
         """Leave the ledger's folder to nobody who would take it for a run at work."""
@@ -138,7 +138,7 @@ class PooledShards(ClaimedShards):
                 left = {name for name in left if not self._carriers.is_gone(name)}
             if left:
                 time.sleep(1.0)
-        self._others.settle()
+        self._others.set_final_states()
 
 
 def with_share(job: BatchJob, carriers: int) -> BatchJob:
@@ -149,7 +149,7 @@ def with_share(job: BatchJob, carriers: int) -> BatchJob:
 
 
 @contextmanager
-def joined(run: RunFolder, carrier: str) -> Generator[Beat]:
+def joined(run: RunFolder, carrier: str) -> Generator[Heartbeat]:
     """Be a carrier of a run; one that is taken for dead ends its shard."""
     try:
         with Carriers(run.kept).join(carrier, lost=partial(ask_to_stop, run.path, here=True)) as beat:
@@ -172,7 +172,7 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
             return Completed(message="The run was over before this began")
         planned = _plan_of(run)
         events = replace(RunEvents(run_id, job.name), shards=max(1, len(planned.shards)))
-        ending = Ending(str(run.path), here=True)
+        ending = GracefulStop(str(run.path), here=True)
         with joined(run, flow_run.id) as beat, governed(job), _CarriedShards(job, planned, events, beat) as shards:
             ending.through(shards.run)
         if ending.signal is not None:
@@ -183,10 +183,10 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
         return Completed(message=text)
 
 
-class _CarriedShards(ClaimedShards):
+class _CarriedShards(ClaimingScheduler):
     """The shards of a run that another process has planned."""
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, beat: Beat) -> None:
+    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, beat: Heartbeat) -> None:
         super().__init__(job, planned, events, hears=False)
         self._beat = beat
 

@@ -75,7 +75,7 @@ def own_pool() -> Pool:
     return Pool(run.work_pool_name, run.work_queue_name, variables)
 
 
-class CarrierRuns:
+class PoolRuns:
     """The other carriers of a run."""
 
     def __init__(self, pool: Pool, job: BatchJob, run: RunFolder, count: int) -> None:
@@ -98,7 +98,7 @@ class CarrierRuns:
                 self._start_one()
         get_run_logger().info("%d of the pool %s carry shards beside this run", self._count, self._pool.name)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See which carriers are gone, tell Prefect, and start others for them."""
         if self._ended or time.monotonic() < self._next_look:
             return
@@ -118,7 +118,7 @@ class CarrierRuns:
                 if state is not None and (state.is_scheduled() or state.is_pending()):
                     client.set_flow_run_state(carrier, Cancelled(message="The run was over before this began"))
 
-    def settle(self) -> None:
+    def set_final_states(self) -> None:
         """Tell Prefect of those that are gone without a word."""
         with contained():
             for carrier in list(self._at_work):

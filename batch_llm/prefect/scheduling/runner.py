@@ -32,7 +32,7 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ShardWorkload:
     """What a runner is to carry.
 
     Attributes:

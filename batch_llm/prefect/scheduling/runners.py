@@ -17,12 +17,12 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from batch_llm.jobs import RunnerName
 from batch_llm.jobs.planning.parallelism import processes_for
-from batch_llm.prefect.scheduling.runner import Load, Runner, submitting
+from batch_llm.prefect.scheduling.runner import Runner, ShardWorkload, submitting
 
-Opener = Callable[[Load], AbstractContextManager[Runner]]
+Opener = Callable[[ShardWorkload], AbstractContextManager[Runner]]
 
 
-def open_runner(load: Load) -> AbstractContextManager[Runner]:
+def open_runner(load: ShardWorkload) -> AbstractContextManager[Runner]:
     """Return what carries the shards, to be entered: the flow's own task runner if it names one, else the job's."""
     job, own = load.job, _flow_runner()
     if isinstance(own, ThreadPoolTaskRunner):
@@ -33,7 +33,7 @@ def open_runner(load: Load) -> AbstractContextManager[Runner]:
 
 
 @contextmanager
-def _auto(load: Load) -> Generator[Runner]:
+def _auto(load: ShardWorkload) -> Generator[Runner]:
     """Threads share a core, so that one shard after another is as fast; where more cores help, shards get processes."""
     processes = processes_for(load.job, load.shards, load.items, calls_model=load.calls_model)
     with _threads(load) if processes == 1 else _pool(load.task, processes) as runner:
@@ -41,16 +41,16 @@ def _auto(load: Load) -> Generator[Runner]:
 
 
 @contextmanager
-def _threads(load: Load) -> Generator[Runner]:
+def _threads(load: ShardWorkload) -> Generator[Runner]:
     yield Runner(_submit_to_flow(load.task), 1)
 
 
-def _processes(load: Load) -> AbstractContextManager[Runner]:
+def _processes(load: ShardWorkload) -> AbstractContextManager[Runner]:
     return _pool(load.task, load.processes())
 
 
 @contextmanager
-def _flow_own(load: Load) -> Generator[Runner]:
+def _flow_own(load: ShardWorkload) -> Generator[Runner]:
     at_once = getattr(_flow_runner(), "_max_workers", None) or 1
     yield Runner(_submit_to_flow(load.task), min(at_once, load.job.config.max_workers))
 
@@ -61,7 +61,7 @@ def _pool(task: Task[..., Any], processes: int) -> Generator[Runner]:
         yield Runner(submitting(pool, task), processes)
 
 
-def _dask(load: Load) -> AbstractContextManager[Runner]:
+def _dask(load: ShardWorkload) -> AbstractContextManager[Runner]:
     if not load.shards:
         return _threads(load)  # a cluster takes half a minute to come up
     from .clusters import on_dask
@@ -69,7 +69,7 @@ def _dask(load: Load) -> AbstractContextManager[Runner]:
     return on_dask(load)
 
 
-def _ray(load: Load) -> AbstractContextManager[Runner]:
+def _ray(load: ShardWorkload) -> AbstractContextManager[Runner]:
     if not load.shards:
         return _threads(load)
     from .clusters import on_ray

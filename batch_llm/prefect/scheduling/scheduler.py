@@ -16,12 +16,12 @@ from prefect.futures import PrefectFuture
 from batch_llm.errors import JobError
 from batch_llm.jobs import (
     BatchJob,
-    Budget,
+    BudgetAllocator,
+    BudgetShare,
     Plan,
     ProgressReader,
     ShardOutcome,
     ShardRef,
-    Share,
     anchored,
     guessed_output_tokens,
     read_limits,
@@ -34,7 +34,7 @@ from batch_llm.prefect.telemetry.events import RunEvents
 from batch_llm.prefect.telemetry.metrics import Metrics
 from batch_llm.prefect.telemetry.progress import ProgressArtifact
 
-from .runner import Load
+from .runner import ShardWorkload
 from .runners import open_runner
 from .watchers import CanaryWatch, RunBudget, Threshold
 
@@ -42,7 +42,7 @@ PROGRESS_SECONDS = 2.0
 """Between two looks at how far the run is."""
 
 
-class Shards:
+class ShardScheduler:
     """Runs the shards of a run; `config.max_workers` is what is in flight in all of them.
 
     Args:
@@ -62,7 +62,7 @@ class Shards:
         planned: Plan,
         events: RunEvents,
         strategy: tasks.StrategyFactory | None,
-        budget: Budget | None = None,
+        budget: BudgetAllocator | None = None,
     ) -> None:
         self._job = anchored(job)
         self._task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
@@ -77,7 +77,7 @@ class Shards:
         self._canary = CanaryWatch(job, planned)
         if budget is None:
             limits = read_limits(job, run_folder(job, events.flow_run_id))
-            budget = Budget(limits, guessed_output_tokens(job))
+            budget = BudgetAllocator(limits, guessed_output_tokens(job))
         self._budget = RunBudget(budget, planned.folder, events)
         self._reason = ""
         self._shows_at = 0.0
@@ -86,7 +86,7 @@ class Shards:
 
     def __enter__(self) -> Self:
         self._show()
-        load = Load(
+        load = ShardWorkload(
             self._job,
             self._task,
             shards=len(self._left) - self._canary.is_out,
@@ -132,7 +132,7 @@ class Shards:
             self._give_back(shard, result)
             self._canary.judge(result)
             if result.wanting is None and not result.not_attempted:
-                self._written.settle(shard.index)
+                self._written.set_finished(shard.index)
 
     def _give_back(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Let others have what a shard has not spent, and let it wait if it was too little."""
@@ -172,7 +172,7 @@ class Shards:
             started = True
         return started
 
-    def _take(self) -> tuple[ShardRef, Share] | None:
+    def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         """Take the next shard of which the budget allows another call; nothing beside a canary."""
         alone = self._canary.is_out
         if alone and self._running:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from batch_llm.jobs import BatchJob, Budget, Plan, Progress, ShardOutcome, ShardRef, Share, Spent, ask_to_stop
+from batch_llm.jobs import (
+    BatchJob,
+    BudgetAllocator,
+    BudgetShare,
+    Plan,
+    Progress,
+    ShardOutcome,
+    ShardRef,
+    Spent,
+    ask_to_stop,
+)
 from batch_llm.jobs.messages import budget_sentence, canary_sentence
 from batch_llm.prefect.stopping import read_stop
 from batch_llm.prefect.telemetry.events import RunEvents
@@ -15,19 +25,19 @@ WARNING_SHARE = 0.8
 class RunBudget:
     """Shares out what a run may spend, and tells of it in events, each once for each budget."""
 
-    def __init__(self, budget: Budget, folder: str, events: RunEvents) -> None:
+    def __init__(self, budget: BudgetAllocator, folder: str, events: RunEvents) -> None:
         self._budget = budget
         self._folder = folder
         self._events = events
         self._warned: set[str] = set()
 
-    def next_share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> Share | None:
+    def next_share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
         """Return what a shard may spend; None where no call fits into what is left."""
         return self._budget.share(shard, at_once)
 
     def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Take back what a shard has not spent."""
-        self._budget.settle(shard, outcome)
+        self._budget.release(shard, outcome)
 
     def look(self, progress: Progress) -> None:
         """Tell when most of a budget is spent."""

@@ -28,7 +28,7 @@ def too_many_failed(job: BatchJob, summary: Summary) -> bool:
     return summary.failed > job.failure_threshold * summary.total_items
 
 
-def tell_outcome(job: BatchJob, summary: Summary, events: RunEvents) -> None:
+def publish_outcome(job: BatchJob, summary: Summary, events: RunEvents) -> None:
     """Tell how a run ended, as an event and as tags of the flow run."""
     outcome = outcome_of(job, summary)
     outage = sum(count for category, count in summary.categories.items() if category in OUTAGE)

@@ -30,6 +30,6 @@ def test_a_process_that_is_lent_to_runs_keeps_its_pace_between_two_shards() -> N
 
 def test_the_latest_job_of_a_scope_says_its_limits() -> None:
     with governed(job(limits={"requests_per_minute": 600})) as governor:
-        assert governor.standing().rate == 10
+        assert governor.status().rate == 10
         with governed(job(limits={"requests_per_minute": 1200})):
-            assert governor.standing().rate == 20
+            assert governor.status().rate == 20

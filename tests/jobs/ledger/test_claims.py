@@ -16,7 +16,7 @@ import pytest
 from batch_llm.jobs import ShardRef, hold
 from batch_llm.jobs.ledger import claims, heartbeat
 from batch_llm.jobs.ledger.claims import Carriers, Claims, is_superseded
-from batch_llm.jobs.ledger.heartbeat import Holder
+from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.storage.store import Store
 
 SHARDS = [ShardRef(n, n + 1, n + 1, 1, f"{n:05d}.jsonl", f"plan-{n:05d}") for n in range(6)]
@@ -42,7 +42,7 @@ def _nobody(_: str) -> None:
 
 def _elsewhere(run: Store, carrier: str) -> None:
     """A carrier on another machine: nothing but its count tells whether it lives."""
-    far = replace(Holder.of_this_process(carrier), process="", machine="other-machine")
+    far = replace(Owner.of_this_process(carrier), process="", machine="other-machine")
     far.write(run, f"carriers/{carrier}.json")
 
 
@@ -115,7 +115,7 @@ def test_what_was_done_just_before_its_carrier_ended_is_not_claimed(
     with Carriers(run).join("quick", lost=_nobody):
         quick = Claims(run, SHARDS[:1], "quick")
         held = quick.next()
-        late.look()
+        late.refresh()
         assert held is not None
         quick.done(held)
     monkeypatch.setattr(late, "look", lambda: None)
@@ -136,7 +136,7 @@ def test_a_shard_that_brings_its_carriers_down_is_left(run: Store, monkeypatch: 
 
 def test_who_takes_a_ledger_over_waits_for_the_carriers_of_the_run_that_died(run: Store) -> None:
     """They see within seconds that their run is gone; until then they pay for answers."""
-    dead = replace(Holder.of_this_process("run"), process="nobody sees it", pid=0)
+    dead = replace(Owner.of_this_process("run"), process="nobody sees it", pid=0)
     dead.write(run.parent, "lease/000000000001.json")
 
     def take_over() -> bool:

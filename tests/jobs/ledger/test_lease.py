@@ -17,7 +17,7 @@ import pytest
 
 from batch_llm.jobs import hold
 from batch_llm.jobs.ledger import heartbeat, lease
-from batch_llm.jobs.ledger.heartbeat import Holder
+from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.storage.store import Store
 
@@ -123,7 +123,7 @@ def test_a_killed_process_keeps_nobody_waiting(tmp_path: Path) -> None:
 
 def test_silence_ends_a_lease_that_is_out_of_sight(store: Store) -> None:
     """Another machine's: nothing but its count tells whether it lives."""
-    elsewhere = replace(Holder.of_this_process("far"), process="", machine="other-machine")
+    elsewhere = replace(Owner.of_this_process("far"), process="", machine="other-machine")
     elsewhere.write(store, "lease/000000000001.json")
     told: list[str] = []
     with _hold(store, "next", told.append) as number:

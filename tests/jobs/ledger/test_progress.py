@@ -44,6 +44,6 @@ def test_what_is_settled_counts_as_before_and_is_read_no_more(shards: list[Shard
         expected = read_progress(folder)
         reader = ProgressReader(folder)
         for number in settled:
-            reader.settle(number)
+            reader.set_finished(number)
             (folder / "progress" / f"{number:05d}.json").unlink(missing_ok=True)
         assert replace(reader.read(), seconds=0.0) == replace(expected, seconds=0.0)

@@ -16,7 +16,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Plan, ask_to_stop, hold, job_store, merge, plan, read_progress, run_shard
 from batch_llm.jobs.execution import shard_watch
 from batch_llm.jobs.ledger.claims import Claims
-from batch_llm.jobs.ledger.remote_run import exchange_stop, folder_away, folder_here, hear_progress, send_shards
+from batch_llm.jobs.ledger.remote_run import exchange_stop, fetch_progress, folder_away, folder_here, send_shards
 from batch_llm.jobs.ledger.run_folder import StopKind, open_folder
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import documents, job
@@ -74,7 +74,7 @@ async def test_a_shard_runs_where_nothing_of_the_run_is(planned: tuple[BatchJob,
     assert outcome.succeeded == 3
     assert not away.path.exists()
     assert strategy.calls == {"d": 1, "e": 1, "f": 1}
-    hear_progress(open_folder(made_for, made.folder), made.shards)
+    fetch_progress(open_folder(made_for, made.folder), made.shards)
     assert (read_progress(made.folder).succeeded, read_progress(made.folder).shards_done) == (3, 1)
     await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy)
     assert merge(made_for, made).succeeded == 6

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_llm.jobs import Night, drifts, job_store, plan, read_nights
+from batch_llm.jobs import PastRun, drifts, job_store, plan, read_nights
 from batch_llm.jobs.results.history import LEAST_BEFORE
 from tests.support.jobs import documents, job, night
 from tests.support.past_runs import ordinary
@@ -74,7 +74,7 @@ def test_what_is_usual_is_no_drift(costs: list[float]) -> None:
     assert drifts(_costing([*costs, median(costs)])) == []
 
 
-def _costing(costs: list[float]) -> list[Night]:
+def _costing(costs: list[float]) -> list[PastRun]:
     return [ordinary(cost_usd=cost) for cost in costs]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan, run_folder
-from batch_llm.jobs.ledger.heartbeat import Holder
+from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.results import prune as prune_module
@@ -181,7 +181,7 @@ def test_a_prune_that_lost_its_lease_removes_nothing_more(
 
     def slow(*arguments: Any) -> None:
         carry(*arguments)
-        Holder.of_this_process("another").write(store, f"lease/{newest_lease(store) + 1:012d}.json")
+        Owner.of_this_process("another").write(store, f"lease/{newest_lease(store) + 1:012d}.json")
 
     monkeypatch.setattr(prune_module, "_carry", slow)
     with pytest.raises(JobError, match=r"another run took over .* while it was pruned"):

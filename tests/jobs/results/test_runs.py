@@ -11,7 +11,7 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import hold, job_store, merge, plan
-from batch_llm.jobs.ledger.heartbeat import Holder
+from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.results.outcomes import read_results
 from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, standing
 from batch_llm.jobs.storage.duckdb_session import open_tables
@@ -103,7 +103,7 @@ def test_a_run_whose_machine_was_started_anew_is_not_at_work(home: Path) -> None
     documents(home, a="1")
     plan(job(), "first")
     store = job_store(job())
-    Holder("first", "here", "an-earlier-boot pid:[1] 7 7", pid=7, since=0).write(store, "lease/000000000001.json")
+    Owner("first", "here", "an-earlier-boot pid:[1] 7 7", pid=7, since=0).write(store, "lease/000000000001.json")
     assert standing(find_run(Store(".batch-llm"))).state == "at work"
     os.utime(home / ".batch-llm" / "batch" / "lease" / "000000000001.json", (0, 0))
     assert standing(find_run(Store(".batch-llm"))).state == "cut short"

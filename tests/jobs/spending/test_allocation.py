@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import (
-    Budget,
-    Limit,
+    BudgetAllocator,
+    BudgetShare,
+    BudgetStatus,
     ShardOutcome,
     ShardRef,
-    Share,
     Spent,
     job_store,
     plan,
@@ -25,7 +25,7 @@ from batch_llm.jobs import (
     run_shard,
 )
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
-from batch_llm.pacing.token_estimate import CallEstimate
+from batch_llm.pacing.token_estimate import TokenEstimate
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import job, write_lines
 
@@ -50,7 +50,7 @@ class _Words(LLMCallStrategy[str]):
         return prompt, {"input_tokens": int(prompt), "output_tokens": 0}
 
 
-async def _run(home: Path, texts: list[int], share: Share, workers: int, strategy: _Words) -> ShardOutcome:
+async def _run(home: Path, texts: list[int], share: BudgetShare, workers: int, strategy: _Words) -> ShardOutcome:
     write_lines(home / "docs.jsonl", *({"id": f"{place}", "text": str(text)} for place, text in enumerate(texts)))
     fast = {"max_workers": workers, "retry": {"max_attempts": 1, "initial_wait": 0.01}}
     made_for = job(config=fast, prices=_PRICES)
@@ -66,7 +66,7 @@ async def test_a_share_is_exceeded_by_calls_in_flight_at_most(
 ) -> None:
     """Whatever answers cost, and also where some calls fail and are not billed."""
     strategy = _Words(fail)
-    outcome = await _run(home, texts, Share(usd=20.0), workers, strategy)
+    outcome = await _run(home, texts, BudgetShare(usd=20.0), workers, strategy)
     assert outcome.cost_usd is not None
     assert outcome.cost_usd <= 20.0 + workers * max(texts) * 0.1
     assert outcome.cost_usd >= 20.0 - workers * max(texts) * 0.1, "no more is left over than a call each"
@@ -76,7 +76,7 @@ async def test_a_share_is_exceeded_by_calls_in_flight_at_most(
 
 
 async def test_a_share_that_lasts_changes_nothing(home: Path) -> None:
-    outcome = await _run(home, [10] * 20, Share(usd=20.5, tokens=205), 5, _Words())
+    outcome = await _run(home, [10] * 20, BudgetShare(usd=20.5, tokens=205), 5, _Words())
     assert (outcome.succeeded, outcome.wanting) == (20, None)
     assert outcome.estimate is not None
     assert outcome.estimate.answers == 20
@@ -85,7 +85,7 @@ async def test_a_share_that_lasts_changes_nothing(home: Path) -> None:
 async def test_nothing_starts_where_nothing_is_left(home: Path) -> None:
     """Not even the first call, of which nobody knows what it costs."""
     strategy = _Words()
-    outcome = await _run(home, [10] * 3, Share(tokens=0), 2, strategy)
+    outcome = await _run(home, [10] * 3, BudgetShare(tokens=0), 2, strategy)
     assert (strategy.calls, outcome.not_attempted) == (0, 3)
     assert outcome.wanting is not None
 
@@ -93,7 +93,9 @@ async def test_nothing_starts_where_nothing_is_left(home: Path) -> None:
 async def test_as_long_as_nothing_is_known_calls_go_one_at_a_time(home: Path) -> None:
     """Where the guess alone is more than the share."""
     strategy = _Words()
-    outcome = await _run(home, [10] * 8, Share(tokens=500, estimate=CallEstimate(output_tokens=1e6)), 5, strategy)
+    outcome = await _run(
+        home, [10] * 8, BudgetShare(tokens=500, estimate=TokenEstimate(output_tokens=1e6)), 5, strategy
+    )
     assert outcome.succeeded == 8
 
 
@@ -109,8 +111,8 @@ def _outcome(shard: ShardRef, usd: float, wanting: Spent | None) -> ShardOutcome
 @given(st.integers(1, 8), st.integers(1, 4), st.lists(st.floats(0, 1), min_size=200, max_size=200), st.integers(1, 9))
 def test_shares_never_sum_up_to_more_than_the_budget(count: int, at_once: int, draws: list[float], price: int) -> None:
     """However shards end, and until less is left than a call costs."""
-    budget = Budget([Limit("budget_usd", "run", "usd", 100.0, 0.0)], 1.0)
-    left, running, spent, uses = _shards(count), dict[ShardRef, Share](), dict[int, float](), iter(draws)
+    budget = BudgetAllocator([BudgetStatus("budget_usd", "run", "usd", 100.0, 0.0)], 1.0)
+    left, running, spent, uses = _shards(count), dict[ShardRef, BudgetShare](), dict[int, float](), iter(draws)
     while True:
         for shard in list(left):
             if len(running) < at_once and (share := budget.share(shard, left[:at_once] or [shard])):
@@ -126,7 +128,7 @@ def test_shares_never_sum_up_to_more_than_the_budget(count: int, at_once: int, d
         calls = (share.usd - before) // price
         spent[shard.index] = before + calls * price
         used_up = draw < 0.8
-        budget.settle(shard, _outcome(shard, spent[shard.index], Spent(usd=price) if used_up else None))
+        budget.release(shard, _outcome(shard, spent[shard.index], Spent(usd=price) if used_up else None))
         if used_up:
             left.append(shard)
     if left and not running:
@@ -134,7 +136,7 @@ def test_shares_never_sum_up_to_more_than_the_budget(count: int, at_once: int, d
 
 
 def test_without_a_budget_a_share_is_boundless() -> None:
-    share = Budget([], 1.0).share(_shards(1)[0], _shards(1))
+    share = BudgetAllocator([], 1.0).share(_shards(1)[0], _shards(1))
     assert share is not None
     assert not share.is_bounded
 

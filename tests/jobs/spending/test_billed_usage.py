@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from genai_prices import Usage, calc_price
 
-from batch_llm.jobs import BatchJob, Share, Summary, job_store, merge, plan, run_shard
+from batch_llm.jobs import BatchJob, BudgetShare, Summary, job_store, merge, plan, run_shard
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import job, write_lines
 from tests.support.servers import Call, LoopbackServer, Reply
@@ -60,7 +60,9 @@ def documents(home: Path) -> None:
     write_lines(home / "docs.jsonl", *({"id": f"d{n}", "text": f"text {n} " + "word " * 20} for n in range(_ROWS)))
 
 
-def _run(monkeypatch: pytest.MonkeyPatch, made_for: BatchJob, reply: Reply, share: Share | None = None) -> Summary:
+def _run(
+    monkeypatch: pytest.MonkeyPatch, made_for: BatchJob, reply: Reply, share: BudgetShare | None = None
+) -> Summary:
     def rule(call: Call) -> Reply:
         return reply
 
@@ -248,8 +250,8 @@ def test_usage_that_cannot_be_right_is_estimated_and_said_once(
 
 
 @pytest.mark.usefixtures("documents")
-@pytest.mark.parametrize("budget", [Share(tokens=60), Share(usd=2e-5)])
-def test_a_budget_counts_what_is_estimated(monkeypatch: pytest.MonkeyPatch, budget: Share) -> None:
+@pytest.mark.parametrize("budget", [BudgetShare(tokens=60), BudgetShare(usd=2e-5)])
+def test_a_budget_counts_what_is_estimated(monkeypatch: pytest.MonkeyPatch, budget: BudgetShare) -> None:
     summary = _run(monkeypatch, _job("chat"), Reply(200, _body("chat", None)), budget)
     assert 0 < summary.succeeded < _ROWS
     assert summary.not_attempted

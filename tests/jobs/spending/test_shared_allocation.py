@@ -19,7 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import Limit, ShardOutcome, ShardRef, Share, SharedBudget, Spent, plan, run_folder
+from batch_llm.jobs import (
+    BudgetShare,
+    BudgetStatus,
+    JournaledAllocator,
+    ShardOutcome,
+    ShardRef,
+    Spent,
+    plan,
+    run_folder,
+)
 from batch_llm.jobs.ledger import heartbeat
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
 from batch_llm.jobs.storage.store import Store
@@ -65,9 +74,9 @@ class _Site:
 
     def __post_init__(self) -> None:
         self.stores = [_Crowded(self.place) for _ in range(CARRIERS)]
-        limits = [Limit("budget_usd", "run", "usd", BUDGET, 0.0)]
-        self.budgets = [SharedBudget(limits, 1.0, store) for store in self.stores]
-        self.running: list[tuple[ShardRef, Share] | None] = [None] * CARRIERS
+        limits = [BudgetStatus("budget_usd", "run", "usd", BUDGET, 0.0)]
+        self.budgets = [JournaledAllocator(limits, 1.0, store) for store in self.stores]
+        self.running: list[tuple[ShardRef, BudgetShare] | None] = [None] * CARRIERS
         self.kept: list[list[ShardRef]] = [[] for _ in range(CARRIERS)]
         self.free = [ShardRef(index, 1, count, count, "", "") for index, count in enumerate(self.calls)]
         self.dead = set[int]()
@@ -99,7 +108,7 @@ class _Site:
                 return True
         return False
 
-    def _pay(self, shard: ShardRef, share: Share, most: float) -> None:
+    def _pay(self, shard: ShardRef, share: BudgetShare, most: float) -> None:
         assert share.usd is not None
         before = self.spent.get(shard.index, 0.0)
         left = self.calls[shard.index] - before / self.price
@@ -113,7 +122,7 @@ class _Site:
             return self._die(carrier, draw)
         self._pay(shard, share, float("inf"))
         left = self.calls[shard.index] - self.spent[shard.index] / self.price
-        self.budgets[carrier].settle(shard, _outcome(shard, self.spent[shard.index], self.price if left else None))
+        self.budgets[carrier].release(shard, _outcome(shard, self.spent[shard.index], self.price if left else None))
         self.running[carrier] = None
         if left:
             self.kept[carrier].append(shard)
@@ -133,7 +142,7 @@ class _Site:
         """Have a carrier tell of its shard that was taken for dead, and whose shard another one has."""
         held = self.running[carrier]
         if carrier in self.dead and held and self.claims[held[0].index] > held[0].claim:
-            self.budgets[carrier].settle(held[0], _outcome(held[0], self.spent[held[0].index], None))
+            self.budgets[carrier].release(held[0], _outcome(held[0], self.spent[held[0].index], None))
 
     def may_be_spent(self) -> float:
         """Return what is spent, and what shards may still spend, by what their carriers have got."""
@@ -188,7 +197,7 @@ def test_carriers_that_come_at_the_same_moment_hold_no_more_than_the_budget(tmp_
     start = threading.Barrier(8)
 
     def carry(number: int) -> list[float]:
-        budget = SharedBudget([Limit("budget_usd", "run", "usd", BUDGET, 0.0)], 1.0, Store(str(tmp_path)))
+        budget = JournaledAllocator([BudgetStatus("budget_usd", "run", "usd", BUDGET, 0.0)], 1.0, Store(str(tmp_path)))
         start.wait()
         return [
             share.usd or 0.0 for shard in shards[number::8] if (share := budget.share(shard, shards[number::8][:2]))
@@ -200,9 +209,9 @@ def test_carriers_that_come_at_the_same_moment_hold_no_more_than_the_budget(tmp_
     assert held > BUDGET * 0.99
 
 
-def _two(place: str) -> tuple[SharedBudget, SharedBudget]:
-    limits = [Limit("budget_usd", "run", "usd", BUDGET, 0.0)]
-    return SharedBudget(limits, 1.0, Store(place)), SharedBudget(limits, 1.0, Store(place))
+def _two(place: str) -> tuple[JournaledAllocator, JournaledAllocator]:
+    limits = [BudgetStatus("budget_usd", "run", "usd", BUDGET, 0.0)]
+    return JournaledAllocator(limits, 1.0, Store(place)), JournaledAllocator(limits, 1.0, Store(place))
 
 
 def test_who_claims_the_shard_of_a_dead_carrier_has_its_share(tmp_path: Path) -> None:
@@ -219,10 +228,10 @@ def test_who_claims_the_shard_of_a_dead_carrier_has_its_share(tmp_path: Path) ->
     inherited = here.share(again, [again])
     assert inherited is not None
     assert inherited.usd == BUDGET
-    far.settle(shard, _outcome(shard, 1.0, None))
+    far.release(shard, _outcome(shard, 1.0, None))
     assert far.share(shard, [shard]) is None
     assert here.share(other, [other]) is None, "the share is still held"
-    here.settle(again, _outcome(again, 30.0, None))
+    here.release(again, _outcome(again, 30.0, None))
     rest = far.share(other, [other])
     assert rest is not None
     assert rest.usd == 70.0
@@ -233,7 +242,7 @@ def test_a_shard_whose_carrier_died_just_before_it_was_marked_as_done_needs_no_b
     far, here = _two(str(tmp_path))
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
     assert far.share(shard, [shard])
-    far.settle(shard, _outcome(shard, BUDGET, None))
+    far.release(shard, _outcome(shard, BUDGET, None))
     here.read()
     assert here.fits(shard)
     assert not here.fits(ShardRef(1, 11, 20, 10, "", ""))
@@ -241,7 +250,7 @@ def test_a_shard_whose_carrier_died_just_before_it_was_marked_as_done_needs_no_b
     share = here.share(again, [again])
     assert share is not None
     assert share.usd == BUDGET
-    here.settle(again, _outcome(again, BUDGET, 1.0))
+    here.release(again, _outcome(again, BUDGET, 1.0))
     assert here.share(again, [again]) is None, "there was something to do in it after all"
 
 
@@ -270,25 +279,25 @@ def test_what_the_run_spends_is_not_counted_again_by_a_carrier_that_joins_later(
             ledger.append(Record(id="a", key="k", **usage))
 
     spend()
-    first = SharedBudget.of(made_for, planned)
+    first = JournaledAllocator.of(made_for, planned)
     spend()
-    late = SharedBudget.of(made_for, planned)
+    late = JournaledAllocator.of(made_for, planned)
     for budget in (first, late):
         spent = {limit.setting: limit.spent for limit in budget.standing(Spent())}
         assert spent == {"budget_tokens": 35.0, "monthly_budget_usd": 2.0}
     again = plan(made_for, "r", strategy="s")
-    spent = {limit.setting: limit.spent for limit in SharedBudget.of(made_for, again).standing(Spent())}
+    spent = {limit.setting: limit.spent for limit in JournaledAllocator.of(made_for, again).standing(Spent())}
     assert spent == {"budget_tokens": 70.0, "monthly_budget_usd": 4.0}
 
 
 def test_without_a_budget_nothing_is_written(home: Path) -> None:
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     planned = plan(job(), "r", strategy="s")
-    budget = SharedBudget.of(job(), planned)
+    budget = JournaledAllocator.of(job(), planned)
     shard = replace(planned.shards[0], claim=1)
     share = budget.share(shard, [shard])
     assert share is not None
     assert not share.is_bounded
     assert budget.fits(shard)
-    budget.settle(shard, _outcome(shard, 1.0, None))
+    budget.release(shard, _outcome(shard, 1.0, None))
     assert not (Path(planned.folder) / "budget").exists()

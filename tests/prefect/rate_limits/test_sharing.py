@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from batch_llm import Governor, Limits
-from batch_llm.pacing.pacer import Turn
+from batch_llm.pacing.pacer import CallPermit
 from tests.support.prefect_server import eventually
 
 pytestmark = pytest.mark.prefect
@@ -30,7 +30,7 @@ def two_members(scope: str, limits: Limits) -> Generator[tuple[Governor, Governo
 def use(*governors: Governor) -> None:
     """Ask for more calls than there may be."""
     for governor in governors:
-        while governor.ask(time.monotonic(), Turn(10)) <= time.monotonic():
+        while governor.reserve(time.monotonic(), CallPermit(10)) <= time.monotonic():
             pass
 
 
@@ -43,7 +43,7 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
 
     def shares() -> list[float]:
         use(*both)
-        return [governor.standing().share for governor in both]
+        return [governor.status().share for governor in both]
 
     monkeypatch.setattr(
         "batch_llm.prefect.rate_limits.sharing.JOIN_SECONDS", 30
@@ -62,10 +62,10 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
         )
 
         now = time.monotonic()
-        assert both[0].begin(Turn(10, started=now), now)
+        assert both[0].rate_limited(CallPermit(10, started=now), now)
         both[0].pause(now + 20, now)
-        eventually(lambda: both[1].take_stock(now).paused_until > now, seconds=2)
-        assert both[1].take_stock(now).paused_until == pytest.approx(now + 20, abs=1)
+        eventually(lambda: both[1].sample_usage(now).paused_until > now, seconds=2)
+        assert both[1].sample_usage(now).paused_until == pytest.approx(now + 20, abs=1)
 
         Variable.set(variable_name("openai-chat:gpt-6-luna"), {"requests_per_minute": 600})
         eventually(lambda: [each.limits.requests_per_minute for each in both] == [600, 600], seconds=5)
@@ -99,4 +99,4 @@ def test_who_has_left_leaves_the_whole_to_who_comes_next(
     for _ in range(2):
         governor = Governor(limits)
         with given_back(governor), shared(f"left-{deletes}", governor, limits):
-            assert governor.standing().share == 1
+            assert governor.status().share == 1

@@ -14,7 +14,7 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.prefect import tasks
 from batch_llm.prefect.scheduling.clusters import on_dask
-from batch_llm.prefect.scheduling.runner import Load
+from batch_llm.prefect.scheduling.runner import ShardWorkload
 from tests.prefect.conftest import FlowOver, Serve
 from tests.support.jobs import job
 from tests.support.prefect_server import eventually, rows
@@ -92,7 +92,7 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
     dask.config.set({"distributed.comm.timeouts.connect": "1s"})  # pyright: ignore[reportUnknownMemberType]
     made = job(runner="dask", runner_options={"address": "tcp://127.0.0.1:9"})
     with pytest.raises(JobError, match=r"runner 'dask' cannot be had at tcp://127\.0\.0\.1:9: "):
-        on_dask(Load(made, tasks.run_shard, 1, 1)).__enter__()
+        on_dask(ShardWorkload(made, tasks.run_shard, 1, 1)).__enter__()
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
 def test_an_address_that_cannot_be_is_one_line(address: str, reason: str) -> None:
     made = job(runner="dask", runner_options={"address": address})
     with pytest.raises(JobError, match=f"runner 'dask' cannot be had at {address}: {reason}"):
-        on_dask(Load(made, tasks.run_shard, 1, 1)).__enter__()
+        on_dask(ShardWorkload(made, tasks.run_shard, 1, 1)).__enter__()

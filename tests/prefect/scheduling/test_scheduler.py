@@ -13,7 +13,7 @@ import pytest
 from batch_llm.jobs import BatchJob
 from batch_llm.jobs.planning.parallelism import processes_for
 from batch_llm.prefect import tasks
-from batch_llm.prefect.scheduling.runner import Load
+from batch_llm.prefect.scheduling.runner import ShardWorkload
 from tests.support.prefect_server import rows
 from tests.support.processes import user_environment
 
@@ -92,7 +92,7 @@ def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
 
     monkeypatch.setattr(os, "sched_getaffinity", four_cores)
     made = job(workers, runner="processes", runner_options=options)
-    assert Load(made, tasks.run_shard, shards, shards).processes() == processes
+    assert ShardWorkload(made, tasks.run_shard, shards, shards).processes() == processes
 
 
 @pytest.mark.whole

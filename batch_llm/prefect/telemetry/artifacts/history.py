@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from batch_llm.jobs import Night
+from batch_llm.jobs import PastRun
 from batch_llm.jobs.messages import duration, money
 
 from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
 from .markdown import table
 from .report import compared
 
-Figure = Callable[[Night], float | None]
+Figure = Callable[[PastRun], float | None]
 
 
-def trend(nights: Sequence[Night]) -> str:
+def trend(nights: Sequence[PastRun]) -> str:
     """Return the picture of runs, the oldest first, and what has drifted."""
     return "\n\n".join(part for part in (compared(nights), _pictures(nights)) if part)
 
 
-def history(nights: Sequence[Night]) -> str:
+def history(nights: Sequence[PastRun]) -> str:
     """Return the table of runs, the oldest of which comes first here and last there."""
     header = ("run began (UTC)", "answered", "called", "failed", "cost", "1,000 items", "median item", "95 % within",
               "tokens an answer", "took")  # fmt: skip
     return table("Runs", header, [_row(night) for night in reversed(nights)])
 
 
-def _pictures(nights: Sequence[Night]) -> str:
+def _pictures(nights: Sequence[PastRun]) -> str:
     called = [night for night in nights if night.called]
     if len(called) < 2:
         return ""
@@ -55,7 +55,7 @@ def _pictures(nights: Sequence[Night]) -> str:
     )
 
 
-def _row(night: Night) -> tuple[str, ...]:
+def _row(night: PastRun) -> tuple[str, ...]:
     tokens, share = night.tokens_an_answer, night.failed_share
     return (
         f"{_moment(night):%Y-%m-%d %H:%M}" + (" (stopped)" if night.stopped else ""),
@@ -75,5 +75,5 @@ def _seconds(value: float | None) -> str:
     return f"{value:.2f} s" if value is not None else ""
 
 
-def _moment(night: Night) -> datetime:
+def _moment(night: PastRun) -> datetime:
     return datetime.fromtimestamp(night.began, UTC)

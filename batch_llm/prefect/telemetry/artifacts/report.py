@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from batch_llm.jobs import BatchJob, Night, Progress, RunStats, Summary, drifts, scope_of
+from batch_llm.jobs import BatchJob, PastRun, Progress, RunStats, Summary, drifts, scope_of
 from batch_llm.jobs.messages import budget_line, duration, limit, money, run_sentence
 from batch_llm.jobs.results.history import LEAST_BEFORE
 from batch_llm.prefect.telemetry.outcome import outcome_of
@@ -15,7 +15,7 @@ from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
 from .markdown import MOST_PATH, code, plain, table
 
 
-def verdict(job: BatchJob, summary: Summary, nights: Sequence[Night]) -> str:
+def verdict(job: BatchJob, summary: Summary, nights: Sequence[PastRun]) -> str:
     """Return what stands above the report, and on the page of all reports: whether it worked, whether it gets worse.
 
     Args:
@@ -50,7 +50,7 @@ def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress)
     return "\n\n".join(part for part in parts if part)
 
 
-def compared(nights: Sequence[Night]) -> str:
+def compared(nights: Sequence[PastRun]) -> str:
     """Return whether the last night differs from the ones before."""
     before = sum(1 for night in nights[:-1] if night.called)
     if not nights or not nights[-1].called:
