@@ -1,4 +1,4 @@
-"""The README's table of what runs take is what the command says."""
+"""The table of predictions in flows/README.md is what the command prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from batch_llm.jobs import project_folder
 from tests.support.command import batch_llm
 
-README = (project_folder() / "README.md").read_text()
+README = (project_folder() / "flows" / "README.md").read_text()
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 

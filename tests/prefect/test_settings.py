@@ -52,7 +52,7 @@ def test_what_the_variable_sets_holds_where_the_run_says_nothing(
     run: Any, provider: OpenAIServer, common: Callable[[str], None], prefect_api: str, tmp_path: Path
 ) -> None:
     """It is read anew by each run; what a run sets itself wins. It is set by the command that the README has."""
-    assert f"\n{TYPED} '{{" in (project_folder() / "README.md").read_text()
+    assert f"\n{TYPED} '{{" in (project_folder() / "deployments" / "README.md").read_text()
     line = (*TYPED.split(), json.dumps({"budget_tokens": 1}), "--overwrite")
     command(*line, env=user_environment(tmp_path, prefect_api), cwd=tmp_path)
     state = run(name="common")

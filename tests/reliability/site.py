@@ -37,7 +37,7 @@ CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240.0
 until = partial(eventually, seconds=PATIENCE_SECONDS)
 MACHINES = ("north", "east", "south")
-CHAPTER = (CHECKOUT / "README.md").read_text().split("\n## Many machines\n")[1].split("\n## ")[0]
+CHAPTER = (CHECKOUT / "deployments" / "README.md").read_text().split("\n## Many machines\n")[1].split("\n## ")[0]
 TO_SERVE, TO_DEPLOY, TO_WORK, TO_RUN = re.findall(r"^```bash\n(.*?)\n```", CHAPTER, flags=re.DOTALL | re.MULTILINE)
 """What the README has typed on the server, on any machine, on each, and in the shell that deployed."""
 

@@ -15,7 +15,7 @@ COMMAND = "python -m tests.reliability.kills"
 @pytest.mark.parametrize(("kills", "items"), [(1, 40), pytest.param(4, 160, marks=pytest.mark.whole)])
 def test_a_batch_that_is_killed_again_and_again_loses_nothing(kills: int, items: int) -> None:
     """Every item gets its own answer, and no call is made twice but those in flight at a kill."""
-    assert f"uv run {COMMAND}\n" in (CHECKOUT / "README.md").read_text()
+    assert f"uv run {COMMAND}\n" in (CHECKOUT / "tests" / "README.md").read_text()
     command = [sys.executable, *COMMAND.split()[1:], "--kills", f"{kills}", "--items", f"{items}"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,7 +15,7 @@ COMMAND = "python -m tests.reliability.shares"
 @pytest.mark.prefect
 def test_four_processes_share_a_limit(prefect_api: str) -> None:
     """All make calls, and go on when one is killed; nobody asks Prefect for each."""
-    assert f"uv run {COMMAND}\n" in (CHECKOUT / "README.md").read_text()
+    assert f"uv run {COMMAND}\n" in (CHECKOUT / "tests" / "README.md").read_text()
     outcome = play(5, 2, told=True, api=prefect_api)
     assert list(outcome.taken) == ["process 1", "process 2", "process 3", "process 4"]
     assert sum(outcome.taken.values()) > 0

@@ -177,26 +177,29 @@ def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
     return int(count)
 
 
+_ITEMS = """
+    CREATE OR REPLACE TEMP TABLE items AS
+    SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, stamp) AS category,
+        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+        CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at,
+        coalesce(arg_max(finish_reason, finished_at) FILTER (status = 'succeeded'),
+            arg_max(finish_reason, finished_at)) AS finish_reason
+    FROM tries GROUP BY fingerprint"""
+"""The items of a run that has no totals yet, from the records of all their tries."""
+
+_TOTALS = """
+    SELECT count(*) FILTER (succeeded), coalesce(sum(input_tokens), 0)::BIGINT,
+        coalesce(sum(output_tokens), 0)::BIGINT,
+        CASE WHEN count(cost_usd) = count(*) THEN coalesce(sum(cost_usd), 0) END, epoch(max(finished_at)),
+        count(*) FILTER (finish_reason = 'length')
+    FROM items"""
+
+
 def _so_far(tables: Tables, run: RunRecord) -> Summary:
     files = record_files(run.kept, "ledger/*.jsonl")
     view_records(tables, run.kept, files, view="tries")
-    execute(
-        tables,
-        """
-        CREATE OR REPLACE TEMP TABLE items AS
-        SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, stamp) AS category,
-            sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-            CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at,
-            coalesce(arg_max(finish_reason, finished_at) FILTER (status = 'succeeded'),
-                arg_max(finish_reason, finished_at)) AS finish_reason
-        FROM tries GROUP BY fingerprint""",
-    )
-    row = tables.execute("""
-        SELECT count(*) FILTER (succeeded), coalesce(sum(input_tokens), 0)::BIGINT,
-            coalesce(sum(output_tokens), 0)::BIGINT,
-            CASE WHEN count(cost_usd) = count(*) THEN coalesce(sum(cost_usd), 0) END, epoch(max(finished_at)),
-            count(*) FILTER (finish_reason = 'length')
-        FROM items""").fetchone()
+    execute(tables, _ITEMS)
+    row = tables.execute(_TOTALS).fetchone()
     succeeded, tokens_in, tokens_out, cost, last, truncated = row or (0, 0, 0, 0.0, None, 0)
     failed = tables.execute("SELECT category, count(*) FROM items WHERE NOT succeeded GROUP BY 1 ORDER BY 2 DESC, 1")
     counts = {
