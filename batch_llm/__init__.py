@@ -1,4 +1,12 @@
-"""batch-llm: LLM calls over thousands to millions of documents."""
+"""batch-llm: run LLM calls over thousands to millions of documents.
+
+Example:
+    strategy = ModelStrategy(OpenAIChatModel("gpt-6-luna"), output_type=Summary)
+    async with ParallelBatchProcessor(ProcessorConfig(max_workers=20)) as processor:
+        for number, text in enumerate(texts):
+            await processor.add_work(LLMWorkItem(item_id=str(number), strategy=strategy, prompt=text))
+        result = await processor.process_all()
+"""
 
 from .classifiers import DefaultErrorClassifier, GeminiErrorClassifier
 from .config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig

@@ -1,4 +1,4 @@
-"""Settings of a run, checked when they are made; a bad one says its value, the rule and the fix."""
+"""Settings of a run, validated at construction; an error contains the value, the rule and the fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
-# Read by pydantic where a job or a deployment carries these: a misspelt setting is an error, not ignored.
+# Read by pydantic where a job or a deployment contains these: a misspelt setting is an error, not ignored.
 _STRICT: dict[str, str] = {"extra": "forbid"}
 
 
@@ -26,7 +26,7 @@ def _whole(owner: object, name: str, *, least: int = 0) -> None:
     value: object = getattr(owner, name)
     place = f"{type(owner).__name__}.{name}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{place} is {value!r}; it must be a whole number: set it to {max(least, 1)}, for example")
+        raise ValueError(f"{place} is {value!r}; it must be an integer: set it to {max(least, 1)}, for example")
     if value < least:
         raise ValueError(f"{place} is {value!r}; it must be {least} or more: raise it")
 
@@ -39,20 +39,23 @@ def _flag(owner: object, name: str) -> None:
 
 @dataclass
 class RetryConfig:
-    """How often and how patiently something is tried again.
+    """Number of attempts per item and the backoff between them.
 
-    The wait after attempt `n` is `min(max_wait, initial_wait * exponential_base ** (n - 1))` seconds; with `jitter`, a
-    uniform draw from half of that to all of it.
+    The wait after attempt `n` is `min(max_wait, initial_wait * exponential_base ** (n - 1))` seconds. With `jitter`, it
+    is drawn uniformly from half of that value to the full value.
 
     Attributes:
-        max_attempts: Tries in all, the first included.
-        initial_wait: Seconds before the second try.
-        max_wait: The longest wait in seconds.
-        exponential_base: Growth of the wait from try to try.
-        jitter: Whether waits are drawn at random, so that many callers do not come back together.
+        max_attempts: Maximum number of attempts, including the first.
+        initial_wait: Seconds before the second attempt.
+        max_wait: Longest wait in seconds.
+        exponential_base: Factor by which the wait grows from attempt to attempt.
+        jitter: Whether waits are randomized, so that many callers do not retry at the same moment.
 
     Raises:
-        ValueError: A value breaks its rule.
+        ValueError: A value is out of range.
+
+    Example:
+        config = ProcessorConfig(retry=RetryConfig(max_attempts=5, initial_wait=2.0))
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -77,19 +80,23 @@ class RetryConfig:
 
 @dataclass
 class RateLimitConfig:
-    """What happens after a provider said "too many requests".
+    """Cooldown and slow start after a rate limit (HTTP 429).
 
     Attributes:
-        cooldown_seconds: Pause of the whole run where the provider names none.
-        slow_start_items: Calls after a cooldown that are spaced out.
-        slow_start_initial_delay: Seconds between the first of them.
-        slow_start_final_delay: Seconds between the last of them.
-        backoff_multiplier: Growth of the pause with every further rate limit without a success between.
-        max_rate_limit_retries: Tries of one item that may end in a rate limit; they do not count as attempts.
-        max_cooldown_seconds: The longest that a pause grows to; a larger `cooldown_seconds` counts as it is.
+        cooldown_seconds: Cooldown of the whole run if the provider does not suggest one.
+        slow_start_items: Number of calls after a cooldown that are spaced out.
+        slow_start_initial_delay: Seconds between the first calls of a slow start.
+        slow_start_final_delay: Seconds between the last calls of a slow start.
+        backoff_multiplier: Factor by which the cooldown grows with each rate limit that follows without a success in
+            between.
+        max_rate_limit_retries: Calls of one item that may end in a rate limit; they do not count as attempts.
+        max_cooldown_seconds: Longest cooldown after growth; a larger `cooldown_seconds` is used unchanged.
 
     Raises:
-        ValueError: A value breaks its rule.
+        ValueError: A value is out of range.
+
+    Example:
+        config = ProcessorConfig(rate_limit=RateLimitConfig(cooldown_seconds=60, slow_start_items=20))
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -118,16 +125,19 @@ class RateLimitConfig:
 
 @dataclass
 class Limits:
-    """What a provider lets an account do in a minute; None where it is not known, and found out.
+    """Limits per minute of a provider account; a limit of None is unknown and is detected during the run.
 
     Attributes:
-        requests_per_minute: Calls.
-        tokens_per_minute: Tokens sent and received, together.
-        input_tokens_per_minute: Tokens sent, where they have a limit of their own.
-        output_tokens_per_minute: Tokens received, where they have a limit of their own.
+        requests_per_minute: Calls per minute.
+        tokens_per_minute: Tokens per minute, input and output together.
+        input_tokens_per_minute: Input tokens per minute, if the provider limits them separately.
+        output_tokens_per_minute: Output tokens per minute, if the provider limits them separately.
 
     Raises:
-        ValueError: A value breaks its rule.
+        ValueError: A limit is not a positive number.
+
+    Example:
+        governor = Governor(Limits(requests_per_minute=600, tokens_per_minute=200_000))
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -145,24 +155,27 @@ class Limits:
 
 @dataclass
 class ProcessorConfig:
-    """How one processor runs.
+    """Settings of a `ParallelBatchProcessor`.
 
     Attributes:
-        max_workers: Calls at once, at most.
-        timeout_per_item: Seconds for one attempt's call, and for one `prepare` of a strategy; waiting for a worker, a
+        max_workers: Maximum number of concurrent calls.
+        timeout_per_item: Seconds for the call of one attempt and for one `prepare` of a strategy; waiting for a worker, a
             cooldown or a backoff does not count.
-        retry: Attempts of one item and the waits between them.
-        rate_limit: Pauses of the whole run.
-        progress_interval: Items between two log lines on progress.
+        retry: Number of attempts per item and the backoff between them.
+        rate_limit: Cooldown and slow start after a rate limit.
+        progress_interval: Number of items between two progress log lines.
         enable_detailed_logging: Log every attempt at debug level.
-        max_queue_size: Items that wait for a worker, at most; 0 for no limit.
-        dry_run: Make no call; answer with the strategy's own `dry_run(prompt)` or a text that names the item.
+        max_queue_size: Maximum number of items that wait for a worker; 0 for no limit.
+        dry_run: Make no calls; answer with the strategy's `dry_run(prompt)` or a text with the item id.
         hook_timeout: Seconds that one call of a hook may take: middleware, post-processor, progress callback. A hook
-            that takes longer counts as one that raised; a plain function cannot be stopped, so its thread goes on. None
-            for no limit: then hooks that take more than 60 s are only named in the log.
+            that takes longer is treated as failed; a plain function cannot be stopped, so its thread continues. None
+            for no limit: hooks that take more than 60 s are then only logged.
 
     Raises:
-        ValueError: A value breaks its rule.
+        ValueError: A value is out of range or has the wrong type.
+
+    Example:
+        config = ProcessorConfig(max_workers=20, timeout_per_item=60.0)
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -193,7 +206,11 @@ class ProcessorConfig:
 
 
 def checked(config: object) -> ProcessorConfig:
-    """Return a copy of `config`, which may have been changed since it was made; raises ValueError."""
+    """Return a validated copy of `config`, which may have been modified since its construction.
+
+    Raises:
+        ValueError: A value is out of range, or `config` is not a `ProcessorConfig`.
+    """
     if not isinstance(config, ProcessorConfig):
         raise ValueError(f"config is {config!r:.200}; it must be a ProcessorConfig")
     own = copy.copy(config)

@@ -1,18 +1,18 @@
-"""What went wrong, in words that decide what happens next.
+"""Exceptions of the package, and the error information that decides about retries.
 
     BatchLLMError
-    ├── JobError            a job, source, model or output that cannot work; also a ValueError
-    ├── CallFailed          raised by a strategy: a failed call that was billed all the same
+    ├── JobError            invalid job, source, model or output; also a ValueError
+    ├── CallFailed          raised by a strategy: a failed call that was billed
     ├── ContentFiltered     raised by a strategy: the provider blocked the prompt or the answer
-    ├── AnswerTruncated     raised by a strategy: the token limit cut off an answer that must be whole; a ValueError
-    ├── AttemptTimedOut     what a classifier sees of a call that took longer than `timeout_per_item`; a TimeoutError
-    ├── RequestTooLarge     what an item failed with that no minute of a token limit has room for
-    ├── ResponseTooLarge    what an item failed with whose answer had no end, or was a bomb
-    ├── RedirectRefused     what an item failed with whose request was to go on to another host
-    ├── RunStopped          a stream ended before its items did, by an error that all of them would have met
-    └── CallCancelled       what a classifier sees of a call that was cancelled from within, not by the run
+    ├── AnswerTruncated     raised by a strategy: the token limit cut off an answer that must be complete; a ValueError
+    ├── AttemptTimedOut     passed to the classifier: a call took longer than `timeout_per_item`; a TimeoutError
+    ├── RequestTooLarge     error of an item: its prompt alone exceeds a token limit per minute
+    ├── ResponseTooLarge    error of an item: its response is endless, or a decompression bomb
+    ├── RedirectRefused     error of an item: its request was redirected to another host
+    ├── RunStopped          raised by `process_stream`: a fatal error stopped the run before its last item
+    └── CallCancelled       passed to the classifier: a call was cancelled, but not by the run
 
-An item's failure is no exception here: it is a `WorkItemResult` with an `ErrorInfo`.
+A failed item does not raise an exception: its result is a `WorkItemResult` with an `ErrorInfo`.
 """
 
 from __future__ import annotations
@@ -21,29 +21,35 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 FATAL_CATEGORIES = frozenset({"auth", "quota_exhausted", "model_not_found"})
-"""Categories that every further item of a run would meet too, so the run ends early.
+"""Categories of errors that every remaining item would meet too, so the run stops early.
 
-`auth` counts as one as long as no call of the run was answered; after that, several in a row do.
+`auth` is fatal as long as no call of the run was answered; after that, several consecutive ones are.
 """
 
 
 class BatchLLMError(Exception):
-    """Base of every exception that this package raises for a caller to catch."""
+    """Base class of all exceptions that callers of this package may catch."""
 
 
 class JobError(BatchLLMError, ValueError):
-    """A job that cannot run as it is written: one line that says what, where and what to do."""
+    """Invalid job: its one-line message contains the problem, the place and the fix."""
 
 
 class CallFailed(BatchLLMError):
-    """A call that failed, and the tokens that it cost: `raise CallFailed(error, usage) from error`.
+    """Failed call that was billed, with its token usage.
 
-    The engine counts the tokens and goes on with `error` as if the strategy had raised that itself; classifiers,
-    middleware and results see nothing of the wrapper.
+    The engine counts the tokens and continues with `error`, as if the strategy had raised `error` itself. Classifiers,
+    middleware and results never contain the wrapper.
 
     Attributes:
-        error: What went wrong.
-        token_usage: What was billed; a `TokenUsage` may carry safety ratings too.
+        error: The error of the call.
+        token_usage: The billed tokens; a `TokenUsage` may also contain safety ratings.
+
+    Example:
+        try:
+            output = parse(response)
+        except ValueError as error:
+            raise CallFailed(error, {"input_tokens": 120, "output_tokens": 40, "total_tokens": 160}) from error
     """
 
     def __init__(self, error: Exception, token_usage: dict[str, int]) -> None:
@@ -56,47 +62,50 @@ class CallFailed(BatchLLMError):
 
 
 class ContentFiltered(BatchLLMError):
-    """The provider blocked the prompt or the answer; asking again would be blocked again."""
+    """The provider blocked the prompt or the answer; another attempt would be blocked again."""
 
 
 class AnswerTruncated(BatchLLMError, ValueError):
-    """The token limit cut off an answer that must be whole; the same call would end at the same place."""
+    """The token limit cut off an answer that must be complete; another attempt would be cut off too."""
 
 
 class AttemptTimedOut(BatchLLMError, TimeoutError):
-    """A call did not end within `ProcessorConfig.timeout_per_item`; a provider's own timeout is another type."""
+    """A call took longer than `ProcessorConfig.timeout_per_item`; a client timeout has another type."""
 
 
 class RequestTooLarge(BatchLLMError):
-    """A prompt alone is more than a token limit allows in a minute, so it was not sent."""
+    """A single prompt exceeds a token limit per minute, so it was not sent."""
 
 
 class ResponseTooLarge(BatchLLMError):
-    """A provider sent more for one answer than is read; asking again would most likely be paid for again."""
+    """A response exceeds the largest size that is read; another attempt would most likely be billed again."""
 
 
 class RedirectRefused(BatchLLMError):
-    """A provider's address redirects to another host, to which no prompt is sent."""
+    """The provider's address redirects to another host; prompts are not sent to other hosts."""
 
 
 class CallCancelled(BatchLLMError):
-    """A strategy's call ended in a `CancelledError` although nobody cancelled the run."""
+    """The call of a strategy raised `CancelledError` although the run was not cancelled."""
 
 
 @dataclass
 class ErrorInfo:
-    """What a classifier makes of an exception.
+    """Classification of an exception: whether and when to retry.
 
     Attributes:
         is_retryable: Whether another attempt can succeed.
-        is_rate_limit: Whether the provider asked to slow down; pauses the whole run.
+        is_rate_limit: Whether the provider reported a rate limit; starts a cooldown of the whole run.
         category: `rate_limit`, `quota_exhausted`, `timeout`, `connection`, `server_error`, `auth`, `forbidden`,
             `model_not_found`, `not_found`, `invalid_request`, `validation`, `content_filter`, `programming` or
             `unknown`.
-        suggested_wait: Seconds that the provider asked to wait, if it said.
-        never_sent: Whether the request never left, as when no connection was to be had in time: it uses up no attempt
-            and none of the provider's limit.
-        resets_in: Seconds until a used-up quota is full again, where the provider said so.
+        suggested_wait: Seconds that the provider asked to wait; None if it did not.
+        never_sent: Whether the request was never sent, for example because no connection was available in time. Such a
+            call does not count as an attempt, nor towards the provider's limit.
+        resets_in: Seconds until an exhausted quota resets, if the provider reports it.
+
+    Example:
+        info = ErrorInfo(is_retryable=True, is_rate_limit=True, category="rate_limit", suggested_wait=20.0)
     """
 
     is_retryable: bool
@@ -108,12 +117,13 @@ class ErrorInfo:
 
 
 class RunStopped(BatchLLMError):
-    """A fatal error ended a stream early; raised by `process_stream` after the last result, from that error.
+    """A fatal error stopped a stream early; raised by `process_stream` after the last result, from that error.
 
-    `process_all` does not raise it: there, every item has a result, and `ParallelBatchProcessor.stopped_by` tells.
+    `process_all` does not raise it: every item has a result then, and `ParallelBatchProcessor.stopped_by` contains the
+    reason.
 
     Attributes:
-        error_info: What the classifier made of the error; its category is `auth`, for example.
+        error_info: Classification of the fatal error; its category is `auth`, for example.
     """
 
     def __init__(self, error_info: ErrorInfo) -> None:
@@ -122,14 +132,22 @@ class RunStopped(BatchLLMError):
 
     def __str__(self) -> str:
         return (
-            f"the run was stopped early by {self.error_info.category}: what was not answered by then has no result, or "
-            "one of category not_attempted; remove the cause and process the rest"
+            f"the run was stopped early by {self.error_info.category}: unanswered items have no result, or a result of "
+            "category not_attempted; fix the cause and process the remaining items"
         )
 
 
 class ErrorClassifier(ABC):
-    """Turns an exception into an `ErrorInfo`; one classifier serves the engine's retries and Prefect's."""
+    """Base class of classifiers, which turn an exception into an `ErrorInfo`.
+
+    Example:
+        class MyClassifier(ErrorClassifier):
+            def classify(self, exception: Exception) -> ErrorInfo:
+                if isinstance(exception, MyProviderBusy):
+                    return ErrorInfo(is_retryable=True, is_rate_limit=True, category="rate_limit")
+                return DefaultErrorClassifier().classify(exception)
+    """
 
     @abstractmethod
     def classify(self, exception: Exception) -> ErrorInfo:
-        """Return what is known of `exception`, without changing it."""
+        """Return the classification of `exception`; do not modify the exception."""

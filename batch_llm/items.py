@@ -1,4 +1,4 @@
-"""What goes into a run and what comes out of it: work items, their results, the batch's totals."""
+"""Input and output of a run: work items, their results and the totals."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ TContext = TypeVar("TContext")
 
 @dataclass
 class LLMWorkItem(Generic[TInput, TOutput, TContext]):
-    """One item to be answered.
+    """One item to process: an id, a prompt and the strategy that makes the call.
 
     Attributes:
-        item_id: Unique within a run, not blank.
-        strategy: How the call is made; items may share one instance.
-        prompt: What is sent.
-        context: Passed through to the result, untouched.
+        item_id: Id of the item, unique within a run and not blank.
+        strategy: Strategy that makes the call; items may share one instance.
+        prompt: Text that is sent.
+        context: Any value; it is copied to the result unchanged.
 
     Raises:
-        ValueError: `item_id` is not a string, or blank.
+        ValueError: `item_id` is not a string, or is blank.
+
+    Example:
+        item = LLMWorkItem(item_id="doc-1", strategy=strategy, prompt="Summarize: ...", context={"row": 1})
     """
 
     item_id: str
@@ -37,32 +40,40 @@ class LLMWorkItem(Generic[TInput, TOutput, TContext]):
 
 
 def check_item_id(item_id: object) -> None:
-    """Check an item's id; raises ValueError."""
+    """Check that an item id is a string and not blank.
+
+    Raises:
+        ValueError: It is not a string, or is blank.
+    """
     if not isinstance(item_id, str):
         raise ValueError(f"item_id is {item_id!r}; it must be a string: use str()")
     if not item_id.strip():
-        raise ValueError(f"item_id is {item_id!r}; it must not be blank: give every item a name of its own")
+        raise ValueError(f"item_id is {item_id!r}; it must not be blank: give every item its own id")
 
 
 @dataclass
 class WorkItemResult(Generic[TOutput, TContext]):
-    """What became of one item.
+    """Result of one item: its output, or its error.
 
     Attributes:
-        item_id: The item's id.
+        item_id: Id of the item.
         success: Whether there is an output.
         output: The answer; None on failure.
-        error: What went wrong; None on success.
-        context: The item's context.
-        token_usage: Tokens over every attempt that was billed: `input_tokens`, `output_tokens`, `total_tokens`,
+        error: Error message; None on success.
+        context: Context of the item.
+        token_usage: Sum of the tokens of all billed attempts: `input_tokens`, `output_tokens`, `total_tokens`,
             `cached_input_tokens`.
-        gemini_safety_ratings: `{category: probability}` by their names, where Gemini gave them.
-        error_info: What the classifier made of the last error; None on success. Its category is `not_attempted` for an
-            item that never started because the run ended early, and `skipped` for one that a middleware dropped.
-        attempts: Calls made for this item, those that ended in a rate limit included.
-        duration_seconds: From the start of the item to its end, waits included.
-        finish_reason: Why the last answer ended, in pydantic-ai's words: "stop", "length" at the token limit,
-            "tool_call", "content_filter" or "error"; None where there was no answer, or no reason was reported.
+        gemini_safety_ratings: `{category: probability}`, if Gemini reported safety ratings.
+        error_info: Classification of the last error; None on success. The category is `not_attempted` for an item that
+            never started because the run stopped early, and `skipped` for an item that a middleware dropped.
+        attempts: Number of calls made for this item, including those that ended in a rate limit.
+        duration_seconds: Time from the start of the item to its end, including waits.
+        finish_reason: Why the last answer ended, as pydantic-ai names it: "stop", "length" at the token limit,
+            "tool_call", "content_filter" or "error"; None if there was no answer, or no reason was reported.
+
+    Example:
+        for result in batch.results:
+            print(result.item_id, result.output if result.success else result.error)
     """
 
     item_id: str
@@ -80,15 +91,19 @@ class WorkItemResult(Generic[TOutput, TContext]):
 
 @dataclass
 class BatchResult(Generic[TOutput, TContext]):
-    """The results of one run, in the order in which the items were added, and their totals.
+    """Results of one run, in the order in which the items were added, and their totals.
 
     Attributes:
-        results: One result an item.
-        total_items: Items in all.
-        succeeded: Items with an output.
-        failed: Items without one.
-        total_input_tokens: Sum over all items, failures included.
-        total_output_tokens: Sum over all items, failures included.
+        results: One result per item.
+        total_items: Number of items.
+        succeeded: Number of items with an output.
+        failed: Number of items without an output.
+        total_input_tokens: Input tokens of all items, including failed ones.
+        total_output_tokens: Output tokens of all items, including failed ones.
+
+    Example:
+        batch = await processor.process_all()
+        print(f"{batch.succeeded} of {batch.total_items} succeeded")
     """
 
     results: list[WorkItemResult[TOutput, TContext]]
@@ -101,7 +116,7 @@ class BatchResult(Generic[TOutput, TContext]):
     def __post_init__(self) -> None:
         succeeded = sent = received = 0
         for result in self.results:
-            # They are in users' hands by now, a post-processor's for one: totals must not break on what became of them.
+            # Users' code, such as a post-processor, may have changed the result: totals must not fail on that.
             usage: Any = result.token_usage
             succeeded += result.success is True or _is_true(result.success)
             if isinstance(usage, dict):
@@ -116,15 +131,15 @@ class BatchResult(Generic[TOutput, TContext]):
 def _is_true(value: object) -> bool:
     try:
         return bool(value)
-    except Exception:  # an array of several values, for one
+    except Exception:  # raised by an array of several values, for example
         return False
 
 
 PostProcessorFunc: TypeAlias = Callable[[WorkItemResult[TOutput, TContext]], Awaitable[None] | None]
-"""Called after every item, success or not; a plain function runs in a thread."""
+"""Function called with the result of every item, successful or failed; a plain function runs in a thread."""
 
 ProgressCallbackFunc: TypeAlias = Callable[[int, int, str], Awaitable[None] | None]
-"""Called after every item with `(completed, total, item_id)`."""
+"""Function called with `(completed, total, item_id)` after every item; a plain function runs in a thread."""
 
 AnyWorkItem: TypeAlias = LLMWorkItem[Any, Any, Any]
 AnyResult: TypeAlias = WorkItemResult[Any, Any]

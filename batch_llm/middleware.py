@@ -1,4 +1,4 @@
-"""What may change an item before its call and its result afterwards."""
+"""Middleware: hooks that may change an item before its call and its result afterwards."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from .items import AnyResult, AnyWorkItem
 
 
 class Middleware(ABC):  # noqa: B024  every hook has a default, so a subclass writes only what it needs
-    """Hooks around one item; several run in their order before the call and in reverse after it.
+    """Hooks around each item; several middlewares run in order before the call and in reverse order after it.
 
-    A hook that raises is logged, and the item goes on as it was.
+    If a hook raises, the error is logged and the item continues unchanged.
+
+    Example:
+        class Shorten(BaseMiddleware):
+            async def before_process(self, work_item: AnyWorkItem) -> AnyWorkItem:
+                return dataclasses.replace(work_item, prompt=work_item.prompt[:4000])
     """
 
     async def before_process(self, work_item: AnyWorkItem) -> AnyWorkItem | None:
-        """Return the item to process, which keeps its id, or None to skip it: it then fails without a call."""
+        """Return the item to process, with the same id, or None to skip it: it then fails without a call."""
         return work_item
 
     async def after_process(self, work_item: AnyWorkItem, result: AnyResult) -> AnyResult:
@@ -22,8 +27,8 @@ class Middleware(ABC):  # noqa: B024  every hook has a default, so a subclass wr
         return result
 
     async def on_error(self, work_item: AnyWorkItem, error: Exception) -> None:  # noqa: B027  as above
-        """Look at the error that an item failed with, once, before `after_process`."""
+        """Handle the error of a failed item; called once, before `after_process`."""
 
 
 class BaseMiddleware(Middleware):
-    """A middleware that changes nothing: derive from it and write the hooks you need."""
+    """Middleware that changes nothing: derive from it and override the hooks you need."""

@@ -1,4 +1,4 @@
-"""The public way in: add work items, or stream them, and have them processed in parallel."""
+"""Entry point of the engine: process added or streamed work items in parallel."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ T = TypeVar("T")
 
 
 class BatchProcessor(ABC, Generic[TInput, TOutput, TContext]):
-    """Takes work items and gives a result for each; `async with` cleans up at its end."""
+    """Base class of processors, which return one result per work item; `async with` calls `cleanup` on exit."""
 
     @abstractmethod
     async def add_work(self, work_item: LLMWorkItem[TInput, TOutput, TContext]) -> None:
-        """Add one item."""
+        """Add one item to the next run."""
 
     @abstractmethod
     async def process_all(self) -> BatchResult[TOutput, TContext]:
-        """Process what was added and return its results in the order of adding."""
+        """Process the added items and return their results in the order in which they were added."""
 
     async def cleanup(self) -> None:
-        """Give back what the processor holds; may be called more than once."""
+        """Release the resources of the processor; may be called more than once."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,38 +57,44 @@ class BatchProcessor(ABC, Generic[TInput, TOutput, TContext]):
 
 
 class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
-    """Processes items with up to `max_workers` calls at once, with retries, and one cooldown for all.
+    """Processor that makes up to `max_workers` concurrent calls, with retries and a shared cooldown after a rate limit.
 
-    A run begins with `process_all`, with the `add_work` that finds a bounded queue full, or with `process_stream`. At
-    its end, however it ends, its prepared strategies are cleaned up and no task is left. Another run may follow.
+    A run starts with `process_all`, with an `add_work` call that finds a bounded queue full, or with `process_stream`.
+    When it completes, fails or is cancelled, its prepared strategies are cleaned up and no task remains. The processor
+    can then be used for another run.
 
-    What users' code hands in is checked: a prompt that is no text, a classifier's or a middleware's value with wrong
-    fields fail their item (`programming`), and never the run. A hook that takes more than 60 s is named in the log,
-    and again each time that doubles; `ProcessorConfig.hook_timeout` bounds it.
+    Values from users' code are validated: a prompt that is not a string, or an invalid return value of a classifier or
+    a middleware, fails its item (category `programming`), never the run. A hook that takes more than 60 s is logged,
+    and again each time that duration doubles; `ProcessorConfig.hook_timeout` limits it.
 
-    A processor belongs to one event loop while a run is open. Processors in several threads, each in a loop of its own,
+    A processor belongs to one event loop while a run is open. Processors in several threads, each with its own loop,
     may share a governor and observers.
 
-    Calls start no faster than the event loop can take them: between two rounds of it, starts get 20 ms. A run whose
-    calls wait for that most of the time says so once, in a warning that tells what to do.
+    Calls start no faster than the event loop can handle them: between two iterations of the loop, starts get 20 ms. If
+    the calls of a run wait for this most of the time, one warning with the remedy is logged.
 
     Args:
-        config: How it runs.
-        post_processor: Called with the result of every item, success or not; a plain function runs in a thread. What
-            it raises is logged and the result stands.
+        config: Settings of the processor.
+        post_processor: Called with the result of every item, successful or failed; a plain function runs in a thread.
+            If it raises, the error is logged and the result is kept.
         progress_callback: Called with `(completed, total, item_id)` after every item, one call at a time; a plain
-            function runs in a thread. The total of a stream is what was pulled so far.
-        error_classifier: Tells what can be tried again. Default: `DefaultErrorClassifier()`.
-        rate_limit_strategy: Tells how long a cooldown lasts. Default: `ExponentialBackoffStrategy` with the values of
+            function runs in a thread. The total of a stream is the number of items pulled so far.
+        error_classifier: Decides which errors are retried. Default: `DefaultErrorClassifier()`.
+        rate_limit_strategy: Decides how long a cooldown lasts. Default: `ExponentialBackoffStrategy` with the values of
             `config.rate_limit`.
-        middlewares: Called in order before an item, and in reverse after it.
-        observers: Told of events, beside the calls.
-        governor: Paces the calls by the provider's limit, which it finds or is told; may be shared by processors.
-            Without one, calls start as workers are free, and a cooldown ends in a slow start.
+        middlewares: Hooks called in order before an item and in reverse order after it.
+        observers: Receivers of events; they never delay a call.
+        governor: Paces the calls by the provider's limit, which is configured or detected; may be shared by processors.
+            Without a governor, calls start as soon as workers are free, and a slow start follows each cooldown.
 
     Raises:
-        ValueError: An argument is not what it must be; `config` is looked at again at the start of each run, which
-            takes a copy of it.
+        ValueError: An argument is invalid. Each run validates `config` again and uses its own copy.
+
+    Example:
+        config = ProcessorConfig(max_workers=20)
+        async with ParallelBatchProcessor(config, governor=Governor()) as processor:
+            await processor.add_work(LLMWorkItem(item_id="1", strategy=strategy, prompt="Summarize: ..."))
+            result = await processor.process_all()
     """
 
     def __init__(
@@ -112,7 +118,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         self._middlewares: Sequence[Middleware] = tuple(middlewares or ())
         self._governor = governor
         self._observers: Sequence[ProcessorObserver] = tuple(observers or ())
-        self._run: Run | None = None  # being filled, or at work
+        self._run: Run | None = None  # being filled, or running
         self._latest: Run | None = None
         self._ids: set[str] = set()
         self._entered = False
@@ -120,7 +126,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
     @property
     def stopped_by(self) -> ErrorInfo | None:
-        """Why the current or the latest run ended early: a fatal error, or category `stopped`; else None."""
+        """Reason why the current or latest run stopped early: a fatal error, or category `stopped`; else None."""
         return self._latest.stopped_by if self._latest is not None else None
 
     async def __aenter__(self) -> Self:
@@ -128,22 +134,22 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         return self
 
     async def add_work(self, work_item: LLMWorkItem[TInput, TOutput, TContext]) -> None:
-        """Add one item to the run that is open, or to the next one.
+        """Add one item to the open run, or to the next one.
 
-        With `max_queue_size`, a full queue starts the workers inside `async with`, and this waits for room; called
-        from a hook of the run itself, also through tasks and threads of its own, it does not wait, for the hook's own
-        worker may be the one to make room.
+        With `max_queue_size`, a full queue starts the workers inside `async with`, and this method waits for a free
+        slot. Called from a hook of the same run, also through the hook's own tasks and threads, it does not wait,
+        because the hook's own worker may be the one that frees a slot.
 
         Raises:
-            ValueError: It is no work item, or the run has one of that id already; or a setting was changed to one that
-                cannot be.
-            RuntimeError: The queue is full outside `async with`, where nobody would empty it; or a stream is running;
-                or the run broke, from what broke it.
+            ValueError: `work_item` is not an `LLMWorkItem`, the run already contains its id, or a setting of the
+                processor was changed to an invalid value.
+            RuntimeError: The queue is full outside `async with`, where no worker empties it; a stream is running; or
+                the run failed (raised from the cause).
         """
         check_is_item(work_item)
         run = self._current()
         if run.is_stream:
-            raise RuntimeError("process_stream is running: let its source yield the item, or wait for its end")
+            raise RuntimeError("process_stream is running: yield the item from its source, or wait until it completes")
         if work_item.item_id in self._ids:
             raise ValueError(f"item_id {work_item.item_id!r} was added already: give every item of a run its own")
         if run.is_full and run.task is None:
@@ -152,25 +158,25 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         ids.add(work_item.item_id)
         try:
             await run.add(work_item)
-        except BaseException:  # a cancelled wait for room, for one: the item may be added again
+        except BaseException:  # for example a cancelled wait for a free slot: the item may be added again
             ids.discard(work_item.item_id)
             raise
 
     async def process_all(self) -> BatchResult[TOutput, TContext]:
-        """Process what was added, and what is added meanwhile; return the results in the order of adding.
+        """Process all added items, including those added meanwhile; return the results in the order of adding.
 
-        Called again, it processes what was added since. When it is cancelled, calls in flight are cancelled, prepared
-        strategies are cleaned up, items without a result are dropped, and `results_so_far()` has what was finished;
-        `CancelledError` comes out, whatever hooks made of it.
+        A second call processes the items added since the first. On cancellation, calls in flight are cancelled,
+        prepared strategies are cleaned up, items without a result are dropped, and `results_so_far()` returns the
+        finished results; `CancelledError` is raised even if a hook suppressed it.
 
         Raises:
-            ValueError: A setting was changed to one that cannot be.
-            RuntimeError: A run is under way, or this one was cancelled by `cleanup`.
-            BaseException: What broke the run, also where it had begun before.
+            ValueError: A setting was changed to an invalid value.
+            RuntimeError: Another run is open, or this run was cancelled by `cleanup`.
+            BaseException: The error that made the run fail, even if it failed before this call.
         """
         run = self._current()
         if run.is_draining or run.is_stream:
-            raise RuntimeError("a run is under way: wait for its end before you start another one")
+            raise RuntimeError("a run is in progress: wait until it completes before you start another one")
         if run.task is None:
             run.start()
         run.drain()
@@ -186,15 +192,20 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     ) -> AsyncGenerator[WorkItemResult[TOutput, TContext]]:
         """Process `items` and yield each result as it finishes.
 
-        At most `max_workers + max_queue_size` items are between their pull and the yield of their result, so memory
-        does not grow with the length, and a consumer that is slow slows the calls down. A plain iterable is read in
-        the event loop. Ids are not compared. To leave before the end, wrap it in `contextlib.aclosing`: leaving
+        At most `max_workers + max_queue_size` items are pulled but not yet yielded as results, so memory does not grow
+        with the number of items, and a slow consumer slows down the calls. A plain iterable is read in the event loop.
+        Ids are not checked for duplicates. To leave the loop early, wrap the generator in `contextlib.aclosing`, which
         cancels the calls in flight.
 
         Raises:
-            RunStopped: A fatal error ended it early; after the last result. `stop()` ends it without.
-            RuntimeError: A run is open, or items were added that no `process_all` has processed.
-            Exception: What `items` raises, after the results of what it gave before.
+            RunStopped: A fatal error stopped the run early; raised after the last result, but not after `stop()`.
+            RuntimeError: A run is open, or added items have not been processed by `process_all`.
+            Exception: Any error that `items` raises, after the results of the items before it.
+
+        Example:
+            async with aclosing(processor.process_stream(items)) as results:
+                async for result in results:
+                    save(result)
         """
         if self._run is not None and not self._run.is_over:
             raise RuntimeError("a run is open or items were added: await process_all() before you stream")
@@ -211,14 +222,14 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             self._forget(run)
 
     def results_so_far(self) -> BatchResult[TOutput, TContext]:
-        """Return what is finished in the current or latest run, in order; of a stream, what it has not yielded yet."""
+        """Return the finished results of the current or latest run, in order; for a stream, those not yielded yet."""
         return BatchResult(self._latest.finished.in_order() if self._latest is not None else [])
 
     def stop(self) -> None:
-        """End the run gracefully, or the next one where none is open: no further call starts.
+        """Stop the open run gracefully, or the next run if none is open: no further call starts.
 
-        Calls in flight end as they would, waits for a backoff or a cooldown end at once, and what was added or pulled
-        and has not started gets a result of category `not_attempted`. To be called in the event loop.
+        Calls in flight complete normally, waits for a backoff or a cooldown end immediately, and added or pulled items
+        that have not started get a result of category `not_attempted`. Call it in the event loop of the run.
         """
         if self._run is not None:
             self._run.stop(STOPPED)
@@ -226,7 +237,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             self._stop_asked = True
 
     async def cleanup(self) -> None:
-        """Cancel the run that is open, if any, and drop the items that wait."""
+        """Cancel the open run, if any, and drop the waiting items."""
         self._entered = False
         if self._run is not None:
             run = self._run
@@ -236,7 +247,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Clean up; a run that broke, and nobody knows yet, is an error where there is no other."""
+        """Clean up; raise the error of a failed run, unless the block raised or the error was already raised."""
         run = self._run
         cause = await run.cause() if run is not None and run.is_broken else None
         await self.cleanup()
@@ -244,12 +255,12 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
             raise cause
 
     def _current(self) -> Run:
-        """The run that takes work; one that is cleaning up takes none any more, and one that broke stays until told."""
+        """Return the run that accepts items; a run that failed stays current until its error was raised."""
         if self._run is not None and self._run.is_over and not self._run.is_broken:
             self._forget(self._run)
         if self._run is not None and self._run.loop is not asyncio.get_running_loop():
             raise RuntimeError(
-                "a run of this processor is open in another event loop: give each loop its own processor"
+                "a run of this processor is open in another event loop: use one processor per event loop"
             )
         self._run = self._run or self._open()
         return self._run
@@ -275,7 +286,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
     def _start_early(self, run: Run) -> None:
         if not self._entered:
             raise RuntimeError(
-                f"the queue is full (max_queue_size is {self._config.max_queue_size}) and nobody empties it: "
+                f"the queue is full (max_queue_size is {self._config.max_queue_size}) and no worker is running: "
                 "use `async with` around the processor, or call process_all(), or process_stream()"
             )
         run.start()

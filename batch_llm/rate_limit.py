@@ -1,4 +1,4 @@
-"""How long a run pauses after a provider said "too many requests"."""
+"""Rate limit strategies: the length of the cooldown after a rate limit (HTTP 429)."""
 
 from __future__ import annotations
 
@@ -10,33 +10,45 @@ from .errors import ErrorInfo
 
 
 class RateLimitStrategy(ABC):
-    """Decides the length of a cooldown; the engine asks once per episode, however many calls hit the limit together."""
+    """Base class of strategies that decide the length of a cooldown.
+
+    The engine calls `handle_rate_limit` once per cooldown, even if many calls hit the rate limit at the same time.
+
+    Example:
+        class UntilNextMinute(RateLimitStrategy):
+            async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
+                return 60.0 - time.time() % 60.0
+    """
 
     @abstractmethod
     async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
-        """Return the seconds for which no call of the run may start.
+        """Return the length of the cooldown in seconds, during which no call of the run starts.
 
         Args:
-            error_info: What is known of the error that began the episode.
-            attempt: How many episodes there have been without a success between them: 1, 2, 3, ...
+            error_info: Classification of the rate limit error that starts the cooldown.
+            attempt: Number of consecutive cooldowns without a success between them: 1, 2, 3, ...
         """
 
 
 class ExponentialBackoffStrategy(RateLimitStrategy):
-    """`min(max_cooldown_seconds, base * backoff_multiplier ** (attempt - 1))` seconds.
+    """Exponential cooldown: `min(max_cooldown_seconds, base * backoff_multiplier ** (attempt - 1))` seconds.
 
-    The base is the provider's `suggested_wait` where it gave one, else `cooldown_seconds`. Where the provider
-    said 0 and refuses again, it is a second, or `cooldown_seconds` if that is shorter. The cap is for the growth: a
-    `cooldown_seconds` above it is a pause of that length, each time.
+    The base is the provider's `suggested_wait` if there is one, else `cooldown_seconds`. If the provider suggests 0 and
+    limits the calls again, the base is one second, or `cooldown_seconds` if that is shorter. The maximum limits the
+    growth only: a `cooldown_seconds` above it is used unchanged for every cooldown.
 
     Args:
-        cooldown_seconds: The base where the provider names none.
-        backoff_multiplier: Growth for every further episode without a success between.
-        max_cooldown_seconds: The longest that a pause grows to, and the longest that a provider can ask for, unless
-            `cooldown_seconds` is more.
+        cooldown_seconds: Base if the provider does not suggest a wait.
+        backoff_multiplier: Growth factor for each further cooldown without a success in between.
+        max_cooldown_seconds: Longest cooldown, whether it has grown or the provider suggests it, unless
+            `cooldown_seconds` is longer.
 
     Raises:
-        ValueError: A value breaks the rule of the field of the same name in `RateLimitConfig`.
+        ValueError: A value violates the rule of the field of the same name in `RateLimitConfig`.
+
+    Example:
+        strategy = ExponentialBackoffStrategy(cooldown_seconds=30, backoff_multiplier=2)
+        processor = ParallelBatchProcessor(config, rate_limit_strategy=strategy)
     """
 
     def __init__(
@@ -49,6 +61,7 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
         )
 
     async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
+        """Return the length of the cooldown in seconds, by the formula of the class."""
         base = self._base(error_info.suggested_wait, attempt)
         if base == 0.0:
             return 0.0
@@ -62,34 +75,38 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
         cooldown = self._limits.cooldown_seconds
         if suggested is None or not math.isfinite(suggested) or suggested < 0:  # classifiers are users' code
             return cooldown
-        # "At once", said again and again, would burn an item's tries in no time.
+        # A provider that repeatedly suggests 0 would use up an item's rate limit retries within moments.
         return suggested if suggested > 0 or attempt == 1 else min(1.0, cooldown)
 
 
 class FixedDelayStrategy(RateLimitStrategy):
-    """The same pause every time, whatever the provider suggests.
+    """Cooldown of fixed length, which ignores the provider's suggestion.
 
     Args:
-        cooldown_seconds: Seconds of each pause.
+        cooldown_seconds: Length of each cooldown in seconds.
 
     Raises:
         ValueError: `cooldown_seconds` is not a number of 0 or more.
+
+    Example:
+        processor = ParallelBatchProcessor(config, rate_limit_strategy=FixedDelayStrategy(cooldown_seconds=60))
     """
 
     def __init__(self, cooldown_seconds: float = 300.0) -> None:
         self._cooldown_seconds = RateLimitConfig(cooldown_seconds=cooldown_seconds).cooldown_seconds
 
     async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
+        """Return the fixed length of the cooldown in seconds."""
         return self._cooldown_seconds
 
 
-_GOVERNED_PAUSE_SECONDS = 0.5
+_GOVERNED_COOLDOWN_SECONDS = 0.5
 _GOVERNED_MULTIPLIER = 2.0
 
 
 def built_in(limits: RateLimitConfig, *, is_governed: bool) -> RateLimitStrategy:
-    """Return the strategy of a run that was given none; a governor knows where to go on, so its pauses are short."""
+    """Return the default strategy; with a governor, which knows the rate to resume at, cooldowns are short."""
     cooldown, multiplier = limits.cooldown_seconds, limits.backoff_multiplier
     if is_governed:
-        cooldown, multiplier = min(_GOVERNED_PAUSE_SECONDS, cooldown), max(_GOVERNED_MULTIPLIER, multiplier)
+        cooldown, multiplier = min(_GOVERNED_COOLDOWN_SECONDS, cooldown), max(_GOVERNED_MULTIPLIER, multiplier)
     return ExponentialBackoffStrategy(cooldown, multiplier, limits.max_cooldown_seconds)

@@ -167,7 +167,7 @@ async def test_two_runs_at_once_are_refused() -> None:
     await engine.add_work(Item("a", Scripted([[10.0]])))
     run = asyncio.create_task(engine.process_all())
     await asyncio.sleep(1)
-    with pytest.raises(RuntimeError, match="under way"):
+    with pytest.raises(RuntimeError, match="a run is in progress"):
         await engine.process_all()
     assert (await run).succeeded == 1
 
