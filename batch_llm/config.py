@@ -159,8 +159,8 @@ class ProcessorConfig:
 
     Attributes:
         max_workers: Maximum number of concurrent calls.
-        timeout_per_item: Seconds for the call of one attempt and for one `prepare` of a strategy; waiting for a worker, a
-            cooldown or a backoff does not count.
+        timeout_per_item: Seconds for the call of one attempt and for one `prepare` of a strategy; waiting for a
+            worker, a cooldown or a backoff does not count.
         retry: Number of attempts per item and the backoff between them.
         rate_limit: Cooldown and slow start after a rate limit.
         progress_interval: Number of items between two progress log lines.
