@@ -1,4 +1,4 @@
-"""BatchJob: a batch as data. What a deployment presets, what the UI's form shows, what the command sets."""
+"""`BatchJob`: the settings of a batch as data, for presets, the Prefect run form and the command line."""
 
 from __future__ import annotations
 
@@ -35,201 +35,217 @@ def _long_waits() -> RetryConfig:
     return RetryConfig(max_attempts=3, initial_wait=30, max_wait=600)
 
 
-class _Called:
-    """Leaves `dry_run` out of the form of the engine's settings: a job's answers are kept, and must be answers."""
+class _EngineSettingsForm:
+    """Removes `dry_run` from the form of the engine's settings: its placeholder answers must not reach the ledger."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        shown = handler.resolve_ref_schema(handler(core))
-        shown.get("properties", {}).pop("dry_run", None)
-        return shown
+        schema = handler.resolve_ref_schema(handler(core))
+        schema.get("properties", {}).pop("dry_run", None)
+        return schema
 
 
 class BatchJob(BaseModel):
-    """A source, a prompt for each of its rows, a model, the shape of the answers, and where they go."""
+    """A batch of LLM calls: a source, a prompt for each row, a model, the shape of the answers and an output.
+
+    The description of each field is shown in the Prefect run form and in the command's help.
+
+    Example:
+        >>> job = BatchJob(source="tickets.csv", prompt="Summarize: {text}", output="summaries.csv")
+        >>> job.model
+        'local'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     source: str = Field(
         min_length=1,
         title="Source",
-        description="What to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a DuckDB "
-        "query ('select ...'), a database's table or query (postgresql://host/db#docs, sqlite:///file.db#select ...), "
-        "or 'samples' for the documents that come with batch-llm.",
+        description="Rows to process: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a DuckDB "
+        "query ('select ...'), a database table or query (postgresql://host/db#docs, sqlite:///file.db#select ...), "
+        "or 'samples' for the sample documents included in batch-llm.",
     )
     prompt: str = Field(
         min_length=1,
         title="Prompt",
-        description="Sent for each row. {column} is replaced by the row's value; write {{ and }} for braces.",
+        description="Prompt for each row. {column} is replaced by the row's value; write literal braces as {{ and }}.",
     )
     output: str = Field(
         min_length=1,
         title="Output",
-        description="The file to write; its ending decides: .jsonl, .parquet or .csv, packed with .gz or "
-        ".zst. Or a table in a database.",
+        description="File to write: .jsonl, .parquet or .csv, optionally compressed (.gz, .zst), or a database table.",
     )
     publish: Literal["when_complete", "always"] = Field(
         "when_complete",
         title="Publish",
-        description="Whether a run that failed, was stopped or is not complete may replace the output of one that was: "
-        "'when_complete' writes its rows to <output>.partial.<ending> beside it, 'always' replaces it.",
+        description="When to replace the output of an earlier run. 'when_complete': only if the run is complete; "
+        "otherwise its rows go to <output>.partial.<ending>. 'always': also if the run failed or was stopped.",
     )
     partition_by: list[str] = Field(
         default_factory=list[str],
         title="Partition by",
-        description="Columns whose values become folders: the output is then a folder of files, out.csv/topic=a/...",
+        description="Columns to partition the output by. The output becomes a folder of files: out.csv/topic=a/...",
     )
     csv_formulas: Literal["keep", "escape"] = Field(
         "keep",
         title="Formulas in CSV",
-        description="'escape' puts an apostrophe before text of CSV outputs that a spreadsheet would run as a formula "
-        "(=, +, -, @, tab); numbers stay numbers. 'keep': every value stays the text that it is.",
+        description="'escape' puts an apostrophe before text in CSV outputs that a spreadsheet would run as a formula "
+        "(=, +, -, @, tab); numbers are not changed. 'keep' writes all values unchanged.",
     )
-    instructions: str = Field("", title="Instructions", description="System instructions, the same for each row.")
+    instructions: str = Field("", title="Instructions", description="System instructions for all rows.")
     model: str = Field(
         "local",
         min_length=1,
         title="Model",
-        description="'provider:model' as pydantic-ai names them, 'gemini-direct:' and a Gemini model, or 'local'.",
+        description="'provider:model' as in pydantic-ai, 'gemini-direct:' and a Gemini model, or 'local'.",
     )
     output_schema: dict[str, Any] | None = Field(
         None,
         title="Shape of the answer",
-        description="A JSON Schema of type object; its properties become columns. Without one the answer is plain "
-        "text, in the column 'answer'.",
+        description="JSON Schema of type object; its properties become columns. Without a schema, the answer is plain "
+        "text in the column 'answer'.",
     )
     output_mode: Literal["auto", "native", "tool", "prompted"] = Field(
         "auto",
         title="Output mode",
-        description="By what means answers get the shape: 'native' (the provider's JSON Schema output), 'tool' (a call "
-        "of a tool) or 'prompted' (words). 'auto': the best that the model has, and the next where the server refuses.",
+        description="How the schema is enforced: 'native' (the provider's JSON Schema output), 'tool' (a tool call) "
+        "or 'prompted' (instructions). 'auto' uses the best mode of the model and falls back if the server rejects it.",
     )
     truncated_answers: Literal["keep", "fail"] = Field(
         "keep",
         title="Truncated answers",
-        description="What an answer that the token limit cut off is: 'keep' it, with finish_reason 'length', or let "
-        "the row 'fail'.",
+        description="What to do with an answer that was cut off at the token limit: 'keep' it (finish_reason is "
+        "'length') or 'fail' the row.",
     )
     id_column: str | None = Field(
         None,
         min_length=1,
         title="Id column",
-        description="The column that names a row. Without it: 'item_id', else 'id', else a name made from the row.",
+        description="Column that identifies a row. Default: 'item_id', else 'id', else a hash of the row.",
     )
     name: str = Field(
         "batch",
         pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
         max_length=80,
         title="Name",
-        description="Names the ledger's folder: runs of the same name reuse each other's answers.",
+        description="Name of the job and its folder in the ledger. Runs of the same name reuse each other's answers.",
     )
     shard_size: int | None = Field(
         None,
         ge=1,
         title="Shard size",
-        description="Items in one shard: one Prefect task, retried as a whole. Without it: some minutes' worth.",
+        description="Items per shard. A shard is one Prefect task and is retried as a whole. Default: a few minutes "
+        "of work.",
     )
     encoding: str | None = Field(
         None,
         min_length=1,
         title="Encoding",
-        description="Of text, csv and jsonl files: cp1252, latin-1, utf-16, ... Without it: UTF-8, or what a byte "
-        "order mark says.",
+        description="Encoding of text, CSV and JSONL files: cp1252, latin-1, utf-16, ... Default: the byte order mark, "
+        "else UTF-8.",
     )
-    limit: int | None = Field(None, ge=1, title="Limit", description="Only the first items of the source.")
-    config: Annotated[ProcessorConfig, _Called()] = Field(
-        default_factory=ProcessorConfig, title="Engine", description="How each shard runs: workers, timeouts, retries."
+    limit: int | None = Field(None, ge=1, title="Limit", description="Process only the first N rows of the source.")
+    config: Annotated[ProcessorConfig, _EngineSettingsForm()] = Field(
+        default_factory=ProcessorConfig,
+        title="Engine",
+        description="Engine settings of each shard: workers, timeouts, retries.",
     )
     limits: Annotated[Limits, OrForEach] = Field(
         default_factory=Limits,
         title="Provider's limits",
-        description="What the provider allows: requests_per_minute, tokens_per_minute, input_tokens_per_minute, "
-        "output_tokens_per_minute; or such an object for each model's name. What is not set is found out.",
+        description="Rate limits of your account: requests_per_minute, tokens_per_minute, input_tokens_per_minute, "
+        "output_tokens_per_minute, or one such object per model. Limits that are not set are detected.",
     )
     limit_scope: str | None = Field(
         None,
         min_length=1,
         max_length=100,
         title="Limit scope",
-        description="Names the limit; runs of the same scope share it. Without it: the model's name.",
+        description="Name of the rate limit. All runs with the same scope share it. Default: the model's name.",
     )
     daily_limit: DailyLimit = Field(
         "stop",
-        title="Limit of the day",
-        description="When the provider's limit of the day is used up: 'stop' ends the run at once, 'wait' sleeps until "
-        "it is full again, where the provider says when.",
+        title="Daily limit",
+        description="What to do when the provider's daily limit is reached: 'stop' the run, or 'wait' until the limit "
+        "resets if the provider reports when.",
     )
     shard_retry: RetryConfig = Field(
         default_factory=_long_waits,
         title="Retries of a shard",
-        description="How often and how patiently Prefect runs a shard again for the items that are missing.",
+        description="How often Prefect retries a shard with unprocessed items, and how long it waits between retries.",
     )
     runner: RunnerName = Field(
         "auto",
         title="Runner",
-        description="What carries the shards: 'auto' takes as many processes as help, 'threads' (one shard after "
-        "another), 'processes', 'dask', 'ray', or 'pool', the workers of the run's work pool.",
+        description="Where shards run: 'auto' (as many processes as are useful), 'threads' (one shard after another), "
+        "'processes', 'dask', 'ray', or 'pool' (workers of the run's work pool).",
     )
     runner_options: RunnerOptions = Field(
         default_factory=RunnerOptions,
         title="Options of the runner",
-        description="processes: shards at once; address: of an existing Dask scheduler or Ray cluster.",
+        description="processes: number of shards at once; address: an existing Dask scheduler or Ray cluster.",
     )
     failure_threshold: float = Field(
-        0.1, ge=0, le=1, title="Failure threshold", description="The run fails when a larger share of items failed."
+        0.1,
+        ge=0,
+        le=1,
+        title="Failure threshold",
+        description="Largest share of failed items (0 to 1). The run fails above it.",
     )
     model_settings: dict[str, Any] = Field(
         default_factory=dict,
         title="Model settings",
-        description="pydantic-ai's model settings: temperature, max_tokens, ...",
+        description="Model settings of pydantic-ai: temperature, max_tokens, ...",
     )
     prices: dict[str, Any] | None = Field(
         None,
         title="Own prices",
-        description="USD per million tokens: input_mtok, output_mtok, cached_input_mtok; or such an object for each "
-        "model's name. Without them: the published prices.",
+        description="USD per million tokens: input_mtok, output_mtok, cached_input_mtok, or one such object per model. "
+        "Default: published prices.",
     )
     budget_usd: float | None = Field(
-        None, gt=0, title="Budget", description="What a run may cost in USD; then no further call starts."
+        None, gt=0, title="Budget", description="Maximum cost of a run in USD. No call starts when it is used up."
     )
     budget_tokens: int | None = Field(
-        None, ge=1, title="Budget in tokens", description="The same in tokens, those sent and received together."
+        None, ge=1, title="Budget in tokens", description="Maximum tokens of a run, input and output together."
     )
     monthly_budget_usd: float | None = Field(
         None,
         gt=0,
         title="Monthly budget",
-        description="What all runs of this name may cost in USD in a calendar month (UTC), by what the ledger has.",
+        description="Maximum cost in USD of all runs of this name in a calendar month (UTC), from the ledger.",
     )
     cached_context: str | None = Field(
         None,
         title="Cached context",
-        description="Text, or @file, that is sent once and cached at the provider; for 'gemini-direct:' models.",
+        description="Text, or @file, that is sent once and cached by the provider. Only for 'gemini-direct:' models.",
     )
     canary: int = Field(
         20,
         ge=0,
         title="Canary",
-        description="So many first items of a new or changed job run alone; where they fail or cost too much, nothing "
-        "else is called. 0 for none.",
+        description="Number of items to process first in a new or changed job. The run stops if too many of them fail "
+        "or they cost too much. 0 disables the canary.",
     )
     refresh: bool = Field(
-        False, title="Refresh", description="Call the model for all items, also where the ledger has the answer."
+        False, title="Refresh", description="Call the model for all items, including items already in the ledger."
     )
     only_failed: bool = Field(
         False,
-        title="Only what failed",
-        description="Call only items that an earlier run has tried in vain; new and changed ones wait for a full run.",
+        title="Only failed items",
+        description="Retry only the items that failed in an earlier run; skip new and changed items.",
     )
     only_truncated: bool = Field(
         False,
-        title="Only what was truncated",
-        description="Call only items whose answer the token limit cut off in an earlier run: raise max_tokens for it.",
+        title="Only truncated answers",
+        description="Call only items with an answer that was cut off at the token limit in an earlier run. Raise "
+        "max_tokens as well.",
     )
     ledger: str = Field(
         ".batch-llm",
         min_length=1,
         title="Ledger",
-        description="What remembers answers: a folder, or a URL such as s3://bucket/ledger that many machines share.",
+        description="Where answers are stored for reuse: a folder, or a URL such as s3://bucket/ledger to share it "
+        "between machines.",
     )
 
     @field_validator("output")
@@ -240,22 +256,22 @@ class BatchJob(BaseModel):
 
     @field_validator("source")
     @classmethod
-    def _whole_address(cls, value: str) -> str:
+    def _valid_address(cls, value: str) -> str:
         find_address(value)
         return value
 
     @model_validator(mode="after")
-    def _folder_to_partition(self) -> Self:
+    def _local_partitions(self) -> Self:
         if self.partition_by and (find_address(self.output) or "://" in self.output):
-            raise ValueError("partition_by makes a folder that appears as a whole: name a local one as output")
+            raise ValueError("partition_by writes a folder of files: set output to a local path")
         return self
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
+    def _exclusive_selection(self) -> Self:
         if self.refresh and self.only_failed:
-            raise ValueError("refresh calls all items, only_failed some: set one of them")
+            raise ValueError("refresh and only_failed cannot be used together: set only one")
         if self.only_truncated and (self.refresh or self.only_failed):
-            raise ValueError("only_truncated calls other items than refresh and only_failed: set one of them")
+            raise ValueError("only_truncated cannot be used together with refresh or only_failed: set only one")
         return self
 
     @model_validator(mode="after")
@@ -265,16 +281,16 @@ class BatchJob(BaseModel):
 
     @field_validator("config")
     @classmethod
-    def _calls_the_model(cls, value: ProcessorConfig) -> ProcessorConfig:
+    def _no_dry_run(cls, value: ProcessorConfig) -> ProcessorConfig:
         if value.dry_run:
-            raise ValueError("dry_run would keep answers that are none: use `batch-llm run --dry-run` instead")
+            raise ValueError("dry_run would store placeholder answers: use `batch-llm run --dry-run` instead")
         return value
 
     @field_validator("source", "output", "ledger")
     @classmethod
     def _no_nul(cls, value: str) -> str:
         if "\0" in value:
-            raise ValueError("it has a NUL character in it, which no path can have")
+            raise ValueError("contains a NUL character, which is not allowed in a path")
         return value
 
     @field_validator("model_settings")
@@ -289,7 +305,7 @@ class BatchJob(BaseModel):
         if isinstance(values, dict):
             refuse_known_keys(cast("dict[str, Any]", values))
             refuse_passwords(cast("dict[str, Any]", values).get(place) for place in ("source", "output", "ledger"))
-        return values  # pyright: ignore[reportUnknownVariableType]  whatever it is, pydantic looks at it
+        return values  # pyright: ignore[reportUnknownVariableType]  pydantic validates it
 
     @field_validator("encoding")
     @classmethod
@@ -298,7 +314,7 @@ class BatchJob(BaseModel):
             if value is not None:
                 "a".encode(value)
         except LookupError:
-            raise ValueError("no encoding has this name: use one such as cp1252, latin-1 or utf-16") from None
+            raise ValueError("unknown encoding: use a name such as cp1252, latin-1 or utf-16") from None
         return value
 
     @field_validator("output_schema")
@@ -322,10 +338,13 @@ class BatchJob(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> BatchJob:
-        """Make a job of plain values.
+        """Return a job built from plain values, such as parameters of a flow run.
+
+        Args:
+            values: Values of the settings by name.
 
         Raises:
-            JobError: One line on the first value that cannot be.
+            JobError: A value is not valid; the message names the first such setting in one line.
         """
         try:
             return cls.model_validate(dict(values))
@@ -334,3 +353,4 @@ class BatchJob(BaseModel):
 
 
 LOCAL = "local"
+"""The name of the model that runs on this machine and needs no key."""

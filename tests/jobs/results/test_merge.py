@@ -247,7 +247,7 @@ def test_only_what_failed_is_called(home: Path) -> None:
 
 
 def test_only_failed_and_refresh_exclude_each_other() -> None:
-    with pytest.raises(JobError, match="refresh calls all items, only_failed some: set one of them"):
+    with pytest.raises(JobError, match="refresh and only_failed cannot be used together: set only one"):
         job(only_failed=True, refresh=True)
 
 

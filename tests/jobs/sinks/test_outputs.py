@@ -74,8 +74,14 @@ def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
             {"partition_by": ["nope"]},
             "partition_by names 'nope', which the output lacks: it has id, text, answer, item_id, status",
         ),
-        ({"partition_by": ["id"], "output": "s3://b/out.csv"}, "partition_by makes a folder that appears as a whole"),
-        ({"partition_by": ["id"], "output": "sqlite:///a.db#t"}, "partition_by makes a folder that appears as a whole"),
+        (
+            {"partition_by": ["id"], "output": "s3://b/out.csv"},
+            "partition_by writes a folder of files: set output to a local path",
+        ),
+        (
+            {"partition_by": ["id"], "output": "sqlite:///a.db#t"},
+            "partition_by writes a folder of files: set output to a local path",
+        ),
         ({"partition_by": ["id"], "output": "file.csv"}, "is a file, and partition_by makes a folder"),
         (
             {"partition_by": ["id"], "output": "folder.csv"},

@@ -263,7 +263,7 @@ def test_rows_that_are_not_in_the_encoding_fail_alone(home: Path) -> None:
 def test_an_encoding_that_nobody_knows_is_refused() -> None:
     """One of bytes alone as well."""
     for name in ("nope", "base64", "rot13"):
-        with pytest.raises(JobError, match=f"encoding is '{name}': no encoding has this name: use one such as cp1252"):
+        with pytest.raises(JobError, match=f"encoding is '{name}': unknown encoding: use a name such as cp1252"):
             job(encoding=name)
 
 
