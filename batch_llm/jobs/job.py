@@ -247,6 +247,12 @@ class BatchJob(BaseModel):
         description="Where answers are stored for reuse: a folder, or a URL such as s3://bucket/ledger to share it "
         "between machines.",
     )
+    ledger_access: Literal["owner", "group"] = Field(
+        "owner",
+        title="Access to the ledger",
+        description="Who may read a ledger on this machine: its 'owner' alone, or the folder's 'group' too, which may "
+        "then also run the job.",
+    )
 
     @field_validator("output")
     @classmethod

@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, ask_to_stop, hold, job_store, publish_waiting, run_folder
+from batch_llm.jobs.ledger.run_folder import prepare_ledger
 
 from .telemetry.events import RunEvents
 
@@ -29,6 +30,7 @@ def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
             f"ledger {job.ledger} keeps nothing once the process ends: name a folder, or a bucket as s3://..."
         )
     folder, store, logger = run_folder(job, run_id), job_store(job), get_run_logger()
+    prepare_ledger(job)
     logger.info("The ledger is %s", store.address)
 
     def wait(other: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from batch_llm.jobs import home
+from batch_llm.jobs.storage.access import make_folder, opener
 
 TERM_SECONDS = 5.0
 """Between SIGTERM and SIGKILL."""
@@ -20,8 +21,8 @@ class FlowProcess:
     """A flow run in a process."""
 
     def __init__(self, run_id: str, entrypoint: str, log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+        make_folder(log.parent)
+        with open(log, "ab", opener=opener) as file:
             self._process = _spawn(run_id, entrypoint, file)
 
     @property

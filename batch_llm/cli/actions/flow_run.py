@@ -18,6 +18,7 @@ from batch_llm.cli.terminal.live import View
 from batch_llm.cli.terminal.screen import Screen
 from batch_llm.errors import BatchLLMError
 from batch_llm.jobs import BatchJob, RunFolder, ask_to_stop, job_store, read_progress, run_folder
+from batch_llm.jobs.ledger.run_folder import prepare_ledger
 from batch_llm.prefect.api import ServerUnavailable
 from batch_llm.prefect.deployment import deployments
 
@@ -68,6 +69,7 @@ class CarriedRun:
                 self.job = BatchJob.parse(created.parameters)
                 self.folder = run_folder(self.job, str(created.id))
                 entrypoint = deployments.flow_entrypoint(preset.block)
+                prepare_ledger(self.job)
                 self._process = FlowProcess(str(created.id), entrypoint, self.log)
         except BaseException:
             self._cut_short()

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from batch_llm.jobs.storage.access import make_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, joining_as_written, text
 from batch_llm.jobs.storage.store import Store
 
@@ -39,7 +40,7 @@ def gathered(
             yield f"SELECT {columns} FROM batch AS records JOIN {wanted} AS wanted USING (fingerprint, stamp)"
             return
         shutil.rmtree(pieces, ignore_errors=True)  # of a process that was killed
-        pieces.mkdir()
+        make_folder(pieces)
         try:
             for number, batch in enumerate(batches):
                 piece = pieces / f"{number:05d}.parquet"

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.storage.access import restrict_ledger, share_ledger
 from batch_llm.jobs.storage.json_files import write_whole
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.store import Store
@@ -121,6 +122,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
         made_on_the_way = self.path.glob(f"{self.items.stem}.*")
+        copies_of_the_source = self.path.glob("utf-8-*/")
         for path in (
             self.rows,
             self.items,
@@ -131,7 +133,7 @@ class RunFolder:
             *made_on_the_way,
         ):
             path.unlink(missing_ok=True)
-        for folder in (self.gathered, self.shards):
+        for folder in (self.gathered, self.shards, *copies_of_the_source):
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # what stays of it misleads nobody
             for name in _OF_CARRIERS if not self.is_away else (*_OF_CARRIERS, self.shards.name, self.progress.name):
@@ -141,6 +143,23 @@ class RunFolder:
 def job_store(job: BatchJob) -> Store:
     """Return the folder with all that the runs of this job's name leave."""
     return Store(job.ledger).folder(job.name)
+
+
+def prepare_ledger(job: BatchJob) -> None:
+    """Create the folders of the job's name on this machine, with the access of `ledger_access`.
+
+    Raises:
+        JobError: They cannot be created.
+    """
+    store = job_store(job)
+    folder = working_folder(store, job.name)
+    try:
+        if job.ledger_access == "group":
+            share_ledger(folder.parent, folder)
+        else:
+            restrict_ledger(folder)
+    except OSError as error:
+        raise JobError(f"ledger {folder} cannot be written: {error.strerror or error}") from error
 
 
 def anchored(job: BatchJob) -> BatchJob:

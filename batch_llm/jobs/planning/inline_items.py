@@ -10,7 +10,8 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import run_folder
+from batch_llm.jobs.ledger.run_folder import prepare_ledger, run_folder
+from batch_llm.jobs.storage.access import make_folder, restrict_file
 from batch_llm.jobs.storage.duckdb_session import name, one_line, open_tables, write_parquet
 from batch_llm.jobs.storage.json_files import to_json
 
@@ -34,13 +35,15 @@ def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
         JobError: They are no rows, or cannot be kept.
     """
     folder = run_folder(job, run_id).path
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare_ledger(job)
+    make_folder(folder)
     is_table = hasattr(items, "__arrow_c_stream__")
     path = folder / ("source.parquet" if is_table else "source.jsonl")
     if is_table:
         _keep_table(cast("ArrowStream", items), path)
     else:
         _keep_rows(items, path)
+    restrict_file(path)
     return job.model_copy(update={"source": str(path), "encoding": None})
 
 

@@ -22,6 +22,7 @@ from batch_llm.jobs.run_types import Plan, ShardRef
 from batch_llm.jobs.sinks import output_columns
 from batch_llm.jobs.sources import open_source
 from batch_llm.jobs.spending.budgets import budgets_of
+from batch_llm.jobs.storage.access import make_folder, restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, job_error, open_tables, rows_of
 from batch_llm.jobs.storage.json_files import to_json, write_whole
 from batch_llm.jobs.storage.partitions import parts_of
@@ -68,6 +69,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
         about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
+        restrict_folder(folder.path)
         folder.keep(folder.plan)
     except duckdb.Error as error:
         raise job_error(f"source {job.source!r}", error) from error
@@ -138,7 +140,7 @@ def _make_room(folder: RunFolder) -> None:
     folder.kept.remove(["stop"])
     folder.kept.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
     for path in (folder.shards, folder.progress):
-        path.mkdir(parents=True)
+        make_folder(path)
 
 
 def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:

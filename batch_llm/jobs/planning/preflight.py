@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import job_store
+from batch_llm.jobs.ledger.run_folder import job_store, prepare_ledger
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.runner import check_runner
@@ -45,6 +45,7 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     check_apart(job)
     check_sinks(job, known)
     if ledger := job_store(job).local:
+        prepare_ledger(job)
         check_writable(str(ledger / "check"), setting="ledger")
     check_budget(job, own_strategy=bool(strategy))
     if not strategy:

@@ -28,6 +28,7 @@ from batch_llm.jobs.sinks import (
 )
 from batch_llm.jobs.spending.budgets import read_limits
 from batch_llm.jobs.spending.prices import prices_of
+from batch_llm.jobs.storage.access import restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, name, one_line, open_tables, text
 from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
 from batch_llm.jobs.storage.partitions import parts_of
@@ -73,6 +74,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
     is_ours()
     write_whole(folder.summary, to_json(asdict(summary)))
+    restrict_folder(folder.path)
     folder.keep(folder.outcomes)
     folder.keep(folder.summary)
     _learn(job, plan, summary)

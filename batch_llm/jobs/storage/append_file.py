@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
+from .access import make_folder, opener
 from .store import Store
 
 
@@ -59,10 +60,10 @@ class _LocalFile(AppendedFile):
     is_slow = False
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self.place = str(path)
         self._path = path
-        self._file = path.open("x+b", buffering=0)
+        self._file = open(path, "x+b", buffering=0, opener=opener)  # noqa: SIM115  closed by close()
         self._torn = False
         self._lost: OSError | None = None
 
@@ -95,9 +96,9 @@ class _LocalFile(AppendedFile):
             return ""  # renamed: what was written is there
         copy = self._path.with_name(f"{self._path.name[:-39]}-{uuid.uuid4().hex}.jsonl")
         with suppress(OSError):
-            copy.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(copy.parent)
             self._file.seek(0)
-            with copy.open("xb") as kept:
+            with open(copy, "xb", opener=opener) as kept:
                 shutil.copyfileobj(self._file, kept)
             return f"; what was in it is in {copy}"
         return ""

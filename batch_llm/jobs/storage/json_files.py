@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import pydantic_core
 
+from .access import make_folder, opener
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old or the new one, never a part.
@@ -18,10 +20,10 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = _beside(path)
     try:
-        part.write_text(text, encoding="utf-8")
+        _write(part, text.encode())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -36,16 +38,21 @@ def create_whole(path: Path, data: bytes) -> None:
     """
     part = _beside(path)
     try:
-        part.write_bytes(data)
+        _write(part, data)
         try:
             os.link(part, path)
         except FileExistsError:
             raise
         except OSError:  # a file system without links, such as FAT: there a reader may see it empty for a moment
-            with path.open("xb") as file:
+            with open(path, "xb", opener=opener) as file:
                 file.write(data)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb", opener=opener) as file:
+        file.write(data)
 
 
 def _beside(path: Path) -> Path:

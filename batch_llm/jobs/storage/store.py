@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[repo
 
 from batch_llm.errors import JobError
 
+from .access import make_folder, restrict_file
 from .duckdb_session import Tables, literal, session_folder
 from .json_files import create_whole, write_whole
 from .paths import resolve
@@ -108,6 +109,7 @@ class Store:
                 self._make_folder(name)
                 self._system.put_file(str(path), self._path(name))
                 if self.local is not None:
+                    restrict_file(self.local / name)
                     with (self.local / name).open("rb") as copy:
                         os.fsync(copy.fileno())
 
@@ -127,10 +129,11 @@ class Store:
         Raises:
             OSError: There is none, or it cannot be read.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         with self._told(name):
             self._system.get_file(self._path(name), str(partial))
+        restrict_file(partial)
         partial.replace(path)
 
     def read(self, name: str) -> bytes | None:
@@ -258,7 +261,7 @@ class Store:
 
     def _make_folder(self, name: str) -> None:
         if self.local is not None:
-            (self.local / name).parent.mkdir(parents=True, exist_ok=True)
+            make_folder((self.local / name).parent)
 
     @contextmanager
     def _told(self, name: str) -> Generator[None]:
