@@ -118,7 +118,9 @@ def _write_files(
     selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])
     queries = [f"SELECT {selected} FROM {joined} ORDER BY outcomes.position" for joined in parts]
     queries = _cells(tables, job, queries)
-    output = open_sink(place, job.partition_by, like=job.output).write(tables, queries, before)
+    escape = job.csv_formulas == "escape"
+    sink = open_sink(place, job.partition_by, like=job.output, escape=escape)
+    output = sink.write(tables, queries, before)
     failures = open_sink(failures_place(place), like=place)
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
     if failed is None:

@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 
-def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "") -> Sink:
+def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "", *, escape: bool = False) -> Sink:
     """Return what writes a job's output; a new file gets the mode of the one at `like`, where there is one."""
     if partition_by:
-        return FolderSink(output, partition_by)
+        return FolderSink(output, partition_by, escape=escape)
     address = find_address(output)
     if address is None:
         return FileSink(output, like)

@@ -111,6 +111,11 @@ def without_formulas(columns: Mapping[str, str], keep: Collection[str] = ()) -> 
             yield cell
             continue
         value = cell.removesuffix(f" AS {name(column)}")
-        formula, number = (f"regexp_full_match({value}, {text(each)})" for each in (_FORMULA, _NUMBER))
         called = f"'{column}" if re.match(r"[=+@\t\r\n-]", column) else column
-        yield f"CASE WHEN {formula} AND NOT {number} THEN chr(39) || {value} ELSE {value} END AS {name(called)}"
+        yield f"{without_formula(value)} AS {name(called)}"
+
+
+def without_formula(value: str) -> str:
+    """Return SQL for text in which a spreadsheet finds no formula; see `without_formulas`."""
+    formula, number = (f"regexp_full_match({value}, {text(each)})" for each in (_FORMULA, _NUMBER))
+    return f"CASE WHEN {formula} AND NOT {number} THEN chr(39) || {value} ELSE {value} END"

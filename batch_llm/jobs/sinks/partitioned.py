@@ -15,7 +15,8 @@ from batch_llm.jobs.storage.scratch import scratch_folder
 
 from .base import Sink, nothing
 from .files import check_writable, copy, joined, left_by, write
-from .output_columns import flat, for_json, named_beside
+from .folder_names import FolderName, bytes_for_values, folder_names, ignores_case
+from .output_columns import for_json, named_beside, without_formula
 
 _OLD = "old"
 
@@ -23,12 +24,21 @@ _OLD = "old"
 class FolderSink(Sink):
     """A local folder; between two of its states there is, for an instant, none."""
 
-    def __init__(self, place: str, partition_by: Sequence[str]) -> None:
+    def __init__(self, place: str, partition_by: Sequence[str], *, escape: bool = False) -> None:
+        """Write to a folder.
+
+        Args:
+            place: The folder.
+            partition_by: The columns whose values name the folders in it.
+            escape: Whether a value that is written because its folder has another name is kept from being a formula.
+        """
         self._path = target_of(resolve(place))
         self._columns = tuple(dict.fromkeys(partition_by))
+        self._escape = escape
 
     def check(self, columns: Iterable[str]) -> None:
         check_writable(str(self._path.with_suffix(".check")))
+        bytes_for_values(self._path, self._columns)
         self._check_old()
 
     def _check_old(self) -> None:
@@ -69,9 +79,15 @@ class FolderSink(Sink):
         options = f"PARTITION_BY ({named}), FILE_EXTENSION '{ending[1:]}{packing}'"
         columns = column_types(tables, query)
         # In the name of a folder, text in a column of JSON is that text, without quotes.
-        parts = ", ".join(flat({column: columns[column] for column in self._columns}))
+        kinds = {column: columns[column] for column in self._columns}
+        bytes_for = bytes_for_values(self._path, self._columns)
+        same_case = ignores_case(made.parent)
+        folders = list(folder_names(tables, query, kinds, bytes_for, ignores_case=same_case))
+        parts = ", ".join(f"{folder.label} AS {name(folder.column)}" for folder in folders)
         if ending != ".jsonl":
-            copy(tables, f"SELECT * EXCLUDE ({named}), {parts} FROM ({query})", made, packing=packing, more=options)
+            whole = self._whole_values(columns, folders, escape=self._escape and ending == ".csv")
+            rows = f"SELECT * EXCLUDE ({named}){whole}, {parts} FROM ({query})"
+            copy(tables, rows, made, packing=packing, more=options)
             return
         # DuckDB partitions no JSON, and writes it as a CSV of one column itself.
         row, line = map(name, named_beside(columns, ("row", "line")).values())
@@ -80,6 +96,13 @@ class FolderSink(Sink):
         write(
             tables, lines, made, f"FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER E'\\n', {options}", packing
         )
+
+    def _whole_values(self, columns: Iterable[str], folders: Sequence[FolderName], *, escape: bool) -> str:
+        """Return SQL for columns with the values that name no folder; the files have no column that names folders."""
+        added = {folder.column: folder.shortened for folder in folders if folder.shortened}
+        called = named_beside(columns, [f"{column}_in_full" for column in added])
+        values = [without_formula(value) if escape else value for value in added.values()]
+        return "".join(f", {value} AS {name(new)}" for value, new in zip(values, called.values(), strict=True))
 
     def remove(self) -> None:
         shutil.rmtree(self._path, ignore_errors=True)
