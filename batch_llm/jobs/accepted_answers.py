@@ -25,7 +25,7 @@ _BLANK = (
 _LONGEST_BLANK = 10_000
 
 
-def reason_against_keeping(result: AnyResult, job: BatchJob) -> str | None:
+def rejection_reason(result: AnyResult, job: BatchJob) -> str | None:
     """Return why the output of a successful result is no answer for the job; None where it is one."""
     output = result.output
     if isinstance(output, str) and is_blank(output):
@@ -50,7 +50,7 @@ def _size(output: Any) -> int:
     return len(to_json(output).encode())
 
 
-def is_answer(job: BatchJob) -> str:
+def accepted_condition(job: BatchJob) -> str:
     """SQL that is true for a record whose answer the job takes, of the successful ones.
 
     Earlier versions took blank text for an answer, and kept no finish reason.

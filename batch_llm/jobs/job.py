@@ -22,11 +22,11 @@ from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 
 from .daily_limits import DailyLimit
-from .per_model import OrForEach, check_prices, own_limits
+from .per_model import PerModelSchema, check_prices, own_limits
 from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
 from .secrets import refuse_keys, refuse_known_keys
-from .setting_errors import in_one_line
+from .setting_errors import format_error
 from .storage.database_urls import find_address, refuse_passwords
 from .storage.formats import check_output
 
@@ -149,7 +149,7 @@ class BatchJob(BaseModel):
         title="Engine",
         description="Engine settings of each shard: workers, timeouts, retries.",
     )
-    limits: Annotated[Limits, OrForEach] = Field(
+    limits: Annotated[Limits, PerModelSchema] = Field(
         default_factory=Limits,
         title="Provider's limits",
         description="Rate limits of your account: requests_per_minute, tokens_per_minute, input_tokens_per_minute, "
@@ -355,7 +355,7 @@ class BatchJob(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise JobError(in_one_line(error.errors()[0], list(cls.model_fields))) from error
+            raise JobError(format_error(error.errors()[0], list(cls.model_fields))) from error
 
 
 LOCAL = "local"

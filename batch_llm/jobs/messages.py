@@ -65,7 +65,7 @@ def canary_sentence(canary: Canary, outcome: ShardOutcome, threshold: float) -> 
             f"failure_threshold={threshold:g} allows, {then} failures, then change the job, or set canary=0 or a "
             "higher failure_threshold"
         )
-    if canary.too_dear(outcome.cost_usd):
+    if canary.too_expensive(outcome.cost_usd):
         return (
             f"{first} cost {money(outcome.cost_usd)} where earlier runs let expect {money(canary.cost_usd)}, {then} "
             "answers, then change the job, or set canary=0"

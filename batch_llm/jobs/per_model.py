@@ -16,7 +16,7 @@ from batch_llm.config import Limits
 LIMIT_NAMES = tuple(limit.name for limit in fields(Limits))
 
 
-class OrForEach:
+class PerModelSchema:
     """Says in a form that there may be an object for each model's name, too."""
 
     @staticmethod

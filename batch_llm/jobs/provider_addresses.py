@@ -67,7 +67,7 @@ def loopback_patterns() -> tuple[str, ...]:
     return tuple(f"all://[{host}]" if ":" in host else f"all://{host}" for host in loopback_hosts())
 
 
-def keep_loopback_from_proxies() -> None:
+def exclude_loopback_from_proxies() -> None:
     """Let this process, and those that it starts, ask no proxy for this machine: a proxy would look at itself.
 
     `NO_PROXY` is what all clients look at, Prefect's included, whichever proxy the environment names.

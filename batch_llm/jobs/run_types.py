@@ -113,7 +113,7 @@ class ShardOutcome:
     estimate: TokenEstimate | None = None
 
 
-TOO_DEAR = 3
+MAX_COST_RATIO = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,9 @@ class Canary:
         """Whether a larger share than `threshold` of its items failed."""
         return failed > threshold * self.items
 
-    def too_dear(self, cost_usd: float | None) -> bool:
+    def too_expensive(self, cost_usd: float | None) -> bool:
         """Whether it has cost far more than expected, where both are known."""
-        return bool(self.cost_usd) and (cost_usd or 0.0) > TOO_DEAR * (self.cost_usd or 0.0)
+        return bool(self.cost_usd) and (cost_usd or 0.0) > MAX_COST_RATIO * (self.cost_usd or 0.0)
 
     def passed(self, tried: int, failed: int, threshold: float) -> bool:
         """Whether a run that has tried so many items shows that its shape works: beyond its canary, if it had one."""

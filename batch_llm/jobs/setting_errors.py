@@ -23,7 +23,7 @@ _PARTS = {
 """The settings that have settings."""
 
 
-def in_one_line(error: ErrorDetails, settings: Sequence[str]) -> str:
+def format_error(error: ErrorDetails, settings: Sequence[str]) -> str:
     """Return which setting it is, its value, and the rule.
 
     Args:

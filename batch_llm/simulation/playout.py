@@ -129,7 +129,7 @@ class _Play:
         each, more = divmod(self._workers, self._window.processes)
         async with asyncio.TaskGroup() as group:
             for number in range(self._window.processes):
-                group.create_task(self._carry(each + (number < more)))
+                group.create_task(self._run_process(each + (number < more)))
         self._window.counts = self._provider.counts
         return self._window
 
@@ -137,24 +137,24 @@ class _Play:
         """Answer the canary in a process that then carries other shards; the others start when it is back."""
         await asyncio.sleep(self._start_seconds + SHARD_SECONDS)
         calls = SimulatedCalls(self._provider, Core(), self._scenario.core_seconds)
-        await self._try(_Stream(items, self._prompt, calls), max(1, self._workers // self._window.processes))
+        await self._run_attempt(_Stream(items, self._prompt, calls), max(1, self._workers // self._window.processes))
 
-    async def _carry(self, workers: int) -> None:
+    async def _run_process(self, workers: int) -> None:
         """Carry shards as a process does: one after another, until none is left."""
         await asyncio.sleep(self._start_seconds)
         core = Core()
         calls = SimulatedCalls(self._provider, core, self._scenario.core_seconds)
         while self._left:
-            await self._answer(self._left.popleft(), workers, calls)
+            await self._run_shard(self._left.popleft(), workers, calls)
         self._window.busy += core.busy
 
-    async def _answer(self, items: int, workers: int, calls: SimulatedCalls) -> None:
+    async def _run_shard(self, items: int, workers: int, calls: SimulatedCalls) -> None:
         clock = asyncio.get_running_loop().time
         began, left, drained = clock(), items, 0.0
         for attempt in range(1, self._scenario.shard_retry.max_attempts + 1):
             await asyncio.sleep(SHARD_SECONDS)
             stream = _Stream(left, self._prompt, calls)
-            left = await self._try(stream, workers)
+            left = await self._run_attempt(stream, workers)
             if attempt == 1:
                 drained = max(0.0, clock() - began - stream.paced_seconds)
             if not left or attempt == self._scenario.shard_retry.max_attempts:
@@ -162,7 +162,7 @@ class _Play:
             await asyncio.sleep(backoff(self._scenario.shard_retry, attempt, retry_policy.draw()))
         self._window.ends.append(ShardEnd(clock(), items, left, drained))
 
-    async def _try(self, stream: _Stream, workers: int) -> int:
+    async def _run_attempt(self, stream: _Stream, workers: int) -> int:
         config = replace(self._scenario.config, max_workers=workers, progress_interval=10**9)
         processor = ParallelBatchProcessor[None, None, None](
             config, error_classifier=SimulatedErrors(), governor=self._governor

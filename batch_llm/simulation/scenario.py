@@ -9,8 +9,8 @@ from typing import Any
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 from batch_llm.jobs.cpu import cores
-from batch_llm.jobs.planning.canary import MUCH_MORE
-from batch_llm.jobs.planning.parallelism import WORKERS_A_PROCESS, shard_size
+from batch_llm.jobs.planning.canary import MIN_ITEMS_RATIO
+from batch_llm.jobs.planning.parallelism import WORKERS_PER_PROCESS, shard_size
 
 from .measured_costs import CALL_SECONDS
 
@@ -165,7 +165,7 @@ class Scenario:
 
     @property
     def _room(self) -> int:
-        helpful = math.ceil(self.workers / WORKERS_A_PROCESS / self.machines)
+        helpful = math.ceil(self.workers / WORKERS_PER_PROCESS / self.machines)
         return self.machines * (self.processes or min(self.cores_each, helpful))
 
     @property
@@ -176,7 +176,7 @@ class Scenario:
     @property
     def sent_ahead(self) -> int:
         """Items that go alone before all others."""
-        return self.canary if self.items > MUCH_MORE * self.canary else 0
+        return self.canary if self.items > MIN_ITEMS_RATIO * self.canary else 0
 
     @property
     def core_seconds(self) -> float:

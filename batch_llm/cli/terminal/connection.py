@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from batch_llm.jobs.provider_addresses import keep_loopback_from_proxies
+from batch_llm.jobs.provider_addresses import exclude_loopback_from_proxies
 from batch_llm.prefect import api
 from batch_llm.prefect.deployment import local_server
 from batch_llm.prefect.deployment.local_server import LocalServer
@@ -88,7 +88,7 @@ class Connection:
 def connected(interrupts: Interrupts, screen: Screen) -> Generator[Connection]:
     """Have a server, though not yet one that answers; one that this command started goes when it is cut short."""
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
-    keep_loopback_from_proxies()  # for Prefect's client, and for the processes that we start
+    exclude_loopback_from_proxies()  # for Prefect's client, and for the processes that we start
     connection = Connection(interrupts, screen)
     try:
         connection.open()

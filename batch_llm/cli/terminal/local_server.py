@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batch_llm.jobs.provider_addresses import keep_loopback_from_proxies
+from batch_llm.jobs.provider_addresses import exclude_loopback_from_proxies
 from batch_llm.prefect import api
 from batch_llm.prefect.deployment import local_server
 
@@ -46,7 +46,7 @@ def stop() -> int:
 def status() -> int:
     """Say which server commands talk to; 0 if it answers."""
     screen = Screen()
-    keep_loopback_from_proxies()
+    exclude_loopback_from_proxies()
     if url := api.configured_url():
         api.check_configured(url)
         screen.print(f"PREFECT_API_URL names a server, and it answers: {url}")

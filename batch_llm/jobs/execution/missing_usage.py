@@ -19,7 +19,7 @@ _WARNED = "usage-estimated"
 """A file of the run: whoever creates it warns."""
 
 
-class WithUsage(LLMCallStrategy[Any]):
+class UsageEstimatingStrategy(LLMCallStrategy[Any]):
     """Makes its calls through a strategy of the caller's, and estimates the tokens that it does not report.
 
     Args:

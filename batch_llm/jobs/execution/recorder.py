@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from batch_llm.errors import JobError
 from batch_llm.items import AnyResult
-from batch_llm.jobs.accepted_answers import reason_against_keeping
+from batch_llm.jobs.accepted_answers import rejection_reason
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import LedgerWriter, Record, Status
 from batch_llm.jobs.secrets import redact
@@ -58,7 +58,7 @@ def record_of(result: AnyResult, prices: PriceList, job: BatchJob) -> Record | N
         return None
     status: Status = "succeeded" if result.success else "skipped" if category == "skipped" else "failed"
     usage, output, error = result.token_usage, result.output, result.error
-    if status == "succeeded" and (reason := reason_against_keeping(result, job)):
+    if status == "succeeded" and (reason := rejection_reason(result, job)):
         status, category, output, error = "failed", "validation", None, reason
     return Record(
         id=result.item_id,

@@ -29,7 +29,7 @@ from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.rate_limit import built_in
 from batch_llm.strategies.base import LLMCallStrategy
 
-from .missing_usage import UsageWarning, WithUsage
+from .missing_usage import UsageEstimatingStrategy, UsageWarning
 from .open_files import room_for_calls
 from .recorder import ResultRecorder
 from .shard_tally import ShardTally
@@ -76,22 +76,28 @@ async def run_shard(
     governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     stopped_by: ErrorInfo | None = None
     prices = prices_of(job, own_strategy=strategy is not None)
-    purse = BudgetedPacer(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
+    budgeted_pacer = BudgetedPacer(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
     if not run.stop.exists():
         with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
             fitted = job.model_copy(update={"config": config})
-            hear = partial(_hear, governor)
-            own = partial(make_strategy, fitted, hear, run.server_facts)
+            on_headers = partial(_forward_headers, governor)
+            own = partial(make_strategy, fitted, on_headers, run.server_facts)
             make = partial(_with_usage, strategy) if strategy else own
-            items = _missing(run, shard, tally, make)
-            pace = _Pace(governor, tally)
-            stopped_by = await _Try(fitted, run, shard, tally, ledger, pace, purse).answer(items, prices, observers)
+            items = _unanswered(run, shard, tally, make)
+            pace = _PaceProgress(governor, tally)
+            stopped_by = await _ShardAttempt(fitted, run, shard, tally, ledger, pace, budgeted_pacer).answer(
+                items, prices, observers
+            )
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
     with suppress(OSError):  # it is shown, and nothing more
         await asyncio.to_thread(publish_progress, run, shard)
     outcome = _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
-    return outcome if purse is None else replace(outcome, wanting=purse.wanting, estimate=purse.estimate)
+    return (
+        outcome
+        if budgeted_pacer is None
+        else replace(outcome, wanting=budgeted_pacer.wanting, estimate=budgeted_pacer.estimate)
+    )
 
 
 def _spent(tally: ShardTally) -> Spent:
@@ -99,15 +105,15 @@ def _spent(tally: ShardTally) -> Spent:
     return Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
 
 
-def _hear(governor: Governor, headers: Mapping[str, str]) -> None:
+def _forward_headers(governor: Governor, headers: Mapping[str, str]) -> None:
     governor.on_headers(headers, asyncio.get_running_loop().time())
 
 
 def _with_usage(strategy: StrategyFactory) -> LLMCallStrategy[Any]:
-    return WithUsage(strategy())
+    return UsageEstimatingStrategy(strategy())
 
 
-def _missing(run: RunFolder, shard: ShardRef, tally: ShardTally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
+def _unanswered(run: RunFolder, shard: ShardRef, tally: ShardTally, make: StrategyFactory) -> Iterator[AnyWorkItem]:
     strategy: LLMCallStrategy[Any] | None = None
     for line in read_lines(shard_file(run, shard)):
         if not tally.is_settled(line["id"], line["key"]):
@@ -115,25 +121,25 @@ def _missing(run: RunFolder, shard: ShardRef, tally: ShardTally, make: StrategyF
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
 
 
-class _Pace:
+class _PaceProgress:
     """The governor, and what the shard's progress tells of it: what was met since the shard began, in all its tries."""
 
     def __init__(self, governor: Governor, tally: ShardTally) -> None:
-        standing, progress = governor.status(), tally.progress
+        status, progress = governor.status(), tally.progress
         self.governor = governor
         self._tally = tally
-        self._episodes = progress.rate_limits - standing.episodes
-        self._paused_seconds = progress.paused_for - standing.paused_seconds
+        self._rate_limits_before = progress.rate_limits - status.episodes
+        self._paused_before = progress.paused_for - status.paused_seconds
 
     def note(self) -> None:
-        standing, progress = self.governor.status(), self._tally.progress
-        progress.limit = standing.rate
-        progress.rate_limits = self._episodes + standing.episodes
-        progress.paused_for = self._paused_seconds + standing.paused_seconds
+        status, progress = self.governor.status(), self._tally.progress
+        progress.limit = status.rate
+        progress.rate_limits = self._rate_limits_before + status.episodes
+        progress.paused_for = self._paused_before + status.paused_seconds
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
+class _ShardAttempt:
     """A shard at work."""
 
     job: BatchJob
@@ -141,33 +147,33 @@ class _Try:
     shard: ShardRef
     tally: ShardTally
     ledger: LedgerWriter
-    pace: _Pace
-    purse: BudgetedPacer | None
+    pace: _PaceProgress
+    budgeted_pacer: BudgetedPacer | None
 
     async def answer(
         self, items: Iterator[AnyWorkItem], prices: PriceList, observers: Sequence[ProcessorObserver]
     ) -> ErrorInfo | None:
         """Call the items; return what stopped it early."""
         pauses = _PauseObserver(self)
-        keeper = ResultRecorder(self.ledger, self.tally, prices, self.job)
+        recorder = ResultRecorder(self.ledger, self.tally, prices, self.job)
         usage = UsageWarning(self.run.kept)
-        lookout = ShardWatch(self.job, self.run, self.shard)
+        shard_watch = ShardWatch(self.job, self.run, self.shard)
 
         async def keep(result: AnyResult) -> None:
-            await keeper.keep(result)
+            await recorder.keep(result)
             await usage.note(result.token_usage.get("estimated_tokens", 0))
-            if lookout.is_late and await lookout.is_over():
+            if shard_watch.is_late and await shard_watch.is_over():
                 processor.stop()
 
-        pacer = self.purse or self.pace.governor
+        pacer = self.budgeted_pacer or self.pace.governor
         processor = ParallelBatchProcessor[Any, Any, str](
             self.job.config, keep, observers=[*observers, pauses], governor=pacer, **_at_daily_limits(self.job)
         )
         async with processor:
-            keeper.stop = processor.stop
-            if self.purse is not None:
-                self.purse.stop = processor.stop
-            watch = asyncio.create_task(lookout.watch(self.ledger, processor.stop))
+            recorder.stop = processor.stop
+            if self.budgeted_pacer is not None:
+                self.budgeted_pacer.stop = processor.stop
+            watch = asyncio.create_task(shard_watch.watch(self.ledger, processor.stop))
             try:
                 with suppress(RunStopped):  # after the last result; `stopped_by` tells the same
                     await self._show_progress(processor.process_stream(items))
@@ -175,7 +181,7 @@ class _Try:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):
                     await watch
-            keeper.check()
+            recorder.check()
             self.pace.note()
             return processor.stopped_by
 
@@ -204,7 +210,7 @@ def _at_daily_limits(job: BatchJob) -> dict[str, Any]:
 class _PauseObserver(BaseObserver):
     """Shows a provider's pause in the shard's progress, where no result comes that would."""
 
-    def __init__(self, shard: _Try) -> None:
+    def __init__(self, shard: _ShardAttempt) -> None:
         self._shard = shard
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ FAR_LOOK_SECONDS = 3.0
 """Between two looks into a bucket."""
 
 LATE_SECONDS = 3 * BEAT_SECONDS
-BLIND_SECONDS = PATIENCE_SECONDS - LATE_SECONDS
+MAX_UNCHECKED_SECONDS = PATIENCE_SECONDS - LATE_SECONDS
 """A shard that cannot look into its ledger for so long stops: others may take it for dead."""
 
 
@@ -31,7 +31,7 @@ class ShardWatch:
     def __init__(self, job: BatchJob, run: RunFolder, shard: ShardRef) -> None:
         self._run, self._shard = run, shard
         self._store = job_store(job)
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     async def watch(self, ledger: LedgerWriter, stop: Callable[[], None]) -> None:
         """Stop when somebody asks for it, and when another run has the ledger or another carrier the shard.
@@ -40,7 +40,7 @@ class ShardWatch:
         """
         between = FAR_LOOK_SECONDS if self._run.is_away else 0.0
         while not self._run.stop.exists():
-            if self._since_look() >= between and await self.is_over():
+            if self._seconds_since_check() >= between and await self.is_over():
                 break
             with suppress(OSError):  # the next write tells
                 await asyncio.to_thread(ledger.sync)
@@ -53,23 +53,23 @@ class ShardWatch:
 
         A process that was stopped and goes on, a machine that was cut off and is back, may have lost its shard.
         """
-        return self._since_look() > LATE_SECONDS
+        return self._seconds_since_check() > LATE_SECONDS
 
     async def is_over(self) -> bool:
         """Look whether the shard is to end here."""
         try:
-            is_over = await asyncio.to_thread(self._look)
+            is_over = await asyncio.to_thread(self._check_ledger)
         except OSError:  # the flow's own process tells when the ledger stays away
-            return self._since_look() > BLIND_SECONDS
-        self._looked = time.monotonic()
+            return self._seconds_since_check() > MAX_UNCHECKED_SECONDS
+        self._checked_at = time.monotonic()
         return is_over
 
-    def _look(self) -> bool:
+    def _check_ledger(self) -> bool:
         exchange_stop(self._run)
         publish_progress(self._run, self._shard)
         lease = self._shard.lease
         is_anothers = lease > 0 and newest_lease(self._store) > lease
         return is_anothers or self._run.stop.exists() or is_superseded(self._run.kept, self._shard)
 
-    def _since_look(self) -> float:
-        return time.monotonic() - self._looked
+    def _seconds_since_check(self) -> float:
+        return time.monotonic() - self._checked_at

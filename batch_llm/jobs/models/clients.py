@@ -17,15 +17,15 @@ from batch_llm.config import ProcessorConfig
 from batch_llm.errors import RedirectRefused
 from batch_llm.jobs.provider_addresses import loopback_patterns
 
-from .readable_replies import as_meant
-from .reply_usage import with_usable_usage
+from .readable_replies import normalized_reply
+from .reply_usage import with_normalized_usage
 from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
 
 if TYPE_CHECKING:
     from google import genai
 
 Client = AbstractAsyncContextManager[Any]
-Hear = Callable[[Mapping[str, str]], None]
+HeadersCallback = Callable[[Mapping[str, str]], None]
 
 READ_SECONDS = 600.0
 """What a call may take in all is the engine's to bound."""
@@ -46,11 +46,11 @@ class _AiohttpClient(DefaultAioHttpClient):
     google-genai 2.34 asks for no timeout at all where it was not given a single one for everything.
 
     Attributes:
-        hear: Is shown the headers of every response.
+        on_headers: Is shown the headers of every response.
         seconds: Until the last byte of an answer; more than the engine gives a call, which so is the first to end it.
     """
 
-    hear: Hear | None = None
+    on_headers: HeadersCallback | None = None
     seconds: float = READ_SECONDS
 
     def __init__(self, **options: Any) -> None:
@@ -66,7 +66,7 @@ class _AiohttpClient(DefaultAioHttpClient):
         options["follow_redirects"] = False
         try:
             async with asyncio.timeout(self.seconds):
-                response = await self._answer(request, options)
+                response = await self._send_following_redirects(request, options)
                 try:
                     bound(response, self._large)
                     if not stream:
@@ -78,15 +78,15 @@ class _AiohttpClient(DefaultAioHttpClient):
             late = f"no whole answer within {self.seconds:g} s"
             raise httpx2.ReadTimeout(late, request=request) from error
         except httpx2.ConnectTimeout as error:
-            raise _as_it_was(error, request) from error.__cause__
+            raise _actual_error(error, request) from error.__cause__
         except ClientResponseError as error:  # aiohttp's parser; whatever the server says is a response
             broken = f"the answer is not valid HTTP: {' '.join(error.message.split())[:200]}"
             raise httpx2.RemoteProtocolError(broken, request=request) from None  # its status would be the server's
-        if self.hear is not None:
-            self.hear(response.headers)
-        return response if stream else with_usable_usage(as_meant(response))
+        if self.on_headers is not None:
+            self.on_headers(response.headers)
+        return response if stream else with_normalized_usage(normalized_reply(response))
 
-    async def _answer(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
+    async def _send_following_redirects(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         """Return the response, after redirects within the host that was asked."""
         for _ in range(MOST_REDIRECTS):
             response = await super().send(request, stream=True, **options)
@@ -94,7 +94,7 @@ class _AiohttpClient(DefaultAioHttpClient):
             if onward is None:
                 return response
             await response.aclose()
-            if not _is_same_place(request.url, onward.url):
+            if not _is_same_host(request.url, onward.url):
                 raise RedirectRefused(
                     f"{address_of(request.url)} redirects to {address_of(onward.url)}, and prompts go to no other host "
                     "than the one that is set: set the provider's *_BASE_URL to where it leads, if that is right"
@@ -103,7 +103,7 @@ class _AiohttpClient(DefaultAioHttpClient):
         raise httpx2.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
 
 
-def _as_it_was(error: httpx2.ConnectTimeout, request: httpx2.Request) -> httpx2.TransportError:
+def _actual_error(error: httpx2.ConnectTimeout, request: httpx2.Request) -> httpx2.TransportError:
     if isinstance(error.__cause__, TimeoutError):
         return error
     refused = isinstance(error.__cause__, ClientConnectorError)
@@ -111,7 +111,7 @@ def _as_it_was(error: httpx2.ConnectTimeout, request: httpx2.Request) -> httpx2.
     return broken(str(error), request=request)
 
 
-def _is_same_place(asked: httpx2.URL, onward: httpx2.URL) -> bool:
+def _is_same_host(asked: httpx2.URL, onward: httpx2.URL) -> bool:
     """Whether a redirect stays at the host that was asked; it may go from http to https there, but not back."""
     if asked.host != onward.host:
         return False
@@ -121,7 +121,7 @@ def _is_same_place(asked: httpx2.URL, onward: httpx2.URL) -> bool:
     )
 
 
-def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.AsyncClient:
+def http_client(config: ProcessorConfig, on_headers: HeadersCallback | None = None) -> httpx2.AsyncClient:
     """Return a client for what is built on httpx2, over aiohttp, with room for an engine's calls.
 
     With httpx's own transport a call is half as dear again, and dearer with the square of the open connections. A pool
@@ -130,7 +130,7 @@ def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.Asy
 
     Args:
         config: The engine's settings.
-        hear: Is shown the headers of every response.
+        on_headers: Is shown the headers of every response.
     """
     limits = httpx2.Limits(max_connections=config.max_workers, max_keepalive_connections=config.max_workers)
     connect = min(CONNECT_SECONDS, config.timeout_per_item / 2)
@@ -140,36 +140,38 @@ def http_client(config: ProcessorConfig, hear: Hear | None = None) -> httpx2.Asy
         headers={"Accept-Encoding": ", ".join(ENCODINGS)},
         mounts=dict.fromkeys(loopback_patterns()),
     )
-    client.hear = hear
+    client.on_headers = on_headers
     client.seconds = config.timeout_per_item + LATE_SECONDS
     return client
 
 
 def google_client(
-    config: ProcessorConfig, hear: Hear | None = None, key: str | None = None
+    config: ProcessorConfig, on_headers: HeadersCallback | None = None, key: str | None = None
 ) -> tuple[genai.Client, Client]:
     """Return a client for the Gemini API without retries of its own, and what it calls through, to open and to close.
 
     Args:
         config: The engine's settings.
-        hear: Is shown the headers of every response.
+        on_headers: Is shown the headers of every response.
         key: The API key; None for the one in the environment.
     """
     from google import genai  # most of a second of CPU, which other models' jobs need not spend
     from google.genai.types import HttpOptions, HttpRetryOptions
 
-    http, once = http_client(config, hear), HttpRetryOptions(attempts=1)
+    http, once = http_client(config, on_headers), HttpRetryOptions(attempts=1)
     options = HttpOptions(httpx_async_client=http, retry_options=once)
     return genai.Client(vertexai=False, api_key=key, http_options=options), http
 
 
-def model_and_client(name: str, config: ProcessorConfig, hear: Hear | None = None) -> tuple[Model, Client]:
+def model_and_client(
+    name: str, config: ProcessorConfig, on_headers: HeadersCallback | None = None
+) -> tuple[Model, Client]:
     """Return the model that pydantic-ai knows by this name, and the client to open before calls and to close after.
 
     Args:
         name: "provider:model".
         config: The engine's settings.
-        hear: Is shown the headers of every response, where the provider's client is one of ours.
+        on_headers: Is shown the headers of every response, where the provider's client is one of ours.
 
     Raises:
         ValueError: The provider is unknown.
@@ -178,21 +180,21 @@ def model_and_client(name: str, config: ProcessorConfig, hear: Hear | None = Non
     """
     provider_name = name.partition(":")[0]
     if provider_name == "google":
-        return _google(name, config, hear)
+        return _google(name, config, on_headers)
     # A gateway makes its upstream's provider with hooks of its own in the client.
     kind = Provider if provider_name.startswith("gateway/") else infer_provider_class(provider_name)
     if not _takes_httpx2(kind):
         model = infer_model(name)
         return model, model
-    http = http_client(config, hear)
+    http = http_client(config, on_headers)
     make: Any = kind
     return infer_model(name, lambda _: make(http_client=http)), http
 
 
-def _google(name: str, config: ProcessorConfig, hear: Hear | None) -> tuple[Model, Client]:
+def _google(name: str, config: ProcessorConfig, on_headers: HeadersCallback | None) -> tuple[Model, Client]:
     from pydantic_ai.providers.google import GoogleProvider
 
-    client, http = google_client(config, hear)
+    client, http = google_client(config, on_headers)
     return infer_model(name, lambda _: GoogleProvider(client=client)), http
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model
     from pydantic_ai.settings import ModelSettings
 
-    from .clients import Client, Hear
+    from .clients import Client, HeadersCallback
 
 GEMINI_DIRECT = "gemini-direct"
 _GOOGLE_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
@@ -58,12 +58,14 @@ def check_model(job: BatchJob) -> None:
         _check_shape(job.output_schema)
 
 
-def make_strategy(job: BatchJob, hear: Hear | None = None, facts_file: Path | None = None) -> LLMCallStrategy[Any]:
+def make_strategy(
+    job: BatchJob, on_headers: HeadersCallback | None = None, facts_file: Path | None = None
+) -> LLMCallStrategy[Any]:
     """Build what makes the job's calls, with live clients whose own retries are off.
 
     Args:
         job: The job.
-        hear: Is shown the headers of responses, which tell of the provider's limits.
+        on_headers: Is shown the headers of responses, which tell of the provider's limits.
         facts_file: Where the shards of a run keep what they learn of the server; None to keep nothing.
 
     Raises:
@@ -73,14 +75,14 @@ def make_strategy(job: BatchJob, hear: Hear | None = None, facts_file: Path | No
     if _provider(job) == GEMINI_DIRECT:
         from .gemini import gemini_strategy
 
-        return gemini_strategy(job, _google_key(job), job.model.partition(":")[2], hear)
+        return gemini_strategy(job, _google_key(job), job.model.partition(":")[2], on_headers)
     from .clients import model_and_client
 
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
         facts = ServerFacts()
         return LeastBusyStrategy([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
-    return _calls(job, *model_and_client(job.model, job.config, hear), job.model_settings, _facts(facts_file))
+    return _calls(job, *model_and_client(job.model, job.config, on_headers), job.model_settings, _facts(facts_file))
 
 
 def _facts(file: Path | None) -> ServerFacts:

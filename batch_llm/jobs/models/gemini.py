@@ -17,16 +17,18 @@ from batch_llm.strategies.gemini_cached import GeminiCachedStrategy
 from batch_llm.strategies.output_schema import schema_reader
 from batch_llm.strategies.schema_types import resolved
 
-from .clients import Hear, google_client
+from .clients import HeadersCallback, google_client
 from .wrappers import ClientOwningStrategy
 
 # pydantic-ai's names of settings, and google-genai's where they differ.
 _SETTINGS = {"max_tokens": "max_output_tokens"}
 
 
-def gemini_strategy(job: BatchJob, key: str, model: str, hear: Hear | None = None) -> LLMCallStrategy[Any]:
+def gemini_strategy(
+    job: BatchJob, key: str, model: str, on_headers: HeadersCallback | None = None
+) -> LLMCallStrategy[Any]:
     """Return a strategy for one Gemini model; the client's own retries are off, so the engine sees every 429."""
-    client, http = google_client(job.config, hear, key)
+    client, http = google_client(job.config, on_headers, key)
     context = cached_context(job)
     calls = _plain(job, client, model) if context is None else _cached(job, client, model, context)
     return ClientOwningStrategy(calls, http)

@@ -62,10 +62,10 @@ def local_base_urls() -> list[str]:
 
 def _weights() -> Path | None:
     try:
-        carried = files(_WEIGHTS) or []
+        files_of_package = files(_WEIGHTS) or []
     except PackageNotFoundError:
         return None
-    return next((Path(str(file.locate())) for file in carried if file.suffix == ".gguf"), None)
+    return next((Path(str(file.locate())) for file in files_of_package if file.suffix == ".gguf"), None)
 
 
 def _start() -> Any:

@@ -37,7 +37,7 @@ _STATUSES = {
 _NOT_PASSED_ON = ("content-encoding", "content-length", "transfer-encoding")
 
 
-def as_meant(response: httpx2.Response) -> httpx2.Response:
+def normalized_reply(response: httpx2.Response) -> httpx2.Response:
     """Return a reply that was read, or in its place the error or the completion that it stands for."""
     if response.status_code != 200 or response.request.method != "POST":
         return response

@@ -34,7 +34,7 @@ _KNOWN_TO_ADD_THOUGHTS = ("x.ai", "perplexity.ai")
 """Hosts of providers of which genai-prices knows that they report reasoning beside the completion tokens."""
 
 
-def with_usable_usage(response: httpx2.Response) -> httpx2.Response:
+def with_normalized_usage(response: httpx2.Response) -> httpx2.Response:
     """Return a response whose usage its client can read; the same one where that is so already."""
     if response.status_code != 200 or not response.is_stream_consumed or response.content.lstrip()[:1] != b"{":
         return response
@@ -42,7 +42,7 @@ def with_usable_usage(response: httpx2.Response) -> httpx2.Response:
         body: object = pydantic_core.from_json(response.content)
     except ValueError:
         return response
-    if not isinstance(body, dict) or not mend_usage(cast("_Json", body), response.request.url.host):
+    if not isinstance(body, dict) or not normalize_usage(cast("_Json", body), response.request.url.host):
         return response
     _warn_once(response.request.url.host)
     headers = {name: value for name, value in response.headers.items() if name not in _OF_THE_BODY}
@@ -62,7 +62,7 @@ def _warn_once(host: str) -> None:
 _OF_THE_BODY = ("content-length", "content-encoding", "transfer-encoding")
 
 
-def mend_usage(body: _Json, host: str = "") -> bool:
+def normalize_usage(body: _Json, host: str = "") -> bool:
     """Change the usage in a reply's body to what its client reads; whether anything had to be changed.
 
     Args:

@@ -8,13 +8,13 @@ from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.prompts import Keys
 from batch_llm.jobs.run_types import Canary
-from batch_llm.jobs.spending.calibration import calibrate_by_others
+from batch_llm.jobs.spending.calibration import calibrate_by_earlier_runs
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text
 from batch_llm.jobs.storage.json_files import objects_in, to_json
 from batch_llm.jobs.storage.store import Store
 
-MUCH_MORE = 10
+MIN_ITEMS_RATIO = 10
 """How many times its own items a canary must spare, to be worth the wait."""
 
 """How many times the expected cost is too much."""
@@ -31,23 +31,23 @@ def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: st
     """
     shape = Keys(job, strategy).key(job.prompt)
     (calls,) = tables.execute(f"SELECT count(*) FROM {file_text(folder.called)}").fetchone() or (0,)
-    needed = 0 < MUCH_MORE * job.canary < calls and _last_passed(job_store(job)) != shape
+    needed = 0 < MIN_ITEMS_RATIO * job.canary < calls and _last_passed(job_store(job)) != shape
     return Canary(shape, job.canary if needed else 0)
 
 
-def expect(tables: Tables, job: BatchJob, folder: RunFolder, canary: Canary, strategy: str = "") -> Canary:
+def with_expected_cost(tables: Tables, job: BatchJob, folder: RunFolder, canary: Canary, strategy: str = "") -> Canary:
     """Return the canary with what it should cost, by what earlier runs of the job's name have paid."""
     row = tables.execute(f"""
         SELECT avg(size) FROM (
             SELECT characters AS size
             FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position)
             ORDER BY position LIMIT {canary.items})""").fetchone()
-    known = calibrate_by_others(tables, job, float(row[0]) if row else 0.0)
+    known = calibrate_by_earlier_runs(tables, job, float(row[0]) if row else 0.0)
     each = known and known.cost(prices_of(job, own_strategy=bool(strategy)).cost)
     return canary if each is None else replace(canary, cost_usd=each * canary.items)
 
 
-def note_passed(job: BatchJob, canary: Canary) -> None:
+def record_passed(job: BatchJob, canary: Canary) -> None:
     """Remember that a run of this shape went well: the next one needs no canary.
 
     Raises:

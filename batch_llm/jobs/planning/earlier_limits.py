@@ -23,7 +23,7 @@ _SETTING = "max_tokens"
 _MOST = 8
 
 
-def note_limit(job: BatchJob) -> None:
+def record_limit(job: BatchJob) -> None:
     """Remember under which limit the job's runs ask, for the runs that raise it."""
     store, limit = job_store(job), job.model_settings.get(_SETTING)
     known = _known(store)

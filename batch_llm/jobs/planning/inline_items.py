@@ -40,14 +40,14 @@ def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
     is_table = hasattr(items, "__arrow_c_stream__")
     path = folder / ("source.parquet" if is_table else "source.jsonl")
     if is_table:
-        _keep_table(cast("ArrowStream", items), path)
+        _write_table(cast("ArrowStream", items), path)
     else:
-        _keep_rows(items, path)
+        _write_rows(items, path)
     restrict_file(path)
     return job.model_copy(update={"source": str(path), "encoding": None})
 
 
-def _keep_rows(items: object, path: Path) -> None:
+def _write_rows(items: object, path: Path) -> None:
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         kind = type(cast("object", items)).__name__
         raise JobError(f"items is a {kind}: give rows, such as [{{'id': 1, 'text': '...'}}], or a table")
@@ -59,7 +59,7 @@ def _keep_rows(items: object, path: Path) -> None:
             file.write(to_json({str(column): value for column, value in row.items()}) + "\n")
 
 
-def _keep_table(table: ArrowStream, path: Path) -> None:
+def _write_table(table: ArrowStream, path: Path) -> None:
     with open_tables() as tables:
         try:
             known, as_json = _known_to_duckdb(table)

@@ -102,7 +102,7 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
         yield Item(position + after, row.name, "", None, row.error)
 
 
-def keep_items(tables: Tables, items: Iterable[Item], table: Path, prompts: Path) -> tuple[int, int]:
+def write_items(tables: Tables, items: Iterable[Item], table: Path, prompts: Path) -> tuple[int, int]:
     """Write items into a table, and their prompts into a file; return how many there are, and how many have an error.
 
     Prompts may be long, and most of what is asked of items is not asked of them. In the file they are strings of JSON,

@@ -7,13 +7,13 @@ import math
 from batch_llm.jobs.cpu import cores
 from batch_llm.jobs.job import LOCAL, BatchJob
 
-WORKERS_A_PROCESS = 50
+WORKERS_PER_PROCESS = 50
 """Calls at once that are worth a process: with answers in a second and less, a core carries some hundred a second."""
 
-ITEMS_A_PROCESS = 500
+ITEMS_PER_PROCESS = 500
 """Items that are worth one: it takes some seconds of a core to start, in which the core carries as many."""
 
-PROCESSES_ELSEWHERE = 32
+DEFAULT_REMOTE_PROCESSES = 32
 """Of workers and clusters whose size nobody knows before they carry something: rather too many than too few."""
 
 
@@ -24,10 +24,10 @@ def processes_for(job: BatchJob, shards: int, items: int, *, calls_model: bool =
     """
     if calls_model and job.model == LOCAL:
         return 1
-    wanted = math.ceil(job.config.max_workers / WORKERS_A_PROCESS)
+    wanted = math.ceil(job.config.max_workers / WORKERS_PER_PROCESS)
     if job.limits.requests_per_minute is not None:
-        wanted = min(wanted, math.ceil(job.limits.requests_per_minute / 60 / WORKERS_A_PROCESS))
-    return max(1, min(cores(), wanted, shards, items // ITEMS_A_PROCESS))
+        wanted = min(wanted, math.ceil(job.limits.requests_per_minute / 60 / WORKERS_PER_PROCESS))
+    return max(1, min(cores(), wanted, shards, items // ITEMS_PER_PROCESS))
 
 
 def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -> int:
@@ -39,28 +39,28 @@ def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -
         case "threads":
             return 1
         case "pool":
-            room = PROCESSES_ELSEWHERE
+            room = DEFAULT_REMOTE_PROCESSES
         case "processes" | "dask" | "ray":
-            room = PROCESSES_ELSEWHERE if options.address else cores()
+            room = DEFAULT_REMOTE_PROCESSES if options.address else cores()
     return max(1, min(options.processes or room, job.config.max_workers, items))
 
 
-WORTH_SECONDS = 180.0
+TARGET_SHARD_SECONDS = 180.0
 """A shard is worth some minutes: Prefect's own cost is small beside it, and a retry or a lost machine is cheap."""
 
-SECONDS_OF_AN_ITEM = 2.0
+DEFAULT_ITEM_SECONDS = 2.0
 """Where no earlier run tells."""
 
 LEAST, MOST = 100, 50_000
 """Fewer items are not worth a task run; more are not worth the memory, for a shard knows which of its items it has."""
 
-ENOUGH_SHARDS = 500
+MAX_SHARDS = 500
 """Each is a task run, a file of progress, a reference in the plan, and 29 kB of Prefect's database."""
 
-SHARDS_A_PROCESS = 4
+SHARDS_PER_PROCESS = 4
 """At least, so that none of several is idle for long while the others end."""
 
-ITEMS_A_WORKER = 10
+ITEMS_PER_WORKER = 10
 """At least, where there are as many: workers are idle while the last answers of their shard come."""
 
 
@@ -76,12 +76,12 @@ def shard_size(
         seconds: Of an item, in the mean; None where it is not known.
         per_second: Items a second that the provider allows; None where it is not known.
     """
-    fastest = workers / max(seconds or SECONDS_OF_AN_ITEM, 0.001)
+    fastest = workers / max(seconds or DEFAULT_ITEM_SECONDS, 0.001)
     pace = min(fastest, per_second or fastest) / processes
-    shared_out = math.ceil(items / (SHARDS_A_PROCESS * processes)) if processes > 1 else items
-    enough = math.ceil(items / max(ENOUGH_SHARDS, SHARDS_A_PROCESS * processes))
-    busy = math.ceil(min(ITEMS_A_WORKER * workers, items) / processes)
-    return max(LEAST, min(MOST, max(enough, busy, min(math.ceil(pace * WORTH_SECONDS), shared_out))))
+    per_process = math.ceil(items / (SHARDS_PER_PROCESS * processes)) if processes > 1 else items
+    fewest = math.ceil(items / max(MAX_SHARDS, SHARDS_PER_PROCESS * processes))
+    filled = math.ceil(min(ITEMS_PER_WORKER * workers, items) / processes)
+    return max(LEAST, min(MOST, max(fewest, filled, min(math.ceil(pace * TARGET_SHARD_SECONDS), per_process))))
 
 
 def suitable_size(job: BatchJob, items: int, seconds: float | None, *, calls_model: bool = True) -> int:

@@ -15,7 +15,7 @@ from batch_llm.jobs.storage.database_urls import QUERY, Address, find_address
 from batch_llm.jobs.storage.paths import resolve
 
 
-def check_apart(job: BatchJob) -> None:
+def check_path_conflicts(job: BatchJob) -> None:
     """See that neither the output nor the failures take the place of the source; a query's tables are not known.
 
     Raises:

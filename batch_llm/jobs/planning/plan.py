@@ -27,12 +27,12 @@ from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, jo
 from batch_llm.jobs.storage.json_files import to_json, write_whole
 from batch_llm.jobs.storage.partitions import parts_of
 
-from .canary import choose_canary, expect
-from .earlier_limits import note_limit
-from .items import id_column, keep_items, make_items, number_repeats, read_prompt, repeated_ids, staged_columns
+from .canary import choose_canary, with_expected_cost
+from .earlier_limits import record_limit
+from .items import id_column, make_items, number_repeats, read_prompt, repeated_ids, staged_columns, write_items
 from .parallelism import suitable_size
 from .preflight import check, check_sinks
-from .prior_answers import count_known, find_answers, seconds_of_an_item
+from .prior_answers import count_items, find_answers, seconds_per_item
 from .refreshes import Refresh, refresh_of
 from .source_size import shrunk_source
 
@@ -64,8 +64,8 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
                 made = replace(made, warnings=(warning,))
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
-                made = replace(made, canary=expect(tables, job, folder, made.canary, strategy))
-        note_limit(job)
+                made = replace(made, canary=with_expected_cost(tables, job, folder, made.canary, strategy))
+        record_limit(job)
         about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
@@ -84,16 +84,16 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
     columns = staged_columns(tables, folder.rows)
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
-    total, broken = keep_items(tables, islice(items, job.limit), folder.items, folder.prompts)
+    total, broken = write_items(tables, islice(items, job.limit), folder.items, folder.prompts)
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
-    _tell_apart(tables, folder.items, id_column(job, columns))
+    _check_ids(tables, folder.items, id_column(job, columns))
     refresh = refresh_of(job, folder.path.name)
     damaged = _find_answers(tables, job, folder, refresh, strategy)
-    known = count_known(tables, folder)
+    known = count_items(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
     left = known.pop("called") - canary.items
-    size = job.shard_size or suitable_size(job, left, seconds_of_an_item(tables, job), calls_model=not strategy)
+    size = job.shard_size or suitable_size(job, left, seconds_per_item(tables, job), calls_model=not strategy)
     sizes = chain([canary.items] if canary.items else [], repeat(size))
     shards = tuple(_write_shards(tables, folder, sizes, lease))
     runs = None if refresh is None else refresh.runs
@@ -143,7 +143,7 @@ def _make_room(folder: RunFolder) -> None:
         make_folder(path)
 
 
-def _tell_apart(tables: Tables, items: Path, ids: str | None) -> None:
+def _check_ids(tables: Tables, items: Path, ids: str | None) -> None:
     if ids is None:
         number_repeats(tables, items)
     elif repeated := repeated_ids(tables, items):

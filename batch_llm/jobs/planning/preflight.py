@@ -16,7 +16,7 @@ from batch_llm.jobs.spending.budgets import check_budget
 from batch_llm.jobs.storage.duckdb_session import open_tables
 
 from .items import FAILURE_COLUMNS, id_column, input_columns
-from .path_conflicts import check_apart
+from .path_conflicts import check_path_conflicts
 
 
 def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
@@ -42,7 +42,7 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     known = input_columns(dict.fromkeys(columns, ""))
     prompt.check(known)
     id_column(job, known)
-    check_apart(job)
+    check_path_conflicts(job)
     check_sinks(job, known)
     if ledger := job_store(job).local:
         prepare_ledger(job)

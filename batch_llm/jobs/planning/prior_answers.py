@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batch_llm.jobs.accepted_answers import is_answer
+from batch_llm.jobs.accepted_answers import accepted_condition
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_lookup import gathered
 from batch_llm.jobs.ledger.records import (
@@ -95,9 +95,9 @@ def _ledger_of(job: BatchJob, folder: RunFolder, refresh: Refresh | None) -> _Le
     own = record_files(store, f"{run}/ledger/*.jsonl")
     others = {name: size for name, size in record_files(store).items() if name not in own}
     if refresh is None:
-        return _Ledger(store, own, others, is_answer(job))
+        return _Ledger(store, own, others, accepted_condition(job))
     refreshed = f"run IN ({', '.join(text(run) for run in ('', *refresh.answered_by))})"
-    return _Ledger(store, own, others, f"{refreshed} AND {is_answer(job)}")
+    return _Ledger(store, own, others, f"{refreshed} AND {accepted_condition(job)}")
 
 
 def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list[str], has_earlier_keys: bool) -> None:
@@ -204,7 +204,7 @@ def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
     drop_repeats(tables, folder.reused)
 
 
-def count_known(tables: Tables, folder: RunFolder) -> dict[str, int]:
+def count_items(tables: Tables, folder: RunFolder) -> dict[str, int]:
     """Return counts: what stands, of the rest what others met under another key or this one, and what is called."""
     found = execute(
         tables,
@@ -224,7 +224,7 @@ def count_known(tables: Tables, folder: RunFolder) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
 
 
-def seconds_of_an_item(tables: Tables, job: BatchJob) -> float | None:
+def seconds_per_item(tables: Tables, job: BatchJob) -> float | None:
     """Return how long items took in earlier runs, waits included, by a sample; None where there was none."""
     store = job_store(job)
     files = list(record_files(store))

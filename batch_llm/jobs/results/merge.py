@@ -14,7 +14,7 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, open_folder
-from batch_llm.jobs.planning.canary import note_passed
+from batch_llm.jobs.planning.canary import record_passed
 from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
 from batch_llm.jobs.run_types import Plan, Summary
 from batch_llm.jobs.sinks import (
@@ -101,7 +101,7 @@ def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
     tried = summary.succeeded - summary.reused - plan.answered + failed
     if plan.canary.passed(tried, failed, job.failure_threshold):
         with suppress(OSError):  # the next run then has a canary, which costs it some seconds
-            note_passed(job, plan.canary)
+            record_passed(job, plan.canary)
 
 
 def _write_files(

@@ -67,7 +67,7 @@ class BudgetAllocator:
         """Take back what a shard has not spent."""
         self._end(shard.index, ShardSpend.of(outcome))
 
-    def standing(self, spent: Spent) -> list[BudgetStatus]:
+    def status(self, spent: Spent) -> list[BudgetStatus]:
         """Return the limits as they stand when this run's shards have spent so much."""
         return [
             BudgetStatus(each.setting, each.scope, each.unit, each.budget, each.spent + getattr(spent, each.unit))
@@ -83,7 +83,7 @@ class BudgetAllocator:
     def tightest(self) -> BudgetStatus:
         """The limit of which the least is left, for its size."""
         total = sum(self._spent.values(), Spent())
-        return min(self.standing(total), key=lambda limit: limit.left / limit.budget)
+        return min(self.status(total), key=lambda limit: limit.left / limit.budget)
 
     def _offer(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
         part = shard.items / sum(other.items for other in at_once)

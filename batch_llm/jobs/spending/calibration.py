@@ -89,7 +89,7 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
     return _by_others(tables, mean, size)
 
 
-def calibrate_by_others(tables: Tables, job: BatchJob, size: float) -> Calibration | None:
+def calibrate_by_earlier_runs(tables: Tables, job: BatchJob, size: float) -> Calibration | None:
     """Return what earlier runs of the job's name let expect of a prompt of `size` characters, as `calibrate` does."""
     return _by_others(tables, _measure(tables, job), size)
 

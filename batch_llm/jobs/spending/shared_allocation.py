@@ -59,7 +59,7 @@ class JournaledAllocator(BudgetAllocator):
         super().__init__(limits, output_tokens)
         self._journal = journal
         self._number = 0  # of the last entry that we know
-        self._claims: dict[int, int] = {}  # the newest one that has told of a shard
+        self._claims: dict[int, int] = {}  # the newest one that has content of a shard
         self._finished: dict[int, Spent] = {}
         self._watch = StalenessTimer()
 
@@ -77,20 +77,20 @@ class JournaledAllocator(BudgetAllocator):
         return cls(limits, guessed_output_tokens(job), journal)
 
     def read(self) -> None:
-        """Learn what the others have told.
+        """Learn what the others have content.
 
         Raises:
             OSError: The ledger cannot be read.
             JobError: An entry in it is damaged.
         """
-        while self._limits and (told := self._journal.read(name := _name(self._number + 1))) is not None:
+        while self._limits and (content := self._journal.read(name := _name(self._number + 1))) is not None:
             try:
-                entry = _entry.validate_json(told)
+                entry = _entry.validate_json(content)
             except ValueError as error:
-                if self._watch.still(name, told) > heartbeat.PATIENCE_SECONDS:
+                if self._watch.still(name, content) > heartbeat.PATIENCE_SECONDS:
                     raise JobError(f"{self._journal.address}/{name} is damaged: run it again to go on") from error
                 raise OSError(f"{name} is just being written") from error
-            self._heed(entry)
+            self._apply(entry)
 
     def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
         """Set aside what a shard may spend; None where that is less than its next call, or another carrier has it.
@@ -107,7 +107,7 @@ class JournaledAllocator(BudgetAllocator):
             if self._claims.get(shard.index, 0) > shard.claim:
                 return None
             share = self._left_to(shard.index) or self._offer(shard, beside)
-            if share is None or self._tell(_Entry(shard.index, shard.claim, share=share)):
+            if share is None or self._append(_Entry(shard.index, shard.claim, share=share)):
                 return share
 
     def release(self, shard: ShardRef, outcome: ShardOutcome) -> None:
@@ -120,7 +120,7 @@ class JournaledAllocator(BudgetAllocator):
         entry = _Entry(shard.index, shard.claim, ending=ShardSpend.of(outcome))
         while self._limits:
             self.read()
-            if self._claims[shard.index] > shard.claim or self._tell(entry):
+            if self._claims[shard.index] > shard.claim or self._append(entry):
                 return
 
     def is_held(self, shard: ShardRef) -> bool:
@@ -138,13 +138,13 @@ class JournaledAllocator(BudgetAllocator):
         spent = self._finished.get(index)
         return spent and BudgetShare(spent.usd, spent.tokens, self._estimate)
 
-    def _tell(self, entry: _Entry) -> bool:
+    def _append(self, entry: _Entry) -> bool:
         if not self._journal.create(_name(self._number + 1), _entry.dump_json(entry)):
             return False
-        self._heed(entry)
+        self._apply(entry)
         return True
 
-    def _heed(self, entry: _Entry) -> None:
+    def _apply(self, entry: _Entry) -> None:
         self._number += 1
         self._claims[entry.index] = entry.claim
         if entry.share is not None:
@@ -161,11 +161,11 @@ def _first_limits(job: BatchJob, run: RunFolder, journal: Store) -> list[BudgetS
     if not budgets_of(job):
         return []
     try:
-        told = journal.read(_LIMITS)
-        if told is None:
+        content = journal.read(_LIMITS)
+        if content is None:
             journal.create(_LIMITS, to_json(read_limits(job, run)).encode())
-            told = journal.read(_LIMITS) or b""
-        return _limits.validate_json(told)
+            content = journal.read(_LIMITS) or b""
+        return _limits.validate_json(content)
     except (OSError, ValueError) as error:
         raise JobError(f"the ledger cannot be used for the budget, {journal.address}: {error}") from error
 

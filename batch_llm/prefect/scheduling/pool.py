@@ -39,7 +39,7 @@ from batch_llm.jobs import (
     ask_to_stop,
     governed,
 )
-from batch_llm.jobs.execution.shard_watch import BLIND_SECONDS
+from batch_llm.jobs.execution.shard_watch import MAX_UNCHECKED_SECONDS
 from batch_llm.jobs.ledger.claims import Carriers
 from batch_llm.jobs.ledger.heartbeat import PATIENCE_SECONDS, Heartbeat
 from batch_llm.jobs.ledger.remote_run import folder_away, send_shards
@@ -198,7 +198,7 @@ class _CarriedShards(ClaimingScheduler):
         if self._beat.is_missed:
             ask_to_stop(self._folder, "a ledger that is out of reach", here=True)
         with suppress(OSError):
-            if self._carriers.is_gone(Path(self._folder).name, after=BLIND_SECONDS):
+            if self._carriers.is_gone(Path(self._folder).name, after=MAX_UNCHECKED_SECONDS):
                 ask_to_stop(self._folder, "the end of the run", here=True)
 
 

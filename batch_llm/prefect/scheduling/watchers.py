@@ -42,7 +42,7 @@ class RunBudget:
     def look(self, progress: Progress) -> None:
         """Tell when most of a budget is spent."""
         spent = Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
-        for limit in self._budget.standing(spent):
+        for limit in self._budget.status(spent):
             if limit.spent >= WARNING_SHARE * limit.budget and limit.setting not in self._warned:
                 self._warned.add(limit.setting)
                 self._events.emit("budget.warning", limit.as_json())

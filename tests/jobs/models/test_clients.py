@@ -22,7 +22,7 @@ from batch_llm import LLMWorkItem, ParallelBatchProcessor, WorkItemResult
 from batch_llm.errors import JobError
 from batch_llm.jobs.models.factory import check_model, make_strategy
 from batch_llm.jobs.models.response_limits import MOST_BYTES
-from batch_llm.jobs.provider_addresses import keep_loopback_from_proxies
+from batch_llm.jobs.provider_addresses import exclude_loopback_from_proxies
 from tests.support.jobs import job
 from tests.support.loopback import Reply
 from tests.support.openai_server import OpenAIServer
@@ -281,7 +281,7 @@ def test_what_a_command_starts_asks_no_proxy_for_this_machine(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", known)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.7:4200/api")
-    keep_loopback_from_proxies()
+    exclude_loopback_from_proxies()
     assert os.environ["NO_PROXY"] == f"{kept}127.0.0.1,localhost,::1,127.0.0.7"
 
 

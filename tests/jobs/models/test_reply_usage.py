@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_llm.jobs.models.reply_usage import mend_usage
+from batch_llm.jobs.models.reply_usage import normalize_usage
 from batch_llm.strategies.billing import MOST_TOKENS, billed, complete, tokens_in, usage_of
 
 _ANSWER = "an answer of some words"
@@ -39,7 +39,7 @@ def _chat(usage: Any) -> dict[str, Any]:
 def test_a_chat_completion_has_counts_that_its_client_reads(usage: Any, wanted: tuple[int, int]) -> None:
     """0 where there is no count: it is estimated later."""
     body = _chat(usage)
-    assert mend_usage(body)
+    assert normalize_usage(body)
     found = body["usage"]
     assert (found["prompt_tokens"], found["completion_tokens"]) == wanted
     assert found["total_tokens"] == sum(wanted)
@@ -48,7 +48,7 @@ def test_a_chat_completion_has_counts_that_its_client_reads(usage: Any, wanted: 
 @pytest.mark.parametrize("usage", ["none", [], 5])
 def test_a_usage_that_is_none_is_left_out(usage: Any) -> None:
     body = _chat(usage)
-    assert mend_usage(body)
+    assert normalize_usage(body)
     assert body["usage"] is None
 
 
@@ -64,7 +64,7 @@ def test_a_usage_that_is_none_is_left_out(usage: Any) -> None:
 )
 def test_a_reply_as_it_should_be_is_left_alone(body: dict[str, Any]) -> None:
     before = json.dumps(body)
-    assert not mend_usage(body)
+    assert not normalize_usage(body)
     assert json.dumps(body) == before
 
 
@@ -75,7 +75,12 @@ def test_reasoning_beside_the_completion_tokens_is_counted_as_output() -> None:
     within = _chat({"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 60, **details})
     more = _chat({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, **details})
     known = _chat({"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 90, **details})
-    assert (mend_usage(beside), mend_usage(within), mend_usage(more), mend_usage(known, "api.x.ai")) == (
+    assert (
+        normalize_usage(beside),
+        normalize_usage(within),
+        normalize_usage(more),
+        normalize_usage(known, "api.x.ai"),
+    ) == (
         True,
         False,
         True,
@@ -99,7 +104,7 @@ _NUMBERS = st.one_of(
 )
 def test_whatever_is_reported_becomes_counts(usage: dict[str, Any]) -> None:
     body = _chat(usage)
-    mend_usage(body)
+    normalize_usage(body)
     for name in ("prompt_tokens", "completion_tokens", "total_tokens") if usage else ():
         assert type(body["usage"][name]) is int
         assert 0 <= body["usage"][name] <= 2 * MOST_TOKENS

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from batch_llm.jobs import plan
 from batch_llm.jobs.planning.parallelism import (
-    ENOUGH_SHARDS,
-    ITEMS_A_WORKER,
+    DEFAULT_REMOTE_PROCESSES,
+    ITEMS_PER_WORKER,
     LEAST,
+    MAX_SHARDS,
     MOST,
-    PROCESSES_ELSEWHERE,
-    SHARDS_A_PROCESS,
-    WORTH_SECONDS,
+    SHARDS_PER_PROCESS,
+    TARGET_SHARD_SECONDS,
     expected_processes,
     shard_size,
 )
@@ -38,14 +38,14 @@ def test_shards_are_bounded_in_size_and_number(
     """A shard is worth minutes unless there would be too many; none is beyond memory, and each process has several."""
     size = shard_size(items, workers=workers, processes=processes, seconds=seconds, per_second=per_second)
     assert LEAST <= size <= MOST
-    enough = max(ENOUGH_SHARDS, SHARDS_A_PROCESS * processes)
+    enough = max(MAX_SHARDS, SHARDS_PER_PROCESS * processes)
     assert size == MOST or math.ceil(items / size) <= enough
-    if size > max(LEAST, math.ceil(items / enough), math.ceil(ITEMS_A_WORKER * workers / processes)):
-        assert processes == 1 or math.ceil(items / size) > (SHARDS_A_PROCESS - 1) * processes
+    if size > max(LEAST, math.ceil(items / enough), math.ceil(ITEMS_PER_WORKER * workers / processes)):
+        assert processes == 1 or math.ceil(items / size) > (SHARDS_PER_PROCESS - 1) * processes
         if seconds:
-            assert (size - 1) * seconds * processes / workers <= WORTH_SECONDS
+            assert (size - 1) * seconds * processes / workers <= TARGET_SHARD_SECONDS
         if per_second:
-            assert (size - 1) * processes / per_second <= WORTH_SECONDS
+            assert (size - 1) * processes / per_second <= TARGET_SHARD_SECONDS
 
 
 @given(_ITEMS, _ITEMS, _WORKERS, _PROCESSES)
@@ -59,8 +59,8 @@ def test_more_items_make_no_smaller_shards(items: int, more: int, workers: int, 
     [
         ({"runner": "threads"}, 1),
         ({"runner_options": {"processes": 6}, "runner": "processes"}, 6),
-        ({"runner": "pool"}, PROCESSES_ELSEWHERE),
-        ({"runner": "dask", "runner_options": {"address": "tcp://10.0.0.1:8786"}}, PROCESSES_ELSEWHERE),
+        ({"runner": "pool"}, DEFAULT_REMOTE_PROCESSES),
+        ({"runner": "dask", "runner_options": {"address": "tcp://10.0.0.1:8786"}}, DEFAULT_REMOTE_PROCESSES),
         ({"runner": "pool", "config": {"max_workers": 3}}, 3),
         ({"model": "local"}, 1),
     ],

@@ -283,10 +283,10 @@ def test_what_the_run_spends_is_not_counted_again_by_a_carrier_that_joins_later(
     spend()
     late = JournaledAllocator.of(made_for, planned)
     for budget in (first, late):
-        spent = {limit.setting: limit.spent for limit in budget.standing(Spent())}
+        spent = {limit.setting: limit.spent for limit in budget.status(Spent())}
         assert spent == {"budget_tokens": 35.0, "monthly_budget_usd": 2.0}
     again = plan(made_for, "r", strategy="s")
-    spent = {limit.setting: limit.spent for limit in JournaledAllocator.of(made_for, again).standing(Spent())}
+    spent = {limit.setting: limit.spent for limit in JournaledAllocator.of(made_for, again).status(Spent())}
     assert spent == {"budget_tokens": 70.0, "monthly_budget_usd": 4.0}
 
 
