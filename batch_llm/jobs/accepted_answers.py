@@ -6,7 +6,7 @@ from typing import Any
 
 from batch_llm.items import AnyResult
 from batch_llm.strategies.blank_text import is_blank
-from batch_llm.strategies.finish_reasons import in_words
+from batch_llm.strategies.finish_reasons import truncation_message
 
 from .job import BatchJob
 from .storage.json_files import to_json
@@ -32,7 +32,7 @@ def rejection_reason(result: AnyResult, job: BatchJob) -> str | None:
         return "the answer is blank"
     if result.finish_reason == TRUNCATED and job.truncated_answers == "fail":
         tokens = result.token_usage.get("output_tokens", 0)
-        words = in_words(tokens, job.model_settings.get("max_tokens"), begun=True)
+        words = truncation_message(tokens, job.model_settings.get("max_tokens"), begun=True)
         return f"{words}, or set truncated_answers=keep"
     if (size := _size(output)) > MAX_ANSWER_BYTES:
         most = MAX_ANSWER_BYTES // 1024**2

@@ -89,16 +89,16 @@ class RateCurve:
     """
 
     rate: float
-    top: float | None = None
+    plateau: float | None = None
     drop_ratio: float = 0.0
     seconds_to_plateau: float = _LEAST_WAY
-    grown: float = 0.0
+    seconds_since_cut: float = 0.0
 
     def later(self, seconds: float) -> RateCurve:
         """Return it after more growth, `seconds` in which the rate was used."""
-        if self.top is None:
+        if self.plateau is None:
             return self
-        grown = self.grown + seconds * min(1.0, _SECONDS_A_CALL * self.rate)
+        grown = self.seconds_since_cut + seconds * min(1.0, _SECONDS_A_CALL * self.rate)
         beyond = grown - self.seconds_to_plateau
         if beyond < 0:
             times = 1 + self.drop_ratio * (beyond / self.seconds_to_plateau) ** 3
@@ -106,7 +106,9 @@ class RateCurve:
             times = 1 + _STEEPNESS_BEYOND * beyond**3
         else:
             times = _BEYOND * 2 ** min((beyond - _SECONDS_BEYOND) / _DOUBLING_SECONDS, 30)
-        return RateCurve(max(self.rate, times * self.top), self.top, self.drop_ratio, self.seconds_to_plateau, grown)
+        return RateCurve(
+            max(self.rate, times * self.plateau), self.plateau, self.drop_ratio, self.seconds_to_plateau, grown
+        )
 
 
 class AdaptiveRate:
@@ -144,7 +146,7 @@ class AdaptiveRate:
     def grow(self, seconds: float, latency: float) -> None:
         """Grow after `seconds` of use; calls are answered after some `latency` seconds."""
         curve = self._curve
-        if curve.top is None:
+        if curve.plateau is None:
             self._follow(RateCurve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
         elif self.rate < self._ceiling:
             self._follow(curve.later(seconds))

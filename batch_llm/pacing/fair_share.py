@@ -16,6 +16,26 @@ ALIVE_SECONDS = 15.0
 """A member whose record is so much older than ours is dead: it would have written twice."""
 
 
+_CURVE_FIELDS = {
+    "rate": "rate",
+    "plateau": "top",
+    "drop_ratio": "drop",
+    "seconds_to_plateau": "way",
+    "seconds_since_cut": "grown",
+}
+"""Attributes of a `RateCurve`, and their names in records and events, which other versions read as well."""
+
+
+def curve_fields(curve: RateCurve) -> dict[str, float | None]:
+    """Return a curve under the field names of records and events."""
+    return {field: getattr(curve, attribute) for attribute, field in _CURVE_FIELDS.items()}
+
+
+def curve_attributes(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a curve in a record or an event under the names of its attributes."""
+    return {attribute: fields[field] for attribute, field in _CURVE_FIELDS.items() if field in fields}
+
+
 class MemberReport(BaseModel, frozen=True):
     """What a member writes; moments are seconds by the server's clock, the only one that all of them see.
 
@@ -61,9 +81,9 @@ class PublishedReport:
     """
 
     id: str
-    born: float
-    written: float
-    said: MemberReport
+    created_at: float
+    written_at: float
+    report: MemberReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +102,14 @@ class Pause:
     episodes: int | None = None
 
 
-def alive(records: Iterable[PublishedReport], now: float) -> list[PublishedReport]:
+def live_reports(records: Iterable[PublishedReport], now: float) -> list[PublishedReport]:
     """Return the records of those who live and want something, `now` by the server's clock."""
-    return [record for record in records if record.said.want and record.written >= now - ALIVE_SECONDS]
+    return [record for record in records if record.report.want and record.written_at >= now - ALIVE_SECONDS]
 
 
 def leader(records: Sequence[PublishedReport]) -> PublishedReport:
     """Return who finds the rate for all: of those who make calls, if any do, the one that was first."""
-    return min(records, key=lambda record: (not record.said.busy, record.born, record.id))
+    return min(records, key=lambda record: (not record.report.busy, record.created_at, record.id))
 
 
 def share_out(wants: Mapping[str, float]) -> dict[str, float]:

@@ -78,7 +78,7 @@ class Gate:
                     break
             version = pacer.version
             if self._turnstile.is_closed(now):
-                await self._turnstile.turn()
+                await self._turnstile.wait()
                 now = max(now, self.clock())
             else:
                 self._turnstile.pass_through(now, seconds_late=now - due)

@@ -232,7 +232,7 @@ class Governor:
     def is_hopeless(self, now: float) -> bool:
         """Whether nearly everything was refused for half an hour; says so in the log."""
         with self._lock:
-            hopeless = self._refused_share.hopeless(now)
+            hopeless = self._refused_share.warning(now)
         if hopeless:
             logger.warning(hopeless)
         return bool(hopeless)

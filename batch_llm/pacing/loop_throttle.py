@@ -45,7 +45,7 @@ class LoopThrottle:
         else:
             self._strain.started += 1
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
         """Wait for a turn, first come, first served."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)

@@ -21,7 +21,7 @@ class RefusalMonitor:
         self._answered += answered
         self._refused += refused
 
-    def hopeless(self, now: float) -> str:
+    def warning(self, now: float) -> str:
         """Return what to say of a window that has passed, and in which nine of ten calls were refused; else nothing."""
         if self._began is None or now - self._began < _WINDOW_SECONDS:
             return ""

@@ -19,9 +19,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from .fair_share import ALIVE_SECONDS, MemberReport, Pause, PublishedReport, alive, leader, share_out
+from .fair_share import (
+    ALIVE_SECONDS,
+    MemberReport,
+    Pause,
+    PublishedReport,
+    curve_fields,
+    leader,
+    live_reports,
+    share_out,
+)
 from .governor import Governor, UsageSample
 
 CYCLE_SECONDS = 7.0
@@ -55,7 +63,7 @@ class ScopeMember:
         self.id = id
         self.share = 0.0
         self.claim = 1.0
-        self.seconds = QUICK_SECONDS
+        self.cycle_seconds = QUICK_SECONDS
         self._governor = governor
         self._stock = governor.sample_usage(now)
         self._want = self._wanted = 1.0
@@ -71,7 +79,7 @@ class ScopeMember:
 
     # The cycle.
 
-    def poll(self, now: float) -> None:
+    def sample_usage(self, now: float) -> None:
         """See what was used since the last cycle, and what is wanted from that."""
         stock = self._stock = self._governor.sample_usage(now)
         if stock.short or stock.started or stock.paused_until > now:
@@ -86,7 +94,7 @@ class ScopeMember:
         return MemberReport(
             want=self._want,
             claim=self.claim,
-            **asdict(self._stock.curve),
+            **curve_fields(self._stock.curve),
             held=self._stock.held,
             busy=now < self._busy_until,
             began=self._own.began,
@@ -94,35 +102,35 @@ class ScopeMember:
             heard=self._heard,
         )
 
-    def wrote(self, sent: float, now: float) -> None:
+    def on_written(self, sent: float, now: float) -> None:
         """Note that what it says stands on the board since a moment between `sent` and `now`."""
         if now - self._sent_at > ALIVE_SECONDS:
             self.share = 0.0  # the others may have taken us for dead, and have shared out what was ours
         self._sent_at, self._wrote_at, self._on_board = sent, (sent + now) / 2, self.claim
 
-    def read(self, records: Sequence[PublishedReport], now: float) -> bool:
+    def on_reports(self, records: Sequence[PublishedReport], now: float) -> bool:
         """Take what the records say; whether the claim has changed so much that it should be written at once."""
         mine = next((record for record in records if record.id == self.id), None)
         if mine is None:
             return True  # removed by somebody's cleaning; without a record nothing may be claimed
-        self._ahead = mine.written - self._wrote_at
-        self._until = max(self._until, mine.born)  # what was before is no news
-        living = alive(records, mine.written)
+        self._ahead = mine.written_at - self._wrote_at
+        self._until = max(self._until, mine.created_at)  # what was before is no news
+        living = live_reports(records, mine.written_at)
         others = [record for record in living if record.id != self.id]
         self._take(living, others)
         for record in others:
-            self.told(Pause(record.id, record.said.began, record.said.until, record.said.curve), now)
+            self.on_pause(Pause(record.id, record.report.began, record.report.until, record.report.curve), now)
         self._lead_or_follow(leader(living), others, now)
         names = frozenset(record.id for record in others)
-        self.seconds = CYCLE_SECONDS if names == self._others else QUICK_SECONDS
+        self.cycle_seconds = CYCLE_SECONDS if names == self._others else QUICK_SECONDS
         self._others = names
         self._last = {name: began for name, began in self._last.items() if name in names}
         return abs(self.claim - self._on_board) > REWRITE
 
     def _take(self, living: Sequence[PublishedReport], others: Sequence[PublishedReport]) -> None:
-        wants = {record.id: record.said.want for record in living}
+        wants = {record.id: record.report.want for record in living}
         target = share_out(wants | {self.id: self._want})[self.id]
-        room = max(0.0, 1.0 - sum(record.said.claim for record in others))
+        room = max(0.0, 1.0 - sum(record.report.claim for record in others))
         self.share = min(target, self._on_board, max(self.share, room))
         place = sum(record.id < self.id for record in others) / len(living)
         self._governor.set_share(self.share, place=place, is_waiting=self.share < _ALMOST * target)
@@ -130,15 +138,15 @@ class ScopeMember:
 
     def _lead_or_follow(self, leads: PublishedReport, others: Sequence[PublishedReport], now: float) -> None:
         if leads.id == self.id:
-            if any(record.said.held for record in others):
+            if any(record.report.held for record in others):
                 self._governor.require_share(now + 2 * CYCLE_SECONDS)
-        elif leads.said.heard >= self._heard:  # else its rate is from before a refusal
-            age = max(0.0, now + self._ahead - leads.written) if leads.said.held else 0.0
-            self._governor.follow(leads.said.curve, age)
+        elif leads.report.heard >= self._heard:  # else its rate is from before a refusal
+            age = max(0.0, now + self._ahead - leads.written_at) if leads.report.held else 0.0
+            self._governor.follow(leads.report.curve, age)
 
     # Pauses.
 
-    def refused(self, until: float, now: float) -> Pause | None:
+    def on_rate_limit(self, until: float, now: float) -> Pause | None:
         """Note a rate limit that calls of ours met; return what to tell the others, once the server's time is known."""
         if math.isnan(self._ahead):
             return None
@@ -149,7 +157,7 @@ class ScopeMember:
         self._until = max(self._until, self._own.until)
         return self._own
 
-    def told(self, pause: Pause, now: float) -> None:
+    def on_pause(self, pause: Pause, now: float) -> None:
         """Pause with another member; cut once more where its rate limit is none that is known already."""
         if math.isnan(self._ahead) or pause.member == self.id or pause.began <= self._last.get(pause.member, 0.0):
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TOKENS_A_CHARACTER = 0.25
+TOKENS_PER_CHARACTER = 0.25
 LEAST_WEIGHT = 0.02
 """Of the newest answer in the average, once there have been fifty."""
 
@@ -22,7 +22,7 @@ class TokenEstimate:
         price_factor: What a call costs beside the plain price of its tokens, for a service tier or writes to a cache.
     """
 
-    a_character: float = TOKENS_A_CHARACTER
+    a_character: float = TOKENS_PER_CHARACTER
     output_tokens: float = 1000.0
     cached_share: float = 0.0
     answers: int = 0

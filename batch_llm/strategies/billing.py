@@ -10,7 +10,7 @@ from .base import BilledRequest, TokenUsage
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ModelResponse
 
-BYTES_A_TOKEN = 4
+BYTES_PER_TOKEN = 4
 """Of UTF-8: English has about four characters a token; scripts of two or three bytes a character have fewer."""
 
 MOST_TOKENS = 50_000_000
@@ -131,7 +131,7 @@ _KNOWN = frozenset({"input_tokens", "output_tokens", "cache_read_tokens", "cache
 
 def tokens_in(text: str) -> int:
     """Return about how many tokens a text has, whatever the model's tokenizer; 0 for no text."""
-    return -(-len(text.encode("utf-8", "replace")) // BYTES_A_TOKEN)
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 def text_of(messages: Iterable[ModelMessage]) -> str:

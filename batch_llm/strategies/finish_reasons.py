@@ -22,7 +22,7 @@ class FinishReasons:
     def __init__(self) -> None:
         self._warned_of_limit = False
 
-    def refuse_filtered(self, finish_reason: str | None, details: Mapping[str, Any] | None = None) -> None:
+    def raise_if_blocked(self, finish_reason: str | None, details: Mapping[str, Any] | None = None) -> None:
         """Check that the answer was not blocked.
 
         Args:
@@ -35,7 +35,7 @@ class FinishReasons:
         if finish_reason == "content_filter":
             raise ContentFiltered(_why_blocked(details or {}))
 
-    def note_limit(self, finish_reason: str | None) -> None:
+    def warn_if_truncated(self, finish_reason: str | None) -> None:
         """Warn if an answer that is taken was cut off."""
         if finish_reason == "length" and not self._warned_of_limit:
             self._warned_of_limit = True
@@ -72,15 +72,15 @@ def _filters(result: object) -> list[str]:
     return [name for name, found in filters.items() if isinstance(found, dict) and found.get("filtered")]  # pyright: ignore[reportUnknownMemberType]  a provider's own
 
 
-def truncated(response: ModelResponse, limit: int | None) -> AnswerTruncated:
+def truncation_error(response: ModelResponse, limit: int | None) -> AnswerTruncated:
     """Return the error for a response that the token limit cut off, so that there is no answer in it."""
     from pydantic_ai.messages import TextPart
 
     begun = response.tool_calls or any(isinstance(part, TextPart) and part.content.strip() for part in response.parts)
-    return AnswerTruncated(in_words(response.usage.output_tokens, limit, begun=bool(begun)))
+    return AnswerTruncated(truncation_message(response.usage.output_tokens, limit, begun=bool(begun)))
 
 
-def in_words(tokens: int, limit: int | None, *, begun: bool) -> str:
+def truncation_message(tokens: int, limit: int | None, *, begun: bool) -> str:
     """Return that an answer was cut off, and what to do.
 
     Args:

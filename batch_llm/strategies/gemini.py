@@ -10,7 +10,7 @@ from batch_llm.errors import AnswerTruncated, CallFailed, ContentFiltered
 from .base import LLMCallStrategy, TokenUsage, TOutput
 from .billing import billed, usage_of
 from .blank_text import is_blank
-from .finish_reasons import in_words
+from .finish_reasons import truncation_message
 
 if TYPE_CHECKING:
     from google import genai
@@ -109,7 +109,7 @@ def read_response(
     except ValueError as error:
         if usage.finish_reason != "length":
             raise CallFailed(error, usage) from error
-        words = in_words(usage.get("output_tokens", 0), None, begun=bool(_texts(candidate)))
+        words = truncation_message(usage.get("output_tokens", 0), None, begun=bool(_texts(candidate)))
         raise CallFailed(AnswerTruncated(words), usage) from error
     except Exception as error:
         raise CallFailed(error, usage) from error

@@ -9,9 +9,9 @@ from batch_llm.errors import CallFailed
 
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import request_of, text_of, usage_of
-from .finish_reasons import FinishReasons, is_broken_off, truncated
+from .finish_reasons import FinishReasons, is_broken_off, truncation_error
 from .model_output import ModelAnswers, reason_in_words
-from .output_modes import Means, OutputMode, OutputModes
+from .output_modes import OutputMode, OutputModes, RequestMode
 from .output_schema import shape_of
 from .server_facts import ServerFacts
 from .token_limit import TokenLimit
@@ -153,22 +153,22 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             responses.append(response)
             billed.append(request_of(response, sent))
             ending = response.finish_reason, response.provider_details
-            self._endings.refuse_filtered(*ending)
+            self._endings.raise_if_blocked(*ending)
             try:
                 if response.finish_reason == "error":
                     raise ValueError(f"the provider broke off the answer (finish reason: {reason_in_words(response)})")
                 answer = self._answers.read(response, means)
             except ValueError as error:
                 if response.finish_reason == "length":
-                    raise truncated(response, self._limit.value) from error
+                    raise truncation_error(response, self._limit.value) from error
                 if len(responses) > self._reasks or is_broken_off(*ending):
                     raise
                 messages += [response, self._said(*self._answers.feedback(response, error, means))]
             else:
-                self._endings.note_limit(response.finish_reason)
+                self._endings.warn_if_truncated(response.finish_reason)
                 return answer
 
-    async def _request(self, messages: list[ModelMessage]) -> tuple[ModelResponse, Means]:
+    async def _request(self, messages: list[ModelMessage]) -> tuple[ModelResponse, RequestMode]:
         """Make one request, again by other means where the server does not know these; return what they were."""
         from pydantic_ai.direct import model_request
 

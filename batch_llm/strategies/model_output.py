@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .blank_text import is_blank
-from .output_modes import Means
+from .output_modes import RequestMode
 from .output_schema import AnswerShape
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ class ModelAnswers:
         self._model = model
         self._shape = shape
         self._instructions = instructions
-        self._parameters: dict[Means, ModelRequestParameters] = {}
+        self._parameters: dict[RequestMode, ModelRequestParameters] = {}
 
-    def parameters(self, means: Means) -> ModelRequestParameters:
+    def parameters(self, means: RequestMode) -> ModelRequestParameters:
         """Return what tells the model how to answer: the same for every request by the same means."""
         if means not in self._parameters:
             self._parameters[means] = self._made(means)
         return self._parameters[means]
 
-    def _made(self, means: Means) -> ModelRequestParameters:
+    def _made(self, means: RequestMode) -> ModelRequestParameters:
         from pydantic_ai.messages import InstructionPart
         from pydantic_ai.models import ModelRequestParameters
         from pydantic_ai.output import OutputObjectDefinition
@@ -79,7 +79,7 @@ class ModelAnswers:
         asked = ModelRequestParameters(output_mode="prompted", output_object=told, prompted_output_template=template)
         return asked.prompted_output_instructions or ""
 
-    def read(self, response: ModelResponse, means: Means) -> Any:
+    def read(self, response: ModelResponse, means: RequestMode) -> Any:
         """Return the output.
 
         Raises:
@@ -106,7 +106,7 @@ class ModelAnswers:
                 ) from None
             raise
 
-    def feedback(self, response: ModelResponse, error: ValueError, means: Means) -> list[ModelRequestPart]:
+    def feedback(self, response: ModelResponse, error: ValueError, means: RequestMode) -> list[ModelRequestPart]:
         """Return what to tell the model of a response that `read` refused, in the words of pydantic-ai's agents."""
         if calls := response.tool_calls:  # a call without an answer would make the next request invalid
             return [_refused_call(call, error) for call in calls]
@@ -124,7 +124,7 @@ def _arguments(call: ToolCallPart) -> str:
     return call.args if isinstance(call.args, str) and call.args else json.dumps(call.args or {})
 
 
-def _refused_text(error: ValueError, means: Means) -> ModelRequestPart:
+def _refused_text(error: ValueError, means: RequestMode) -> ModelRequestPart:
     from pydantic import ValidationError
     from pydantic_ai.messages import RetryFeedbackPart, RetryInfo
 

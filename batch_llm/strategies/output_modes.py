@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 OutputMode: TypeAlias = Literal["auto", "native", "tool", "prompted"]
 """What may be set: the best that the model has, its JSON Schema output, a call of a tool, or words."""
 
-Means: TypeAlias = Literal["text", "auto", "native", "tool", "prompted", "words"]
+RequestMode: TypeAlias = Literal["text", "auto", "native", "tool", "prompted", "words"]
 """What a request uses: as pydantic-ai names them; "words" is "prompted" without asking for JSON beside that."""
 
 _FACT = "output_mode"
-_NEXT: dict[str, Means] = {"native": "tool", "tool": "prompted", "prompted": "words"}
+_NEXT: dict[str, RequestMode] = {"native": "tool", "tool": "prompted", "prompted": "words"}
 _SHAPE_WORDS = ("json_schema", "json schema", "response_format", "response format", "structured output", "json_object")
 _WORDS = {
     "native": (*_SHAPE_WORDS, "output_format", "output_config", "text.format", "response_schema", "responseschema"),
@@ -43,7 +43,7 @@ class OutputModes:
     """
 
     def __init__(self, model: Model, wanted: OutputMode, facts: ServerFacts) -> None:
-        self._first: Means = _best(model) if wanted == "auto" else wanted
+        self._first: RequestMode = _best(model) if wanted == "auto" else wanted
         self._falls = ("native", "tool", "prompted") if wanted == "auto" else ("prompted",)
         self._facts = facts
         self._server = compatible_server(model)
@@ -51,9 +51,9 @@ class OutputModes:
         self._probe: asyncio.Event | None = None
 
     @property
-    def current(self) -> Means:
+    def current(self) -> RequestMode:
         """What the next request uses."""
-        found: Means | None = self._facts.get(_FACT)  # pyright: ignore[reportAssignmentType]  only we write it
+        found: RequestMode | None = self._facts.get(_FACT)  # pyright: ignore[reportAssignmentType]  only we write it
         return found or self._first
 
     @asynccontextmanager
@@ -76,7 +76,7 @@ class OutputModes:
         """Note that the server took a request: what it refuses from now on is something else."""
         self._accepted = True
 
-    def is_replaced(self, error: Exception, used: Means) -> bool:
+    def is_replaced(self, error: Exception, used: RequestMode) -> bool:
         """Whether a request that failed should be sent again by other means, for the server does not know these."""
         if used != self.current:
             return used in self._falls and refuses(error, *_WORDS[used])
@@ -94,7 +94,7 @@ class OutputModes:
         return True
 
 
-def _best(model: Model) -> Means:
+def _best(model: Model) -> RequestMode:
     """Return the best means that a model has to answer in a shape."""
     try:
         profile = model.profile

@@ -10,7 +10,7 @@ from batch_llm.errors import CallFailed, ContentFiltered
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import NOT_BILLED, billed, requests_of, text_of, usage_of
 from .blank_text import is_blank
-from .finish_reasons import FinishReasons, truncated
+from .finish_reasons import FinishReasons, truncation_error
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -56,7 +56,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
                 )
                 reason = _finish_reason(result)
                 output: Any = getattr(result, "output", result)
-                self._endings.refuse_filtered(reason, _details(result))
+                self._endings.raise_if_blocked(reason, _details(result))
                 if isinstance(output, str) and is_blank(output):
                     raise ValueError(f"there is no answer in the response (finish reason: {reason})")
             except Exception as error:
@@ -66,7 +66,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
                 reason = responses[-1].finish_reason if responses else None
                 paid = usage_of(_billed(usage, messages), finish_reason=reason)
                 raise CallFailed(_cut_off(error, responses), paid) from error
-        self._endings.note_limit(reason)
+        self._endings.warn_if_truncated(reason)
         if not usage.requests:  # it was not filled
             return cast("TOutput", output), TokenUsage(_tokens_in(result), finish_reason=reason)
         return cast("TOutput", output), usage_of(_billed(usage, messages), finish_reason=reason)
@@ -86,7 +86,7 @@ def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:
     if any(response.finish_reason == "content_filter" for response in responses):
         return ContentFiltered(f"the provider's content filter stopped the answer ({error})")
     if responses and responses[-1].finish_reason == "length":
-        return truncated(responses[-1], None)
+        return truncation_error(responses[-1], None)
     return error
 
 

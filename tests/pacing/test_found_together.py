@@ -75,24 +75,24 @@ class Process:
 
     async def _share(self, member: ScopeMember) -> None:
         while True:
-            await asyncio.sleep(member.seconds)
+            await asyncio.sleep(member.cycle_seconds)
             await self._cycle(member)
 
     async def _cycle(self, member: ScopeMember) -> None:
         world = self.world
-        member.poll(now())
+        member.sample_usage(now())
         for _ in range(ROUNDS):
             sent, said = now(), member.report(now())
             await world.wait()
-            born = record.born if (record := world.records.get(self.name)) else now()
+            born = record.created_at if (record := world.records.get(self.name)) else now()
             world.records[self.name] = PublishedReport(self.name, born, now(), said)
             await world.wait()
-            member.wrote(sent, now())
+            member.on_written(sent, now())
             await world.wait()
             records = list(world.records.values())
             await world.wait()
             self.api_calls += 2
-            if not member.read(records, now()):
+            if not member.on_reports(records, now()):
                 return
 
     async def _call(self) -> None:
@@ -105,11 +105,11 @@ class Process:
 
     def _refused(self, until: float, at: float) -> None:
         assert self.member
-        if pause := self.member.refused(until, at):
+        if pause := self.member.on_rate_limit(until, at):
             self.api_calls += 1
             for other in self.world.processes:
                 if other is not self and other.member:
-                    hears: Callable[[Pause, float], None] = other.member.told
+                    hears: Callable[[Pause, float], None] = other.member.on_pause
                     delay = self.world.random.uniform(0.01, 0.1)
                     asyncio.get_running_loop().call_later(delay, lambda hears=hears: hears(pause, now()))
 

@@ -44,7 +44,7 @@ def test_a_low_limit_that_is_raised_is_found(says_when: bool) -> None:
 @pytest.mark.parametrize(("rate", "grown"), [(0.1, 0.25), (2.0, 5.0), (4.0, 10.0), (40.0, 10.0)])
 def test_a_rate_grows_by_a_quarter_of_a_second_a_call_at_most(rate: float, grown: float) -> None:
     """Ten seconds of use at six calls a minute are a single call, here and wherever the curve is followed."""
-    assert RateCurve(rate, top=rate).later(10).grown == pytest.approx(grown)
+    assert RateCurve(rate, plateau=rate).later(10).seconds_since_cut == pytest.approx(grown)
 
 
 def test_a_call_that_was_refused_is_none_of_those_that_were_taken() -> None:
@@ -57,7 +57,7 @@ def test_a_call_that_was_refused_is_none_of_those_that_were_taken() -> None:
         )  # the rate is what holds calls up
     refuse(governor, turns[-1], 1.15, wait=1)
     saved_up = 0.2
-    assert governor.sample_usage(2).curve.top == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
+    assert governor.sample_usage(2).curve.plateau == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
 
 
 @pytest.mark.looptime

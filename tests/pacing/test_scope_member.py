@@ -87,16 +87,16 @@ class Process:
 
     def is_dead_to_others(self) -> bool:
         record = self.world.records.get(self.name)
-        return self.was_dead or record is None or record.written < self.world.now - ALIVE_SECONDS
+        return self.was_dead or record is None or record.written_at < self.world.now - ALIVE_SECONDS
 
     def live(self) -> Generator[float]:
         while True:
             self._use()
             yield from self._cycle()
-            yield self.member.seconds
+            yield self.member.cycle_seconds
 
     def _cycle(self) -> Generator[float]:
-        self.member.poll(self.clock)
+        self.member.sample_usage(self.clock)
         for _ in range(ROUNDS):
             if not (yield from self._write()):
                 return
@@ -106,7 +106,7 @@ class Process:
             if self._fails():
                 return
             self.was_dead = False
-            if not self.member.read(records, self.clock):
+            if not self.member.on_reports(records, self.clock):
                 return
 
     def _write(self) -> Generator[float, None, bool]:
@@ -115,12 +115,12 @@ class Process:
         if self._fails():
             return False
         self.was_dead = self.is_dead_to_others()
-        born = record.born if (record := self.world.records.get(self.name)) else self.world.now
+        born = record.created_at if (record := self.world.records.get(self.name)) else self.world.now
         self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, said)
         yield from self._wait()
         if self._fails():  # it is written, and nobody told us
             return False
-        self.member.wrote(sent, self.clock)
+        self.member.on_written(sent, self.clock)
         return True
 
     def _wait(self) -> Generator[float]:
@@ -243,24 +243,37 @@ def said(began: float, until: float, rate: float = 50.0, heard: float = 0.0) -> 
     return MemberReport(want=1, claim=0.5, rate=rate, busy=True, began=began, until=until, heard=heard)
 
 
+def test_a_report_contains_the_whole_curve_under_the_field_names_that_other_versions_read() -> None:
+    governor = Governor()
+    curve = RateCurve(8.0, 10.0, 0.2, 24.0, 3.0)
+    governor.follow(curve, 0.0)
+    member = ScopeMember("me", governor, 0.0)
+    member.sample_usage(1.0)
+    report = member.report(1.0)
+    assert report.curve == governor.curve
+    assert report.curve.drop_ratio == 0.2
+    fields = report.model_dump()
+    assert [fields[name] for name in ("top", "drop", "way", "grown")] == [10.0, 0.2, 24.0, 3.0]
+
+
 def member_among(governor: Governor, other: MemberReport, born: float = 900.0) -> ScopeMember:
     """Return a member which has read, at 1 s by its clock and 1001 s by the server's, that there is another."""
     member = ScopeMember("me", governor, 0.0)
-    member.poll(1.0)
+    member.sample_usage(1.0)
     mine = member.report(1.0)
-    member.wrote(1.0, 1.0)
-    member.read([PublishedReport("me", 1000.0, 1001.0, mine), PublishedReport("other", born, 1000.5, other)], 1.0)
+    member.on_written(1.0, 1.0)
+    member.on_reports([PublishedReport("me", 1000.0, 1001.0, mine), PublishedReport("other", born, 1000.5, other)], 1.0)
     return member
 
 
 def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
     member = member_among(governor, said(0, 0))
-    member.told(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.1)
+    member.on_pause(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.1)
     assert governor.sample_usage(2.1).paused_until == pytest.approx(9)
     assert governor.sample_usage(2.1).curve.rate == 40
-    member.told(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.2)
-    member.told(Pause("third", 1002.1, 1009.5, RateCurve(30.0)), 2.3)
+    member.on_pause(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.2)
+    member.on_pause(Pause("third", 1002.1, 1009.5, RateCurve(30.0)), 2.3)
     assert governor.sample_usage(2.3).curve.rate == 40
     assert governor.sample_usage(2.3).paused_until == pytest.approx(9.5)
 
@@ -276,16 +289,16 @@ def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refu
     governor = Governor()
     member = member_among(governor, said(0, 0, rate=33.0))
     assert governor.sample_usage(1.0).curve.rate == 33
-    pause = member.refused(5.0, 2.0)
+    pause = member.on_rate_limit(5.0, 2.0)
     assert pause == Pause("me", 1002.0, 1005.0, governor.curve, episodes=0)
     governor.pause_for_others(5.0, 2.0, RateCurve(30.0))
     cut = governor.sample_usage(2.0).curve.rate
 
     def read(other: MemberReport) -> float:
-        member.poll(6.0)
+        member.sample_usage(6.0)
         mine = PublishedReport("me", 1000.0, 1006.0, member.report(6.0))
-        member.wrote(6.0, 6.0)
-        member.read([mine, PublishedReport("other", 900.0, 1005.5, other)], 6.0)
+        member.on_written(6.0, 6.0)
+        member.on_reports([mine, PublishedReport("other", 900.0, 1005.5, other)], 6.0)
         return governor.sample_usage(6.0).curve.rate
 
     assert read(said(0, 0, rate=33.0)) == cut < 33
@@ -299,8 +312,8 @@ def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
     elder = Governor()
     member = ScopeMember("me", elder, 0.0)
     elder.reserve(0.5, CallPermit(1))
-    member.poll(1.0)
+    member.sample_usage(1.0)
     mine = PublishedReport("me", 1000.0, 1001.0, member.report(1.0))
-    member.wrote(1.0, 1.0)
-    member.read([mine, PublishedReport("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
+    member.on_written(1.0, 1.0)
+    member.on_reports([mine, PublishedReport("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
     assert elder.sample_usage(1.0).curve.rate == 10

@@ -23,7 +23,7 @@ from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables, rows_of
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.store import Store
-from batch_llm.pacing.token_estimate import TOKENS_A_CHARACTER
+from batch_llm.pacing.token_estimate import TOKENS_PER_CHARACTER
 
 from .items import read_prompt
 from .plan import make_plan, sizes_of_calls
@@ -144,7 +144,7 @@ def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:
     sent = size + len(job.instructions) + len(shape) + len(cached_context(job) or "")
     least, most = 1.0, guessed_output_tokens(job)  # of an answer: a word, or as long as it may be
     return Calibration(
-        input_tokens=counted or (sent * _LEAST_A_CHARACTER, sent * TOKENS_A_CHARACTER, sent * _MOST_A_CHARACTER),
+        input_tokens=counted or (sent * _LEAST_A_CHARACTER, sent * TOKENS_PER_CHARACTER, sent * _MOST_A_CHARACTER),
         output_tokens=(least, math.sqrt(least * most), most),
         cached_share=0.0,
         seconds=None,

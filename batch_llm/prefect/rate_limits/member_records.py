@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, cast
@@ -21,7 +21,7 @@ from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 from pydantic import TypeAdapter, ValidationError
 
-from batch_llm.pacing.fair_share import MemberReport, Pause, PublishedReport
+from batch_llm.pacing.fair_share import MemberReport, Pause, PublishedReport, curve_attributes, curve_fields
 
 from .stated_limits import slug, variable_name
 
@@ -86,7 +86,7 @@ class Board:
         records = {str(artifact["id"]): record for artifact in found if (record := to_record(artifact))}
         mine = records.get(self._artifact or "")
         for artifact, record in list(records.items()):
-            if mine and record.written < mine.written - FORGOTTEN_SECONDS:
+            if mine and record.written_at < mine.written_at - FORGOTTEN_SECONDS:
                 with suppress(PrefectHTTPStatusError):  # another member removes it as well
                     await self._request("DELETE", artifact)
                 del records[artifact]
@@ -115,7 +115,7 @@ class Board:
                 "seconds": round(pause.until - pause.began, 3),
                 "began": pause.began,
                 "until": pause.until,
-                "curve": asdict(pause.curve),
+                "curve": curve_fields(pause.curve),
                 "episodes": pause.episodes,
             },
         )
@@ -179,6 +179,7 @@ def _resource(scope: str) -> Resource:
 
 def _to_pause(event: Event) -> Pause | None:
     try:
-        return _PAUSE.validate_python({name: event.payload.get(name) for name in Pause.__dataclass_fields__})
-    except ValidationError:
+        fields = {name: event.payload.get(name) for name in Pause.__dataclass_fields__}
+        return _PAUSE.validate_python(fields | {"curve": curve_attributes(event.payload["curve"])})
+    except (ValidationError, KeyError, TypeError):
         return None

@@ -105,7 +105,7 @@ class Membership:
         if time.monotonic() >= self._next_cycle:
             self._cycles_to_limits -= 1
             await self._contained(self._cycle(board))
-            self._next_cycle = time.monotonic() + self._member.seconds
+            self._next_cycle = time.monotonic() + self._member.cycle_seconds
             self.has_share.set()
 
     async def _rest(self) -> None:
@@ -114,16 +114,16 @@ class Membership:
         self._awake.clear()
 
     async def _cycle(self, board: Board) -> None:
-        self._member.poll(time.monotonic())
+        self._member.sample_usage(time.monotonic())
         for _ in range(ROUNDS):
             await self._write(board)
-            if not self._member.read(await board.read(), time.monotonic()):
+            if not self._member.on_reports(await board.read(), time.monotonic()):
                 break
 
     async def _write(self, board: Board) -> None:
         sent = time.monotonic()
         await board.write(self._member.report(sent))
-        self._member.wrote(sent, time.monotonic())
+        self._member.on_written(sent, time.monotonic())
 
     async def _read_limits(self, board: Board) -> None:
         self._state(await board.read_limits())
@@ -149,7 +149,7 @@ class Membership:
         self._call(self._refused, until, time.monotonic())
 
     def _refused(self, until: float, now: float) -> None:
-        self._untold = self._member.refused(until, now)
+        self._untold = self._member.on_rate_limit(until, now)
         self._awake.set()
 
     async def _listen(self, board: Board) -> None:
@@ -172,7 +172,7 @@ class Membership:
 
     def _hear(self, event: Pause | Stated) -> None:
         if isinstance(event, Pause):
-            self._member.told(event, time.monotonic())
+            self._member.on_pause(event, time.monotonic())
         else:
             self._state(event)
 
