@@ -1,4 +1,7 @@
-"""A batch as data: a job, its plan, its shards, its ledger, its output. Knows neither Prefect nor a network."""
+"""A batch as data: the job, its plan, its shards, its ledger and its output.
+
+A `BatchJob` comes in; output files and the answers in the ledger go out. It does not import `batch_llm.prefect`.
+"""
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
 from .amounts import BudgetShare, BudgetStatus, Spent

@@ -1,4 +1,4 @@
-"""What a job takes for an answer: with something to see in it, whole where it must be, of a size that can be kept."""
+"""Which outputs a job accepts as answers: not blank, complete if the job requires it, and not too large."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .job import BatchJob
 from .storage.json_files import to_json
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-"""Of one answer, as JSON. Whoever reads ledgers and outputs holds some of them at once."""
+"""Maximum size of one answer as JSON. Readers of ledgers and outputs hold several answers in memory at once."""
 
 TRUNCATED = "length"
-"""The finish reason of an answer that the token limit cut off."""
+"""Finish reason of an answer that was cut off at the token limit."""
 
-# RE2's classes of characters without ink, as `is_blank` has them.
+# RE2's classes of invisible characters, the same as in `is_blank`.
 _BLANK = (
     r"[\\s\\p{Z}\\p{C}\\x{34F}\\x{115F}\\x{1160}\\x{17B4}\\x{17B5}\\x{180B}-\\x{180F}\\x{2800}\\x{3164}"
     r"\\x{FE00}-\\x{FE0F}\\x{FFA0}\\x{E0000}-\\x{E0FFF}]*"
@@ -26,7 +26,7 @@ _LONGEST_BLANK = 10_000
 
 
 def rejection_reason(result: AnyResult, job: BatchJob) -> str | None:
-    """Return why the output of a successful result is no answer for the job; None where it is one."""
+    """Return why a job does not accept the output of a successful result; None if it does."""
     output = result.output
     if isinstance(output, str) and is_blank(output):
         return "the answer is blank"
@@ -37,23 +37,23 @@ def rejection_reason(result: AnyResult, job: BatchJob) -> str | None:
     if (size := _size(output)) > MAX_ANSWER_BYTES:
         most = MAX_ANSWER_BYTES // 1024**2
         return (
-            f"the answer has {size / 1024**2:,.0f} MB, and no more than {most} MB are kept: ask for less, or set "
+            f"the answer has {size / 1024**2:,.0f} MB; the limit is {most} MB: ask for a shorter answer, or set "
             "max_tokens in model_settings"
         )
     return None
 
 
 def _size(output: Any) -> int:
-    """Return how many bytes an output has as JSON; of short text, about as many."""
+    """Return the size of an output as JSON in bytes; for short text an approximation."""
     if isinstance(output, str) and len(output) < MAX_ANSWER_BYTES // 12:
         return len(output)
     return len(to_json(output).encode())
 
 
 def accepted_condition(job: BatchJob) -> str:
-    """SQL that is true for a record whose answer the job takes, of the successful ones.
+    """Return an SQL condition that selects the successful records with an answer that the job accepts.
 
-    Earlier versions took blank text for an answer, and kept no finish reason.
+    Earlier versions accepted blank text as an answer and did not record a finish reason.
     """
     conditions: list[str] = []
     if job.output_schema is None:

@@ -1,4 +1,4 @@
-"""Amounts of money and tokens that travel between processes: what was spent, a share of a budget, a budget's status."""
+"""Amounts of money and tokens that are passed between processes: spending, budget shares and budget status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batch_llm.pacing.token_estimate import TokenEstimate
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """An amount, in both of what a budget can be in."""
+    """An amount spent, in USD and in tokens."""
 
     usd: float = 0.0
     tokens: float = 0.0
@@ -24,12 +24,12 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class BudgetShare:
-    """What one shard may spend: plain numbers, which travel to another process or machine.
+    """The part of a budget that one shard may spend; plain numbers that can be sent to another process or machine.
 
     Attributes:
-        usd: What all calls of the shard may cost, those of its earlier tries included; None for no limit.
-        tokens: How many tokens they may use.
-        estimate: What is known of the job's calls.
+        usd: Maximum cost of all calls of the shard in USD, including earlier attempts; None for no limit.
+        tokens: Maximum tokens of all calls of the shard, including earlier attempts; None for no limit.
+        estimate: Expected usage of the job's calls.
     """
 
     usd: float | None = None
@@ -38,15 +38,15 @@ class BudgetShare:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether there is any limit."""
+        """Whether the share has a limit in USD or tokens."""
         return self.usd is not None or self.tokens is not None
 
     def has_room(self, spent: Spent) -> bool:
-        """Whether so much may be spent in all."""
+        """Return whether total spending of `spent` is within the share."""
         return (self.usd is None or spent.usd <= self.usd) and (self.tokens is None or spent.tokens <= self.tokens)
 
     def is_used_up(self, spent: Spent) -> bool:
-        """Whether nothing is left after so much."""
+        """Return whether nothing is left of the share after spending `spent`."""
         return (self.usd is not None and spent.usd >= self.usd) or (
             self.tokens is not None and spent.tokens >= self.tokens
         )
@@ -60,14 +60,14 @@ Scope: TypeAlias = Literal["run", "month"]
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """One budget of a job, and what is spent of it.
+    """One budget of a job and how much of it is spent.
 
     Attributes:
-        setting: What sets it.
-        scope: Of one run, or of all runs of the job's name in this calendar month (UTC).
-        unit: What it counts; tokens are those sent and received together.
-        budget: How much may be spent.
-        spent: How much is.
+        setting: Name of the setting: budget_usd, budget_tokens or monthly_budget_usd.
+        scope: "run" for one run, "month" for all runs of the job's name in this calendar month (UTC).
+        unit: "usd" or "tokens" (input and output tokens together).
+        budget: Size of the budget.
+        spent: Amount spent.
     """
 
     setting: str
@@ -78,10 +78,10 @@ class BudgetStatus:
 
     @property
     def left(self) -> float:
-        """How much is left; never below 0."""
+        """Unspent amount; never negative."""
         return max(0.0, self.budget - self.spent)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for an event, a summary, a program."""
+        """Return the status as a JSON object for events and summaries."""
         own = {name: getattr(self, name) for name in ("setting", "scope", "unit", "budget", "spent")}
         return {**own, "left": self.left}

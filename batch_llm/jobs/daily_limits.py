@@ -1,4 +1,4 @@
-"""A limit of the day: the run ends, or sleeps until the provider has it full again."""
+"""Daily limits: with `daily_limit="wait"` a run sleeps until the provider resets the limit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 DailyLimit: TypeAlias = Literal["stop", "wait"]
 
 _MARGIN_SECONDS = 1.0
-"""After the moment that the provider names: its clock and ours differ."""
+"""Added to the reset time that the provider reports, because its clock and ours differ."""
 
 
 class ResetAwareClassifier(ErrorClassifier):
-    """Treats a used-up limit as a rate limit where the provider says when it is full again."""
+    """Error classifier that treats an exhausted quota as a rate limit if the provider reports when it resets."""
 
     def __init__(self) -> None:
         self._default = DefaultErrorClassifier()
@@ -32,7 +32,7 @@ class ResetAwareClassifier(ErrorClassifier):
 
 
 class ResetAwareCooldown(RateLimitStrategy):
-    """Pauses until a limit of the day is full again, however long that is; another rate limit as `other` does."""
+    """Cooldown until a daily limit resets, however long that takes; `other` handles all other rate limits."""
 
     def __init__(self, other: RateLimitStrategy) -> None:
         self._other = other
@@ -41,7 +41,7 @@ class ResetAwareCooldown(RateLimitStrategy):
         if error_info.resets_in is None:
             return await self._other.handle_rate_limit(error_info, attempt)
         logger.warning(
-            "The provider's limit of the day is used up: the run sleeps for %.1f h, until it is full again "
+            "The provider's daily limit is reached: the run sleeps for %.1f h until the limit resets "
             "(daily_limit is 'wait')",
             error_info.resets_in / 3600,
         )

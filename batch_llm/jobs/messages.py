@@ -1,4 +1,4 @@
-"""What happened, in one sentence for a person who has ten seconds."""
+"""One-sentence messages about plans, shards, budgets and runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .run_types import Canary, Plan, ShardOutcome, Summary
 
 
 def money(cost_usd: float | None) -> str:
-    """Return a cost as people write it; a price that is not known is never shown as zero."""
+    """Return a cost as text, such as "$3.60"; "unpriced" if the cost is not known."""
     if cost_usd is None:
         return "unpriced"
     if cost_usd == 0 or cost_usd >= 0.01:
@@ -20,7 +20,7 @@ def money(cost_usd: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them."""
+    """Return a duration as text, in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -29,7 +29,7 @@ def duration(seconds: float) -> str:
 
 
 def limit(per_second: float) -> str:
-    """Return a limit with the unit in which providers state it, where it is no fraction."""
+    """Return a rate limit as text: calls per minute, or calls per hour for low limits."""
     return f"{per_second * 60:,.0f} calls/min" if per_second >= 0.1 else f"{per_second * 3600:,.0f} calls/h"
 
 
@@ -39,26 +39,26 @@ def failures(categories: dict[str, int]) -> str:
 
 
 def budget_line(budget: dict[str, Any]) -> str:
-    """Return how a budget of a summary stands."""
+    """Return how much of a budget in a summary is spent."""
     amount = money if budget["unit"] == "usd" else "{:,.0f} tokens".format
     when = "" if budget["scope"] == "run" else " this month"
     return f"{budget['setting']}: {amount(budget['spent'])} of {amount(budget['budget'])} spent{when}"
 
 
 def budget_sentence(limit: BudgetStatus) -> str:
-    """Return that a budget is used up, and what to do."""
+    """Return a message that a budget is used up, and what to do."""
     amount = money if limit.unit == "usd" else "{:,.0f} tokens".format
     when = "" if limit.scope == "run" else " this month"
     return (
         f"{limit.setting} of {amount(limit.budget)} is used up ({amount(limit.spent)} spent{when}): raise it and run "
-        "it again to go on from here, what was answered is not paid again"
+        "again to continue; finished items are not charged again"
     )
 
 
 def canary_sentence(canary: Canary, outcome: ShardOutcome, threshold: float) -> str:
-    """Return why the canary ends the run, and what to do; empty where the others may follow."""
+    """Return why the canary stops the run and what to do; empty if the run may continue."""
     first = f"the canary of {canary.items:,} items"
-    then = "so nothing else was called: look at its"
+    then = "so no other item was called: look at its"
     if canary.too_many_failed(outcome.failed, threshold):
         return (
             f"{outcome.failed:,} failed of {first} ({failures(outcome.categories)}), more than "
@@ -67,33 +67,33 @@ def canary_sentence(canary: Canary, outcome: ShardOutcome, threshold: float) -> 
         )
     if canary.too_expensive(outcome.cost_usd):
         return (
-            f"{first} cost {money(outcome.cost_usd)} where earlier runs let expect {money(canary.cost_usd)}, {then} "
-            "answers, then change the job, or set canary=0"
+            f"{first} cost {money(outcome.cost_usd)}, but {money(canary.cost_usd)} was expected from earlier runs, "
+            f"{then} answers, then change the job, or set canary=0"
         )
     return ""
 
 
 def plan_sentence(planned: Plan) -> str:
-    """Return what a run will do."""
+    """Return a summary of what a plan will call and reuse."""
     missing = sum(shard.items for shard in planned.shards)
     parts = [f"{planned.total:,} items: {missing:,} to answer in {len(planned.shards):,} shard(s)"]
     if planned.canary.items:
-        parts.append(f"the first {planned.canary.items:,} alone, as a canary")
+        parts.append(f"the first {planned.canary.items:,} as a canary")
     if planned.changed:
-        parts.append(f"{planned.changed:,} of them changed")
+        parts.append(f"{planned.changed:,} changed")
     if planned.retried:
-        parts.append(f"{planned.retried:,} tried before without an answer")
+        parts.append(f"{planned.retried:,} retried after earlier failures")
     if planned.refreshed:
-        parts.append(f"{planned.refreshed:,} answered before and asked again")
+        parts.append(f"{planned.refreshed:,} refreshed")
     if planned.reused:
         parts.append(f"{planned.reused:,} reused from earlier runs")
     if planned.broken:
-        parts.append(f"{planned.broken:,} that cannot be read")
+        parts.append(f"{planned.broken:,} unreadable")
     return ", ".join(parts)
 
 
 def shard_sentence(outcome: ShardOutcome) -> str:
-    """Return what became of a shard."""
+    """Return a summary of a shard's outcome."""
     parts = [f"{outcome.succeeded:,} answered"]
     if outcome.failed:
         parts.append(f"{outcome.failed:,} failed ({failures(outcome.categories)})")
@@ -103,7 +103,7 @@ def shard_sentence(outcome: ShardOutcome) -> str:
 
 
 def run_sentence(summary: Summary) -> str:
-    """Return what became of a run."""
+    """Return a summary of a run's totals."""
     parts = [f"{summary.succeeded:,} of {summary.total_items:,} answered"]
     known = {name: getattr(summary, name) for name in ("new", "changed", "retried", "refreshed", "reused")}
     if known["new"] < summary.total_items:
@@ -117,10 +117,12 @@ def run_sentence(summary: Summary) -> str:
     if summary.not_attempted:
         parts.append(f"{summary.not_attempted:,} not attempted")
     if summary.left_out:
-        parts.append(f"{summary.left_out:,} left out, for only some items were asked for")
+        parts.append(f"{summary.left_out:,} left out, because only some items were selected")
     saved = f" (saved {money(summary.saved_usd)})" if summary.saved_usd else ""
     parts += [money(summary.cost_usd) + saved, duration(summary.seconds)]
     sentence = ", ".join(parts)
     if summary.kept:
-        sentence += f"; {summary.kept} is still that of the last complete run, this one's rows are in {summary.output}"
+        sentence += (
+            f"; {summary.kept} was not replaced, because this run is not complete: its rows are in {summary.output}"
+        )
     return f"{sentence}; {summary.stopped}" if summary.stopped else sentence

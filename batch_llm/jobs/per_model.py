@@ -1,4 +1,4 @@
-"""A job's limits: one set for its model, or one for each model's name."""
+"""Limits and prices of a job: one object for its model, or one object per model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT_NAMES = tuple(limit.name for limit in fields(Limits))
 
 
 class PerModelSchema:
-    """Says in a form that there may be an object for each model's name, too."""
+    """Schema of a setting that accepts one object, or one object per model."""
 
     @staticmethod
     def __get_pydantic_json_schema__(core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -26,19 +26,23 @@ class PerModelSchema:
 
 
 def own_limits(limits: object, model: str | None) -> object:
-    """Return the set for one model, an empty one where there is none; what is one set already, unseen.
+    """Return the limits of one model; a value that is not one object per model is returned unchanged.
+
+    Args:
+        limits: Value of the setting `limits`.
+        model: Name of the model; a model that is not listed has no limits.
 
     Raises:
-        ValueError: A set cannot be used; says which and why.
+        ValueError: The limits of a model are not valid; the message names the model and the reason.
     """
     if not isinstance(limits, Mapping) or not limits:
-        return limits  # pyright: ignore[reportUnknownVariableType]  whatever it is, pydantic looks at it
+        return limits  # pyright: ignore[reportUnknownVariableType]  pydantic validates it
     sets = cast("Mapping[str, Any]", limits)
     if not all(isinstance(one, Mapping) for one in sets.values()):
         return sets
     for name, one in sets.items():
         if unknown := [limit for limit in one if limit not in LIMIT_NAMES]:
-            raise ValueError(f"{name}: {unknown[0]!r} is no limit: there are {', '.join(LIMIT_NAMES)}")
+            raise ValueError(f"{name}: unknown limit {unknown[0]!r}: use {', '.join(LIMIT_NAMES)}")
         try:
             Limits(**one)
         except ValueError as error:
@@ -53,20 +57,20 @@ PRICE_NAMES = {
     "cache_write_mtok": "cache_write_mtok",
     "cache_write_1h_mtok": "cache_write_1h_mtok",
 }
-"""A job's names of prices, in USD per million tokens, and what genai-prices calls them."""
+"""Names of a job's prices (USD per million tokens) and the corresponding names in genai-prices."""
 
 
 def check_prices(prices: Mapping[str, Any]) -> None:
-    """See that prices can be used.
+    """Check the prices of a job.
 
     Raises:
-        ValueError: They cannot; says what is wrong.
+        ValueError: A price is unknown, missing, not a number or negative.
     """
     sets = {"": prices} if _is_one_set(prices) else {f"{model}: ": prices[model] for model in prices}
     for place, one in sets.items():
         for name, value in cast("Mapping[str, object]", one).items():
             if name not in PRICE_NAMES:
-                raise ValueError(f"{place}{name!r} is no price: there are {', '.join(PRICE_NAMES)}")
+                raise ValueError(f"{place}unknown price {name!r}: use {', '.join(PRICE_NAMES)}")
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ValueError(f"{place}{name} is {value!r}: it must be USD per million tokens, 0 or more")
         if missing := [name for name in ("input_mtok", "output_mtok") if name not in one]:
@@ -74,7 +78,7 @@ def check_prices(prices: Mapping[str, Any]) -> None:
 
 
 def own_prices(prices: Mapping[str, Any] | None, model: str) -> Mapping[str, float] | None:
-    """Return the set for one model; None where there is none."""
+    """Return the job's own prices of one model; None if it has none."""
     return prices if prices is None or _is_one_set(prices) else prices.get(model)
 
 

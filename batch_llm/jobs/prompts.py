@@ -1,4 +1,4 @@
-"""Prompts and keys: what is sent for a row, and the name of everything that shapes its answer."""
+"""Prompt templates, and the keys that identify an answer by everything that influences it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from .storage.paths import resolve
 
 _BRACES = re.compile(r"\{\{|\}\}|\{|\}")
 _FORMAT = re.compile(r"![rsa]$|:.?[<>=^]\d*$")
-"""What Python writes after a name to convert or to align it; no value has a format here."""
+"""Conversions and alignments of Python's format strings, which prompts do not support."""
 
 _SIMPLE = re.compile(r"[\w .-]+")
 
 
 class Prompt:
-    """A template: `{column}` stands for a row's value, `{{` and `}}` for braces, also within a column's name.
+    """A prompt template: `{column}` is replaced by a row's value, `{{` and `}}` are literal braces.
+
+    Doubled braces also work inside the name of a column.
 
     Example:
         >>> Prompt("{dc:title} in {total {{EUR}}}, {{as it is}}").columns
         ('dc:title', 'total {EUR}')
 
     Raises:
-        JobError: The text is no template.
+        JobError: The template is not valid.
     """
 
     def __init__(self, template: str) -> None:
@@ -37,34 +39,34 @@ class Prompt:
             self._parts = list(_parts(template))
         except ValueError as error:
             raise JobError(
-                f"the prompt is no template: {error}; write {{column}} with a name alone, {{{{ and }}}} for braces"
+                f"invalid prompt template: {error}; use {{column}}, and write literal braces as {{{{ and }}}}"
             ) from error
         self.columns = tuple(dict.fromkeys(column for _, column in self._parts if column is not None))
 
     def check(self, columns: Iterable[str]) -> None:
-        """See that every column that the template names exists.
+        """Check that every column of the template exists.
 
         Raises:
-            JobError: One does not.
+            JobError: A column is missing.
         """
         known = list(columns)
         for column in self.columns:
             if column not in known:
-                braces = "" if _SIMPLE.fullmatch(column) else "; if it is text with braces, write {{ and }} for them"
+                braces = "" if _SIMPLE.fullmatch(column) else "; write literal braces as {{ and }}"
                 raise JobError(
-                    f"the prompt names the column {column!r}, which the source lacks: it has {', '.join(known)}{braces}"
+                    f"the prompt uses column {column!r}, which is not in the source: it has {', '.join(known)}{braces}"
                 )
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """Return the prompt for a row: null is empty, a list or an object is JSON."""
+        """Return the prompt for a row: null becomes empty text, a list or an object becomes JSON."""
         return "".join(literal + (_shown(row[column]) if column is not None else "") for literal, column in self._parts)
 
 
 def _parts(template: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the text before each column, and the column; None after the last one.
+    """Yield pairs of literal text and the column after it; the column is None for the text at the end.
 
     Raises:
-        ValueError: A brace is alone, or a name is empty or has a format.
+        ValueError: A brace has no partner, or a name is empty or has a format.
     """
     literal, at = "", 0
     while found := _BRACES.search(template, at):
@@ -83,7 +85,7 @@ def _parts(template: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _column(template: str, at: int) -> tuple[str, int]:
-    """Return the name that begins somewhere, and where the text after its brace begins."""
+    """Return the column name that begins at a position, and the position after its closing brace."""
     name, begin, depth = "", at, 0
     while found := _BRACES.search(template, at):
         name += template[at : found.start()]
@@ -113,7 +115,7 @@ def _shown(value: Any) -> str:
 
 
 class Keys:
-    """Names an answer by everything that shapes it, so that a change of any of it is a new item of work."""
+    """Keys of answers: a hash of everything that influences an answer, so that any change causes a new call."""
 
     def __init__(self, job: BatchJob, strategy: str = "") -> None:
         shape = {
@@ -124,18 +126,18 @@ class Keys:
             "cached_context": cached_context(job),
             "strategy": strategy,
         }
-        # Sorted: on its way through a deployment and a database the order of keys may change.
+        # Sorted, because a deployment and its database may change the order of keys.
         self._shape = hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode())
 
     def key(self, prompt: str) -> str:
-        """Return the key of one prompt, in hexadecimal."""
+        """Return the key of one prompt as hexadecimal text."""
         digest = self._shape.copy()
         digest.update(b"\0" + prompt.encode("utf-8", "replace"))
         return digest.hexdigest()
 
 
 def cached_context(job: BatchJob) -> str | None:
-    """Return the job's cached context, read from its file where it is given as @path.
+    """Return the job's cached context; a value of the form @path is read from that file.
 
     Raises:
         JobError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""Providers' addresses and keys in the environment: whether they can work at all, and what no proxy may come before."""
+"""Checks of provider addresses, keys and proxies in the environment, and loopback hosts that bypass proxies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PREFIXES = {
     "xai": ("GROK_", "XAI_"),
     "alibaba": ("ALIBABA_", "DASHSCOPE_"),
 }
-"""Of a provider's variables, where they do not begin with its name, as OPENAI_BASE_URL does."""
+"""Prefixes of the variables of providers whose variables do not begin with the provider's name."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -32,7 +32,7 @@ def check_environment(model: str) -> None:
     """Check the addresses and keys that a model's provider reads from the environment, without a call.
 
     Raises:
-        JobError: One line: an address without http://, a key that no header can carry, a proxy of an unknown kind.
+        JobError: An address has no http://, a key has characters that a header cannot contain, or a proxy is not valid.
     """
     prefixes = _prefixes(model.partition(":")[0])
     for name, value in sorted(os.environ.items()):
@@ -48,7 +48,7 @@ def check_environment(model: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or number is this machine itself: localhost, 127.x.y.z, ::1."""
+    """Return whether a host name or address is this machine: localhost, 127.x.y.z, ::1."""
     bare = host.strip("[]").rstrip(".").lower()
     try:
         return ipaddress.ip_address(bare).is_loopback
@@ -57,25 +57,25 @@ def is_loopback(host: str) -> bool:
 
 
 def loopback_hosts() -> tuple[str, ...]:
-    """Return the usual names of this machine, and those that an address in the environment has for it."""
+    """Return the loopback names of this machine, including those in addresses in the environment."""
     named = (_host(value) for value in os.environ.values() if value.startswith(("http://", "https://")))
     return tuple(dict.fromkeys([*_LOOPBACK, *(host for host in named if is_loopback(host))]))
 
 
 def loopback_patterns() -> tuple[str, ...]:
-    """Return what httpx calls these hosts in its `mounts`: https://www.python-httpx.org/advanced/transports/."""
+    """Return the loopback hosts as patterns of httpx `mounts`: https://www.python-httpx.org/advanced/transports/."""
     return tuple(f"all://[{host}]" if ":" in host else f"all://{host}" for host in loopback_hosts())
 
 
 def exclude_loopback_from_proxies() -> None:
-    """Let this process, and those that it starts, ask no proxy for this machine: a proxy would look at itself.
+    """Add the loopback hosts to `NO_PROXY` for this process and its children.
 
-    `NO_PROXY` is what all clients look at, Prefect's included, whichever proxy the environment names.
+    A proxy would connect to its own machine instead of this one. All clients respect `NO_PROXY`, Prefect's included.
     """
     for variable in ("NO_PROXY", "no_proxy"):
         known = [part.strip() for part in os.environ.get(variable, "").split(",")]
         if variable == "no_proxy" and variable not in os.environ:
-            continue  # the other one is read where this one is missing
+            continue  # clients read NO_PROXY if no_proxy is missing
         if "*" not in known:
             os.environ[variable] = ",".join(dict.fromkeys([*filter(None, known), *loopback_hosts()]))
 
@@ -88,12 +88,12 @@ def _prefixes(provider: str) -> tuple[str, ...]:
 def _check_address(name: str, value: str) -> None:
     problem = next(_problems_of_address(value), "")
     if problem:
-        raise JobError(f"{name} is {redact(value)[:200]!r}, which cannot be called: {problem}")
+        raise JobError(f"{name} is {redact(value)[:200]!r}, which is not a usable address: {problem}")
 
 
 def _problems_of_address(value: str) -> Iterator[str]:
     if any(letter.isspace() or not letter.isprintable() for letter in value):
-        yield "it has a blank or a line break in it; take that out"
+        yield "it contains a space or a line break; remove it"
     try:
         parts = urlsplit(value)
         has_port_0 = parts.port == 0
@@ -101,14 +101,14 @@ def _problems_of_address(value: str) -> Iterator[str]:
         yield f"{str(error)[:100]}; write it like https://host:443/v1"
         return
     if parts.scheme not in ("http", "https"):
-        told = "" if "://" in value else f", as in http://{redact(value)[:200]}"
-        yield f"an address begins with http:// or https://{told}"
+        example = "" if "://" in value else f", such as http://{redact(value)[:200]}"
+        yield f"an address must begin with http:// or https://{example}"
     if not parts.hostname or has_port_0:
-        yield "it names no host or no port; write it like https://host:443/v1"
+        yield "it has no host or no valid port; write it like https://host:443/v1"
 
 
 def _check_proxy(name: str, value: str) -> None:
-    """Check a proxy's address, which may do without http://, and may be one of SOCKS where a package for that is."""
+    """Check the address of a proxy, which may omit http://, or be a SOCKS address if a SOCKS package is installed."""
     address = value if "://" in value else f"http://{value}"
     problem = "" if not value or address.startswith("socks") else next(_problems_of_address(address), "")
     if problem:
@@ -118,13 +118,13 @@ def _check_proxy(name: str, value: str) -> None:
 def _check_key(name: str, value: str) -> None:
     odd = next((letter for letter in value if not " " <= letter <= "~"), "")
     if value.strip() != value:
-        reason = "it begins or ends with a blank or a line break"
+        reason = "it begins or ends with a space or a line break"
     elif odd:
         what = "a line break" if odd in "\r\n" else f"the character U+{ord(odd):04X}"
-        reason = f"it has {what} in it"
+        reason = f"it contains {what}"
     else:
         return
-    raise JobError(f"{name} cannot be sent: {reason}; set it anew, without")
+    raise JobError(f"{name} cannot be sent: {reason}; remove it")
 
 
 def _host(address: str) -> str:

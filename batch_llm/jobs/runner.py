@@ -1,4 +1,4 @@
-"""What carries a run's shards, as a job says it."""
+"""Runners of a job: their names, options and required packages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OPTIONS: dict[RunnerName, tuple[str, ...]] = {
 """Which options each runner takes."""
 
 PACKAGES: dict[RunnerName, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
-"""What a runner needs beside us; the extra of its name brings it."""
+"""Package that a runner requires; the extra with the runner's name installs it."""
 
 
 def check_runner(runner: RunnerName) -> None:
-    """See that what a runner needs is installed.
+    """Check that the package of a runner is installed.
 
     Raises:
-        JobError: One line: what to install.
+        JobError: The package is missing; the message says what to install.
     """
     if (package := PACKAGES.get(runner)) and find_spec(package) is None:
         raise JobError(f"runner {runner!r} needs a package: pip install 'batch-llm[{runner}]'")
@@ -36,12 +36,12 @@ def check_runner(runner: RunnerName) -> None:
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What a runner is told; each takes its own, as `OPTIONS` says.
+    """Options of a runner; `OPTIONS` lists which runner accepts which option.
 
     Attributes:
-        processes: Shards at once, each in a process of its own. Without it: one for each core, for each worker of the
-            work pool, or for each place in an existing cluster.
-        address: Of an existing Dask scheduler or Ray cluster. Without it, one is started for the run.
+        processes: Number of shards at once, each in its own process. Default: one per core, per worker of the work
+            pool, or per slot of an existing cluster.
+        address: Address of an existing Dask scheduler or Ray cluster. Default: a cluster is started for the run.
 
     Raises:
         ValueError: A value breaks its rule.
@@ -57,15 +57,15 @@ class RunnerOptions:
             raise ValueError(f"processes is {self.processes}; it must be 1 or more")
 
     def check_for(self, runner: RunnerName) -> None:
-        """Refuse an option that the runner does not take.
+        """Check that the runner accepts every option that is set.
 
         Raises:
-            ValueError: With the runners that take it.
+            ValueError: The runner does not accept an option; the message names the runners that do.
         """
         for option in fields(self):
             if getattr(self, option.name) is not None and option.name not in OPTIONS[runner]:
                 takers = [repr(name) for name, taken in OPTIONS.items() if option.name in taken]
                 raise ValueError(
-                    f"runner_options.{option.name} means nothing to the runner {runner!r}: leave it out, or set runner "
+                    f"runner_options.{option.name} is not used by the runner {runner!r}: remove it, or set runner "
                     f"to {' or '.join(takers)}"
                 )

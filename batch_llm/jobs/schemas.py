@@ -1,4 +1,4 @@
-"""The shape of an answer: what is a usable JSON Schema, and which columns it gives."""
+"""JSON Schemas of answers: validation, and the columns that a schema produces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jsonschema.exceptions import SchemaError
 
 from batch_llm.strategies.schema_types import is_scalar, resolved, types_of
 
-# DuckDB types of the JSON types that fit into one column; everything else stays JSON.
+# DuckDB types of JSON types that fit into one column; all other types stay JSON.
 _COLUMN_TYPES = {
     frozenset({"string"}): "VARCHAR",
     frozenset({"integer"}): "BIGINT",
@@ -20,16 +20,16 @@ _COLUMN_TYPES = {
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """See that `schema` describes an object with named properties.
+    """Check that `schema` is a valid JSON Schema of an object with named properties.
 
     Raises:
-        ValueError: It is no JSON Schema, or describes something else than an object.
+        ValueError: The schema is not valid, or does not describe an object with properties.
     """
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         place = ".".join(str(part) for part in error.absolute_path) or "its top level"
-        raise ValueError(f"it is no JSON Schema, at {place}: {error.message}") from error
+        raise ValueError(f"it is not a valid JSON Schema, at {place}: {error.message}") from error
     try:
         whole = resolved(schema)
     except LookupError as error:
@@ -37,18 +37,18 @@ def check_schema(schema: dict[str, Any]) -> None:
     if whole.get("type") != "object" or not whole.get("properties"):
         raise ValueError('it must describe an object with properties: {"type": "object", "properties": {...}}')
     if any("\0" in name for name in whole["properties"]):
-        raise ValueError("a property's name has the character NUL in it, which no output can have")
+        raise ValueError("the name of a property contains a NUL character, which outputs do not support")
 
 
 def answer_columns(schema: dict[str, Any] | None, *, typed: bool = True) -> dict[str, str]:
-    """Return the answer's fields and their DuckDB types; plain text is one field called `answer`.
+    """Return the fields of an answer and their DuckDB types; without a schema, one field called `answer`.
 
-    References, unions and constants are followed: text or null, as pydantic writes `Optional[str]`, is text.
+    References, unions and constants are resolved: text or null, as pydantic writes `Optional[str]`, is text.
 
     Args:
         schema: The job's schema.
-        typed: Whether values of a column may have different types, as in JSON lines. In a table, a field that is text
-            or a number is text; one that may be an object or a list is JSON in both.
+        typed: Whether values of one column may have different types, as in JSON lines. In a table, a field that is
+            either text or a number is stored as text. A field that may be an object or a list is always JSON.
     """
     if schema is None:
         return {"answer": "VARCHAR"}

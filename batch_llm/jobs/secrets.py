@@ -1,4 +1,4 @@
-"""Providers' keys: named by a variable of the environment, and never part of a job."""
+"""Provider keys: read from environment variables, rejected in jobs, and redacted from texts."""
 
 from __future__ import annotations
 
@@ -19,55 +19,55 @@ _SECRET_SETTING = re.compile(
     r"(^|[-_])token|credentials?|cookie|signature)$"
 )
 _LEAST_KNOWN = 16
-"""Letters of a secret of the environment that is looked for in a job: a shorter one may be an ordinary word."""
+"""Minimum length of a secret in the environment that is searched for in a job; shorter ones may be ordinary words."""
 
 
 class KeyMissing(JobError):
-    """A model's key is not in the environment.
+    """The API key of a model is not in the environment.
 
     Attributes:
-        variables: Any one of these would do.
+        variables: Variables that may contain the key; one of them is enough.
     """
 
     def __init__(self, message: str, variables: tuple[str, ...] = ()) -> None:
-        super().__init__(message)  # one argument: it travels between processes
+        super().__init__(message)  # one argument: the error is pickled between processes
         self.variables = variables
 
 
 def key_missing(model: str, variables: tuple[str, ...], more: str = "") -> KeyMissing:
-    """Return the error for a model whose key is in none of `variables`: what to set, and where else it may be."""
+    """Return the error for a model without a key in any of `variables`; the message says what to set."""
     return KeyMissing(
         f"model {model!r} needs a key: set {' or '.join(variables)} in the environment, or save it in Prefect as a "
-        f"Secret block called {secret_name(variables[0])!r}{more}",
+        f"Secret block named {secret_name(variables[0])!r}{more}",
         variables,
     )
 
 
 def secret_name(variable: str) -> str:
-    """Return the name of the secret that stands for a variable: `openai-api-key` for `OPENAI_API_KEY`."""
+    """Return the name of the Secret block for a variable: `openai-api-key` for `OPENAI_API_KEY`."""
     return variable.lower().replace("_", "-")
 
 
 def refuse_keys(settings: Mapping[str, Any]) -> None:
-    """See that settings hold no key: what is a parameter is stored, and shown to everybody.
+    """Check that settings contain no key, because parameters of a run are stored and visible to everybody.
 
     Raises:
-        ValueError: One holds what looks like a key; it is named, and not shown.
+        ValueError: A value looks like a key; the message names the setting and does not show the value.
     """
     for place, text in _texts(settings):
         name = place.rpartition(".")[2]
         if text and (_SECRET_SETTING.search(name) or redact(text) != text):
             raise ValueError(
-                f"{place} looks like a key, and parameters are stored and shown: leave it out, and set the provider's "
+                f"{place} looks like a key, and parameters are stored and visible: remove it, and set the provider's "
                 "variable, such as OPENAI_API_KEY, in the environment or as a Prefect Secret block"
             )
 
 
 def refuse_known_keys(values: Mapping[str, Any]) -> None:
-    """Check that no value holds a secret that the environment has.
+    """Check that no value contains a secret of the environment.
 
     Raises:
-        ValueError: One does; it is named, and not shown.
+        ValueError: A value does; the message names the setting and the variable and does not show the value.
     """
     keys = {name: key for name, key in secrets_of_environment().items() if len(key) >= _LEAST_KNOWN}
     for place, text in _texts(values):
@@ -75,12 +75,12 @@ def refuse_known_keys(values: Mapping[str, Any]) -> None:
             if key in text:
                 variable = name.partition("#")[0]
                 raise ValueError(
-                    f"{place} holds the value of {variable}, and parameters are stored and shown: leave it out"
+                    f"{place} contains the value of {variable}, and parameters are stored and visible: remove it"
                 )
 
 
 def _texts(value: object, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text in plain data, and where it is."""
+    """Yield the path and the value of every text in plain data."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):
@@ -98,7 +98,7 @@ _SECRET_NAME = re.compile(
 _HARMLESS_NAME = re.compile(
     r"(?i)^(?:OLD)?PWD$|_(?:SOCK|PID|FILE|PATH|DIR|HOME|URL|URI|HOST|ENDPOINT|TTL|TYPE|MODE|METHOD|BACKEND|NAME|REGION|USER)$"
 )
-_LEAST_LENGTH = 8  # "test" in every text is no secret
+_LEAST_LENGTH = 8  # "test" in a text is not a secret
 _PASSWORD_IN_URL = re.compile(r"://[^\s/:@\"']*:([^\s/@\"']+)@")
 _SEPARATOR = r"""["']?\s*(?:[=:]|%3[dDaA])\s*(?:["']|%22)?"""
 _BEFORE = r"(?<![A-Za-z0-9])"
@@ -129,10 +129,10 @@ _PATTERNS = re.compile(
 
 
 def redact(text: str) -> str:
-    """Return `text` with keys, tokens and passwords replaced by `***`: those in the environment, and what looks so.
+    """Return `text` with keys, tokens and passwords replaced by `***`.
 
-    A secret of the environment is found as it is, and as it is inside a URL, in JSON, in HTML, and in base64, also in
-    the middle of what was encoded with it.
+    Redacted are the secrets of the environment and everything that has the form of a secret. Secrets of the environment
+    are also found URL-encoded, JSON-escaped, HTML-escaped and base64-encoded, even inside longer base64 data.
     """
     forms = {form for secret in set(secrets_of_environment().values()) for form in _forms(secret)}
     for form in sorted((form for form in forms if form in text), key=len, reverse=True):
@@ -141,7 +141,7 @@ def redact(text: str) -> str:
 
 
 def secrets_of_environment() -> Mapping[str, str]:
-    """Return the secrets of this process's environment by their variables: by name, and passwords in addresses."""
+    """Return the secrets of this process's environment by variable: secret variables, and passwords in URLs."""
     found: dict[str, str] = {}
     for name, value in os.environ.items():
         for number, secret in enumerate(_secrets_in(name, value)):
@@ -161,14 +161,14 @@ def _secrets_in(name: str, value: str) -> tuple[str, ...]:
         bare = value.strip()
         found = [bare, *([bare.partition(":")[2]] if ":" in bare and "://" not in bare else [])]
         if bare.startswith(("/", "~", "./")) and os.path.exists(bare):  # noqa: PTH110  Path raises where it is too long
-            found = []  # where a secret is kept, and not the secret
+            found = []  # the path of a file with a secret, not a secret
     found += _PASSWORD_IN_URL.findall(value)
     return tuple(dict.fromkeys(secret for secret in found if len(secret) >= _LEAST_LENGTH))
 
 
 @lru_cache(maxsize=1024)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return how a secret may be written in a text."""
+    """Return the encoded forms in which a secret may appear in a text."""
     quoted = [quote(secret, safe=safe) for safe in ("", "/", "~()*!.'", ":/", "+/=")]
     quoted += [quote_plus(secret), quote(quote(secret, safe=""), safe="")]
     quoted += [re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in quoted]
@@ -177,10 +177,10 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 def _in_base64(secret: bytes) -> list[str]:
-    """Return the letters that a secret becomes in base64, wherever it begins in what is encoded.
+    """Return the base64 characters of a secret at each possible offset in the encoded data.
 
-    Three bytes become four letters, so there are three ways; the letters at the ends, which its neighbours share, are
-    left out.
+    Three bytes become four characters, so there are three offsets. Characters at the ends are left out, because they
+    also depend on the neighbouring bytes.
     """
     found: list[str] = []
     for before in range(3):

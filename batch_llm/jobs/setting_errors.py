@@ -1,4 +1,4 @@
-"""What is wrong with a job's setting, in one line."""
+"""One-line messages for settings of a job that are not valid."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PARTS = {
     "shard_retry": RetryConfig,
     "runner_options": RunnerOptions,
 }
-"""The settings that have settings."""
+"""Settings that are objects, and their classes."""
 
 
 def format_error(error: ErrorDetails, settings: Sequence[str]) -> str:
-    """Return which setting it is, its value, and the rule.
+    """Return one line with the name of a setting, its value and the rule that it breaks.
 
     Args:
-        error: What pydantic says.
-        settings: The names of a job's settings.
+        error: Error of pydantic.
+        settings: Names of the job's settings.
     """
     place = ".".join(str(part) for part in error["loc"])
     context = error.get("ctx", {})
@@ -53,7 +53,7 @@ def format_error(error: ErrorDetails, settings: Sequence[str]) -> str:
             rule = f"must be one of {context['expected']}"
         case _:
             rule = error["msg"][:1].lower() + error["msg"][1:]
-    if not place:  # a rule of several settings, which it names
+    if not place:  # a rule about several settings; its text names them
         return rule
     value: object = error["input"]
     return f"{place}: {rule}" if isinstance(value, dict) else f"{place} is {_shown(value)}: {rule}"
@@ -63,8 +63,8 @@ def _unknown(place: str, settings: Sequence[str]) -> str:
     parent, _, name = place.rpartition(".")
     known = [field.name for field in fields(_PARTS[parent])] if parent in _PARTS else settings
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    return f"{place} is no setting: {hint}"
+    hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
+    return f"{place} is not a setting: {hint}"
 
 
 def _shown(value: object) -> str:

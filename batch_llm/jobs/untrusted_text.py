@@ -1,4 +1,4 @@
-"""Text of rows, answers and providers as a terminal or a log may show it: nothing in it acts, all of it can be seen."""
+"""Escaping of control characters in text from rows, answers and providers before a terminal or a log shows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ACTS = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Return a text with control characters as `\x1b` or `\u202e`; line breaks and tabs stay.
+    r"""Return text with control characters escaped as `\x1b` or `\u202e`; line breaks and tabs are kept.
 
     Example:
         >>> visible("a\x1b[2Jb")
@@ -23,7 +23,7 @@ def visible(text: str) -> str:
 
 
 def visible_json(line: str) -> str:
-    """Return JSON that means the same, with all control characters escaped."""
+    """Return equivalent JSON with all control characters escaped."""
     return _ACTS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 

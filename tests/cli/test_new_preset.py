@@ -94,7 +94,7 @@ def test_an_own_file_is_one_that_prefect_deploys(folder: Path) -> None:
         (["new", "tickets", "--like", "extract", "--schema", "none.json"], "none.json cannot be read"),
         (["new", "tickets", "--like", "extract", "--schema", "{"], "--schema is no JSON Schema"),
         (["new", "tickets", "--like", "extract", "--schema", "[]"], "cannot be read"),
-        (["show", "summarize", "--source", "docs.csv"], "names the column 'text', which the source lacks"),
+        (["show", "summarize", "--source", "docs.csv"], "uses column 'text', which is not in the source"),
         (["show", "summarize", "--source", "none.csv"], "none.csv does not exist"),
     ],
 )

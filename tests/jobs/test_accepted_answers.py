@@ -143,7 +143,7 @@ async def test_an_answer_that_no_ledger_should_hold_fails_its_row(home: Path, op
     openai.rule = lambda call: OpenAIServer.text("x" * (MAX_ANSWER_BYTES + 1)) if call.prompt == "two" else None
     totals = await _run("r1")
     assert (totals.succeeded, totals.failed) == (1, 1)
-    assert _rows(totals)["b"]["error"].startswith("the answer has 8 MB, and no more than 8 MB are kept")
+    assert _rows(totals)["b"]["error"].startswith("the answer has 8 MB; the limit is 8 MB")
     assert prompts(plan(job(**_MODEL), "r2")) == {"b": "two"}
 
 

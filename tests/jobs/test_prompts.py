@@ -41,7 +41,7 @@ def test_values_read_well(value: Any, shown: str) -> None:
 @pytest.mark.parametrize("template", ["{", "}", "{}", "{x!r}", "{x:>3}", "{x", "{x}}"])
 def test_what_is_no_template_is_refused(template: str) -> None:
     """One line that says how to write braces."""
-    with pytest.raises(JobError, match="the prompt is no template") as error:
+    with pytest.raises(JobError, match="invalid prompt template") as error:
         Prompt(template)
     assert "{{ and }}" in str(error.value)
 
@@ -69,13 +69,13 @@ def test_a_column_may_have_any_name(template: str, column: str) -> None:
 
 def test_text_that_looks_like_a_column_is_told() -> None:
     """JSON in a prompt, say."""
-    with pytest.raises(JobError, match=r"names the column '\"a\": 1', which .* write \{\{ and \}\} for them"):
+    with pytest.raises(JobError, match=r"uses column '\"a\": 1', which .* write literal braces as \{\{ and \}\}"):
         Prompt('{"a": 1} {text}').check(["id", "text"])
 
 
 def test_an_unknown_column_is_named_with_those_that_exist() -> None:
     """The person who mistyped sees both."""
-    with pytest.raises(JobError, match="names the column 'txt', which the source lacks: it has id, text"):
+    with pytest.raises(JobError, match="uses column 'txt', which is not in the source: it has id, text"):
         Prompt("{txt}").check(["id", "text"])
 
 

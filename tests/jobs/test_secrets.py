@@ -43,7 +43,7 @@ def test_a_key_of_the_environment_is_refused_anywhere(
     monkeypatch: pytest.MonkeyPatch, setting: str, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "of-no-particular-shape")
-    with pytest.raises(JobError, match=f"{setting} holds the value of {variable}") as caught:
+    with pytest.raises(JobError, match=f"{setting} contains the value of {variable}") as caught:
         BatchJob.parse({**JOB, setting: "with of-no-particular-shape in it"})
     assert "of-no-particular-shape" not in str(caught.value)
 
@@ -59,4 +59,4 @@ def test_a_missing_key_is_told_across_processes() -> None:
     error = pickle.loads(pickle.dumps(key_missing("mistral:m", ("MISTRAL_API_KEY",))))
     assert error.variables == ("MISTRAL_API_KEY",)
     assert "set MISTRAL_API_KEY in the environment" in str(error)
-    assert "a Secret block called 'mistral-api-key'" in str(error)
+    assert "a Secret block named 'mistral-api-key'" in str(error)

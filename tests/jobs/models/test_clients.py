@@ -288,17 +288,21 @@ def test_what_a_command_starts_asks_no_proxy_for_this_machine(
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("OPENAI_BASE_URL", "127.0.0.1:4600/v1", "an address begins with http:// or https://, as in http://127.0.0.1"),
+        (
+            "OPENAI_BASE_URL",
+            "127.0.0.1:4600/v1",
+            "an address must begin with http:// or https://, such as http://127.0.0.1",
+        ),
         ("OPENAI_BASE_URL", "localhost:4600", "begins with http:// or https://, as in http://localhost:4600"),
         ("OPENAI_BASE_URL", "htps://host/v1", "begins with http:// or https://"),
         ("OPENAI_BASE_URL", "http:///v1", "names no host"),
         ("OPENAI_BASE_URL", "http://host:port/v1", "write it like https://host:443/v1"),
-        ("OPENAI_BASE_URL", "http://host/v1\n", "a blank or a line break"),
-        ("OPENAI_API_KEY", "sk-abcdefgh\n", "begins or ends with a blank or a line break"),
-        ("OPENAI_API_KEY", " sk-abcdefgh", "begins or ends with a blank or a line break"),
-        ("OPENAI_API_KEY", "sk-ab\ncdefgh", "has a line break in it"),
-        ("OPENAI_API_KEY", "sk-“abcdefgh”", "has the character U+201C in it"),
-        ("OPENAI_API_KEY", "sk-äbcdefgh", "has the character U+00E4 in it"),
+        ("OPENAI_BASE_URL", "http://host/v1\n", "a space or a line break"),
+        ("OPENAI_API_KEY", "sk-abcdefgh\n", "begins or ends with a space or a line break"),
+        ("OPENAI_API_KEY", " sk-abcdefgh", "begins or ends with a space or a line break"),
+        ("OPENAI_API_KEY", "sk-ab\ncdefgh", "it contains a line break"),
+        ("OPENAI_API_KEY", "sk-“abcdefgh”", "it contains the character U+201C"),
+        ("OPENAI_API_KEY", "sk-äbcdefgh", "it contains the character U+00E4"),
     ],
 )
 @pytest.mark.parametrize(

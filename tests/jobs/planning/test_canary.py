@@ -35,7 +35,7 @@ def test_a_new_job_sends_its_first_items_alone() -> None:
     made = plan(job(**SMALL), "first")
     assert sizes(made) == [2, 15, 13]
     assert (made.shards[0].first, made.shards[0].last, made.shards[1].first) == (1, 2, 3)
-    assert "the first 2 alone, as a canary" in plan_sentence(made)
+    assert "the first 2 as a canary" in plan_sentence(made)
 
 
 @pytest.mark.parametrize("settings", [{"canary": 0}, {"canary": 3}, {"canary": 2, "limit": 20}, {}])
@@ -99,7 +99,7 @@ def outcome(failed: int, cost_usd: float | None) -> ShardOutcome:
     [
         (2, 0.3, 0.1, ""),
         (3, 0.1, 0.1, "3 failed of the canary of 20 items (3 refused), more than failure_threshold=0.1 allows"),
-        (0, 0.31, 0.1, "the canary of 20 items cost $0.31 where earlier runs let expect $0.10"),
+        (0, 0.31, 0.1, "the canary of 20 items cost $0.31, but $0.10 was expected from earlier runs"),
         (0, 9.0, None, ""),
         (0, 9.0, 0.0, ""),
         (0, None, 0.1, ""),

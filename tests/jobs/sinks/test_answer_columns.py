@@ -156,7 +156,7 @@ def test_names_of_properties_never_cost_the_output(home: Path, output: str) -> N
 
 def test_a_name_that_no_output_can_have_is_refused_before(home: Path) -> None:
     """In one line."""
-    with pytest.raises(JobError, match="a property's name has the character NUL in it"):
+    with pytest.raises(JobError, match="the name of a property contains a NUL character"):
         job(output_schema={"type": "object", "properties": {"a\0b": {"type": "string"}}})
 
 

@@ -57,7 +57,7 @@ def test_a_run_ends_when_its_canary_fails_and_one_that_works_has_it_once(
     state = run(prompt="Recite {text}")
     assert (provider.requests, state.type.value) == (CANARY, "FAILED")
     assert "20 failed of the canary of 20 items (20 " in state.message
-    assert "more than failure_threshold=0.1 allows, so nothing else was called" in state.message
+    assert "more than failure_threshold=0.1 allows, so no other item was called" in state.message
     assert "canary=0" in state.message
     assert [row["status"] for row in rows(tmp_path / "out.jsonl")].count("not_attempted") == DOCUMENTS - CANARY
     assert len(rows(tmp_path / "out.failures.jsonl")) == CANARY
@@ -77,5 +77,7 @@ def test_a_run_ends_when_its_canary_costs_far_more_than_earlier_runs(run: Any, p
     assert run(prompt="Sum up {text}", limit=CANARY).is_completed()
     state = run(prompt="Explain {text}")
     assert (provider.requests, state.type.value) == (2 * CANARY, "FAILED")
-    assert re.search(r"the canary of 20 items cost \$0\.\d+ where earlier runs let expect \$0\.\d+", state.message)
+    assert re.search(
+        r"the canary of 20 items cost \$0\.\d+, but \$0\.\d+ was expected from earlier runs", state.message
+    )
     assert "look at its answers, then change the job, or set canary=0" in state.message
