@@ -1,4 +1,4 @@
-"""Values of a run that travel between processes: the plan, its shards, their outcomes, and the totals."""
+"""Values of a run that are passed between processes: the plan, its shards, their outcomes and the totals."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from batch_llm.pacing.token_estimate import TokenEstimate
 
 @dataclass(frozen=True, slots=True)
 class ShardRef:
-    """A part of a run, small enough to travel to another process.
+    """Reference to a shard of a run, small enough to be sent to another process.
 
     Attributes:
-        index: Its number, from 0.
-        first: Position in the source of its first item, from 1.
-        last: Position in the source of its last item; items between that have an answer are left out.
-        items: Items in it.
-        path: The shard file: one line an item with its id, key and prompt.
-        part: Names the shard's files in the ledger; no two plans have the same ones.
-        lease: The lease under which the run was planned, which is over when there is a later one; 0 for none.
-        claim: The claim under which a carrier has it, which is over when there is a later one; 0 for none.
+        index: Number of the shard, from 0.
+        first: Position of its first item in the source, from 1.
+        last: Position of its last item in the source; items in between that have an answer are left out.
+        items: Number of items in the shard.
+        path: Path of the shard file: one line per item with its id, key and prompt.
+        part: Name of the shard's files in the ledger, unique to the plan.
+        lease: Number of the lease under which the run was planned; a later lease replaces it; 0 for none.
+        claim: Number of the claim of the process that runs the shard; a later claim replaces it; 0 for none.
     """
 
     index: int
@@ -37,24 +37,24 @@ class ShardRef:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do.
+    """Plan of a run: what is reused from the ledger, and the shards with the items to call.
 
     Attributes:
-        folder: The run's folder.
-        total: Items of the source, broken rows included.
-        broken: Rows that cannot be sent; they fail by themselves and cost nothing.
-        answered: Items that this run itself has answered, before it was cut short and planned anew.
-        reused: Items that another run has answered.
-        changed: Items that an earlier run has met with another text, prompt, model, shape or setting.
-        retried: Items that earlier runs have met and not answered.
-        left_out: Items without an answer that are not called, for only those that failed were asked for.
-        shards: What is to be answered.
-        notes: Sentences for the reader: renamed columns, broken rows.
-        canary: What runs before all else; the first shard, if it has items.
-        warnings: Sentences on what may be wrong with the source.
-        refreshed: Items that are asked again although earlier runs have answered them.
-        refreshes: The interrupted runs whose refresh this one goes on with; None where nothing is refreshed.
-        lease: The lease under which it was made; 0 for none.
+        folder: Folder of the run.
+        total: Items of the source, including broken rows.
+        broken: Rows that cannot be sent; they fail without a call.
+        answered: Items that this run answered before it was interrupted and planned again.
+        reused: Items that another run answered.
+        changed: Items that an earlier run called with another text, prompt, model, schema or setting.
+        retried: Items that earlier runs called without getting an answer.
+        left_out: Items without an answer that are not called, because only some items were selected.
+        shards: Shards with the items to call.
+        notes: Sentences for the user, such as renamed columns or the number of broken rows.
+        canary: The canary of the run; if it has items, it is the first shard.
+        warnings: Sentences about possible problems with the source.
+        refreshed: Items that are called again although an earlier run answered them.
+        refreshes: Ids of the interrupted runs whose refresh this run continues; None if the job does not refresh.
+        lease: Number of the lease under which the plan was made; 0 for none.
     """
 
     folder: str
@@ -75,25 +75,31 @@ class Plan:
 
     @property
     def new(self) -> int:
-        """Items that no earlier run has met."""
+        """Number of items that no earlier run called."""
         return self.total - self.broken - self.reused - self.changed - self.retried - self.refreshed
 
 
 @dataclass(frozen=True, slots=True)
 class ShardOutcome:
-    """What became of a shard; counts are over all its items, earlier tries included.
+    """Outcome of a shard; counts include all its items and earlier attempts of the shard.
 
     Attributes:
+        index: Number of the shard, from 0.
+        items: Number of items in the shard.
+        succeeded: Items with an answer.
+        failed: Items that failed.
         not_attempted: Items without a result, because the shard stopped early.
-        cost_usd: None where the model's price is not known.
-        seconds: How long this try took.
-        categories: Failures by category.
-        unfinished: Why items are left that another try could answer (then `is_retryable`), or the fatal reason for
-            which the shard stopped (then not); None when nothing is left to try.
-        unfinished_text: The same as a sentence.
-        stopped: Whether somebody asked the run to stop.
-        wanting: What the next call would have cost, for which the shard's share of the budget was too small.
-        estimate: What its answers have taught of the job's calls, where there is a budget.
+        input_tokens: Input tokens of all calls.
+        output_tokens: Output tokens of all calls.
+        cost_usd: Cost of all calls in USD; None if the model's price is not known.
+        seconds: Duration of this attempt of the shard.
+        categories: Number of failures by category.
+        unfinished: Reason for unfinished items: retryable if another attempt could answer them, not retryable for a
+            fatal error that stopped the shard; None if nothing is left to retry.
+        unfinished_text: The reason as a sentence.
+        stopped: Whether the run was asked to stop.
+        wanting: Expected cost of the next call, if the shard's share of the budget was too small for it.
+        estimate: Usage of the job's calls as measured in this shard, if there is a budget.
     """
 
     index: int
@@ -114,16 +120,17 @@ class ShardOutcome:
 
 
 MAX_COST_RATIO = 3
+"""A canary that costs more than this multiple of the expected cost stops the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """What runs before all else.
+    """The first items of a new or changed job, which are called before all others.
 
     Attributes:
-        shape: Names the job by all that shapes its answers: prompt, instructions, model, settings, schema.
+        shape: Hash of everything that influences the job's answers: prompt, instructions, model, settings, schema.
         items: Items of the first shard, which runs alone; 0 for no canary.
-        cost_usd: What they should cost; None where that is not known.
+        cost_usd: Expected cost of these items in USD; None if it is not known.
     """
 
     shape: str
@@ -131,15 +138,15 @@ class Canary:
     cost_usd: float | None = None
 
     def too_many_failed(self, failed: int, threshold: float) -> bool:
-        """Whether a larger share than `threshold` of its items failed."""
+        """Return whether the share of failed items is above `threshold`."""
         return failed > threshold * self.items
 
     def too_expensive(self, cost_usd: float | None) -> bool:
-        """Whether it has cost far more than expected, where both are known."""
+        """Return whether the canary cost more than `MAX_COST_RATIO` times the expected cost, if both are known."""
         return bool(self.cost_usd) and (cost_usd or 0.0) > MAX_COST_RATIO * (self.cost_usd or 0.0)
 
     def passed(self, tried: int, failed: int, threshold: float) -> bool:
-        """Whether a run that has tried so many items shows that its shape works: beyond its canary, if it had one."""
+        """Return whether a run called more items than its canary with few enough failures; no canary is needed then."""
         return tried > self.items and failed <= threshold * tried
 
 
@@ -148,37 +155,38 @@ class Summary:
     """The totals of a run.
 
     Attributes:
-        total_items: Items of the source, broken rows included.
-        succeeded: Items with an answer, reused ones included.
-        failed: Items that failed, broken rows included.
+        total_items: Items of the source, including broken rows.
+        succeeded: Items with an answer, including reused answers.
+        failed: Items that failed, including broken rows.
         not_attempted: Items without a result, because the run stopped early.
-        left_out: Items without a result, because only failed or only truncated ones were asked for.
+        left_out: Items without a result, because only failed or only truncated items were selected.
         reused: Items answered by an earlier run.
-        new: Items that no earlier run had met.
-        changed: Items that an earlier run had met with another text, prompt, model, shape or setting.
-        retried: Items that earlier runs had met and not answered.
-        total_input_tokens: Of this run alone.
-        total_output_tokens: Of this run alone.
-        cost_usd: Of this run alone; None where the model's price is not known.
-        saved_usd: What the reused answers cost when they were made; None where one of them has no price.
-        seconds: From the plan to the end of the merge.
+        new: Items that no earlier run called.
+        changed: Items that an earlier run called with another text, prompt, model, schema or setting.
+        retried: Items that earlier runs called without getting an answer.
+        total_input_tokens: Input tokens of this run.
+        total_output_tokens: Output tokens of this run.
+        cost_usd: Cost of this run in USD; None if the model's price is not known.
+        saved_usd: Original cost of the reused answers in USD; None if one of them has no price.
+        seconds: Duration from the plan to the end of the merge.
         output: Path of the output.
-        failures: Path of the failures file; None when nothing failed.
-        categories: Failures by category.
-        stopped: Why the run ended early; empty when it did not.
-        p50_seconds: Median time of the items that this run called, waits and retries included; None without any. From
-            a digest of a few kilobytes: of millions of items it is off by less than 1 %.
-        p95_seconds: 95 % of them took no longer, to the same accuracy.
-        total_cached_input_tokens: Those of the input tokens that came from the provider's cache; of this run alone.
-        priced_by: Where the prices are from, with their version; empty where there are none.
-        kept: The output of the last complete run, which this one, not being complete, has left as it was; else empty.
+        failures: Path of the failures file; None if nothing failed.
+        categories: Number of failures by category.
+        stopped: Reason why the run stopped early; empty if it did not.
+        p50_seconds: Median duration of the items that this run called, including waits and retries; None if it called
+            none. Computed from a digest of a few kilobytes: with millions of items the error is below 1 %.
+        p95_seconds: 95th percentile of the same durations, with the same accuracy.
+        total_cached_input_tokens: Input tokens of this run that were read from the provider's cache.
+        priced_by: Source of the prices with its version; empty if there are no prices.
+        kept: Path of the output of the last complete run, if this run is not complete and did not replace it; else
+            empty.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
-        warnings: Sentences on what may be wrong with the source.
-        refreshed: Items that were asked again although earlier runs had answered them.
-        truncated: Items whose answer was cut off at the token limit, those that failed for it included; None where an
-            earlier version made the run.
-        total_estimated_tokens: Tokens of this run that are estimated, for the provider reported no usage.
-        notes: Sentences for the reader on how far the totals can be trusted.
+        warnings: Sentences about possible problems with the source.
+        refreshed: Items that were called again although an earlier run had answered them.
+        truncated: Items with an answer that was cut off at the token limit, including items that failed because of it;
+            None for runs of earlier versions.
+        total_estimated_tokens: Tokens of this run that are estimated, because the provider reported no usage.
+        notes: Sentences about the accuracy of the totals.
     """
 
     total_items: int

@@ -1,4 +1,4 @@
-"""The clients that a job's calls go through: built where it runs, wide enough for its workers, and ours to close."""
+"""HTTP clients of a job's calls, with a connection pool that is large enough for its workers."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ Client = AbstractAsyncContextManager[Any]
 HeadersCallback = Callable[[Mapping[str, str]], None]
 
 READ_SECONDS = 600.0
-"""What a call may take in all is the engine's to bound."""
+"""Read timeout of the client. The engine limits the duration of a call as a whole."""
 
 CONNECT_SECONDS = 30.0
-"""A loop that is busy with starting calls looks like a slow network to a client that waits for its connection; the
-usual 5 s would fail calls of a healthy service."""
+"""Connect timeout. An event loop that is busy starting calls delays connections; the usual 5 s would fail calls of a
+healthy service."""
 
 LATE_SECONDS = 5.0
+"""Added to the engine's timeout of an item, so that the engine is the first to end a call."""
+
 MOST_REDIRECTS = 5
 
 
 class _AiohttpClient(DefaultAioHttpClient):
-    """Bounds what is read, keeps prompts at the host that they are meant for, and names what went wrong as it was.
+    """HTTP client over aiohttp that limits response sizes, refuses redirects to other hosts and reports actual errors.
 
-    The transport in openai 3.54 says `ConnectTimeout` of every connection that aiohttp could not make or keep, refused
-    and reset ones too, and passes on what aiohttp's parser says of a broken answer as a status of the server's.
-    google-genai 2.34 asks for no timeout at all where it was not given a single one for everything.
+    The transport in openai 3.54 raises `ConnectTimeout` for every connection that aiohttp could not open or keep, also
+    for refused and reset ones, and reports errors of aiohttp's parser as a status of the server. google-genai 2.34
+    disables the timeout of a request unless it is configured with one timeout for everything.
 
     Attributes:
-        on_headers: Is shown the headers of every response.
-        seconds: Until the last byte of an answer; more than the engine gives a call, which so is the first to end it.
+        on_headers: Called with the headers of every response.
+        seconds: Maximum time until the last byte of an answer; longer than the engine's timeout of a call.
     """
 
     on_headers: HeadersCallback | None = None
@@ -75,19 +77,21 @@ class _AiohttpClient(DefaultAioHttpClient):
                     await response.aclose()
                     raise
         except TimeoutError as error:
-            late = f"no whole answer within {self.seconds:g} s"
+            late = f"no complete answer within {self.seconds:g} s"
             raise httpx2.ReadTimeout(late, request=request) from error
         except httpx2.ConnectTimeout as error:
             raise _actual_error(error, request) from error.__cause__
-        except ClientResponseError as error:  # aiohttp's parser; whatever the server says is a response
+        except ClientResponseError as error:  # from aiohttp's parser; a status of the server is a response
             broken = f"the answer is not valid HTTP: {' '.join(error.message.split())[:200]}"
-            raise httpx2.RemoteProtocolError(broken, request=request) from None  # its status would be the server's
+            raise httpx2.RemoteProtocolError(
+                broken, request=request
+            ) from None  # its status would look like the server's
         if self.on_headers is not None:
             self.on_headers(response.headers)
         return response if stream else with_normalized_usage(normalized_reply(response))
 
     async def _send_following_redirects(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
-        """Return the response, after redirects within the host that was asked."""
+        """Return the response after following redirects within the host of the request."""
         for _ in range(MOST_REDIRECTS):
             response = await super().send(request, stream=True, **options)
             onward = response.next_request
@@ -96,8 +100,8 @@ class _AiohttpClient(DefaultAioHttpClient):
             await response.aclose()
             if not _is_same_host(request.url, onward.url):
                 raise RedirectRefused(
-                    f"{address_of(request.url)} redirects to {address_of(onward.url)}, and prompts go to no other host "
-                    "than the one that is set: set the provider's *_BASE_URL to where it leads, if that is right"
+                    f"{address_of(request.url)} redirects to {address_of(onward.url)}, and prompts are only sent to "
+                    "the configured host: if the new address is right, set the provider's *_BASE_URL to it"
                 )
             request = onward
         raise httpx2.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
@@ -112,7 +116,7 @@ def _actual_error(error: httpx2.ConnectTimeout, request: httpx2.Request) -> http
 
 
 def _is_same_host(asked: httpx2.URL, onward: httpx2.URL) -> bool:
-    """Whether a redirect stays at the host that was asked; it may go from http to https there, but not back."""
+    """Return whether a redirect stays at the same host; it may switch from http to https, but not back."""
     if asked.host != onward.host:
         return False
     return (asked.scheme, asked.port) == (onward.scheme, onward.port) or (asked.scheme, onward.scheme) == (
@@ -122,15 +126,15 @@ def _is_same_host(asked: httpx2.URL, onward: httpx2.URL) -> bool:
 
 
 def http_client(config: ProcessorConfig, on_headers: HeadersCallback | None = None) -> httpx2.AsyncClient:
-    """Return a client for what is built on httpx2, over aiohttp, with room for an engine's calls.
+    """Return an httpx2 client over aiohttp with a connection for each worker.
 
-    With httpx's own transport a call is half as dear again, and dearer with the square of the open connections. A pool
-    that is smaller than the number of workers would make them wait for each other, unseen. It gives up on a connection
-    before the engine gives up on the call, which then is known as one that was never sent.
+    With httpx's own transport a call takes 1.5 times the CPU, and more with the square of the open connections. With
+    fewer connections than workers, workers would wait for each other. The connect timeout is shorter than the engine's
+    timeout of a call, so the engine knows that such a call was never sent.
 
     Args:
-        config: The engine's settings.
-        on_headers: Is shown the headers of every response.
+        config: Settings of the engine.
+        on_headers: Called with the headers of every response.
     """
     limits = httpx2.Limits(max_connections=config.max_workers, max_keepalive_connections=config.max_workers)
     connect = min(CONNECT_SECONDS, config.timeout_per_item / 2)
@@ -148,14 +152,14 @@ def http_client(config: ProcessorConfig, on_headers: HeadersCallback | None = No
 def google_client(
     config: ProcessorConfig, on_headers: HeadersCallback | None = None, key: str | None = None
 ) -> tuple[genai.Client, Client]:
-    """Return a client for the Gemini API without retries of its own, and what it calls through, to open and to close.
+    """Return a client for the Gemini API with retries disabled, and its HTTP client, which the caller opens and closes.
 
     Args:
-        config: The engine's settings.
-        on_headers: Is shown the headers of every response.
-        key: The API key; None for the one in the environment.
+        config: Settings of the engine.
+        on_headers: Called with the headers of every response.
+        key: API key; None for the one in the environment.
     """
-    from google import genai  # most of a second of CPU, which other models' jobs need not spend
+    from google import genai  # takes most of a second of CPU, which jobs with other models save
     from google.genai.types import HttpOptions, HttpRetryOptions
 
     http, once = http_client(config, on_headers), HttpRetryOptions(attempts=1)
@@ -166,12 +170,12 @@ def google_client(
 def model_and_client(
     name: str, config: ProcessorConfig, on_headers: HeadersCallback | None = None
 ) -> tuple[Model, Client]:
-    """Return the model that pydantic-ai knows by this name, and the client to open before calls and to close after.
+    """Return the pydantic-ai model of a name, and the client to open before the calls and to close after them.
 
     Args:
-        name: "provider:model".
-        config: The engine's settings.
-        on_headers: Is shown the headers of every response, where the provider's client is one of ours.
+        name: Name of the form "provider:model".
+        config: Settings of the engine.
+        on_headers: Called with the headers of every response, if the provider's client is an httpx2 client.
 
     Raises:
         ValueError: The provider is unknown.
@@ -181,7 +185,7 @@ def model_and_client(
     provider_name = name.partition(":")[0]
     if provider_name == "google":
         return _google(name, config, on_headers)
-    # A gateway makes its upstream's provider with hooks of its own in the client.
+    # A gateway creates the provider of its upstream and adds its own hooks to the client.
     kind = Provider if provider_name.startswith("gateway/") else infer_provider_class(provider_name)
     if not _takes_httpx2(kind):
         model = infer_model(name)
@@ -201,6 +205,6 @@ def _google(name: str, config: ProcessorConfig, on_headers: HeadersCallback | No
 def _takes_httpx2(kind: type[Provider[Any]]) -> bool:
     try:
         hints = get_type_hints(kind.__init__)
-    except NameError:  # the hint is of a package that is not installed: httpx, which came before httpx2
+    except NameError:  # the hint names a package that is not installed: httpx, the predecessor of httpx2
         return False
     return httpx2.AsyncClient in get_args(hints.get("http_client"))

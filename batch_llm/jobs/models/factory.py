@@ -1,4 +1,4 @@
-"""A model's name in a job becomes a live strategy, in the process where it runs."""
+"""Creation of the strategy for a job's model, in the process where the job runs."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _EXAMPLES = "'openai-chat:gpt-6-luna', 'google:gemini-3.8-flash', 'anthropic:cla
 
 
 def check_model(job: BatchJob) -> None:
-    """See that the job's model is known and has what it needs, without a call.
+    """Check, without a call, that the job's model is known and its key, packages and files are available.
 
     Raises:
-        JobError: One line: an unknown provider or model, a missing key, package or file, a circular schema.
+        JobError: Unknown provider or model, missing key, package or file, or circular schema.
     """
     if job.cached_context is not None:
         if _provider(job) != GEMINI_DIRECT:
@@ -61,15 +61,15 @@ def check_model(job: BatchJob) -> None:
 def make_strategy(
     job: BatchJob, on_headers: HeadersCallback | None = None, facts_file: Path | None = None
 ) -> LLMCallStrategy[Any]:
-    """Build what makes the job's calls, with live clients whose own retries are off.
+    """Return the strategy for a job's calls, with clients whose own retries are disabled.
 
     Args:
         job: The job.
-        on_headers: Is shown the headers of responses, which tell of the provider's limits.
-        facts_file: Where the shards of a run keep what they learn of the server; None to keep nothing.
+        on_headers: Called with the headers of responses, which report the provider's limits.
+        facts_file: File in which the shards of a run share what they detect about the server; None for no file.
 
     Raises:
-        JobError: As `check_model`.
+        JobError: The model cannot be used; see `check_model`.
     """
     check_model(job)
     if _provider(job) == GEMINI_DIRECT:
@@ -91,7 +91,7 @@ def _facts(file: Path | None) -> ServerFacts:
     known = {name: value for name, value in read_object(file).items() if isinstance(value, str)}
 
     def keep(facts: dict[str, str]) -> None:
-        with suppress(OSError):  # another shard then learns it for itself
+        with suppress(OSError):  # other shards then detect it themselves
             write_whole(file, to_json(facts))
 
     return ServerFacts(known, keep)
@@ -100,7 +100,7 @@ def _facts(file: Path | None) -> ServerFacts:
 def _calls(
     job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any], facts: ServerFacts
 ) -> LLMCallStrategy[Any]:
-    # The engine retries: a client that does so too would hide rate limits from it and multiply the calls.
+    # The engine retries. A client that retries as well would hide rate limits from it and multiply the calls.
     bound = cast("ModelSettings", {**settings, "max_retries": 0})
     output_type: Any = str if job.output_schema is None else job.output_schema
     calls: LLMCallStrategy[Any] = ModelStrategy(
@@ -125,7 +125,7 @@ def _local_model(job: BatchJob, base_url: str) -> tuple[Model, Client]:
     from .clients import http_client
 
     http = http_client(job.config)
-    # The key is never looked at; without one the client would send the user's own to it.
+    # The server ignores the key; without a key the client would send the user's OpenAI key.
     provider = OpenAIProvider(base_url=base_url, api_key="local", http_client=http)
     return OpenAIChatModel(MODEL_NAME, provider=provider), http
 
@@ -149,8 +149,8 @@ def _check_shape(schema: dict[str, Any]) -> None:
         shape_of(schema)
     except (UserError, LookupError) as error:
         raise JobError(
-            "output_schema cannot be told to a model: a $ref in it leads to nothing but itself, or nowhere; write out "
-            "what it stands for"
+            "output_schema cannot be used: a $ref in it refers to itself or to a missing definition; replace it by "
+            "the definition"
         ) from error
 
 
@@ -168,7 +168,7 @@ def _cannot_be_used(model: str, message: str) -> JobError:
 
 def _google_key(job: BatchJob) -> str:
     if not job.model.partition(":")[2]:
-        raise JobError(f"model {job.model!r} names no model: write '{GEMINI_DIRECT}:gemini-3.8-flash', for example")
+        raise JobError(f"model {job.model!r} has no model name: write '{GEMINI_DIRECT}:gemini-3.8-flash', for example")
     key = next((os.environ[name] for name in _GOOGLE_KEYS if os.environ.get(name)), None)
     if key is None:
         raise key_missing(job.model, _GOOGLE_KEYS)

@@ -1,4 +1,4 @@
-"""A job's calls straight through google-genai, with the cached context where the job has one."""
+"""Strategy for `gemini-direct:` models: calls through google-genai, with a cached context if the job has one."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from batch_llm.strategies.schema_types import resolved
 from .clients import HeadersCallback, google_client
 from .wrappers import ClientOwningStrategy
 
-# pydantic-ai's names of settings, and google-genai's where they differ.
+# Names of settings in pydantic-ai that differ in google-genai.
 _SETTINGS = {"max_tokens": "max_output_tokens"}
 
 
 def gemini_strategy(
     job: BatchJob, key: str, model: str, on_headers: HeadersCallback | None = None
 ) -> LLMCallStrategy[Any]:
-    """Return a strategy for one Gemini model; the client's own retries are off, so the engine sees every 429."""
+    """Return a strategy for one Gemini model; the client's retries are disabled, so the engine sees every 429."""
     client, http = google_client(job.config, on_headers, key)
     context = cached_context(job)
     calls = _plain(job, client, model) if context is None else _cached(job, client, model, context)
@@ -40,7 +40,7 @@ def _plain(job: BatchJob, client: genai.Client, model: str) -> LLMCallStrategy[A
 
 
 def _cached(job: BatchJob, client: genai.Client, model: str, context: str) -> LLMCallStrategy[Any]:
-    # A call with a cache must carry no instructions of its own: they are cached with the context.
+    # A call with a cache must not contain instructions: they are cached with the context.
     instructions = [types.Content(role="system", parts=[types.Part(text=job.instructions)])] if job.instructions else []
     return GeminiCachedStrategy(
         model,

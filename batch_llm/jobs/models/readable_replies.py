@@ -1,9 +1,9 @@
-"""Replies with status 200 as they are meant: an error inside one is an error, and an odd field loses no answer.
+"""Normalization of replies with status 200: errors inside a reply become errors, incomplete completions are repaired.
 
-Gateways that have begun to answer, or never look at what they pass on, send a rate limit or a failure as a success:
-`{"error": {"code": 429}}`, `choices[0].finish_reason` "error", no choices, a page. Compatible servers leave fields of
-a completion empty that clients insist on. Sources: https://openrouter.ai/docs/api-reference/errors, and the chat
-completion of https://platform.openai.com/docs/api-reference/chat/object.
+Some gateways send a rate limit or a failure with status 200: `{"error": {"code": 429}}`, `choices[0].finish_reason`
+"error", no choices, or an HTML page. Compatible servers omit fields of a completion that clients require. Sources:
+https://openrouter.ai/docs/api-reference/errors, and the chat completion of
+https://platform.openai.com/docs/api-reference/chat/object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOT_PASSED_ON = ("content-encoding", "content-length", "transfer-encoding")
 
 
 def normalized_reply(response: httpx2.Response) -> httpx2.Response:
-    """Return a reply that was read, or in its place the error or the completion that it stands for."""
+    """Return a reply unchanged, as the error that it contains, or as a repaired completion."""
     if response.status_code != 200 or response.request.method != "POST":
         return response
     content, kind = response.content, response.headers.get("content-type", "")
@@ -61,7 +61,7 @@ def normalized_reply(response: httpx2.Response) -> httpx2.Response:
 
 
 def _error_in(body: Json) -> Json | None:
-    """Return the error that a reply holds in the place of an answer."""
+    """Return the error that a reply contains instead of an answer; None if there is none."""
     choices: object = body.get("choices")
     if isinstance(choices, list) and choices:
         return _error_of_choice(body, cast("list[object]", choices)[0])
@@ -91,9 +91,9 @@ def _has_content(choice: Json) -> bool:
 
 
 def _is_error(value: Any) -> bool:
-    if isinstance(value, dict) and "status_code" in value:  # MiniMax's `base_resp`: 0 is none
+    if isinstance(value, dict) and "status_code" in value:  # MiniMax's `base_resp`: 0 is no error
         return bool(cast("Json", value)["status_code"])
-    return bool(value)  # pyright: ignore[reportUnknownArgumentType]  whatever it is
+    return bool(value)  # pyright: ignore[reportUnknownArgumentType]  a value of any type
 
 
 def _error(message: str) -> Json:
@@ -101,7 +101,7 @@ def _error(message: str) -> Json:
 
 
 def _status_of(error: Json) -> int:
-    """Return the HTTP status that an error would have had."""
+    """Return the HTTP status that corresponds to an error."""
     body = read_json(error)
     numbers = (int(code) for code in body.codes if code.isdecimal())
     status = next((number for number in numbers if 400 <= number < 600), None)
@@ -122,6 +122,6 @@ def _replaced(response: httpx2.Response, status: int, body: Json | bytes) -> htt
     meant = httpx2.Response(
         status, headers=headers, content=content, request=response.request, extensions=response.extensions
     )
-    with suppress(RuntimeError):  # where something between has read the stream
+    with suppress(RuntimeError):  # not available if the stream was read by other code
         meant.elapsed = response.elapsed
     return meant

@@ -1,7 +1,7 @@
-"""The usage in a provider's reply, put into the names and numbers that its client reads, before the client sees it.
+"""Normalization of the token usage in a provider's reply before its client parses it.
 
-A gateway may report tokens under another provider's names, as text, as fractions, or below zero. A client refuses such
-a reply as a whole, although the answer in it is there and paid for.
+A gateway may report tokens under another provider's names, as text, as floats, or as negative numbers. A client rejects
+such a reply completely, although it contains an answer that is billed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _RESPONSE = ("usage", "input_tokens", "output_tokens", "total_tokens")
 _GEMINI = ("usageMetadata", "promptTokenCount", "candidatesTokenCount", "totalTokenCount")
 
 _KNOWN_TO_ADD_THOUGHTS = ("x.ai", "perplexity.ai")
-"""Hosts of providers of which genai-prices knows that they report reasoning beside the completion tokens."""
+"""Hosts of providers that report reasoning separately from the completion tokens, which genai-prices handles."""
 
 
 def with_normalized_usage(response: httpx2.Response) -> httpx2.Response:
-    """Return a response whose usage its client can read; the same one where that is so already."""
+    """Return a response with normalized usage; the same object if nothing has to be changed."""
     if response.status_code != 200 or not response.is_stream_consumed or response.content.lstrip()[:1] != b"{":
         return response
     try:
@@ -53,8 +53,8 @@ def with_normalized_usage(response: httpx2.Response) -> httpx2.Response:
 @cache
 def _warn_once(host: str) -> None:
     _log.warning(
-        "%s reports token usage in other fields or numbers than its API has: counts under other names are read, and "
-        "what cannot be a count is left out.",
+        "%s reports token usage in fields or numbers that its API does not define: known names of other providers are "
+        "used, and invalid numbers are ignored.",
         host,
     )
 
@@ -63,11 +63,11 @@ _OF_THE_BODY = ("content-length", "content-encoding", "transfer-encoding")
 
 
 def normalize_usage(body: _Json, host: str = "") -> bool:
-    """Change the usage in a reply's body to what its client reads; whether anything had to be changed.
+    """Normalize the usage in a reply's body in place and return whether anything was changed.
 
     Args:
-        body: The JSON of a reply: of a chat completion, a response, a message, or of Gemini.
-        host: Who replied.
+        body: JSON of a reply: a chat completion, a response, a message, or a reply of Gemini.
+        host: Host of the provider.
     """
     names = _names(body)
     if names is None:
@@ -102,11 +102,11 @@ def _names(body: _Json) -> tuple[str, str, str, str] | None:
 
 
 def _rename(usage: _Json, sent: str, received: str) -> None:
-    """Set the counts under the client's names; 0 where there is none that can be right."""
+    """Set the counts under the client's names; 0 if no valid count is present."""
     tokens = _first(usage, sent, _SENT)
     written, read = usage.get("cache_creation_input_tokens"), usage.get("cache_read_input_tokens")
     if sent == "prompt_tokens" and not _is_count(usage.get(sent)) and tokens:
-        # Anthropic's names: what concerns the cache is beside the input.
+        # Anthropic's names: cache tokens are not included in the input tokens.
         details = {"cache_write_tokens": written, "cached_tokens": read}
         parts = {name: count for name, count in details.items() if _is_count(count) and count}
         tokens += sum(parts.values())
@@ -118,7 +118,7 @@ def _rename(usage: _Json, sent: str, received: str) -> None:
 
 
 def _add_thoughts(usage: _Json) -> None:
-    """Count reasoning as output where the total tells that it is reported beside the completion tokens."""
+    """Add reasoning to the output if the total shows that it is not included in the completion tokens."""
     details: object = usage.get("completion_tokens_details")
     inside: object = cast("_Json", details).get("reasoning_tokens") if isinstance(details, dict) else None
     thought: Any = inside or usage.get("reasoning_tokens")

@@ -1,7 +1,7 @@
-"""Bounds for what a provider may send: bytes of one response, and of all that are read at the same time.
+"""Limits on the size of one response, and on the number of large responses that are read at the same time.
 
-A response is unpacked in small steps and given up at the limit, so neither an answer without an end nor a megabyte that
-unpacks to a gigabyte takes more memory than that. https://www.rfc-editor.org/rfc/rfc9110#name-content-encoding
+A response is decompressed in small steps and aborted at the limit, so neither an endless answer nor a megabyte that
+decompresses to a gigabyte takes more memory. https://www.rfc-editor.org/rfc/rfc9110#name-content-encoding
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ import httpx2
 from batch_llm.errors import ResponseTooLarge
 
 MOST_BYTES = 16 * 1024 * 1024
-"""Of one response, unpacked: several times the longest answer that a model gives, as JSON."""
+"""Maximum size of one decompressed response: several times the longest answer of a model as JSON."""
 
 SMALL_BYTES = 256 * 1024
-"""A response up to here is read at once; of larger ones only a few at the same time."""
+"""Responses up to this size are read without a limit on their number."""
 
 LARGE_AT_ONCE = 4
+"""Number of responses above `SMALL_BYTES` that are read at the same time."""
 
 ENCODINGS = ("gzip", "deflate")
-"""What may be asked for: what Python can unpack in steps."""
+"""Accepted encodings: those that Python can decompress in steps."""
 
 _STEP_BYTES = 64 * 1024
-_AUTOMATIC = zlib.MAX_WBITS | 32  # a gzip or a zlib header, whichever comes
+_AUTOMATIC = zlib.MAX_WBITS | 32  # detects a gzip or a zlib header
 
 
 class BoundedBody(httpx2.AsyncByteStream):
-    """A response's body, unpacked, up to `MOST_BYTES`.
+    """Decompressed body of a response, limited to `MOST_BYTES`.
 
     Args:
-        response: Its stream is read; its header `Content-Encoding` is taken away, for what comes out is unpacked.
-        large: Held while a response is read beyond `SMALL_BYTES`.
+        response: Response to read.
+        large: Semaphore that is acquired for the part of a response beyond `SMALL_BYTES`.
 
     Raises:
-        httpx2.DecodingError: It is packed in a way that was not asked for.
+        httpx2.DecodingError: The response has an encoding that was not requested.
     """
 
     def __init__(self, response: httpx2.Response, large: asyncio.Semaphore) -> None:
@@ -56,8 +57,8 @@ class BoundedBody(httpx2.AsyncByteStream):
                 size += len(piece)
                 if size > MOST_BYTES:
                     raise ResponseTooLarge(
-                        f"{address_of(self._request.url)} sent more than {MOST_BYTES // 1024**2} MB for one answer; "
-                        "what is longer is not read"
+                        f"{address_of(self._request.url)} sent more than {MOST_BYTES // 1024**2} MB for one answer, "
+                        "which is the limit"
                     )
                 if size > SMALL_BYTES and not self._holds_place:
                     await self._large.acquire()
@@ -80,7 +81,7 @@ class BoundedBody(httpx2.AsyncByteStream):
 
 
 class _Unpacker:
-    """Unpacks gzip or deflate in steps."""
+    """Decompressor of gzip and deflate that works in steps."""
 
     def __init__(self, request: httpx2.Request) -> None:
         self._request = request
@@ -94,7 +95,7 @@ class _Unpacker:
                 data = self._inflate.unconsumed_tail
                 if piece:
                     yield piece
-                if not data and len(piece) < _STEP_BYTES:  # else there may be more inside, of what was taken already
+                if not data and len(piece) < _STEP_BYTES:  # else the decompressor may have more output buffered
                     break
 
     def _step(self, data: bytes) -> bytes:
@@ -103,7 +104,7 @@ class _Unpacker:
         except zlib.error as error:
             if self._begun:
                 raise httpx2.DecodingError(str(error), request=self._request) from error
-            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # what some servers call deflate has no header
+            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send deflate without a header
             self._begun = True
             return self._step(data)
         finally:
@@ -111,10 +112,10 @@ class _Unpacker:
 
 
 def bound(response: httpx2.Response, large: asyncio.Semaphore) -> None:
-    """Let no more of a response be read than is allowed.
+    """Limit the size of a response's body and remove its `Content-Encoding` header.
 
     Raises:
-        httpx2.DecodingError: It is packed in a way that was not asked for.
+        httpx2.DecodingError: The response has an encoding that was not requested.
     """
     body = BoundedBody(response, large)
     if "content-encoding" in response.headers:
@@ -123,18 +124,18 @@ def bound(response: httpx2.Response, large: asyncio.Semaphore) -> None:
 
 
 def address_of(url: httpx2.URL) -> str:
-    """Return scheme, host and port of an address: no path, and no password."""
+    """Return scheme, host and port of a URL, without path and password."""
     return str(url.copy_with(raw_path=b"/", userinfo=b"", fragment=None)).rstrip("/")
 
 
 def _encodings(response: httpx2.Response) -> list[str]:
-    """Return how a body is packed, the outermost first."""
+    """Return the encodings of a body, the outermost first."""
     names = [
         name.strip().lower().removeprefix("x-") for name in response.headers.get("content-encoding", "").split(",")
     ]
     for name in filter(None, names):
         if name not in (*ENCODINGS, "identity"):
             raise httpx2.DecodingError(
-                f"the answer is packed as {name[:40]}, which was not asked for", request=response.request
+                f"the answer has the encoding {name[:40]}, which was not requested", request=response.request
             )
     return [name for name in reversed(names) if name]

@@ -1,4 +1,4 @@
-"""Clients that we build for a job are ours to close, which the strategies leave to whoever built them."""
+"""Strategies that wrap other strategies: one that closes the client of a job, and one that balances load."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from batch_llm.strategies.base import LLMCallStrategy
 
 
 class ClientOwningStrategy(LLMCallStrategy[Any]):
-    """Makes its calls through another strategy, and opens and closes that one's client with the run.
+    """Strategy that calls another strategy, and opens and closes its client.
 
     Args:
-        calls: What makes the calls.
-        client: What they go through: entered before the first call, left after the last one.
+        calls: Strategy that makes the calls.
+        client: Client of that strategy: entered before the first call, exited after the last one.
     """
 
     def __init__(self, calls: LLMCallStrategy[Any], client: AbstractAsyncContextManager[Any]) -> None:
@@ -46,7 +46,7 @@ class ClientOwningStrategy(LLMCallStrategy[Any]):
 
 
 def _raise_refusal(error: Exception) -> None:
-    """Raise what our own client refused, if that is behind `error`, which providers call a connection error."""
+    """Raise the refusal of our HTTP client if it caused `error`, which SDKs report as a connection error."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, ResponseTooLarge | RedirectRefused):
         inner = inner.__cause__
@@ -55,7 +55,11 @@ def _raise_refusal(error: Exception) -> None:
 
 
 class LeastBusyStrategy(LLMCallStrategy[Any]):
-    """Makes each call through the strategy that has the fewest in flight."""
+    """Strategy that makes each call through the strategy with the fewest calls in flight.
+
+    Args:
+        ways: Strategies to choose from.
+    """
 
     def __init__(self, ways: Sequence[LLMCallStrategy[Any]]) -> None:
         self._ways = ways

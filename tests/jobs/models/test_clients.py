@@ -127,9 +127,7 @@ async def test_an_answer_without_end_fails_its_row_alone(monkeypatch: pytest.Mon
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
     assert [result.success for result in results] == [*[False] * 20, True]
     assert results[20].output == "good"
-    assert results[0].error == (
-        f"ResponseTooLarge: {url} sent more than 16 MB for one answer; what is longer is not read"
-    )
+    assert results[0].error == (f"ResponseTooLarge: {url} sent more than 16 MB for one answer, which is the limit")
     assert results[0].error_info is not None
     assert not results[0].error_info.is_retryable
     assert sent < 20 * 2 * MOST_BYTES
@@ -160,7 +158,7 @@ async def test_a_redirect_to_another_host_is_not_followed(monkeypatch: pytest.Mo
         server.rule = lambda call: Reply(307, {}, {"Location": f"{other.url}{call.path}"})
         at(monkeypatch, server.base_url)
         (result,) = await answers("openai-chat:m", "a prompt that must not travel")
-        told = f"RedirectRefused: {server.url} redirects to {other.url}, and prompts go to no other host"
+        told = f"RedirectRefused: {server.url} redirects to {other.url}, and prompts are only sent to the configured"
     assert (server.requests, other.requests) == (1, 0)
     assert result.error is not None
     assert result.error.startswith(told)
@@ -293,8 +291,8 @@ def test_what_a_command_starts_asks_no_proxy_for_this_machine(
             "127.0.0.1:4600/v1",
             "an address must begin with http:// or https://, such as http://127.0.0.1",
         ),
-        ("OPENAI_BASE_URL", "localhost:4600", "begins with http:// or https://, as in http://localhost:4600"),
-        ("OPENAI_BASE_URL", "htps://host/v1", "begins with http:// or https://"),
+        ("OPENAI_BASE_URL", "localhost:4600", "must begin with http:// or https://, such as http://localhost:4600"),
+        ("OPENAI_BASE_URL", "htps://host/v1", "must begin with http:// or https://"),
         ("OPENAI_BASE_URL", "http:///v1", "names no host"),
         ("OPENAI_BASE_URL", "http://host:port/v1", "write it like https://host:443/v1"),
         ("OPENAI_BASE_URL", "http://host/v1\n", "a space or a line break"),

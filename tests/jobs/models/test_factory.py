@@ -191,7 +191,7 @@ async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiS
         ),
         ({"model": "google:gemini-2.5-flash"}, "model 'google:gemini-2.5-flash' needs a key: set GOOGLE_API_KEY"),
         ({"model": "gemini-direct:m"}, "model 'gemini-direct:m' needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY"),
-        ({"model": "gemini-direct:"}, "model 'gemini-direct:' names no model"),
+        ({"model": "gemini-direct:"}, "model 'gemini-direct:' has no model name"),
         ({"model": "groq:llama"}, "model 'groq:llama' needs a package that is not installed:"),
         ({"cached_context": "x"}, "cached_context works with 'gemini-direct:<model>' only"),
         ({"model": "gemini-direct:m", "cached_context": "@nope.txt"}, "cached_context: "),
@@ -220,7 +220,7 @@ def test_what_a_model_lacks_is_told_in_one_line(settings: dict[str, Any], line: 
 )
 def test_a_schema_that_no_model_can_be_told_is_refused(schema: dict[str, Any]) -> None:
     """Before anything is paid for, in one line."""
-    with pytest.raises(JobError, match=r"output_schema cannot be told to a model: .* write out what it stands for"):
+    with pytest.raises(JobError, match=r"output_schema cannot be used: .* replace it by the definition"):
         check_model(job(model="local", output_schema=schema))
 
 

@@ -68,7 +68,7 @@ def test_a_run_ends_when_its_budget_is_used_up_and_goes_on_when_it_is_raised(
     """Its state is its own, and no retry's; a month's budget counts what it has spent; nothing is paid twice."""
     state = run(budget_usd=4.0)
     paid = spent_it(state, provider, 4.0)
-    assert f"budget_usd of $4.00 is used up (${paid:,.2f} spent): raise it and run it again to go on" in state.message
+    assert f"budget_usd of $4.00 is used up (${paid:,.2f} spent): raise it and run again to continue" in state.message
     flow_run = api("/flow_runs/filter", {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}})[0]
     assert (flow_run["run_count"], flow_run["state_name"]) == (1, "BudgetReached")
     missing = [row["id"] for row in rows(tmp_path / "out.jsonl") if row["status"] == "not_attempted"]
