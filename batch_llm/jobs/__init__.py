@@ -10,11 +10,19 @@ from .execution.run_shard import run_shard
 from .job import LOCAL, BatchJob
 from .ledger.lease import hold
 from .ledger.progress import Progress, ProgressReader, read_progress
-from .ledger.run_folder import RunFolder, StopKind, anchored, ask_to_stop, job_store, publish_waiting, run_folder
+from .ledger.run_folder import (
+    RunFolder,
+    StopKind,
+    job_store,
+    publish_waiting,
+    request_stop,
+    run_folder,
+    with_absolute_paths,
+)
 from .planning.inline_items import Items, with_items
 from .planning.plan import plan
 from .planning.preflight import check
-from .results.history import PastRun, drifts, read_nights
+from .results.history import PastRun, drifts, read_past_runs
 from .results.merge import merge
 from .results.outcomes import result_rows
 from .results.stats import RunStats, Slice, run_stats
@@ -48,8 +56,6 @@ __all__ = [
     "Spent",
     "StopKind",
     "Summary",
-    "anchored",
-    "ask_to_stop",
     "check",
     "drifts",
     "governed",
@@ -62,13 +68,15 @@ __all__ = [
     "project_folder",
     "publish_waiting",
     "read_limits",
-    "read_nights",
+    "read_past_runs",
     "read_progress",
+    "request_stop",
     "resolve",
     "result_rows",
     "run_folder",
     "run_shard",
     "run_stats",
     "scope_of",
+    "with_absolute_paths",
     "with_items",
 ]

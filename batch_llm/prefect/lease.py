@@ -39,7 +39,7 @@ def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
         events.emit("run.waiting", {"waits_for": other})
 
     try:
-        with hold(store, run_id, waits_for=wait, lost=partial(ask_to_stop, folder.path)) as number:
+        with hold(store, run_id, waits_for=wait, lost=partial(request_stop, folder.path)) as number:
             publish_waiting(folder.path, None)
             yield number
     finally:

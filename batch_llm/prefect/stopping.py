@@ -27,7 +27,7 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
-from batch_llm.jobs import StopKind, ask_to_stop
+from batch_llm.jobs import StopKind, request_stop
 
 from .best_effort import contained
 
@@ -85,7 +85,7 @@ class GracefulStop:
             if self.signal is not None:
                 raise
             self.signal = signal
-            ask_to_stop(self._folder, _who_asks(signal), here=self._here)
+            request_stop(self._folder, _who_asks(signal), here=self._here)
             return work()
 
 
@@ -128,7 +128,7 @@ class _Grace:
     def is_over(self) -> bool:
         """Whether the run was asked to stop so long ago; a flow whose process is gone asks by that."""
         if is_orphan() and not (self._folder / "stop").exists():
-            ask_to_stop(self._folder, "the end of the flow's process")
+            request_stop(self._folder, "the end of the flow's process")
         if (self._folder / "stop").exists():
             self._ends = min(self._ends, time.monotonic() + GRACE_SECONDS)
         return time.monotonic() > self._ends

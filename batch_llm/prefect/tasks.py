@@ -118,7 +118,7 @@ def _sharing(job: BatchJob, governor: Governor) -> AbstractContextManager[None]:
 def _stop_all(folder: str, reason: str) -> None:
     """Stop the shards that run beside this one and the ones to come: the same would happen to them."""
     with suppress(OSError):  # a full disk stops them by itself
-        jobs.ask_to_stop(folder, reason, kind="fatal")
+        jobs.request_stop(folder, reason, kind="fatal")
 
 
 def _name(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> None:

@@ -14,7 +14,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Summary, merge, plan, run_shard
 from batch_llm.jobs.accepted_answers import MAX_ANSWER_BYTES
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
-from batch_llm.jobs.results.runs import find_run, standing
+from batch_llm.jobs.results.runs import find_run, read_run_state
 from batch_llm.jobs.storage.store import Store
 from tests.support.jobs import documents, job, prompts, read_lines
 from tests.support.loopback import Call, Reply
@@ -94,7 +94,7 @@ async def test_truncated_answers_are_found_and_asked_again_alone(home: Path, ope
     rows = _rows(totals)
     assert {item: row["finish_reason"] for item, row in rows.items()} == {"a": "stop", "b": "length", "c": "stop"}
     documents(home, a="one", b="two", c="three", d="four")
-    assert standing(find_run(Store(".batch-llm"))).totals.truncated == 1
+    assert read_run_state(find_run(Store(".batch-llm"))).totals.truncated == 1
     openai.calls.clear()
     higher = {"model_settings": {"max_tokens": 100}}
     totals = await _run("r2", only_truncated=True, **higher)

@@ -9,7 +9,7 @@ import pytest
 
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, anchored, home, project_folder, resolve
+from batch_llm.jobs import BatchJob, home, project_folder, resolve, with_absolute_paths
 
 _LEAST = {"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl"}
 
@@ -105,9 +105,9 @@ def test_a_job_for_other_processes_means_the_same_in_every_folder(
 ) -> None:
     """What a shard reads has an absolute path; what has no folder stays as it is."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
-    near = anchored(BatchJob.parse({**_LEAST, "ledger": "kept", "cached_context": "@rules.md"}))
+    near = with_absolute_paths(BatchJob.parse({**_LEAST, "ledger": "kept", "cached_context": "@rules.md"}))
     assert (near.ledger, near.cached_context) == (str(tmp_path / "kept"), f"@{tmp_path / 'rules.md'}")
-    far = anchored(BatchJob.parse({**_LEAST, "ledger": "memory://kept", "cached_context": "Be brief."}))
+    far = with_absolute_paths(BatchJob.parse({**_LEAST, "ledger": "memory://kept", "cached_context": "Be brief."}))
     assert (far.ledger, far.cached_context) == ("memory://kept", "Be brief.")
 
 

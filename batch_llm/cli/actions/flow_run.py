@@ -103,7 +103,7 @@ class CarriedRun:
         """Stop gracefully when somebody pressed Cancel in the UI: no worker does it for a run that we carry."""
         with suppress(BatchLLMError):  # a server that is away cancels nothing
             if self._run_id and self.folder.plan.exists() and deployments.is_cancelling(self._run_id):
-                ask_to_stop(self.folder.path, "cancellation in the UI")
+                request_stop(self.folder.path, "cancellation in the UI")
 
     def _cut_short(self, view: View | None = None) -> State[Any] | None:
         process = self._process
@@ -116,7 +116,7 @@ class CarriedRun:
 
     def _stop(self, process: FlowProcess, view: View | None) -> None:
         if view and self.folder.plan.exists():  # before there is a plan, no call can be in flight
-            ask_to_stop(self.folder.path, "Ctrl-C")
+            request_stop(self.folder.path, "Ctrl-C")
             self._show_until_end(view, seconds=GRACE_SECONDS)
         process.end()
 

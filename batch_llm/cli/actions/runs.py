@@ -14,7 +14,7 @@ from batch_llm.jobs.messages import budget_line, duration, failures, money
 from batch_llm.jobs.results.outcomes import FAILURES_FIRST, read_results
 from batch_llm.jobs.results.prune import Pruned
 from batch_llm.jobs.results.prune import prune as prune_name
-from batch_llm.jobs.results.runs import RunRecord, RunState, choose_results, find_run, find_runs, standing
+from batch_llm.jobs.results.runs import RunRecord, RunState, choose_results, find_run, find_runs, read_run_state
 from batch_llm.jobs.run_types import Summary
 from batch_llm.jobs.sinks import open_sink
 from batch_llm.jobs.storage.duckdb_session import open_tables
@@ -30,13 +30,13 @@ def status(wanted: str, ledger: str, *, for_program: bool) -> int:
     if not wanted:
         runs = find_runs(store)[:MOST_RUNS]
         if for_program:
-            print_json([_as_json(run, standing(run)) for run in runs])
+            print_json([_as_json(run, read_run_state(run)) for run in runs])
             return 0
         screen.out.print(_runs_table(runs))
         screen.print(f"\n{shell('batch-llm status RUN')} tells more of one; the ledger is {store.address}")
         return 0
     run = find_run(store, wanted)
-    found = standing(run)
+    found = read_run_state(run)
     if for_program:
         print_json(_as_json(run, found))
     else:
@@ -57,7 +57,7 @@ def _runs_table(runs: Sequence[RunRecord]) -> Table:
     for title in ("answered", "failed", "missing", "cost"):
         table.add_column(title, justify="right", no_wrap=True)
     for run in runs:
-        found = standing(run)
+        found = read_run_state(run)
         totals = found.totals
         answered = f"{totals.succeeded:,}/{totals.total_items:,}"
         counts = (f"{totals.failed:,}", f"{totals.not_attempted:,}", money(totals.cost_usd))
@@ -85,7 +85,7 @@ def _print_run(screen: Screen, run: RunRecord, found: RunState) -> None:
         "budget": "; ".join(map(budget_line, totals.budgets)),
         "output": totals.output,
         "failures": totals.failures or "",
-        "ledger": run.kept.address,
+        "ledger": run.store.address,
     }
     for name, value in facts.items():
         if value:

@@ -67,8 +67,8 @@ async def run_shard(
     run = open_folder(job, folder)
     started = time.monotonic()
     tally = ShardTally(shard.items)
-    tally.progress.go_on_from(run.path, shard.index)
-    for record in read_records(run.kept, shard.part):
+    tally.progress.resume_from(run.path, shard.index)
+    for record in read_records(run.store, shard.part):
         tally.add(record)
     governor = governor or Governor(job.limits)
     # A key that got answers before, in this run or in an earlier one, is a good one, whatever one row is refused with.
@@ -78,7 +78,7 @@ async def run_shard(
     prices = prices_of(job, own_strategy=strategy is not None)
     budgeted_pacer = BudgetedPacer(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
     if not run.stop.exists():
-        with room_for_calls(job.config) as config, LedgerWriter(run.kept, shard.part) as ledger:
+        with room_for_calls(job.config) as config, LedgerWriter(run.store, shard.part) as ledger:
             fitted = job.model_copy(update={"config": config})
             on_headers = partial(_forward_headers, governor)
             own = partial(make_strategy, fitted, on_headers, run.server_facts)

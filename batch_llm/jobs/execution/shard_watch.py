@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.claims import is_superseded
-from batch_llm.jobs.ledger.heartbeat import BEAT_SECONDS, PATIENCE_SECONDS
+from batch_llm.jobs.ledger.heartbeat import HEARTBEAT_SECONDS, STALE_SECONDS
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.ledger.records import LedgerWriter
 from batch_llm.jobs.ledger.remote_run import exchange_stop, publish_progress
@@ -38,7 +38,7 @@ class ShardWatch:
 
         Meanwhile see to it that a machine that loses its power loses no more than half a second of answers.
         """
-        between = FAR_LOOK_SECONDS if self._run.is_away else 0.0
+        between = FAR_LOOK_SECONDS if self._run.is_remote else 0.0
         while not self._run.stop.exists():
             if self._seconds_since_check() >= between and await self.is_over():
                 break
@@ -69,7 +69,7 @@ class ShardWatch:
         publish_progress(self._run, self._shard)
         lease = self._shard.lease
         is_anothers = lease > 0 and newest_lease(self._store) > lease
-        return is_anothers or self._run.stop.exists() or is_superseded(self._run.kept, self._shard)
+        return is_anothers or self._run.stop.exists() or is_superseded(self._run.store, self._shard)
 
     def _seconds_since_check(self) -> float:
         return time.monotonic() - self._checked_at

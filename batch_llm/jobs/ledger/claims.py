@@ -22,13 +22,13 @@ from batch_llm.jobs.run_types import ShardRef
 from batch_llm.jobs.storage.store import Store
 
 from . import heartbeat
-from .heartbeat import Heartbeat, Owner, StalenessTimer, is_beating
+from .heartbeat import Heartbeat, Owner, StalenessTimer, send_heartbeats
 
 MOST_CLAIMS = 10
 """A shard whose carriers have gone so often is left, for it may be what brings them down."""
 
 
-class Carriers:
+class Runners:
     """The carriers of a run as they show themselves.
 
     Args:
@@ -47,7 +47,7 @@ class Carriers:
         """
         us = Owner.of_this_process(carrier)
         us.write(self._run, _of(carrier))
-        return is_beating(self._run, _of(carrier), us, lost=lost)
+        return send_heartbeats(self._run, _of(carrier), us, lost=lost)
 
     def names(self) -> list[str]:
         """Return all that have ever joined.
@@ -68,10 +68,10 @@ class Carriers:
             OSError: The ledger cannot be read.
         """
         seen = Owner.read(self._run, _of(carrier))
-        silence = self._watch.still(carrier, seen)
+        silence = self._watch.seconds_unchanged(carrier, seen)
         if seen is None:
             return False
-        return seen.is_gone or silence > (heartbeat.PATIENCE_SECONDS if after is None else after)
+        return seen.is_gone or silence > (heartbeat.STALE_SECONDS if after is None else after)
 
     def is_dead(self, carrier: str) -> bool:
         """Whether one is gone without having said so; to be asked again and again.
@@ -82,7 +82,7 @@ class Carriers:
         seen = Owner.read(self._run, _of(carrier))
         return seen is not None and not seen.ended and self.is_gone(carrier)
 
-    def is_at_work(self, carrier: str) -> bool:
+    def is_running(self, carrier: str) -> bool:
         """Whether one has joined and has not said that it ended, as one look can tell.
 
         Raises:
@@ -107,7 +107,7 @@ class Claims:
     def __init__(self, run: Store, shards: Sequence[ShardRef], carrier: str) -> None:
         self.open = list(shards)
         self._run, self._carrier = run, carrier
-        self._carriers = Carriers(run)
+        self._carriers = Runners(run)
         self._numbers: dict[str, int] = {}
 
     def next(self, wanted: Callable[[ShardRef], bool] = lambda _: True) -> ShardRef | None:
@@ -144,7 +144,7 @@ class Claims:
         """The shards that somebody had at the last look."""
         return [shard for shard in self.open if shard.part in self._numbers]
 
-    def hopeful(self) -> list[ShardRef]:
+    def claimable(self) -> list[ShardRef]:
         """Return the open shards that somebody has, or may claim.
 
         Raises:
@@ -158,7 +158,7 @@ class Claims:
         Raises:
             OSError: The ledger cannot be read.
         """
-        return bool(self.open) and not self.hopeful()
+        return bool(self.open) and not self.claimable()
 
     def done(self, shard: ShardRef) -> None:
         """Let nobody claim a shard any more.
@@ -187,7 +187,7 @@ class Claims:
         return "carrier" in claim and self._carriers.is_gone(str(claim["carrier"]))
 
 
-def await_carriers(run: Store, *, but: str) -> None:
+def await_runners(run: Store, *, but: str) -> None:
     """Wait until the carriers of a run have ended or are taken for dead: what they answer now need not be paid twice.
 
     Args:
@@ -197,10 +197,10 @@ def await_carriers(run: Store, *, but: str) -> None:
     Raises:
         OSError: The ledger cannot be read.
     """
-    carriers = Carriers(run)
+    carriers = Runners(run)
     left = set(carriers.names()) - {but}
     while left := {name for name in left if not carriers.is_gone(name)}:
-        time.sleep(heartbeat.BEAT_SECONDS / 5)
+        time.sleep(heartbeat.HEARTBEAT_SECONDS / 5)
 
 
 def is_superseded(run: Store, shard: ShardRef) -> bool:

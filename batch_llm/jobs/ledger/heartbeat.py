@@ -15,8 +15,8 @@ from pathlib import Path
 
 from batch_llm.jobs.storage.store import Store
 
-BEAT_SECONDS = 5.0
-PATIENCE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
 """Whose count stands still for so long is taken for dead: twelve beats."""
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class StalenessTimer:
     def __init__(self) -> None:
         self._seen: dict[Hashable, tuple[object, float]] = {}
 
-    def still(self, name: Hashable, value: object) -> float:
+    def seconds_unchanged(self, name: Hashable, value: object) -> float:
         """Return for how many seconds `name` has had this value."""
         now = time.monotonic()
         known, since = self._seen.get(name, (value, now))
@@ -101,11 +101,11 @@ class Heartbeat:
     @property
     def is_missed(self) -> bool:
         """Whether others will soon take us for dead: who works has to stop, and to leave them the time to notice."""
-        return time.monotonic() - self._renewed > PATIENCE_SECONDS - 3 * BEAT_SECONDS
+        return time.monotonic() - self._renewed > STALE_SECONDS - 3 * HEARTBEAT_SECONDS
 
 
 @contextmanager
-def is_beating(
+def send_heartbeats(
     store: Store, name: str, us: Owner, *, lost: Callable[[str], None], is_over: Callable[[], bool] = lambda: False
 ) -> Generator[Heartbeat]:
     """Show in a file that this process lives, and at the end that it is done.
@@ -135,7 +135,7 @@ def is_beating(
 def _beat(
     store: Store, name: str, us: Owner, lost: Callable[[str], None], is_over: Callable[[], bool], beat: Heartbeat
 ) -> None:
-    while not beat.ended.wait(BEAT_SECONDS):
+    while not beat.ended.wait(HEARTBEAT_SECONDS):
         try:
             if is_over():
                 lost("another run that took the ledger over, for this one had given no sign of life")

@@ -20,11 +20,11 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.storage.store import Store
 
 from . import heartbeat
-from .claims import await_carriers
-from .heartbeat import Owner, StalenessTimer, is_beating
+from .claims import await_runners
+from .heartbeat import Owner, StalenessTimer, send_heartbeats
 
 LEASES = "lease/*.json"
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Between two looks of whoever waits, on this machine; in a bucket it is the time of a beat."""
 
 
@@ -50,7 +50,7 @@ def hold(store: Store, run: str, *, waits_for: Callable[[str], None], lost: Call
         number = _acquire(store, us, waits_for)
     except OSError as error:
         raise JobError(f"the ledger cannot be written to {store.address}: {error.strerror or error}") from error
-    with is_beating(store, _name(number), us, lost=lost, is_over=lambda: newest_lease(store) > number):
+    with send_heartbeats(store, _name(number), us, lost=lost, is_over=lambda: newest_lease(store) > number):
         yield number
 
 
@@ -72,7 +72,7 @@ def read_lease(store: Store, number: int) -> Owner | None:
     return Owner.read(store, _name(number))
 
 
-def run_at_work(store: Store) -> str:
+def active_run(store: Store) -> str:
     """Return the run that has the lease, as one look can tell; empty where none has it.
 
     Raises:
@@ -84,7 +84,7 @@ def run_at_work(store: Store) -> str:
         return ""
     try:
         # A machine that died, or was started anew, left a lease that nobody renews.
-        return "" if time.time() - store.modified(_name(newest)) > heartbeat.PATIENCE_SECONDS else other.run
+        return "" if time.time() - store.modified(_name(newest)) > heartbeat.STALE_SECONDS else other.run
     except FileNotFoundError:
         return ""  # another run has just taken it over
 
@@ -95,17 +95,17 @@ def _acquire(store: Store, us: Owner, waits_for: Callable[[str], None]) -> int:
     while True:
         newest = newest_lease(store)
         other = Owner.read(store, _name(newest)) if newest else None
-        is_silent = watch.still("lease", (newest, other)) > heartbeat.PATIENCE_SECONDS
+        is_silent = watch.seconds_unchanged("lease", (newest, other)) > heartbeat.STALE_SECONDS
         is_over = newest == 0 or (other and other.is_gone) or is_silent
         if is_over and _take(store, newest + 1, us):
             if other and not other.ended:
-                await_carriers(store.folder(other.run), but=other.run)
+                await_runners(store.folder(other.run), but=other.run)
             return newest + 1
         if not is_over and other and told != other.run:
             told = other.run
             waits_for(str(other))
         if not is_over:
-            time.sleep(LOOK_SECONDS if store.local else heartbeat.BEAT_SECONDS)
+            time.sleep(POLL_SECONDS if store.local else heartbeat.HEARTBEAT_SECONDS)
 
 
 def _take(store: Store, number: int, us: Owner) -> bool:

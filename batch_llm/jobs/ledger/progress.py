@@ -42,7 +42,7 @@ class ShardProgress:
     finished: bool = False
     updated_at: float = 0.0
 
-    def go_on_from(self, folder: Path, shard: int) -> None:
+    def resume_from(self, folder: Path, shard: int) -> None:
         """Count on from what an earlier try of the shard has met, which no record tells."""
         before = read_object(folder / "progress" / _name(shard))
         self.rate_limits = int(before.get("rate_limits", 0))
@@ -112,14 +112,14 @@ class ProgressReader:
         """Count a shard once and for all: it has written its last word."""
         name = _name(shard)
         if name not in self._settled and (written := read_object(self._run / "progress" / name)):
-            self._sum = _together([self._sum, ShardProgress(**written)])
+            self._sum = _sum([self._sum, ShardProgress(**written)])
             self._settled.add(name)
 
     def read(self) -> Progress:
         """Return how far the run is."""
         plan = _read_again(self._run / "plan.json")
         open_ones = list(self._open())
-        all_of_them = _together([self._sum, *open_ones])
+        all_of_them = _sum([self._sum, *open_ones])
         now, broken, reused = time.time(), int(plan.get("broken", 0)), int(plan.get("reused", 0))
         succeeded = all_of_them.succeeded + int(plan.get("answered", 0))
         failed = all_of_them.failed + broken
@@ -155,7 +155,7 @@ def _name(shard: int) -> str:
     return f"{shard:05d}.json"
 
 
-def _together(shards: Sequence[ShardProgress]) -> ShardProgress:
+def _sum(shards: Sequence[ShardProgress]) -> ShardProgress:
     categories = Counter[str]()
     for shard in shards:
         categories.update(shard.categories)

@@ -26,7 +26,7 @@ from .run_folder import RunFolder, job_store, open_folder
 
 
 @contextmanager
-def folder_here(job: BatchJob, folder: str) -> Generator[str]:
+def local_run_folder(job: BatchJob, folder: str) -> Generator[str]:
     """Have a run's folder on this machine: the given one where the run was planned, else one for the time being.
 
     Raises:
@@ -35,12 +35,12 @@ def folder_here(job: BatchJob, folder: str) -> Generator[str]:
     if (Path(folder) / "plan.json").exists():
         yield folder
         return
-    with folder_away(job, Path(folder).name) as run:
+    with remote_run_folder(job, Path(folder).name) as run:
         yield str(run.path)
 
 
 @contextmanager
-def folder_away(job: BatchJob, run_id: str) -> Generator[RunFolder]:
+def remote_run_folder(job: BatchJob, run_id: str) -> Generator[RunFolder]:
     """Have a folder of this process's own for a run that was planned elsewhere.
 
     Raises:
@@ -68,11 +68,11 @@ def send_shards(job: BatchJob, folder: str) -> None:
         JobError: The ledger cannot be written.
     """
     run = open_folder(job, folder)
-    if run.is_away:
+    if run.is_remote:
         try:
-            run.kept.put_all(sorted(run.shards.iterdir()), "shards")
+            run.store.put_all(sorted(run.shards.iterdir()), "shards")
         except OSError as error:
-            raise JobError(f"ledger {run.kept.address} cannot be written: {error.strerror or error}") from error
+            raise JobError(f"ledger {run.store.address} cannot be written: {error.strerror or error}") from error
 
 
 def shard_file(run: RunFolder, shard: ShardRef) -> Path:
@@ -83,7 +83,7 @@ def shard_file(run: RunFolder, shard: ShardRef) -> Path:
     """
     path = run.shards / Path(shard.path).name
     if not path.exists():
-        run.kept.fetch(f"shards/{path.name}", path)
+        run.store.fetch(f"shards/{path.name}", path)
     return path
 
 
@@ -93,14 +93,14 @@ def exchange_stop(run: RunFolder) -> None:
     Raises:
         OSError: The ledger cannot be reached.
     """
-    if not run.is_away:
+    if not run.is_remote:
         return
     asked = read_object(run.stop)
     if not asked:
-        if told := run.kept.read("stop"):
+        if told := run.store.read("stop"):
             write_whole(run.stop, told.decode())
     elif not asked.get("here"):
-        run.kept.create("stop", json.dumps(asked).encode())
+        run.store.create("stop", json.dumps(asked).encode())
 
 
 def publish_progress(run: RunFolder, shard: ShardRef) -> None:
@@ -110,8 +110,8 @@ def publish_progress(run: RunFolder, shard: ShardRef) -> None:
         OSError: The ledger cannot be written.
     """
     path = run.progress / f"{shard.index:05d}.json"
-    if run.is_away and path.exists():
-        run.kept.write(f"progress/{path.name}", path.read_bytes())
+    if run.is_remote and path.exists():
+        run.store.write(f"progress/{path.name}", path.read_bytes())
 
 
 def fetch_progress(run: RunFolder, shards: Iterable[ShardRef]) -> None:
@@ -120,7 +120,7 @@ def fetch_progress(run: RunFolder, shards: Iterable[ShardRef]) -> None:
     Raises:
         OSError: The ledger cannot be read.
     """
-    for shard in shards if run.is_away else ():
+    for shard in shards if run.is_remote else ():
         path = run.progress / f"{shard.index:05d}.json"
-        if told := run.kept.read(f"progress/{path.name}"):
+        if told := run.store.read(f"progress/{path.name}"):
             write_whole(path, told.decode())

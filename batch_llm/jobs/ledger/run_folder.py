@@ -36,12 +36,12 @@ class RunFolder:
     """
 
     path: Path
-    kept: Store
+    store: Store
 
     @property
-    def is_away(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether it is another folder than what is kept: other machines see nothing of what is in it."""
-        return self.kept.local != self.path
+        return self.store.local != self.path
 
     @property
     def rows(self) -> Path:
@@ -108,16 +108,16 @@ class RunFolder:
         """The run's totals, written at its end."""
         return self.path / "summary.json"
 
-    def keep(self, path: Path) -> None:
+    def copy_to_ledger(self, path: Path) -> None:
         """Copy a file of this folder into the ledger.
 
         Raises:
             JobError: The ledger cannot be written.
         """
         try:
-            self.kept.put(path, path.name)
+            self.store.put(path, path.name)
         except OSError as error:
-            raise JobError(f"ledger {self.kept.address} cannot be written: {error.strerror or error}") from error
+            raise JobError(f"ledger {self.store.address} cannot be written: {error.strerror or error}") from error
 
     def clear(self) -> None:
         """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
@@ -136,8 +136,8 @@ class RunFolder:
         for folder in (self.gathered, self.shards, *copies_of_the_source):
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # what stays of it misleads nobody
-            for name in _OF_CARRIERS if not self.is_away else (*_OF_CARRIERS, self.shards.name, self.progress.name):
-                self.kept.remove_folder(name)
+            for name in _OF_CARRIERS if not self.is_remote else (*_OF_CARRIERS, self.shards.name, self.progress.name):
+                self.store.remove_folder(name)
 
 
 def job_store(job: BatchJob) -> Store:
@@ -192,7 +192,7 @@ def open_folder(job: BatchJob, folder: str) -> RunFolder:
     return RunFolder(path, job_store(job).folder(path.name))
 
 
-def ask_to_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", here: bool = False) -> None:
+def request_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", here: bool = False) -> None:
     """Ask every shard of a run to let the calls in flight end and to start no other.
 
     Who carries shards on other machines hears of it within seconds, through the ledger.

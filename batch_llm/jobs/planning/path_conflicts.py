@@ -11,7 +11,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.sinks import failures_place
 from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob
-from batch_llm.jobs.storage.database_urls import QUERY, Address, find_address
+from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
 from batch_llm.jobs.storage.paths import resolve
 
 
@@ -34,7 +34,7 @@ def check_path_conflicts(job: BatchJob) -> None:
 
 
 def _reads(source: str, written: str) -> bool:
-    read_from, write_to = find_address(source), find_address(written)
+    read_from, write_to = parse_address(source), parse_address(written)
     if read_from or write_to:
         return read_from is not None and write_to is not None and _table(read_from) == _table(write_to)
     if is_remote(source) or is_remote(written):

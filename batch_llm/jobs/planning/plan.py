@@ -137,8 +137,8 @@ def _make_room(folder: RunFolder) -> None:
     """Remove what an earlier try planned; what the ledger knows of it stays."""
     folder.clear()
     shutil.rmtree(folder.progress, ignore_errors=True)
-    folder.kept.remove(["stop"])
-    folder.kept.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
+    folder.store.remove(["stop"])
+    folder.store.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
     for path in (folder.shards, folder.progress):
         make_folder(path)
 
@@ -152,7 +152,7 @@ def _check_ids(tables: Tables, items: Path, ids: str | None) -> None:
 
 
 def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
-    plan, number = uuid.uuid4().hex[:8], next_number(folder.kept.parent)
+    plan, number = uuid.uuid4().hex[:8], next_number(folder.store.parent)
     left = _called_items(tables, folder)
     with folder.prompts.open("rb") as prompts:
         for index, size in enumerate(sizes):

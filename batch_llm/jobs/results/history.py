@@ -10,8 +10,8 @@ from batch_llm.jobs.messages import money
 from batch_llm.jobs.storage.duckdb_session import Tables, open_tables, text
 from batch_llm.jobs.storage.store import Store
 
-MOST_NIGHTS = 30
-LEAST_BEFORE = 5
+MAX_RUNS = 30
+MIN_EARLIER_RUNS = 5
 """So many earlier nights say what is usual; of fewer, any night would stand out."""
 
 _MAD_TO_SIGMA = 1.4826
@@ -84,9 +84,9 @@ class Measure:
     """
 
     name: str
-    of: Callable[[PastRun], float | None]
+    value: Callable[[PastRun], float | None]
     least: float
-    said: Callable[[float], str]
+    format: Callable[[float], str]
 
 
 MEASURES = (
@@ -110,23 +110,23 @@ def drifts(nights: Sequence[PastRun]) -> list[str]:
     if not nights or not nights[-1].called:
         return []  # nothing was called: nothing could drift
     *earlier, last = (night for night in nights if night.called)
-    found = (_drift(measure, [measure.of(night) for night in earlier], measure.of(last)) for measure in MEASURES)
+    found = (_drift(measure, [measure.value(night) for night in earlier], measure.value(last)) for measure in MEASURES)
     return [sentence for sentence in found if sentence]
 
 
 def _drift(measure: Measure, earlier: Sequence[float | None], now: float | None) -> str:
     known = [value for value in earlier if value is not None]
-    if now is None or len(known) < LEAST_BEFORE:
+    if now is None or len(known) < MIN_EARLIER_RUNS:
         return ""
     usual = median(known)
     scatter = median(abs(value - usual) for value in known) * _MAD_TO_SIGMA
     if abs(now - usual) <= max(_SIGMAS * scatter, _LEAST_SHARE * usual, measure.least):
         return ""
     change = f" ({now / usual - 1:+.0%})" if usual else ""
-    return f"{measure.name} is {measure.said(now)}, usually {measure.said(usual)}{change}"
+    return f"{measure.name} is {measure.format(now)}, usually {measure.format(usual)}{change}"
 
 
-def read_nights(runs: Store, most: int = MOST_NIGHTS) -> list[PastRun]:
+def read_past_runs(runs: Store, most: int = MAX_RUNS) -> list[PastRun]:
     """Return the latest runs that have ended, the oldest first.
 
     Args:

@@ -19,10 +19,10 @@ from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
 from batch_llm.jobs.run_types import Plan, Summary
 from batch_llm.jobs.sinks import (
     OutputColumns,
+    added_column_names,
     cells_without_formulas,
     failures_place,
     is_typed,
-    named_beside,
     open_sink,
     output_columns,
 )
@@ -87,7 +87,7 @@ def _write_outcomes(tables: Tables, folder: RunFolder) -> None:
         write_outcomes(tables, folder)
     except (OSError, duckdb.Error) as error:
         reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
-        raise JobError(f"ledger {folder.kept.address} cannot be read: {reason}") from error
+        raise JobError(f"ledger {folder.store.address} cannot be read: {reason}") from error
 
 
 def _is_complete(job: BatchJob, summary: Summary) -> bool:
@@ -128,7 +128,7 @@ def _write_files(
         failures.remove()
         return output, None
     inputs = [column for column in columns if column != "item_id"]
-    why = _selected(named_beside(inputs, FAILURE_COLUMNS))
+    why = _selected(added_column_names(inputs, FAILURE_COLUMNS))
     selected = ", ".join([*(f"source.{name(column)}" for column in inputs), *why])
     queries = [
         f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY outcomes.position"

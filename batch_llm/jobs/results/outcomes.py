@@ -42,8 +42,8 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     of its tries; a success stands against any failure. Everything but the answers is joined first: those of millions of
     items pass through, once.
     """
-    files = record_files(folder.kept, "ledger/*.jsonl")
-    view_records(tables, folder.kept, files)
+    files = record_files(folder.store, "ledger/*.jsonl")
+    view_records(tables, folder.store, files)
     execute(
         tables,
         """
@@ -65,7 +65,7 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         LEFT JOIN tries USING (fingerprint)
         LEFT JOIN (SELECT position FROM {file_text(folder.reused)}) AS old USING (position)""",
     )
-    with gathered(tables, folder.kept, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
+    with gathered(tables, folder.store, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
         parts = (tried, _reused(folder), _broken(folder), _left(folder))
         execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
     drop_repeats(tables, folder.outcomes)

@@ -95,13 +95,13 @@ def _runs_of(ledger: Store, name: str) -> list[RunRecord]:
 
 
 def _old(runs: Sequence[RunRecord], before: float) -> list[RunRecord]:
-    newest_ended = next((run for run in runs if run.kept.read("summary.json") is not None), None)
+    newest_ended = next((run for run in runs if run.store.read("summary.json") is not None), None)
     return [run for run in runs if _began(run) < before and run is not newest_ended]
 
 
 def _began(run: RunRecord) -> float:
     """Return when a run began; of one whose plan is damaged, when that was written last."""
-    return run.planned_at or run.kept.modified("plan.json")
+    return run.planned_at or run.store.modified("plan.json")
 
 
 def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequence[RunRecord]) -> tuple[int, int]:
@@ -141,10 +141,10 @@ def _needs(tables: Tables, run: RunRecord) -> str:
     and the next run takes it. Of one that was cut short, all that it knows.
     """
     query = f"SELECT {FINGERPRINT} AS fingerprint, {KEY_FINGERPRINT} AS key_fingerprint FROM"
-    if ended := run.kept.for_tables(tables, run.kept.names("outcomes.parquet")):
+    if ended := run.store.for_tables(tables, run.store.names("outcomes.parquet")):
         query = f"{query} {text(ended[0])} WHERE reused OR status <> 'succeeded'"
     else:
-        query = f"{query} {file_text(folder_in(run.kept.parent, run.name, run.id).items)}"
+        query = f"{query} {file_text(folder_in(run.store.parent, run.name, run.id).items)}"
     try:
         tables.execute(f"DESCRIBE {query}")
     except duckdb.Error:
@@ -186,19 +186,19 @@ def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[R
     before = _kept_files(store) if old else []
     if old:
         _carry(tables, store, carried)
-    _see_that_it_is_ours(store, lease)
+    _check_lease(store, lease)
     store.remove(before)
     for run in old:
-        _see_that_it_is_ours(store, lease)
+        _check_lease(store, lease)
         _remove_run(store, run)
-    _see_that_it_is_ours(store, lease)
+    _check_lease(store, lease)
     working = working_folder(store, name)
     # Not of `runs` alone: one that was killed before its plan was written is none.
     for path in filter(Path.is_dir, working.iterdir() if working.exists() else ()):
         RunFolder(path, store.folder(path.name)).clear()
 
 
-def _see_that_it_is_ours(store: Store, lease: int) -> None:
+def _check_lease(store: Store, lease: int) -> None:
     """Remove nothing under another one's lease: what that run has begun to use is not among what is carried."""
     if newest_lease(store) > lease:
         raise JobError(f"another run took over {store.address} while it was pruned: run it again for the rest")

@@ -16,7 +16,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.sinks import failures_place, open_sink
-from batch_llm.jobs.storage.database_urls import find_address
+from batch_llm.jobs.storage.database_urls import parse_address
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.store import Store
@@ -41,7 +41,7 @@ class Published:
 
 def partial_place(output: str) -> str:
     """Return where rows go that must not replace an output: out.jsonl has out.partial.jsonl, the table t t_partial."""
-    if find_address(output):
+    if parse_address(output):
         schema, dot, table = output.rpartition("#")[2].rpartition(".")
         if len(table.encode()) > _LONGEST_TABLE:
             table = f"{table.encode()[:32].decode(errors='ignore')}_{hashlib.sha256(table.encode()).hexdigest()[:8]}"

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, cast
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.ledger.lease import run_at_work
+from batch_llm.jobs.ledger.lease import active_run
 from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files, view_records
 from batch_llm.jobs.run_types import Summary
 from batch_llm.jobs.spending.budgets import limits_of
@@ -54,7 +54,7 @@ class RunRecord:
 
     name: str
     id: str
-    kept: Store
+    store: Store
     plan: dict[str, Any]
 
     @property
@@ -110,23 +110,23 @@ def find_run(ledger: Store, wanted: str = "") -> RunRecord:
     return runs[0]
 
 
-def standing(run: RunRecord) -> RunState:
+def read_run_state(run: RunRecord) -> RunState:
     """Return how a run stands, from its summary or, while there is none, from its records.
 
     Raises:
         JobError: The ledger cannot be read.
     """
-    with _reading(run.kept), open_tables() as tables:
-        done = _object(run.kept.read("summary.json"))
+    with _reading(run.store), open_tables() as tables:
+        done = _object(run.store.read("summary.json"))
         if done:
             totals = Summary(**{name: value for name, value in done.items() if name in Summary.__dataclass_fields__})
         else:
-            totals = _so_far(tables, run)
+            totals = _partial_totals(tables, run)
         view_results(tables, run)
         found = tables.execute("""
             SELECT error_category, left(any_value(error), 500) FROM results
             WHERE status = 'failed' AND error IS NOT NULL GROUP BY ALL""").fetchall()
-        state: State = "at work" if _is_at_work(run) else "cut short"
+        state: State = "at work" if _is_running(run) else "cut short"
     if done:
         state = "stopped" if totals.stopped else "ended"
     return RunState(state, totals, {str(category): str(error) for category, error in found})
@@ -135,8 +135,8 @@ def standing(run: RunRecord) -> RunState:
 def view_results(tables: Tables, run: RunRecord) -> None:
     """Let the session see a run's items as `results`: all of them when it has ended, else those that it has tried."""
     columns = [*RESULT_COLUMNS, "reused"]
-    if _object(run.kept.read("summary.json")):
-        (place,) = run.kept.for_tables(tables, ["outcomes.parquet"])
+    if _object(run.store.read("summary.json")):
+        (place,) = run.store.for_tables(tables, ["outcomes.parquet"])
         try:
             lacking = set(columns) - column_types(tables, f"FROM {text(place)}").keys()  # of an earlier version
             selected = (f"NULL::VARCHAR AS {column}" if column in lacking else column for column in columns)
@@ -144,7 +144,7 @@ def view_results(tables: Tables, run: RunRecord) -> None:
             return
         except duckdb.Error as error:
             _log.warning("Without what run %s reused, for its outcomes cannot be read: %s", run.id, one_line(error))
-    view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
+    view_records(tables, run.store, record_files(run.store, "ledger/*.jsonl"))
     tables.execute(f"""
         CREATE TEMP VIEW results AS
         SELECT {", ".join(columns)} FROM (SELECT *, category AS error_category, false AS reused FROM records) JOIN (
@@ -160,7 +160,7 @@ def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
     Raises:
         JobError: The expression cannot be read.
     """
-    with _reading(run.kept):
+    with _reading(run.store):
         view_results(tables, run)
     condition = where.strip() or "true"
     try:
@@ -195,9 +195,9 @@ _TOTALS = """
     FROM items"""
 
 
-def _so_far(tables: Tables, run: RunRecord) -> Summary:
-    files = record_files(run.kept, "ledger/*.jsonl")
-    view_records(tables, run.kept, files, view="tries")
+def _partial_totals(tables: Tables, run: RunRecord) -> Summary:
+    files = record_files(run.store, "ledger/*.jsonl")
+    view_records(tables, run.store, files, view="tries")
     execute(tables, _ITEMS)
     row = tables.execute(_TOTALS).fetchone()
     succeeded, tokens_in, tokens_out, cost, last, truncated = row or (0, 0, 0, 0.0, None, 0)
@@ -225,17 +225,17 @@ def _so_far(tables: Tables, run: RunRecord) -> Summary:
         total_output_tokens=tokens_out,
         cost_usd=cost,
         saved_usd=None,
-        seconds=max(0.0, (time.time() if _is_at_work(run) else last or run.planned_at) - run.planned_at),
+        seconds=max(0.0, (time.time() if _is_running(run) else last or run.planned_at) - run.planned_at),
         output="",
         failures=None,
         categories=categories,
         truncated=truncated,
-        budgets=[limit.as_json() for limit in limits_of(run.plan.get("budgets", {}), run.kept)],
+        budgets=[limit.as_json() for limit in limits_of(run.plan.get("budgets", {}), run.store)],
     )
 
 
-def _is_at_work(run: RunRecord) -> bool:
-    return run_at_work(run.kept.parent) == run.id
+def _is_running(run: RunRecord) -> bool:
+    return active_run(run.store.parent) == run.id
 
 
 def _read(ledger: Store, name: str, run: str) -> RunRecord:

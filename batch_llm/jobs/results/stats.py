@@ -95,7 +95,7 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
     """Return the figures of a run that is merged."""
     run = open_folder(job, folder)
     with open_tables() as tables:
-        view_records(tables, run.kept, record_files(run.kept, "ledger/*.jsonl"))
+        view_records(tables, run.store, record_files(run.store, "ledger/*.jsonl"))
         execute(tables, _CALLS)
         tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(run.outcomes)}")
         examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}

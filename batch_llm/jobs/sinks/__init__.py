@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batch_llm.jobs.storage.database_urls import find_address
+from batch_llm.jobs.storage.database_urls import parse_address
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types
 from batch_llm.jobs.storage.formats import split_ending
 
 from .base import Sink
 from .duckdb_file import DuckDBSink
 from .files import FileSink, check_writable
-from .output_columns import BOOKKEEPING, OutputColumns, named_beside, output_columns, without_formulas
+from .output_columns import BOOKKEEPING, OutputColumns, added_column_names, output_columns, without_formulas
 from .partitioned import FolderSink
 from .postgresql import PostgresSink
 from .sqlite import SqliteSink
@@ -20,11 +20,11 @@ __all__ = [
     "BOOKKEEPING",
     "OutputColumns",
     "Sink",
+    "added_column_names",
     "cells_without_formulas",
     "check_writable",
     "failures_place",
     "is_typed",
-    "named_beside",
     "open_sink",
     "output_columns",
 ]
@@ -48,19 +48,19 @@ def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "", *, 
 
 def is_typed(output: str) -> bool:
     """Whether a column of an output may hold values of several types, as JSON lines do."""
-    return not find_address(output) and split_ending(output)[0] == ".jsonl"
+    return not parse_address(output) and split_ending(output)[0] == ".jsonl"
 
 
 def cells_without_formulas(tables: Tables, output: str, partition_by: Sequence[str], query: str) -> str:
     """Return the rows of a query, in a CSV file without formulas; columns that name folders stay as they are."""
-    if find_address(output) or split_ending(output)[0] != ".csv":
+    if parse_address(output) or split_ending(output)[0] != ".csv":
         return query
     return f"SELECT {', '.join(without_formulas(column_types(tables, query), partition_by))} FROM ({query})"
 
 
 def failures_place(output: str) -> str:
     """Return where the failures of a run go: out.jsonl has out.failures.jsonl, the table out has out_failures."""
-    if find_address(output):
+    if parse_address(output):
         return f"{output}_failures"
     ending = sum(map(len, split_ending(output)))
     return f"{output[:-ending]}.failures{output[-ending:]}"

@@ -58,7 +58,7 @@ class TableSink(Sink):
         names, table = names_in(typed), self.address.table
         with self._transaction("written") as session:
             self._clear(session, typed)
-            with self._telling(_OTHER_COLUMNS):
+            with self._wrapping_errors(_OTHER_COLUMNS):
                 session.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE 1 = 0")
             session.execute("ROLLBACK")
 
@@ -101,12 +101,12 @@ class TableSink(Sink):
 
     @contextmanager
     def _transaction(self, done: str) -> Generator[Session]:
-        with self._telling(done), self.open() as session:
+        with self._wrapping_errors(done), self.open() as session:
             session.execute("BEGIN")
             yield session
 
     @contextmanager
-    def _telling(self, done: str) -> Generator[None]:
+    def _wrapping_errors(self, done: str) -> Generator[None]:
         try:
             yield
         except (*self.errors, OSError) as error:

@@ -19,7 +19,7 @@ from batch_llm.jobs.sources.file_paths import file_system, is_remote
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, file_text, text, write_parquet
 from batch_llm.jobs.storage.formats import PACKINGS, split_ending
 from batch_llm.jobs.storage.paths import resolve
-from batch_llm.jobs.storage.replacing import refuse_special, target_of, wear
+from batch_llm.jobs.storage.replacing import check_replaceable, copy_mode_and_owner, target_of
 from batch_llm.jobs.storage.scratch import scratch_folder
 
 from .base import Sink, nothing
@@ -135,7 +135,7 @@ def check_writable(place: str, *, setting: str = "output") -> None:
         path = target_of(resolve(place))
         if path.is_dir():
             raise JobError(f"{setting} {path} is a folder: name a file in it")
-        refuse_special(path)
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -152,20 +152,20 @@ def _whole_file(place: str, like: str, before: Callable[[], None]) -> Generator[
     shown = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
     final = shown if remote else target_of(shown)
     if not remote:
-        refuse_special(final)
+        check_replaceable(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(final.parent, left_by(final)) as folder:
+    with scratch_folder(final.parent, scratch_prefix(final)) as folder:
         path = folder / f"rows{''.join(split_ending(place))}"
         yield path, place if remote else str(shown)
         if remote:
             before()
             file_system(place).put_file(str(path), place)
         else:
-            wear(path, final if final.exists() or not like else target_of(resolve(like)))
+            copy_mode_and_owner(path, final if final.exists() or not like else target_of(resolve(like)))
             before()
             path.replace(final)
 
 
-def left_by(final: Path) -> str:
+def scratch_prefix(final: Path) -> str:
     """Return how the names of folders begin in which a file is written, whose own name may be as long as can be."""
     return f".batch-llm-{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:12]}-"

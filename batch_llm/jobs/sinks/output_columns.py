@@ -56,7 +56,7 @@ def output_columns(columns: Iterable[str], schema: dict[str, Any] | None, *, typ
     return OutputColumns(answer, bookkeeping, tuple(notes))
 
 
-def named_beside(columns: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
+def added_column_names(columns: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
     """Name columns of ours beside the input's, as `output_columns` does."""
     return _named(ours, {column.lower() for column in columns})
 

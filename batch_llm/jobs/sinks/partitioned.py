@@ -10,7 +10,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, name
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import resolve
-from batch_llm.jobs.storage.replacing import target_of, wear_all
+from batch_llm.jobs.storage.replacing import copy_modes_and_owners, target_of
 from batch_llm.jobs.storage.scratch import scratch_folder
 
 from .base import Sink, nothing
@@ -55,11 +55,11 @@ class FolderSink(Sink):
 
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
         try:
-            with scratch_folder(self._path.parent, left_by(self._path), self._salvage) as folder:
+            with scratch_folder(self._path.parent, scratch_prefix(self._path), self._salvage) as folder:
                 made = folder / f"rows{''.join(split_ending(self._path.name))}"
                 self._copy(tables, joined(tables, queries, folder), made)
                 self._check_old()
-                wear_all(made, self._path)
+                copy_modes_and_owners(made, self._path)
                 before()
                 if self._path.exists():
                     self._path.rename(folder / _OLD)
@@ -90,7 +90,7 @@ class FolderSink(Sink):
             copy(tables, rows, made, packing=packing, more=options)
             return
         # DuckDB partitions no JSON, and writes it as a CSV of one column itself.
-        row, line = map(name, named_beside(columns, ("row", "line")).values())
+        row, line = map(name, added_column_names(columns, ("row", "line")).values())
         values = f"SELECT {', '.join(for_json(columns))} FROM ({query})"
         lines = f"SELECT to_json({row}) AS {line}, {parts} FROM ({values}) AS {row}"
         write(

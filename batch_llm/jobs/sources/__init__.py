@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.storage.database_urls import QUERY, Address, find_address
+from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
 from batch_llm.jobs.storage.duckdb_session import Tables
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import project_folder, resolve
@@ -43,7 +43,7 @@ def open_source(tables: Tables, source: str, encoding: str | None = None) -> Sou
         return TextFilesSource(tables, str(project_folder() / "deployments" / "samples"))
     if QUERY.match(source):
         return QuerySource(tables, source)
-    if address := find_address(source):
+    if address := parse_address(source):
         return _open_database(tables, address)
     return _kind_of(source)(tables, source, encoding)
 

@@ -29,7 +29,7 @@ class RowColumns:
         self._kinds: dict[str, set[str]] = {}
         self._renamed = False
 
-    def meet(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    def add_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a row under the names that its columns have."""
         for key, value in row.items():
             if (kinds := self._kinds.get(key)) is None:

@@ -16,7 +16,7 @@ _PIECE = 4 * 1024
 
 
 @contextmanager
-def telling(file: str) -> Generator[None]:
+def wrapping_read_errors(file: str) -> Generator[None]:
     """Say in one line why a file cannot be read.
 
     Raises:
@@ -29,7 +29,7 @@ def telling(file: str) -> Generator[None]:
         raise JobError(f"{file} cannot be read: {reason}") from error
 
 
-class TellingFile(io.RawIOBase):
+class CheckedFile(io.RawIOBase):
     """A file whose every reading tells what is wrong."""
 
     def __init__(self, file: str, opened: Any) -> None:
@@ -40,7 +40,7 @@ class TellingFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:  # typeshed's buffers have no name in Python 3.11
-        with telling(self._file):
+        with wrapping_read_errors(self._file):
             piece = self._opened.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)

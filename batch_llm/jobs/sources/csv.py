@@ -16,7 +16,7 @@ from batch_llm.jobs.storage.formats import split_ending
 
 from .base import BrokenRow, Source
 from .columns import unique_names
-from .csv_header import CsvStart, read_start, refuse_lines_above_header
+from .csv_header import CsvStart, check_first_line_is_header, read_start
 from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
 from .file_paths import find_files, open_file, readable_name
 from .text_encoding import UTF_8, encoding_of, may_be_mixed, not_in, open_utf8, with_one_line_end
@@ -61,7 +61,7 @@ class CsvSource(Source):
                 raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
         names = unique_names(_LINE_BREAK.sub(" ", name.strip()) for name in start.names())
         if not wanted <= {*names}:
-            refuse_lines_above_header(files[0], self._first_part(files[0]), start, wanted)
+            check_first_line_is_header(files[0], self._first_part(files[0]), start, wanted)
         return names
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:

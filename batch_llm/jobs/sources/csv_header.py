@@ -68,7 +68,7 @@ def read_start(file: str, text: str) -> CsvStart:
     return start
 
 
-def refuse_lines_above_header(file: str, text: str, start: CsvStart, wanted: Set[str]) -> None:
+def check_first_line_is_header(file: str, text: str, start: CsvStart, wanted: Set[str]) -> None:
     """Say what the first line of a file is, where it is a title or a comment and the header comes later.
 
     Args:

@@ -47,13 +47,13 @@ class QuerySource(Source):
         self._query = place.strip().rstrip(";")  # a habit
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
-        with self._told(), self._session(Path("none")) as tables:
+        with self._wrapping_errors(), self._session(Path("none")) as tables:
             return tuple(column_types(tables, self._rows()))
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         memory = MEMORY_LIMIT
         while True:
-            with self._told(), self._session(rows, memory) as tables:
+            with self._wrapping_errors(), self._session(rows, memory) as tables:
                 try:
                     tables.execute(parquet_copy(self._numbered(tables, limit), rows))
                 except duckdb.OutOfMemoryException:
@@ -92,20 +92,20 @@ class QuerySource(Source):
             self._refuse(str(error), error)
 
     def _refuse(self, why: str, error: Exception | None = None) -> Never:
-        raise JobError(f"{self._called} {why}") from error
+        raise JobError(f"{self._label} {why}") from error
 
     @property
-    def _called(self) -> str:
+    def _label(self) -> str:
         return "the query in source"
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _wrapping_errors(self) -> Generator[None]:
         try:
             yield
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
-            raise job_error(self._called, error) from error
+            raise job_error(self._label, error) from error
 
 
 def _files_of(found: SelectStatement) -> Iterator[str]:

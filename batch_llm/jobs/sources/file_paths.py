@@ -16,7 +16,7 @@ from batch_llm.jobs.storage.duckdb_session import Tables, literal
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import resolve
 
-from .compression import TellingFile, ZstdFile, telling
+from .compression import CheckedFile, ZstdFile, wrapping_read_errors
 
 LOCAL: Any = LocalFileSystem()
 
@@ -65,7 +65,7 @@ def find_files(tables: Tables, place: str) -> list[str]:
     if not files:
         raise JobError(f"no file matches {place} (in {resolve('.')}): check source")
     for file in files:
-        _look_at(Path(file))
+        _check_readable(Path(file))
     return files
 
 
@@ -103,13 +103,13 @@ def open_file(file: str) -> IO[bytes]:
     packing = split_ending(file)[1]
     if not packing and not is_remote(file):
         return Path(file).open("rb")
-    with telling(file):
+    with wrapping_read_errors(file):
         compression = "gzip" if packing == ".gz" else None
         if is_remote(file):
             opened: Any = cast("Any", fsspec).open(file, "rb", compression=compression, expand=False).open()
         else:  # a path may have what fsspec takes for a part of a URL
             opened = LOCAL.open(file, "rb", compression=compression)
-        return io.BufferedReader(TellingFile(file, ZstdFile(opened) if packing == ".zst" else opened))
+        return io.BufferedReader(CheckedFile(file, ZstdFile(opened) if packing == ".zst" else opened))
 
 
 def _remote_files(tables: Tables, place: str) -> list[str]:
@@ -127,7 +127,7 @@ def _remote_files(tables: Tables, place: str) -> list[str]:
     return [str(system.unstrip_protocol(file)) for file in files]
 
 
-def _look_at(file: Path) -> None:
+def _check_readable(file: Path) -> None:
     try:
         with file.open("rb") as opened:
             opened.read(1)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
-from batch_llm.jobs.storage.database_urls import Address, database_error, refuse_statements
+from batch_llm.jobs.storage.database_urls import Address, check_query, database_error
 from batch_llm.jobs.storage.duckdb_session import Tables
 
 from .columns import unique_names
@@ -42,7 +42,7 @@ class PostgresSource(RowSource):
     @contextmanager
     def _prepared(self) -> Generator[tuple[asyncio.Runner, Any]]:
         if self._address.is_query:
-            refuse_statements(self._address)
+            check_query(self._address)
         try:
             with asyncio.Runner() as runner:
                 connection = runner.run(_connect(self._address.database))

@@ -28,7 +28,7 @@ class RowSource(Source):
         for row in self.rows():
             first = row if first is None else first
             if not isinstance(row, BrokenRow):
-                columns.meet(row)
+                columns.add_row(row)
             if columns.names and wanted <= columns.names.keys():
                 break
         if first is None:
@@ -47,7 +47,7 @@ class RowSource(Source):
                 if isinstance(row, BrokenRow):
                     broken.append(row)
                     continue
-                longest = max(longest, file.write(to_json(columns.meet(row)).encode() + b"\n"))
+                longest = max(longest, file.write(to_json(columns.add_row(row)).encode() + b"\n"))
                 good += 1
                 if good == limit:
                     break

@@ -48,7 +48,7 @@ def read_limits(job: BatchJob, run: RunFolder) -> list[BudgetStatus]:
     Raises:
         JobError: The ledger cannot be read.
     """
-    return limits_of(budgets_of(job), run.kept)
+    return limits_of(budgets_of(job), run.store)
 
 
 def limits_of(budgets: Mapping[str, float], run: Store) -> list[BudgetStatus]:

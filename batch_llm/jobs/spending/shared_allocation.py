@@ -72,7 +72,7 @@ class JournaledAllocator(BudgetAllocator):
         """
         run = open_folder(job, planned.folder)
         plan = planned.shards[0].part.partition("-")[0] if planned.shards else ""
-        journal = run.kept.folder("budget").folder(plan)
+        journal = run.store.folder("budget").folder(plan)
         limits = _first_limits(job, run, journal) if plan else read_limits(job, run)
         return cls(limits, guessed_output_tokens(job), journal)
 

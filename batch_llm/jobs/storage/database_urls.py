@@ -12,7 +12,7 @@ from batch_llm.errors import JobError
 
 from .duckdb_session import name
 from .paths import resolve
-from .select_only import refuse_other_statements
+from .select_only import check_single_select
 
 DatabaseKind = Literal["sqlite", "duckdb", "postgresql"]
 QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
@@ -56,7 +56,7 @@ class Address:
         return self.rows.rstrip().rstrip(";") if self.is_query else f"SELECT * FROM {self.table}"
 
 
-def find_address(place: str) -> Address | None:
+def parse_address(place: str) -> Address | None:
     """Return the rows that a source or an output names; None where it names no database.
 
     Raises:
@@ -75,7 +75,7 @@ def find_address(place: str) -> Address | None:
     return Address(place, "sqlite" if scheme == "sqlite" else "duckdb", database[1:], rows.strip())
 
 
-def refuse_passwords(places: Iterable[object]) -> None:
+def check_no_passwords(places: Iterable[object]) -> None:
     """See that no address has a password: what is a parameter is stored, and shown to everybody.
 
     Raises:
@@ -88,14 +88,14 @@ def refuse_passwords(places: Iterable[object]) -> None:
         )
 
 
-def refuse_statements(address: Address) -> None:
+def check_query(address: Address) -> None:
     """Check that the query of an address is one SELECT, as far as it can be read here.
 
     Raises:
         JobError: It is not.
     """
     try:
-        refuse_other_statements(address.select())
+        check_single_select(address.select())
     except ValueError as error:
         raise JobError(f"the query in source {address.place!r} {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from .database_urls import find_address
+from .database_urls import parse_address
 
 PACKINGS = {".gz": "gzip", ".zst": "zstd"}
 OUTPUT_ENDINGS = (
@@ -32,7 +32,7 @@ def check_output(place: str) -> None:
     Raises:
         ValueError: It is neither.
     """
-    if address := find_address(place):
+    if address := parse_address(place):
         if address.is_query:
             raise ValueError("nothing can be written to a query: name a table")
         if address.kind == "postgresql" and len(address.rows.rpartition(".")[2].encode()) > _LONGEST_TABLE:

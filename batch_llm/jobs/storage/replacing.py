@@ -13,7 +13,7 @@ def target_of(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def refuse_special(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """See that nothing at a path is lost by being replaced.
 
     Raises:
@@ -25,7 +25,7 @@ def refuse_special(path: Path) -> None:
             raise OSError(0, "it is a pipe, a socket or a device, which cannot be replaced: name a file")
 
 
-def wear(new: Path, old: Path) -> None:
+def copy_mode_and_owner(new: Path, old: Path) -> None:
     """Give a file or a folder the mode and the owner of another one, if there is one."""
     with suppress(FileNotFoundError):
         about = old.stat()
@@ -36,7 +36,7 @@ def wear(new: Path, old: Path) -> None:
         new.chmod(stat.S_IMODE(about.st_mode))
 
 
-def wear_all(new: Path, old: Path) -> None:
+def copy_modes_and_owners(new: Path, old: Path) -> None:
     """Give a folder and all that is in it the modes and the owner of another one's folders and files."""
     if not old.is_dir():
         return
@@ -46,5 +46,5 @@ def wear_all(new: Path, old: Path) -> None:
         alike = folders if made.is_dir() else files
         same = old / made.relative_to(new)
         if same.exists() or alike:
-            wear(made, same if same.exists() else alike[0])
-    wear(new, old)
+            copy_mode_and_owner(made, same if same.exists() else alike[0])
+    copy_mode_and_owner(new, old)

@@ -49,7 +49,7 @@ def parse_select(query: str) -> SelectStatement:
     return _contents(_parse(query))
 
 
-def refuse_other_statements(query: str) -> None:
+def check_single_select(query: str) -> None:
     """Check a query in the dialect of another database, as far as DuckDB can read it; the database checks the rest.
 
     Raises:

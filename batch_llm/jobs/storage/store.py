@@ -75,7 +75,7 @@ class Store:
             OSError: It cannot be written.
         """
         try:
-            with self._told(name):
+            with self._wrapping_errors(name):
                 self._make_folder(name)
                 if self.local is None:
                     self._system.pipe_file(self._path(name), data, mode="create")
@@ -95,7 +95,7 @@ class Store:
         if self.local is not None:
             write_whole(self.local / name, data.decode())
             return
-        with self._told(name):
+        with self._wrapping_errors(name):
             self._system.pipe_file(self._path(name), data)
 
     def put(self, path: Path, name: str) -> None:
@@ -105,7 +105,7 @@ class Store:
             OSError: It cannot be written.
         """
         if self.local is None or self.local / name != path:
-            with self._told(name):
+            with self._wrapping_errors(name):
                 self._make_folder(name)
                 self._system.put_file(str(path), self._path(name))
                 if self.local is not None:
@@ -119,7 +119,7 @@ class Store:
         Raises:
             OSError: One cannot be written.
         """
-        with self._told(folder):
+        with self._wrapping_errors(folder):
             self._make_folder(f"{folder}/*")
             self._system.put([str(path) for path in paths], [self._path(f"{folder}/{path.name}") for path in paths])
 
@@ -131,7 +131,7 @@ class Store:
         """
         make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with self._told(name):
+        with self._wrapping_errors(name):
             self._system.get_file(self._path(name), str(partial))
         restrict_file(partial)
         partial.replace(path)
@@ -143,7 +143,7 @@ class Store:
             OSError: It cannot be read.
         """
         try:
-            with self._told(name):
+            with self._wrapping_errors(name):
                 return cast("bytes", self._system.cat_file(self._path(name)))
         except FileNotFoundError:
             return None
@@ -162,7 +162,7 @@ class Store:
         Raises:
             OSError: The folder cannot be read.
         """
-        with self._told(pattern):
+        with self._wrapping_errors(pattern):
             self._system.invalidate_cache()  # other machines write here
             return dict(self._matching("", pattern.split("/")))
 
@@ -203,7 +203,7 @@ class Store:
         Raises:
             OSError: There is none, or its file system does not tell.
         """
-        with self._told(name):
+        with self._wrapping_errors(name):
             return cast("datetime", self._system.modified(self._path(name))).timestamp()
 
     def remove(self, names: Iterable[str]) -> None:
@@ -213,7 +213,7 @@ class Store:
             OSError: One cannot be removed.
         """
         for name in names:
-            with suppress(FileNotFoundError), self._told(name):
+            with suppress(FileNotFoundError), self._wrapping_errors(name):
                 self._system.rm_file(self._path(name))
 
     def remove_folder(self, name: str) -> None:
@@ -222,7 +222,7 @@ class Store:
         Raises:
             OSError: It cannot be removed.
         """
-        with suppress(FileNotFoundError), self._told(name):
+        with suppress(FileNotFoundError), self._wrapping_errors(name):
             self._system.invalidate_cache()
             if self.local is not None:
                 shutil.rmtree(self.local / name)
@@ -264,7 +264,7 @@ class Store:
             make_folder((self.local / name).parent)
 
     @contextmanager
-    def _told(self, name: str) -> Generator[None]:
+    def _wrapping_errors(self, name: str) -> Generator[None]:
         try:
             yield
         except OSError:

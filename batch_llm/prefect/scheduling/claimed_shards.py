@@ -6,9 +6,9 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from batch_llm.jobs import BatchJob, BudgetShare, JournaledAllocator, Plan, ShardOutcome, ShardRef, ask_to_stop
+from batch_llm.jobs import BatchJob, BudgetShare, JournaledAllocator, Plan, ShardOutcome, ShardRef, request_stop
 from batch_llm.jobs.ledger.claims import Claims, is_superseded
-from batch_llm.jobs.ledger.heartbeat import BEAT_SECONDS
+from batch_llm.jobs.ledger.heartbeat import HEARTBEAT_SECONDS
 from batch_llm.jobs.ledger.remote_run import exchange_stop, fetch_progress
 from batch_llm.jobs.ledger.run_folder import open_folder
 
@@ -28,7 +28,7 @@ class ClaimedShards:
 
     def __init__(self, job: BatchJob, planned: Plan, carrier: str, budget: JournaledAllocator, *, hears: bool) -> None:
         self._run = open_folder(job, planned.folder)
-        self._claims = Claims(self._run.kept, planned.shards, carrier)
+        self._claims = Claims(self._run.store, planned.shards, carrier)
         self._budget, self._hears = budget, hears
         self._kept: list[ShardRef] = []  # claimed, and waiting for a share
         self._ended: list[tuple[ShardRef, ShardOutcome]] = []  # and not told yet
@@ -55,7 +55,7 @@ class ClaimedShards:
                 if taken := self._take_kept(at_once):
                     return taken
             self._over = not self._claims.open or self._claims.is_stuck()
-        self._next_try = time.monotonic() + BEAT_SECONDS
+        self._next_try = time.monotonic() + HEARTBEAT_SECONDS
         return None
 
     def _take_kept(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
@@ -85,8 +85,8 @@ class ClaimedShards:
                 self._kept.append(shard)
             elif not outcome.not_attempted:
                 self._claims.done(shard)
-            elif not outcome.stopped and not is_superseded(self._run.kept, shard):
-                ask_to_stop(self._run.path, "a shard that ended early", here=True)
+            elif not outcome.stopped and not is_superseded(self._run.store, shard):
+                request_stop(self._run.path, "a shard that ended early", here=True)
             self._ended.pop(0)
 
     def refresh(self) -> None:
@@ -110,7 +110,7 @@ class ClaimedShards:
         with suppress(OSError):
             self._claims.refresh()
             self._budget.read()
-            left = self._claims.hopeful()
+            left = self._claims.claimable()
             return bool(left) and not any(map(self._budget.fits, left))
         return False
 

@@ -36,8 +36,8 @@ from batch_llm.jobs import (
     RunnerOptions,
     ShardOutcome,
     ShardRef,
-    ask_to_stop,
     governed,
+    request_stop,
 )
 from batch_llm.jobs.execution.shard_watch import MAX_UNCHECKED_SECONDS
 from batch_llm.jobs.ledger.claims import Carriers
@@ -53,7 +53,7 @@ from .claimed_shards import ClaimedShards
 from .pool_runs import PoolRuns, own_pool
 from .scheduler import ShardScheduler
 
-LEAVE_SECONDS = PATIENCE_SECONDS + 15.0
+LEAVE_SECONDS = STALE_SECONDS + 15.0
 """For carriers to see that the run is over; those that are cut off are taken for dead within it."""
 
 
@@ -77,7 +77,7 @@ class ClaimingScheduler(ShardScheduler):
         self._left.clear()
         self._shared = ClaimedShards(job, planned, flow_run.id, budget, hears=hears)
         self._at_once = job.runner_options.processes or 1
-        self._carriers = Carriers(open_folder(job, planned.folder).kept)
+        self._carriers = Runners(open_folder(job, planned.folder).store)
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         return self._shared.take(1 if self._canary.is_out else self._at_once)
@@ -152,10 +152,10 @@ def with_share(job: BatchJob, carriers: int) -> BatchJob:
 def joined(run: RunFolder, carrier: str) -> Generator[Heartbeat]:
     """Be a carrier of a run; one that is taken for dead ends its shard."""
     try:
-        with Carriers(run.kept).join(carrier, lost=partial(ask_to_stop, run.path, here=True)) as beat:
+        with Runners(run.store).join(carrier, lost=partial(request_stop, run.path, here=True)) as beat:
             yield beat
     except OSError as error:
-        raise JobError(f"the ledger cannot be written to {run.kept.address}: {error.strerror or error}") from error
+        raise JobError(f"the ledger cannot be written to {run.store.address}: {error.strerror or error}") from error
 
 
 def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
@@ -167,8 +167,8 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
     context = FlowRunContext.get()
     assert context is not None
     outlive_reader()
-    with folder_away(job, run_id) as run:
-        if not Carriers(run.kept).is_at_work(run_id):
+    with remote_run_folder(job, run_id) as run:
+        if not Runners(run.store).is_running(run_id):
             return Completed(message="The run was over before this began")
         planned = _plan_of(run)
         events = replace(RunEvents(run_id, job.name), shards=max(1, len(planned.shards)))
@@ -196,7 +196,7 @@ class _CarriedShards(ClaimingScheduler):
     def _look(self) -> None:
         super()._look()
         if self._beat.is_missed:
-            ask_to_stop(self._folder, "a ledger that is out of reach", here=True)
+            request_stop(self._folder, "a ledger that is out of reach", here=True)
         with suppress(OSError):
             if self._carriers.is_gone(Path(self._folder).name, after=MAX_UNCHECKED_SECONDS):
                 ask_to_stop(self._folder, "the end of the run", here=True)

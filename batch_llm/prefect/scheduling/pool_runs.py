@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Crashed
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
-from batch_llm.jobs.ledger.claims import Carriers
+from batch_llm.jobs.ledger.claims import Runners
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.prefect.api import api
 from batch_llm.prefect.best_effort import contained
@@ -80,7 +80,7 @@ class PoolRuns:
 
     def __init__(self, pool: Pool, job: BatchJob, run: RunFolder, count: int) -> None:
         self._pool, self._job, self._run, self._count = pool, job, run, count
-        self._carriers = Carriers(run.kept)
+        self._carriers = Runners(run.store)
         self._at_work: dict[UUID, FlowRun] = {}
         self._replacements = 0
         self._started = self._ended = False
@@ -151,7 +151,7 @@ class PoolRuns:
         self._at_work[started.id] = started
 
     def _parameters(self) -> dict[str, Any]:
-        kept = self._run.kept.parent.parent.local
+        kept = self._run.store.parent.parent.local
         job = self._job if kept is None else self._job.model_copy(update={"ledger": str(kept)})
         return job.model_dump(mode="json")
 

@@ -22,10 +22,10 @@ from batch_llm.jobs import (
     ProgressReader,
     ShardOutcome,
     ShardRef,
-    anchored,
     guessed_output_tokens,
     read_limits,
     run_folder,
+    with_absolute_paths,
 )
 from batch_llm.prefect import tasks
 from batch_llm.prefect.retries import ShardUnfinished, retry_options
@@ -64,7 +64,7 @@ class ShardScheduler:
         strategy: tasks.StrategyFactory | None,
         budget: BudgetAllocator | None = None,
     ) -> None:
-        self._job = anchored(job)
+        self._job = with_absolute_paths(job)
         self._task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
         self._arguments: dict[str, Any] = {"folder": planned.folder, "events": events, "strategy": strategy}
         self._folder = planned.folder

@@ -13,7 +13,7 @@ from batch_llm.jobs import (
     ShardOutcome,
     ShardRef,
     Spent,
-    ask_to_stop,
+    request_stop,
 )
 from batch_llm.jobs.messages import budget_sentence, canary_sentence
 from batch_llm.prefect.stopping import read_stop
@@ -51,7 +51,7 @@ class RunBudget:
         """End the run, unless something else has: no call fits into what is left."""
         if read_stop(self._folder) is None:
             limit = self._budget.tightest
-            ask_to_stop(self._folder, budget_sentence(limit), kind="budget")
+            request_stop(self._folder, budget_sentence(limit), kind="budget")
             self._events.emit("budget.exhausted", limit.as_json())
 
 
@@ -75,7 +75,7 @@ class CanaryWatch:
         self.is_out = False
         why = canary_sentence(self._canary, outcome, self._threshold)
         if why and read_stop(self._folder) is None:
-            ask_to_stop(self._folder, why, kind="canary")
+            request_stop(self._folder, why, kind="canary")
 
 
 class Threshold:

@@ -19,12 +19,12 @@ from batch_llm.jobs import (
     BatchJob,
     Plan,
     ShardOutcome,
-    ask_to_stop,
     hold,
     job_store,
     merge,
     plan,
     read_progress,
+    request_stop,
     run_shard,
     run_stats,
 )
@@ -121,7 +121,7 @@ async def test_a_request_to_stop_ends_it_gracefully(home: Path) -> None:
 
     class Waiting(_Scripted):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
-            ask_to_stop(made.folder, "Ctrl-C")
+            request_stop(made.folder, "Ctrl-C")
             await release.wait()
             return await super().execute(prompt, attempt, timeout)
 
@@ -186,7 +186,7 @@ async def test_a_pause_of_the_provider_is_shown(home: Path) -> None:
     running = asyncio.create_task(_run(made_for, made, _Scripted({"a": [ModelHTTPError(429, "some-model")]})))
     await _until(lambda: read_progress(made.folder).paused_seconds > 0)
     assert 0 < read_progress(made.folder).paused_seconds <= 2
-    ask_to_stop(made.folder, "enough")
+    request_stop(made.folder, "enough")
     outcome = await running
     assert (outcome.stopped, outcome.succeeded) == (True, 0)
 

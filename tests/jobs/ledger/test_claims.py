@@ -15,7 +15,7 @@ import pytest
 
 from batch_llm.jobs import ShardRef, hold
 from batch_llm.jobs.ledger import claims, heartbeat
-from batch_llm.jobs.ledger.claims import Carriers, Claims, is_superseded
+from batch_llm.jobs.ledger.claims import Claims, Runners, is_superseded
 from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.storage.store import Store
 
@@ -32,8 +32,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same in seconds."""
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(heartbeat, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(heartbeat, "STALE_SECONDS", 0.5)
 
 
 def _nobody(_: str) -> None:
@@ -52,7 +52,7 @@ def test_each_shard_is_carried_once(run: Store) -> None:
 
     def carry(carrier: str) -> None:
         own = Claims(run, SHARDS, carrier)
-        with Carriers(run).join(carrier, lost=_nobody):
+        with Runners(run).join(carrier, lost=_nobody):
             while shard := own.next():
                 carried[shard.part] += 1
                 own.done(shard)
@@ -74,7 +74,7 @@ def test_what_the_budget_has_no_room_for_is_left_to_others(run: Store) -> None:
 
 def test_a_living_carrier_keeps_its_shard(run: Store) -> None:
     """Also one that takes its time, as long as it shows that it lives."""
-    with Carriers(run).join("slow", lost=_nobody):
+    with Runners(run).join("slow", lost=_nobody):
         (mine, theirs) = (Claims(run, SHARDS[:1], "slow"), Claims(run, SHARDS[:1], "other"))
         held = mine.next()
         assert held is not None
@@ -100,7 +100,7 @@ def test_a_silent_carrier_loses_its_shard(run: Store) -> None:
 
 
 def test_a_carrier_that_ends_gives_its_shard_back_at_once(run: Store) -> None:
-    with Carriers(run).join("drained", lost=_nobody):
+    with Runners(run).join("drained", lost=_nobody):
         assert Claims(run, SHARDS[:1], "drained").next() is not None
     taken = Claims(run, SHARDS[:1], "next").next()
     assert taken is not None
@@ -112,7 +112,7 @@ def test_what_was_done_just_before_its_carrier_ended_is_not_claimed(
 ) -> None:
     """Also by one that had looked before."""
     late = Claims(run, SHARDS[:1], "late")
-    with Carriers(run).join("quick", lost=_nobody):
+    with Runners(run).join("quick", lost=_nobody):
         quick = Claims(run, SHARDS[:1], "quick")
         held = quick.next()
         late.refresh()
@@ -126,12 +126,12 @@ def test_a_shard_that_brings_its_carriers_down_is_left(run: Store, monkeypatch: 
     """It would bring down all machines one after another."""
     monkeypatch.setattr(claims, "MOST_CLAIMS", 2)
     for carrier in ("first", "second"):
-        with Carriers(run).join(carrier, lost=_nobody):
+        with Runners(run).join(carrier, lost=_nobody):
             assert Claims(run, SHARDS[:1], carrier).next() is not None
     third = Claims(run, SHARDS[:1], "third")
     assert third.next() is None
     assert third.is_stuck()
-    assert third.hopeful() == []
+    assert third.claimable() == []
 
 
 def test_who_takes_a_ledger_over_waits_for_the_carriers_of_the_run_that_died(run: Store) -> None:
@@ -141,10 +141,10 @@ def test_who_takes_a_ledger_over_waits_for_the_carriers_of_the_run_that_died(run
 
     def take_over() -> bool:
         with hold(run.parent, "next", waits_for=_nobody, lost=_nobody):
-            return Carriers(run).is_at_work("far")
+            return Runners(run).is_running("far")
 
     with ThreadPoolExecutor() as pool, ExitStack() as far:
-        far.enter_context(Carriers(run).join("far", lost=_nobody))
+        far.enter_context(Runners(run).join("far", lost=_nobody))
         taken = pool.submit(take_over)
         threading.Event().wait(1.5)
         assert not taken.done()
@@ -154,7 +154,7 @@ def test_who_takes_a_ledger_over_waits_for_the_carriers_of_the_run_that_died(run
 
 def test_a_beat_that_does_not_get_through_is_known_to_the_carrier(run: Store, tmp_path: Path) -> None:
     """It has to stop before the others take its shards."""
-    with Carriers(run).join("cut-off", lost=_nobody) as beat:
+    with Runners(run).join("cut-off", lost=_nobody) as beat:
         assert not beat.is_missed
         beat.ended.set()  # as a request that hangs
         threading.Event().wait(0.5)

@@ -13,10 +13,16 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, ask_to_stop, hold, job_store, merge, plan, read_progress, run_shard
+from batch_llm.jobs import BatchJob, Plan, hold, job_store, merge, plan, read_progress, request_stop, run_shard
 from batch_llm.jobs.execution import shard_watch
 from batch_llm.jobs.ledger.claims import Claims
-from batch_llm.jobs.ledger.remote_run import exchange_stop, fetch_progress, folder_away, folder_here, send_shards
+from batch_llm.jobs.ledger.remote_run import (
+    exchange_stop,
+    fetch_progress,
+    local_run_folder,
+    remote_run_folder,
+    send_shards,
+)
 from batch_llm.jobs.ledger.run_folder import StopKind, open_folder
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import documents, job
@@ -68,7 +74,7 @@ async def test_a_shard_runs_where_nothing_of_the_run_is(planned: tuple[BatchJob,
     """Its items come from the ledger, its answers and its progress go there, and nothing stays on the machine."""
     made_for, made = planned
     strategy = Upper()
-    with folder_away(made_for, RUN) as away:
+    with remote_run_folder(made_for, RUN) as away:
         assert away.path != Path(made.folder)
         outcome = await run_shard(made_for, str(away.path), made.shards[1], strategy=lambda: strategy)
     assert outcome.succeeded == 3
@@ -88,30 +94,30 @@ async def test_a_request_to_stop_gets_there(planned: tuple[BatchJob, Plan], kind
     """The call in flight ends; no other starts."""
     made_for, made = planned
     strategy = Upper(released=False)
-    with folder_away(made_for, RUN) as away:
+    with remote_run_folder(made_for, RUN) as away:
         running = asyncio.create_task(
             run_shard(made_for, str(away.path), made.shards[0], strategy=lambda: strategy),
         )
         await _until(lambda: strategy.calls["a"])
-        ask_to_stop(made.folder, "enough", kind=kind)
+        request_stop(made.folder, "enough", kind=kind)
         exchange_stop(open_folder(made_for, made.folder))
         await _until(away.stop.exists)
         strategy.release.set()
         outcome = await running
     assert (outcome.succeeded, outcome.not_attempted, outcome.stopped) == (1, 2, True)
-    assert json.loads(away.kept.read("stop") or b"")["kind"] == kind
+    assert json.loads(away.store.read("stop") or b"")["kind"] == kind
 
 
 def test_what_ends_one_machine_ends_no_other(planned: tuple[BatchJob, Plan]) -> None:
     """A machine that is drained keeps that to itself; what is fatal there is told, also from a folder that goes."""
     made_for, made = planned
     here = open_folder(made_for, made.folder)
-    with folder_away(made_for, RUN) as drained:
-        ask_to_stop(drained.path, "SIGTERM", here=True)
+    with remote_run_folder(made_for, RUN) as drained:
+        request_stop(drained.path, "SIGTERM", here=True)
     exchange_stop(here)
     assert not here.stop.exists()
-    with folder_here(made_for, f"/nowhere/{RUN}") as folder:
-        ask_to_stop(folder, "no key", kind="fatal")
+    with local_run_folder(made_for, f"/nowhere/{RUN}") as folder:
+        request_stop(folder, "no key", kind="fatal")
     exchange_stop(here)
     assert json.loads(here.stop.read_text())["reason"] == "no key"
     assert plan(made_for, RUN, strategy="Upper").total == 6
@@ -128,14 +134,14 @@ async def test_what_another_one_has_taken_is_not_paid_twice(
     monkeypatch.setattr(shard_watch, "LATE_SECONDS", 0.2)
     made_for, made = planned
     strategy = Upper(released=False)
-    with folder_away(made_for, RUN) as away, hold(job_store(made_for), RUN, waits_for=print, lost=print) as lease:
-        claimed = Claims(away.kept, made.shards, "cut-off").next()
+    with remote_run_folder(made_for, RUN) as away, hold(job_store(made_for), RUN, waits_for=print, lost=print) as lease:
+        claimed = Claims(away.store, made.shards, "cut-off").next()
         assert claimed is not None
         shard = replace(claimed, lease=lease)
         running = asyncio.create_task(run_shard(made_for, str(away.path), shard, strategy=lambda: strategy))
         await _until(lambda: strategy.calls["a"])
         if taken == "the shard":
-            away.kept.create(f"claims/{shard.part}.{shard.claim + 1:06d}.json", b"{}")
+            away.store.create(f"claims/{shard.part}.{shard.claim + 1:06d}.json", b"{}")
         else:
             job_store(made_for).create(f"lease/{lease + 1:012d}.json", b"{}")
         await asyncio.sleep(0.3)
@@ -149,6 +155,6 @@ def test_a_ledger_that_only_one_machine_has_is_one_line(home: Path) -> None:
     """The default of a ledger is a folder of the machine's own."""
     with (
         pytest.raises(JobError, match=r"has no plan: put the ledger where all machines reach it"),
-        folder_away(job(), RUN),
+        remote_run_folder(job(), RUN),
     ):
         pass

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_llm.jobs import PastRun, drifts, job_store, plan, read_nights
-from batch_llm.jobs.results.history import LEAST_BEFORE
+from batch_llm.jobs import PastRun, drifts, job_store, plan, read_past_runs
+from batch_llm.jobs.results.history import MIN_EARLIER_RUNS
 from tests.support.jobs import documents, job, night
 from tests.support.past_runs import ordinary
 
@@ -48,7 +48,7 @@ def test_one_bad_night_does_not_hide_the_next() -> None:
     assert len(drifts([*[ordinary()] * 6, bad, bad])) == 1
 
 
-@pytest.mark.parametrize("before", range(LEAST_BEFORE))
+@pytest.mark.parametrize("before", range(MIN_EARLIER_RUNS))
 def test_too_few_nights_say_nothing(before: int) -> None:
     assert drifts([*[ordinary()] * before, ordinary(cost_usd=400.0)]) == []
 
@@ -60,7 +60,7 @@ def test_a_night_without_a_call_or_a_price_has_nothing_to_drift() -> None:
     assert drifts([*[ordinary(called=0, cost_usd=0.0)] * 9, ordinary()]) == []
 
 
-COSTS = st.lists(st.floats(0.5, 50), min_size=LEAST_BEFORE, max_size=30)
+COSTS = st.lists(st.floats(0.5, 50), min_size=MIN_EARLIER_RUNS, max_size=30)
 
 
 @given(COSTS)
@@ -85,7 +85,7 @@ def test_the_ledger_has_what_each_run_came_to(home: Path) -> None:
     for number, failing in enumerate(("", "b", "bc")):
         night(made_for, f"run-{number}", fail=failing)
     plan(made_for, "at-work")
-    runs = read_nights(job_store(made_for))
+    runs = read_past_runs(job_store(made_for))
     assert [(found.run, found.items, found.called, found.answered, found.failed) for found in runs] == [
         ("run-0", 3, 3, 3, 0),
         ("run-1", 3, 3, 2, 1),
@@ -93,7 +93,7 @@ def test_the_ledger_has_what_each_run_came_to(home: Path) -> None:
     ]
     assert {found.model for found in runs} == {"local"}
     assert [found.cost_usd for found in runs] == [1.5, 1.5, 1.5]
-    assert [found.run for found in read_nights(job_store(made_for), most=2)] == ["run-1", "run-2"]
+    assert [found.run for found in read_past_runs(job_store(made_for), most=2)] == ["run-1", "run-2"]
 
 
 def test_reused_answers_are_none_of_the_night_s(home: Path) -> None:
@@ -101,9 +101,9 @@ def test_reused_answers_are_none_of_the_night_s(home: Path) -> None:
     night(job(name="h"), "first")
     documents(home, a="1", b="2", c="3")
     night(job(name="h"), "second")
-    last = read_nights(job_store(job(name="h")))[-1]
+    last = read_past_runs(job_store(job(name="h")))[-1]
     assert (last.items, last.succeeded, last.called, last.answered, last.cost_usd) == (3, 3, 1, 1, 0.5)
 
 
 def test_a_name_without_a_run_has_no_nights(home: Path) -> None:
-    assert read_nights(job_store(job(name="nobody"))) == []
+    assert read_past_runs(job_store(job(name="nobody"))) == []

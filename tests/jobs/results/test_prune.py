@@ -153,7 +153,7 @@ def test_copies_of_a_run_that_was_killed_in_its_plan_go(home: Path, ledger: str)
     killed.items.with_suffix(".jsonl").write_text("half an it")
     for place in (killed.plan, killed.path / "source.jsonl"):
         place.unlink(missing_ok=True)
-    killed.kept.remove(["plan.json"])
+    killed.store.remove(["plan.json"])
     _prune(ledger)
     assert [path.name for path in killed.path.rglob("*") if path.is_file()] == []
 

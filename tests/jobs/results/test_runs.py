@@ -13,7 +13,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import hold, job_store, merge, plan
 from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.results.outcomes import read_results
-from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, standing
+from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, read_run_state
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
 from tests.support.jobs import answer, documents, job, night
@@ -31,7 +31,7 @@ def test_a_run_that_ended_shows_its_totals(home: Path, ledger: str) -> None:
     night(made_for, "first", fail="b")
     night(made_for, "second", fail="b")
     assert [run.id for run in find_runs(Store(ledger))] == ["second", "first"]
-    found = standing(find_run(Store(ledger), "fir"))
+    found = read_run_state(find_run(Store(ledger), "fir"))
     assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == ("ended", 2, 1, 0)
     assert (found.totals.cost_usd, found.examples) == (1.5, {"timeout": "too slow"})
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
@@ -43,8 +43,8 @@ def test_a_run_that_was_cut_short_shows_what_is_missing(home: Path, ledger: str)
     documents(home, a="1", b="2", c="3", d="4")
     with hold(job_store(made_for), "first", waits_for=print, lost=print):
         answer(made_for, plan(made_for, "first"), fail="b", most=3)
-        assert standing(find_run(Store(ledger))).state == "at work"
-    found = standing(find_run(Store(ledger)))
+        assert read_run_state(find_run(Store(ledger))).state == "at work"
+    found = read_run_state(find_run(Store(ledger)))
     assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == (
         "cut short",
         2,
@@ -94,7 +94,7 @@ def test_a_run_with_a_damaged_file_is_shown_with_what_is_left(home: Path, file: 
     documents(home, a="1", b="2")
     night(job(), "first", fail="b")
     (home / ".batch-llm" / "batch" / "first" / file).write_bytes(content)
-    found = standing(find_run(Store(".batch-llm")))
+    found = read_run_state(find_run(Store(".batch-llm")))
     assert (found.totals.succeeded, found.examples) == (1, {"timeout": "too slow"})
 
 
@@ -104,6 +104,6 @@ def test_a_run_whose_machine_was_started_anew_is_not_at_work(home: Path) -> None
     plan(job(), "first")
     store = job_store(job())
     Owner("first", "here", "an-earlier-boot pid:[1] 7 7", pid=7, since=0).write(store, "lease/000000000001.json")
-    assert standing(find_run(Store(".batch-llm"))).state == "at work"
+    assert read_run_state(find_run(Store(".batch-llm"))).state == "at work"
     os.utime(home / ".batch-llm" / "batch" / "lease" / "000000000001.json", (0, 0))
-    assert standing(find_run(Store(".batch-llm"))).state == "cut short"
+    assert read_run_state(find_run(Store(".batch-llm"))).state == "cut short"

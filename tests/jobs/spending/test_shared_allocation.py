@@ -256,7 +256,7 @@ def test_a_shard_whose_carrier_died_just_before_it_was_marked_as_done_needs_no_b
 
 def test_an_entry_that_stays_damaged_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until then it may be one that is just being written."""
-    monkeypatch.setattr(heartbeat, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(heartbeat, "STALE_SECONDS", 0.2)
     budget, _ = _two(str(tmp_path))
     (tmp_path / "000001.json").write_bytes(b'{"index"')
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
@@ -275,7 +275,7 @@ def test_what_the_run_spends_is_not_counted_again_by_a_carrier_that_joins_later(
     usage: dict[str, Any] = {"status": "failed", "cost_usd": 2.0, "input_tokens": 30, "output_tokens": 5}
 
     def spend() -> None:
-        with LedgerWriter(run_folder(made_for, "r").kept, planned.shards[0].part) as ledger:
+        with LedgerWriter(run_folder(made_for, "r").store, planned.shards[0].part) as ledger:
             ledger.append(Record(id="a", key="k", **usage))
 
     spend()

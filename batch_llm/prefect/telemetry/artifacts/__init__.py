@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from batch_llm.jobs import BatchJob, Summary, job_store, read_nights, read_progress, result_rows, run_stats
+from batch_llm.jobs import BatchJob, Summary, job_store, read_past_runs, read_progress, result_rows, run_stats
 
 from .history import history, trend
 from .report import report, verdict
@@ -33,7 +33,7 @@ def publish_results(job: BatchJob, folder: str, summary: Summary) -> None:
 
 def publish_report(job: BatchJob, folder: str, summary: Summary) -> None:
     """Persist the run's metrics, and those of the runs before it beside them, as markdown artifacts."""
-    nights = read_nights(job_store(job))
+    nights = read_past_runs(job_store(job))
     text = report(job, summary, run_stats(job, folder), read_progress(folder))
     create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=verdict(job, summary, nights))
     # The page of a key shows the latest description, not what is in it: there the trend is to be seen.

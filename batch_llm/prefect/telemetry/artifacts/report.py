@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batch_llm.jobs import BatchJob, PastRun, Progress, RunStats, Summary, drifts, scope_of
 from batch_llm.jobs.messages import budget_line, duration, limit, money, run_sentence
-from batch_llm.jobs.results.history import LEAST_BEFORE
+from batch_llm.jobs.results.history import MIN_EARLIER_RUNS
 from batch_llm.prefect.telemetry.outcome import outcome_of
 
 from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
@@ -59,7 +59,7 @@ def compared(nights: Sequence[PastRun]) -> str:
         return f"**Something has drifted** from the {before} runs before:\n\n" + "\n".join(
             f"- {line}" for line in found
         )
-    return f"As usual: nothing has drifted from the {before} runs before." if before >= LEAST_BEFORE else ""
+    return f"As usual: nothing has drifted from the {before} runs before." if before >= MIN_EARLIER_RUNS else ""
 
 
 def _failures(summary: Summary, stats: RunStats) -> str:
