@@ -263,12 +263,12 @@ class BatchJob(BaseModel):
     @field_validator("source")
     @classmethod
     def _valid_address(cls, value: str) -> str:
-        find_address(value)
+        parse_address(value)
         return value
 
     @model_validator(mode="after")
     def _local_partitions(self) -> Self:
-        if self.partition_by and (find_address(self.output) or "://" in self.output):
+        if self.partition_by and (parse_address(self.output) or "://" in self.output):
             raise ValueError("partition_by writes a folder of files: set output to a local path")
         return self
 
@@ -310,7 +310,7 @@ class BatchJob(BaseModel):
     def _no_known_keys(cls, values: Any) -> Any:
         if isinstance(values, dict):
             refuse_known_keys(cast("dict[str, Any]", values))
-            refuse_passwords(cast("dict[str, Any]", values).get(place) for place in ("source", "output", "ledger"))
+            check_no_passwords(cast("dict[str, Any]", values).get(place) for place in ("source", "output", "ledger"))
         return values  # pyright: ignore[reportUnknownVariableType]  pydantic validates it
 
     @field_validator("encoding")

@@ -9,7 +9,7 @@ from functools import partial
 from prefect.logging import get_run_logger
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, ask_to_stop, hold, job_store, publish_waiting, run_folder
+from batch_llm.jobs import BatchJob, hold, job_store, publish_waiting, request_stop, run_folder
 from batch_llm.jobs.ledger.run_folder import prepare_ledger
 
 from .telemetry.events import RunEvents

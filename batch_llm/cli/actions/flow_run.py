@@ -17,7 +17,7 @@ from batch_llm.cli.terminal.interrupts import Interrupts
 from batch_llm.cli.terminal.live import View
 from batch_llm.cli.terminal.screen import Screen
 from batch_llm.errors import BatchLLMError
-from batch_llm.jobs import BatchJob, RunFolder, ask_to_stop, job_store, read_progress, run_folder
+from batch_llm.jobs import BatchJob, RunFolder, job_store, read_progress, request_stop, run_folder
 from batch_llm.jobs.ledger.run_folder import prepare_ledger
 from batch_llm.prefect.api import ServerUnavailable
 from batch_llm.prefect.deployment import deployments

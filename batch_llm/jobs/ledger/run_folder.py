@@ -162,7 +162,7 @@ def prepare_ledger(job: BatchJob) -> None:
         raise JobError(f"ledger {folder} cannot be written: {error.strerror or error}") from error
 
 
-def anchored(job: BatchJob) -> BatchJob:
+def with_absolute_paths(job: BatchJob) -> BatchJob:
     """Return the job for processes that may stand in another folder: what a shard reads has an absolute path."""
     local, context = Store(job.ledger).local, job.cached_context
     if context and context.startswith("@"):

@@ -70,7 +70,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
         about |= {"called": calls, "characters": characters, "lease": lease}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
         restrict_folder(folder.path)
-        folder.keep(folder.plan)
+        folder.copy_to_ledger(folder.plan)
     except duckdb.Error as error:
         raise job_error(f"source {job.source!r}", error) from error
     except OSError as error:

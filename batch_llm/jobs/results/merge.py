@@ -75,8 +75,8 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
     is_ours()
     write_whole(folder.summary, to_json(asdict(summary)))
     restrict_folder(folder.path)
-    folder.keep(folder.outcomes)
-    folder.keep(folder.summary)
+    folder.copy_to_ledger(folder.outcomes)
+    folder.copy_to_ledger(folder.summary)
     _learn(job, plan, summary)
     folder.clear()
     return summary
