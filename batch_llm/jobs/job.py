@@ -27,7 +27,7 @@ from .runner import RunnerName, RunnerOptions
 from .schemas import check_schema
 from .secrets import refuse_keys, refuse_known_keys
 from .setting_errors import format_error
-from .storage.database_urls import find_address, refuse_passwords
+from .storage.database_urls import check_no_passwords, parse_address
 from .storage.formats import check_output
 
 

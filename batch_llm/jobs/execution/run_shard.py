@@ -156,7 +156,7 @@ class _ShardAttempt:
         """Call the items; return what stopped it early."""
         pauses = _PauseObserver(self)
         recorder = ResultRecorder(self.ledger, self.tally, prices, self.job)
-        usage = UsageWarning(self.run.kept)
+        usage = UsageWarning(self.run.store)
         shard_watch = ShardWatch(self.job, self.run, self.shard)
 
         async def keep(result: AnyResult) -> None:

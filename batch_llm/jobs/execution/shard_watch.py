@@ -20,8 +20,8 @@ LOOK_SECONDS = 0.5
 FAR_LOOK_SECONDS = 3.0
 """Between two looks into a bucket."""
 
-LATE_SECONDS = 3 * BEAT_SECONDS
-MAX_UNCHECKED_SECONDS = PATIENCE_SECONDS - LATE_SECONDS
+LATE_SECONDS = 3 * HEARTBEAT_SECONDS
+MAX_UNCHECKED_SECONDS = STALE_SECONDS - LATE_SECONDS
 """A shard that cannot look into its ledger for so long stops: others may take it for dead."""
 
 

@@ -34,7 +34,7 @@ def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "", *, 
     """Return what writes a job's output; a new file gets the mode of the one at `like`, where there is one."""
     if partition_by:
         return FolderSink(output, partition_by, escape=escape)
-    address = find_address(output)
+    address = parse_address(output)
     if address is None:
         return FileSink(output, like)
     match address.kind:

@@ -14,9 +14,9 @@ from batch_llm.jobs.storage.replacing import copy_modes_and_owners, target_of
 from batch_llm.jobs.storage.scratch import scratch_folder
 
 from .base import Sink, nothing
-from .files import check_writable, copy, joined, left_by, write
+from .files import check_writable, copy, joined, scratch_prefix, write
 from .folder_names import FolderName, bytes_for_values, folder_names, ignores_case
-from .output_columns import for_json, named_beside, without_formula
+from .output_columns import added_column_names, for_json, without_formula
 
 _OLD = "old"
 
@@ -100,7 +100,7 @@ class FolderSink(Sink):
     def _whole_values(self, columns: Iterable[str], folders: Sequence[FolderName], *, escape: bool) -> str:
         """Return SQL for columns with the values that name no folder; the files have no column that names folders."""
         added = {folder.column: folder.shortened for folder in folders if folder.shortened}
-        called = named_beside(columns, [f"{column}_in_full" for column in added])
+        called = added_column_names(columns, [f"{column}_in_full" for column in added])
         values = [without_formula(value) if escape else value for value in added.values()]
         return "".join(f", {value} AS {name(new)}" for value, new in zip(values, called.values(), strict=True))
 

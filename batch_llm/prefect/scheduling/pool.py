@@ -40,9 +40,9 @@ from batch_llm.jobs import (
     request_stop,
 )
 from batch_llm.jobs.execution.shard_watch import MAX_UNCHECKED_SECONDS
-from batch_llm.jobs.ledger.claims import Carriers
-from batch_llm.jobs.ledger.heartbeat import PATIENCE_SECONDS, Heartbeat
-from batch_llm.jobs.ledger.remote_run import folder_away, send_shards
+from batch_llm.jobs.ledger.claims import Runners
+from batch_llm.jobs.ledger.heartbeat import STALE_SECONDS, Heartbeat
+from batch_llm.jobs.ledger.remote_run import remote_run_folder, send_shards
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.storage.json_files import read_object
 from batch_llm.prefect.console import outlive_reader
@@ -199,7 +199,7 @@ class _CarriedShards(ClaimingScheduler):
             request_stop(self._folder, "a ledger that is out of reach", here=True)
         with suppress(OSError):
             if self._carriers.is_gone(Path(self._folder).name, after=MAX_UNCHECKED_SECONDS):
-                ask_to_stop(self._folder, "the end of the run", here=True)
+                request_stop(self._folder, "the end of the run", here=True)
 
 
 def _plan_of(run: RunFolder) -> Plan:
