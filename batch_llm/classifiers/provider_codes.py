@@ -76,6 +76,7 @@ _CODES = {
         "account_deactivated",
         "unauthenticated",
         "unauthorized",
+        "permission_denied",
         "unsupported_country_region_territory",
         "ip_not_authorized",
         "accessdeniedexception",

@@ -118,7 +118,7 @@ def test_what_was_done_just_before_its_carrier_ended_is_not_claimed(
         late.refresh()
         assert held is not None
         quick.done(held)
-    monkeypatch.setattr(late, "look", lambda: None)
+    monkeypatch.setattr(late, "refresh", lambda: None)
     assert late.next() is None
 
 

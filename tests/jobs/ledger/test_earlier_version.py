@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import pytest
 
 from batch_llm.jobs import BatchJob, merge, plan, run_shard
-from batch_llm.jobs.ledger.run_folder import job_store
 from batch_llm.jobs.results.runs import find_runs
+from batch_llm.jobs.storage.store import Store
 from batch_llm.strategies.base import LLMCallStrategy
 
 EARLIER = Path(__file__).parent / "earlier_version"
@@ -33,6 +33,7 @@ class OnlyTheFailedItem(LLMCallStrategy[dict[str, Any]]):
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BatchJob:
     """The job of the earlier run, in a folder with its ledger."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
     shutil.copy(EARLIER / "docs.jsonl", tmp_path)
     run = tmp_path / ".batch-llm" / "letters" / RUN
     for name in ("ledger", "progress"):
@@ -60,7 +61,8 @@ def test_answers_of_the_earlier_version_are_not_paid_again(job: BatchJob, tmp_pa
     assert {row["cost_usd"] for row in rows if row["id"] != "d7"} == {0.00006}
 
 
-def test_the_earlier_run_is_listed(job: BatchJob) -> None:
-    (run,) = find_runs(job_store(job), "")
+@pytest.mark.usefixtures("job")
+def test_the_earlier_run_is_listed(tmp_path: Path) -> None:
+    (run,) = find_runs(Store(str(tmp_path / ".batch-llm")))
     assert (run.name, run.id) == ("letters", RUN)
     assert run.plan["total"] == 12
