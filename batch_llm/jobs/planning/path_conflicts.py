@@ -9,14 +9,16 @@ from pathlib import PurePath
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.sinks import failures_place
+from batch_llm.jobs.sinks import failures_place, partial_place
 from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob
 from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
 from batch_llm.jobs.storage.paths import resolve
 
 
 def check_path_conflicts(job: BatchJob) -> None:
-    """See that neither the output nor the failures take the place of the source; a query's tables are not known.
+    """Check that neither the output, the failures nor the rows of an incomplete run replace the source.
+
+    The tables of a query are not known.
 
     Raises:
         JobError: One does.
@@ -25,6 +27,13 @@ def check_path_conflicts(job: BatchJob) -> None:
         return
     if _reads(job.source, job.output):
         raise JobError(f"output {job.output} is in the source, and would take its place: name another output")
+    partial = partial_place(job.output)
+    for place in (partial, failures_place(partial)):
+        if _reads(job.source, place):
+            raise JobError(
+                f"source {job.source} has {place} in it, which a run with this output writes if it is not complete, "
+                "and removes if it is: name another output"
+            )
     failures = failures_place(job.output)
     if _reads(job.source, failures):
         raise JobError(

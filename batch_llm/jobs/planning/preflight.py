@@ -10,7 +10,14 @@ from batch_llm.jobs.ledger.run_folder import job_store, prepare_ledger
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.runner import check_runner
-from batch_llm.jobs.sinks import added_column_names, check_writable, failures_place, open_sink, output_columns
+from batch_llm.jobs.sinks import (
+    added_column_names,
+    check_writable,
+    failures_place,
+    open_sink,
+    output_columns,
+    partial_place,
+)
 from batch_llm.jobs.sources import open_source
 from batch_llm.jobs.spending.budgets import check_budget
 from batch_llm.jobs.storage.duckdb_session import open_tables
@@ -70,6 +77,8 @@ def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:
         if column not in known:
             raise JobError(f"partition_by names {column!r}, which the output lacks: it has {', '.join(known)}")
     open_sink(job.output, job.partition_by).check(known)
+    if job.publish == "when_complete":
+        open_sink(partial_place(job.output), job.partition_by).check(known)
     inputs = [column for column in columns if column != "item_id"]
     open_sink(failures_place(job.output)).check([*inputs, *added_column_names(inputs, FAILURE_COLUMNS).values()])
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,15 +14,11 @@ from typing import Any, cast
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.lease import newest_lease
-from batch_llm.jobs.sinks import failures_place, open_sink
-from batch_llm.jobs.storage.database_urls import parse_address
-from batch_llm.jobs.storage.formats import split_ending
+from batch_llm.jobs.sinks import failures_place, open_sink, partial_place
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.store import Store
 
 _NOTES = "published.json"
-_LONGEST_TABLE = 46
-"""So long that a name with _partial_failures behind it is one that PostgreSQL does not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +32,6 @@ class Published:
 
     complete: bool = True
     partial: str = ""
-
-
-def partial_place(output: str) -> str:
-    """Return where rows go that must not replace an output: out.jsonl has out.partial.jsonl, the table t t_partial."""
-    if parse_address(output):
-        schema, dot, table = output.rpartition("#")[2].rpartition(".")
-        if len(table.encode()) > _LONGEST_TABLE:
-            table = f"{table.encode()[:32].decode(errors='ignore')}_{hashlib.sha256(table.encode()).hexdigest()[:8]}"
-        return f"{output.rpartition('#')[0]}#{schema}{dot}{table}_partial"
-    ending = sum(map(len, split_ending(output)))
-    return f"{output[:-ending]}.partial{output[-ending:]}"
 
 
 def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:

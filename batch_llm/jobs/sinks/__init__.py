@@ -13,6 +13,7 @@ from .duckdb_file import DuckDBSink
 from .files import FileSink, check_writable
 from .output_columns import BOOKKEEPING, OutputColumns, added_column_names, output_columns, without_formulas
 from .partitioned import FolderSink
+from .places import failures_place, partial_place
 from .postgresql import PostgresSink
 from .sqlite import SqliteSink
 
@@ -27,6 +28,7 @@ __all__ = [
     "is_typed",
     "open_sink",
     "output_columns",
+    "partial_place",
 ]
 
 
@@ -56,11 +58,3 @@ def cells_without_formulas(tables: Tables, output: str, partition_by: Sequence[s
     if parse_address(output) or split_ending(output)[0] != ".csv":
         return query
     return f"SELECT {', '.join(without_formulas(column_types(tables, query), partition_by))} FROM ({query})"
-
-
-def failures_place(output: str) -> str:
-    """Return where the failures of a run go: out.jsonl has out.failures.jsonl, the table out has out_failures."""
-    if parse_address(output):
-        return f"{output}_failures"
-    ending = sum(map(len, split_ending(output)))
-    return f"{output[:-ending]}.failures{output[-ending:]}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan
 from batch_llm.jobs.ledger.lease import hold
-from tests.support.jobs import answer, documents, job, night, read_lines
+from tests.support.jobs import answer, documents, job, night, read_lines, whole_run
 
 
 def _statuses(path: Path) -> list[str]:
@@ -109,3 +110,37 @@ def test_a_dry_run_is_no_job() -> None:
     """Its answers would be kept."""
     with pytest.raises(JobError, match="--dry-run"):
         job(config={"dry_run": True})
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
+def test_a_folder_of_a_complete_run_stays_until_the_next_one(home: Path, output: str) -> None:
+    """A failed run and a stopped one write the partial folder, which a complete one removes."""
+    settings: dict[str, Any] = {"output": output, "partition_by": ["status"]}
+    stem, _, ending = output.partition(".")
+    partial = home / f"{stem}.partial.{ending}"
+    documents(home, a="one", b="two")
+    whole_run("first", **settings)
+    before = {path.name: path.stat().st_mtime_ns for path in (home / output).rglob("*")}
+    documents(home, a="one", b="two", c="three", d="four")
+    totals = whole_run("second", fail="cd", **settings)
+    assert (totals.output, totals.failures) == (str(partial), str(home / f"{stem}.partial.failures.{ending}"))
+    assert {path.name for path in partial.iterdir()} == {"status=failed", "status=succeeded"}
+    merge(job(**settings), plan(job(**settings), "third"), stopped="stopped by Ctrl-C")
+    assert {path.name for path in partial.iterdir()} == {"status=not_attempted", "status=succeeded"}
+    assert {path.name: path.stat().st_mtime_ns for path in (home / output).rglob("*")} == before
+    assert whole_run("fourth", **settings).output == str(home / output)
+    assert {path.name for path in home.iterdir()} == {"docs.jsonl", output, ".batch-llm"}
+
+
+def test_an_output_with_a_long_name_has_a_partial_one(home: Path) -> None:
+    """Names as long as a file system allows; the rows of an incomplete run are not lost for them."""
+    output = "ö" * 119 + ".jsonl"  # with .failures, 253 bytes
+    documents(home, a="one")
+    whole_run("first", output=output)
+    documents(home, a="one", b="two")
+    totals = whole_run("second", output=output, fail="b")
+    assert totals.kept == output
+    assert _statuses(Path(totals.output)) == ["failed", "succeeded"]
+    assert len(read_lines(home / output)) == 1
+    assert whole_run("third", output=output).output == str(home / output)
+    assert not list(home.glob("*.partial*"))

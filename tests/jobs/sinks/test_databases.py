@@ -271,3 +271,28 @@ def test_a_server_that_is_not_there_is_told_in_one_line(home: Path, unused_tcp_p
         plan(job(source=place), "r1")
     with pytest.raises(JobError, match=r"output 'postgresql://me@.*#t' cannot be written: .*onnect"):
         check(job(output=place))
+
+
+@pytest.mark.parametrize("table", ["answers", "a" * 60])
+def test_a_table_of_a_complete_run_stays_until_the_next_one(database: Database, table: str) -> None:
+    """A failed run and a stopped one fill the partial table, which a complete one removes."""
+    database.run("CREATE TABLE letters (id INTEGER, body TEXT); INSERT INTO letters VALUES (1, 'a')")
+    settings: dict[str, Any] = {"source": f"{database.place}#letters", "output": f"{database.place}#{table}"}
+    night("r1", **settings)
+    database.run("INSERT INTO letters VALUES (2, 'b')")
+    totals = night("r2", fail="2", **settings)
+    partial = totals.output.rpartition("#")[2]
+    statuses = f"SELECT id, status FROM {partial} ORDER BY id"
+    assert partial.endswith("_partial")
+    assert totals.kept == settings["output"]
+    assert [(int(item), status) for item, status in database.run(statuses)] == [(1, "succeeded"), (2, "failed")]
+    assert len(database.run(f"SELECT id FROM {partial}_failures")) == 1
+    todo = job(prompt="{body}", **settings)
+    merge(todo, plan(todo, "r3"), stopped="stopped by Ctrl-C")
+    assert [(int(item), status) for item, status in database.run(statuses)] == [(1, "succeeded"), (2, "not_attempted")]
+    assert len(database.run(f"SELECT id FROM {table}")) == 1
+    night("r4", **settings)
+    assert len(database.run(f"SELECT id FROM {table}")) == 2
+    for gone in (partial, f"{partial}_failures"):
+        with pytest.raises(Exception, match=r"no such table|does not exist"):
+            database.run(f"SELECT 1 FROM {gone}")

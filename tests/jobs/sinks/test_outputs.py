@@ -116,6 +116,12 @@ def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: 
         ("parts.csv/*/*.csv", "parts.csv/topic=a/data_0.csv", "is in the source"),
         ("parts.csv/*/*.csv", "parts.csv", "is in the source"),
         ("docs.failures.jsonl", "docs.jsonl", "has docs.failures.jsonl in it, which is where the failures of"),
+        ("docs.partial.jsonl", "docs.jsonl", "has docs.partial.jsonl in it, which a run with this output writes if"),
+        ("docs.partial.failures.jsonl", "docs.jsonl", "has docs.partial.failures.jsonl in it, which a run with"),
+        ("*.partial.jsonl", "docs.jsonl", "has docs.partial.jsonl in it"),
+        ("parts.partial.csv/*/*.csv", "parts.csv", "has parts.partial.csv in it"),
+        ("sqlite:///a.db#docs_PARTIAL", "sqlite:///a.db#docs", "has sqlite:///a.db#docs_partial in it"),
+        ("sqlite:///a.db#docs_partial_failures", "sqlite:///a.db#docs", "docs_partial_failures in it"),
         ("sqlite:///a.db#docs", "sqlite:///a.db#Docs", "is in the source"),
         ("sqlite:///a.db#docs_failures", "sqlite:///a.db#docs", "is where the failures of this output go"),
     ],
@@ -123,12 +129,13 @@ def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: 
 def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str, line: str) -> None:
     """With a limit, or a line that cannot be read, the output has fewer rows than the source."""
     documents(home, a="one")
-    for made in ("docs.failures.jsonl", "parts.csv/topic=a/data_0.csv"):
+    names = ("docs.failures.jsonl", "docs.partial.jsonl", "docs.partial.failures.jsonl")
+    for made in (*names, "parts.csv/topic=a/data_0.csv", "parts.partial.csv/topic=a/data_0.csv"):
         (home / made).parent.mkdir(parents=True, exist_ok=True)
         (home / made).write_text('{"id": "a", "text": "one"}\n' if made.endswith(".jsonl") else "id,text\na,one\n")
     (home / "link.jsonl").symlink_to("docs.jsonl")
     with sqlite3.connect(home / "a.db") as database:
-        for table in ("docs", "docs_failures"):
+        for table in ("docs", "docs_failures", "docs_partial", "docs_partial_failures"):
             database.execute(f"CREATE TABLE {table} AS SELECT 1 AS id, 'one' AS text")
     database.close()
     with pytest.raises(JobError, match=re.escape(line)):
