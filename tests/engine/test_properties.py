@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeVar
 
 import looptime
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batch_llm import BatchResult, ProcessingEvent, RetryConfig, RunStopped, WorkItemResult
 from tests.support.generated_runs import MAX_ATTEMPTS, MAX_LIMITS, Played, set_up, worlds
 from tests.support.scripted_strategies import Item, now
+from tests.support.selection import examples
 
 T = TypeVar("T")
 Results = list[WorkItemResult[str, Any]]
@@ -91,7 +92,7 @@ def check_results(played: Played, results: Results) -> None:
     assert played.engine.stopped_by is not None or not denied or accepted
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(worlds())
 def test_any_batch_ends_with_one_result_an_item_in_order(world: dict[str, Any]) -> None:
     played = set_up(world)
@@ -103,7 +104,7 @@ def test_any_batch_ends_with_one_result_an_item_in_order(world: dict[str, Any]) 
     check_results(played, batch.results)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(worlds())
 def test_any_stream_ends_with_one_result_for_every_item_it_pulled(world: dict[str, Any]) -> None:
     played, pulled, stopped = set_up(world), list[str](), list[bool]()
@@ -145,7 +146,7 @@ ONE_HANGS_AT_THE_END: dict[str, Any] = {
 MOMENTS = st.floats(0, 100) | st.integers(0, 100).map(float)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(worlds(), MOMENTS, st.booleans())
 @example(world=ONE_HANGS_AT_THE_END, after=2.0, gracefully=False)
 def test_any_batch_can_be_ended_at_any_time(world: dict[str, Any], after: float, gracefully: bool) -> None:
@@ -168,7 +169,7 @@ def test_any_batch_can_be_ended_at_any_time(world: dict[str, Any], after: float,
     check_calls(played, world["workers"])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(worlds(), MOMENTS, st.sampled_from(["stop", "leave", "cancel"]))
 @example(world=ONE_HANGS_AT_THE_END, after=2.0, way="cancel")
 def test_any_stream_can_be_ended_at_any_time(

@@ -10,7 +10,7 @@ from typing import Any
 import looptime
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm import (
@@ -35,6 +35,7 @@ from tests.support.scripted_strategies import (
     process,
     processor,
 )
+from tests.support.selection import examples
 
 Result = WorkItemResult[str, Any]
 
@@ -174,7 +175,7 @@ async def run(odd: Odd) -> Batch:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(PLACES), st.sampled_from([*ODD, *RAISED]), st.sampled_from(FIELDS))
 def test_every_item_has_one_result_and_only_its_own_value_can_fail_it(place: str, value: Any, field: str) -> None:
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:

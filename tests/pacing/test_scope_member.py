@@ -10,7 +10,7 @@ from itertools import count
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm import Governor, Limits
@@ -18,6 +18,7 @@ from batch_llm.pacing.fair_share import ALIVE_SECONDS, MemberReport, Pause, Publ
 from batch_llm.pacing.governor import RateCurve
 from batch_llm.pacing.pacer import CallPermit
 from batch_llm.pacing.scope_member import ROUNDS, ScopeMember
+from tests.support.selection import examples
 
 SHARE_RATE = 50.0
 SETTLED_SECONDS = 60.0
@@ -162,7 +163,7 @@ def test_a_share_is_never_less_than_another_unless_that_is_all_it_wants(wants: l
     slowest=st.sampled_from([0.01, 0.5, 3.0]),
     lost=st.sampled_from([0.0, 0.1, 0.5]),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_shares_in_force_never_exceed_the_limit_and_nobody_starves(
     joins: list[tuple[float, float]], deaths: list[int], seed: int, slowest: float, lost: float
 ) -> None:

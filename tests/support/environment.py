@@ -17,7 +17,6 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 KEPT = re.compile(
@@ -37,9 +36,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_worker:
         define_variables(_make_home(config))
     set_hypothesis_home_dir(_hypothesis_folder(config))
-    # Both are measured in wall time, of which a busy machine has little.
-    settings.register_profile("tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("tests")
 
 
 def define_variables(home: Path) -> None:

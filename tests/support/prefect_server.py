@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _weight(item: pytest.Item) -> tuple[bool, bool, bool]:
-    return "tests/readme/" in item.nodeid, "tests/reliability/" in item.nodeid, bool(item.get_closest_marker("prefect"))
+    return "tests/docs/" in item.nodeid, "tests/reliability/" in item.nodeid, bool(item.get_closest_marker("prefect"))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+QUICK = "not whole"
+EXAMPLES = 100
+QUICK_EXAMPLES = 15
+"""Examples that Hypothesis tries in the quick run; `pytest -m "whole or hypothesis"` tries `EXAMPLES`."""
 
 MARKERS = (
     "whole: takes long or measures; runs with `pytest -m whole`, and with all others with `pytest -m ''`",
@@ -22,6 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[LEFT] = 0
+    number = QUICK_EXAMPLES if config.option.markexpr == QUICK else EXAMPLES
+    # Both are measured in wall time, of which a busy machine has little.
+    unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("tests", unhurried, max_examples=number)
+    settings.load_profile("tests")
+
+
+def examples(number: int) -> settings:
+    """Let Hypothesis try `number` examples instead of `EXAMPLES`; in the quick run, as many fewer as elsewhere."""
+    return settings(max_examples=max(5, number * settings.default.max_examples // EXAMPLES))
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -50,7 +66,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Write the last line."""
     left = config.stash.get(LEFT, 0)
-    is_quick = config.option.markexpr == "not whole"
+    is_quick = config.option.markexpr == QUICK
     if left and is_quick and not hasattr(config, "workerinput"):
         terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
         noun = "test is" if left == 1 else "tests are"

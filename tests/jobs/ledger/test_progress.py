@@ -7,11 +7,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.jobs import ProgressReader, read_progress
 from batch_llm.jobs.ledger.progress import ShardProgress
+from tests.support.selection import examples
 
 _COUNT = st.integers(0, 1_000)
 _SHARD = st.builds(
@@ -30,7 +31,7 @@ _SHARD = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(_SHARD, max_size=6), st.sets(st.integers(0, 5)))
 def test_what_is_settled_counts_as_before_and_is_read_no_more(shards: list[ShardProgress], settled: set[int]) -> None:
     """So a look costs what is still open, however many shards there are."""

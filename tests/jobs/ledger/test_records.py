@@ -11,13 +11,14 @@ from typing import Any
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records, view_records
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
+from tests.support.selection import examples
 
 _JSON: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -54,7 +55,7 @@ def _by_duckdb(path: Path) -> dict[str, Any]:
     return {item_id: None if output is None else json.loads(output) for item_id, output in rows}
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(_JSON, max_size=5), _TORN)
 def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes) -> None:
     """A crash in the middle of a line, zeros of a lost disk, garbage: what was finished before is read, twice over."""

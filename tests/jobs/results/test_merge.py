@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
@@ -21,6 +21,7 @@ from batch_llm.jobs.ledger.records import LedgerWriter, Record
 from batch_llm.jobs.storage.duckdb_session import column_types
 from batch_llm.jobs.storage.store import Store
 from tests.support.jobs import documents, items, job, prompts, read_lines, whole_run, write_lines
+from tests.support.selection import examples
 
 _SCHEMA = {
     "type": "object",
@@ -62,7 +63,7 @@ _ROWS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(_ROWS, st.integers(1, 5), st.sampled_from(["jsonl", "parquet"]))
 def test_split_then_merge_is_identity(rows: list[dict[str, Any]], shard_size: int, ending: str) -> None:
     """Whatever the rows and the shard size: the output has the input's rows, in their order, unchanged."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
@@ -28,6 +28,7 @@ from batch_llm.jobs.ledger.records import LedgerWriter, Record
 from batch_llm.pacing.token_estimate import TokenEstimate
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import job, write_lines
+from tests.support.selection import examples
 
 _PRICES = {"input_mtok": 100_000, "output_mtok": 100_000}  # ten cents a token
 
@@ -107,7 +108,7 @@ def _outcome(shard: ShardRef, usd: float, wanting: Spent | None) -> ShardOutcome
     return ShardOutcome(shard.index, shard.items, 1, 0, 0, 0, 0, usd, 1.0, wanting=wanting)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(1, 8), st.integers(1, 4), st.lists(st.floats(0, 1), min_size=200, max_size=200), st.integers(1, 9))
 def test_shares_never_sum_up_to_more_than_the_budget(count: int, at_once: int, draws: list[float], price: int) -> None:
     """However shards end, and until less is left than a call costs."""

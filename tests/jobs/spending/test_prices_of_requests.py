@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.strategies.base import BilledRequest, TokenUsage
 from batch_llm.strategies.billing import usage_of
 from tests.support.jobs import job
+from tests.support.selection import examples
 
 _MODELS = {
     "openai-chat:gpt-5-mini": ("openai", "gpt-5-mini"),
@@ -65,7 +66,7 @@ def _by_genai_prices(model: str, request: BilledRequest) -> Decimal:
     return calc_price(usage, name, provider_id=provider, price_context=dict(request.context)).total_price
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(sorted(_MODELS)), st.lists(st.tuples(_units(), st.sampled_from(_TIERS)), min_size=1, max_size=3))
 def test_an_item_costs_the_sum_of_what_its_requests_cost(
     model: str, requests: list[tuple[dict[str, float], tuple[tuple[str, str], ...]]]

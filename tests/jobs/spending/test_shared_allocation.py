@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
@@ -33,6 +33,7 @@ from batch_llm.jobs.ledger import heartbeat
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
 from batch_llm.jobs.storage.store import Store
 from tests.support.jobs import job, write_lines
+from tests.support.selection import examples
 
 BUDGET = 100.0
 CARRIERS = 3
@@ -164,7 +165,7 @@ def _outcome(shard: ShardRef, usd: float, wanting: float | None) -> ShardOutcome
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     calls=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     price=st.integers(1, 9),
