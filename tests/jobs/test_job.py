@@ -33,7 +33,7 @@ def test_a_job_survives_the_way_through_json() -> None:
     [
         ({"shard_size": 0}, "shard_size is 0: must be 1 or more"),
         ({"failure_threshold": 2}, "failure_threshold is 2: must be 1 or less"),
-        ({"output": "out.txt"}, "output is 'out.txt': its ending must be one of .jsonl, .parquet, .csv"),
+        ({"output": "out.txt"}, "output is 'out.txt': the file extension must be one of .jsonl, .parquet, .csv"),
         ({"prompt": ""}, "prompt is '': must not be empty"),
         ({"modle": "local"}, "modle is not a setting: did you mean 'model'?"),
         ({"config": {"max_worker": 1}}, "config.max_worker is not a setting: did you mean 'max_workers'?"),

@@ -1,7 +1,7 @@
-"""Records that can be believed: each has a checksum, and what does not match it is left out.
+"""Checksums of ledger records; records that do not match their checksum are left out.
 
-A record ends with `"number":7,"check":"0a1b2c3d"}`, where the check is the CRC-32 of all bytes before `,"check"`. Those
-of older versions have neither, and are taken as they are.
+A record ends with `"number":7,"check":"0a1b2c3d"}`, where the check is the CRC-32 of all bytes before `,"check"`.
+Records of older versions have neither field and are accepted without a check.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import IO
 from zlib import crc32
 
 MOST_RECORD_BYTES = 32 * 1024 * 1024
-"""A longer line is no record that could be read: DuckDB sets aside twice the longest one for each thread."""
+"""Longest accepted line: for each thread, DuckDB allocates twice the length of the longest line."""
 
 _CHECK = b',"check":"'
 _LAST_FIELDS = 64
-"""The bytes at the end of a record that its number is in."""
+"""Number of bytes at the end of a record that contain its `number` field."""
 _REHEARSED = b'"output":"dry run of item '
 
 
 @dataclass(frozen=True, slots=True)
 class Soundness:
-    """What a file of records has.
+    """Result of checking a file of records.
 
     Attributes:
-        longest: Bytes of its longest line that can be read.
-        damaged: Lines that do not match their checksum, or are longer than any record.
-        rehearsed: Answers of a dry run, which older versions kept.
+        longest: Bytes of the longest line that can be read.
+        damaged: Number of lines that do not match their checksum, or are longer than any record.
+        rehearsed: Number of answers of a dry run, which older versions stored.
     """
 
     longest: int = 0
@@ -40,25 +40,25 @@ class Soundness:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the file may be read."""
+        """Whether every line of the file can be used."""
         return not self.damaged and not self.rehearsed
 
 
 def sealed(record: bytes) -> bytes:
-    """Return a record, an object of JSON, with its checksum."""
+    """Return a record, which is a JSON object, with its checksum appended."""
     body = record[:-1]
     return b'%b,"check":"%08x"}' % (body, crc32(body))
 
 
 def is_sound(line: bytes) -> bool:
-    """Whether a line, without its line break, matches the checksum that it has, or was written with none."""
+    """Whether a line, without its line break, matches its checksum, or was written by a version without checksums."""
     if line[-20:-10] == _CHECK:
         return line[-10:-2] == b"%08x" % crc32(line[:-20]) and line[-2:] == b'"}'
     return b'"number":' not in line[-_LAST_FIELDS:]
 
 
 def sound_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines that can be believed, without their line breaks."""
+    """Yield the lines with a valid checksum, without their line breaks; answers of dry runs are skipped."""
     for line in lines:
         stripped = line.rstrip(b"\r\n")
         if is_sound(stripped) and not _is_rehearsed(stripped):
@@ -66,20 +66,20 @@ def sound_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def soundness_of(file: Path) -> Soundness:
-    """Look through a file; the same file is looked through once.
+    """Check the lines of a file; the result is cached until the file changes.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     about = file.stat()
     return _soundness(file, about.st_size, about.st_mtime_ns, about.st_ino)
 
 
 def copy_sound(file: Path, copy: Path) -> None:
-    """Write the lines of a file that can be believed into another one.
+    """Copy the valid lines of a file to another file.
 
     Raises:
-        OSError: One cannot be read, or the other one written.
+        OSError: The file cannot be read, or the copy cannot be written.
     """
     with file.open("rb") as opened, copy.open("wb") as copied:
         for line in _lines(opened, os.fstat(opened.fileno()).st_size):
@@ -100,7 +100,7 @@ def _soundness(file: Path, size: int, _modified: int, _node: int) -> Soundness:
                 longest = len(line)
             stripped = line.rstrip(b"\r\n")
             if not is_sound(stripped):
-                # The last line of a file is torn where its writer was killed, which is no damage.
+                # The last line is truncated if its writer was killed; this does not count as damage.
                 found = replace(found, damaged=found.damaged + (len(stripped) < len(line)))
             elif _is_rehearsed(stripped):
                 found = replace(found, rehearsed=found.rehearsed + 1)
@@ -112,7 +112,7 @@ def _is_rehearsed(line: bytes) -> bool:
 
 
 def _lines(opened: IO[bytes], size: int) -> Iterator[bytes | None]:
-    """Yield the lines of a file; None for one that is longer than any record, which is not in memory as a whole."""
+    """Yield the lines of a file; None for a line longer than any record, which is never read as a whole."""
     if size <= MOST_RECORD_BYTES:
         yield from opened
         return

@@ -1,13 +1,13 @@
-"""Which carrier has which shard of a run, where several processes and machines carry it.
+"""Claims: which runner processes which shard of a run, when several processes or machines work on the run.
 
-    <run>/carriers/<carrier>.json      a carrier: who it is, and a count that rises while it lives
-    <run>/claims/<part>.000001.json    the first claim on a shard: names its carrier
-    <run>/claims/<part>.done.json      the shard needs nothing more
+    <run>/carriers/<runner>.json       a runner: its process, and a heartbeat counter
+    <run>/claims/<part>.000001.json    the first claim on a shard, with the name of its runner
+    <run>/claims/<part>.done.json      the shard is finished
 
-A shard is had by creating the next claim on it, which succeeds for one of all who try. A claim is over when there is a
-later one, and another one may be made when its carrier is gone: because it has ended, because its process is dead, or
-because its count has stood still for a minute. So a shard has one carrier at a time, who looks for a later claim as for
-a later lease before it calls any further.
+A runner claims a shard by creating the next claim file, which succeeds for exactly one of several runners. A claim is
+superseded by a later claim. A later claim may be created when the runner of the last claim is gone: it has finished,
+its process is dead, or its heartbeat counter has not changed for a minute. So a shard has one runner at a time. A
+runner checks for a later claim, as for a later lease, before it makes further calls.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from . import heartbeat
 from .heartbeat import Heartbeat, Owner, StalenessTimer, send_heartbeats
 
 MOST_CLAIMS = 10
-"""A shard whose carriers have gone so often is left, for it may be what brings them down."""
+"""Claims per shard. A shard whose runners have died that often is given up, because it may be what kills them."""
 
 
 class Runners:
-    """The carriers of a run as they show themselves.
+    """The runners of a run, by their heartbeat files.
 
     Args:
-        run: What the ledger has of the run.
+        run: The run's folder in the ledger.
     """
 
     def __init__(self, run: Store) -> None:
@@ -40,7 +40,11 @@ class Runners:
         self._watch = StalenessTimer()
 
     def join(self, carrier: str, *, lost: Callable[[str], None]) -> AbstractContextManager[Heartbeat]:
-        """Be one of them while this context is open.
+        """Register this process as a runner while the context is open.
+
+        Args:
+            carrier: Name of the runner.
+            lost: Called from a thread, with the reason, when others treat this runner as dead.
 
         Raises:
             OSError: The ledger cannot be written.
@@ -50,7 +54,7 @@ class Runners:
         return send_heartbeats(self._run, _of(carrier), us, lost=lost)
 
     def names(self) -> list[str]:
-        """Return all that have ever joined.
+        """Return the names of all runners that have ever joined.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -58,11 +62,11 @@ class Runners:
         return [name.rpartition("/")[2].removesuffix(".json") for name in self._run.names("carriers/*.json")]
 
     def is_gone(self, carrier: str, *, after: float | None = None) -> bool:
-        """Whether one that has joined works no more; to be asked again and again.
+        """Whether a runner has finished or died; call it repeatedly, because it measures the time without a heartbeat.
 
         Args:
-            carrier: Which one.
-            after: The seconds of silence that count as an end, instead of a minute.
+            carrier: Name of the runner.
+            after: Seconds without a heartbeat after which the runner is treated as dead; a minute by default.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -74,7 +78,7 @@ class Runners:
         return seen.is_gone or silence > (heartbeat.STALE_SECONDS if after is None else after)
 
     def is_dead(self, carrier: str) -> bool:
-        """Whether one is gone without having said so; to be asked again and again.
+        """Whether a runner has died without signing off; call it repeatedly, as `is_gone`.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -83,7 +87,7 @@ class Runners:
         return seen is not None and not seen.ended and self.is_gone(carrier)
 
     def is_running(self, carrier: str) -> bool:
-        """Whether one has joined and has not said that it ended, as one look can tell.
+        """Whether a runner has joined and not signed off, and its process is not known to be dead.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -93,15 +97,21 @@ class Runners:
 
 
 class Claims:
-    """The shards of a run, for one of its carriers.
+    """Claims of one runner on the shards of a run.
 
     Args:
-        run: What the ledger has of the run.
-        shards: All of its shards.
-        carrier: Who claims.
+        run: The run's folder in the ledger.
+        shards: All shards of the run.
+        carrier: Name of the runner.
 
     Attributes:
-        open: The shards that were not done at the last look.
+        open: The shards that were not finished at the last refresh.
+
+    Example:
+        >>> claims = Claims(run, plan.shards, "machine-1")
+        >>> while shard := claims.next():
+        ...     process(shard)
+        ...     claims.done(shard)
     """
 
     def __init__(self, run: Store, shards: Sequence[ShardRef], carrier: str) -> None:
@@ -111,7 +121,10 @@ class Claims:
         self._numbers: dict[str, int] = {}
 
     def next(self, wanted: Callable[[ShardRef], bool] = lambda _: True) -> ShardRef | None:
-        """Claim a shard that is wanted; None when all are done, or in good hands.
+        """Claim and return a shard; None if every wanted shard is finished or claimed by a live runner.
+
+        Args:
+            wanted: Filter of the shards.
 
         Raises:
             OSError: The ledger cannot be reached.
@@ -125,7 +138,7 @@ class Claims:
         return None
 
     def refresh(self) -> None:
-        """See what was claimed and done meanwhile.
+        """Read which shards were claimed and finished meanwhile.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -141,11 +154,11 @@ class Claims:
 
     @property
     def claimed(self) -> list[ShardRef]:
-        """The shards that somebody had at the last look."""
+        """The open shards that had a claim at the last refresh."""
         return [shard for shard in self.open if shard.part in self._numbers]
 
     def claimable(self) -> list[ShardRef]:
-        """Return the open shards that somebody has, or may claim.
+        """Return the open shards that have a live runner, or may still be claimed.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -153,7 +166,7 @@ class Claims:
         return [shard for shard in self.open if not self._is_lost(shard.part)]
 
     def is_stuck(self) -> bool:
-        """Whether shards are left that nobody may claim any more.
+        """Whether unfinished shards remain, and none of these shards may be claimed again.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -161,7 +174,7 @@ class Claims:
         return bool(self.open) and not self.claimable()
 
     def done(self, shard: ShardRef) -> None:
-        """Let nobody claim a shard any more.
+        """Mark a shard as finished, so that it cannot be claimed again.
 
         Raises:
             OSError: The ledger cannot be written.
@@ -173,7 +186,7 @@ class Claims:
         return self._run.create(_claim(part, number), json.dumps({"carrier": self._carrier}).encode())
 
     def _is_given_up(self, part: str, number: int) -> bool:
-        # Asked in this order: a carrier that has ended had written before what it was done with.
+        # In this order: a runner marks a shard as finished before it signs off.
         return self._is_over(part, number) and self._run.read(_done(part)) is None
 
     def _is_lost(self, part: str) -> bool:
@@ -183,28 +196,32 @@ class Claims:
         try:
             claim = json.loads(self._run.read(_claim(part, number)) or b"{}")
         except ValueError:
-            return False  # just being written
+            return False  # the file is being written
         return "carrier" in claim and self._carriers.is_gone(str(claim["carrier"]))
 
 
 def await_runners(run: Store, *, but: str) -> None:
-    """Wait until the carriers of a run have ended or are taken for dead: what they answer now need not be paid twice.
+    """Wait until the runners of a run have finished or died, so that their last answers need not be paid for twice.
 
     Args:
-        run: What the ledger has of a run whose own process is gone; they notice that within seconds.
-        but: That process.
+        run: The ledger folder of a run whose main process is gone; its runners notice that within seconds.
+        but: The runner of the main process, which is not waited for.
 
     Raises:
         OSError: The ledger cannot be read.
     """
-    carriers = Runners(run)
-    left = set(carriers.names()) - {but}
-    while left := {name for name in left if not carriers.is_gone(name)}:
+    runners = Runners(run)
+    remaining = set(runners.names()) - {but}
+    while remaining := {name for name in remaining if not runners.is_gone(name)}:
         time.sleep(heartbeat.HEARTBEAT_SECONDS / 5)
 
 
 def is_superseded(run: Store, shard: ShardRef) -> bool:
-    """Whether another carrier has claimed a shard since.
+    """Whether another runner has claimed a shard after this claim.
+
+    Args:
+        run: The run's folder in the ledger.
+        shard: The shard, with the number of its claim.
 
     Raises:
         OSError: The ledger cannot be read.

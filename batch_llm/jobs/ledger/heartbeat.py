@@ -1,4 +1,4 @@
-"""Whoever works on something in the ledger, as a small file tells: its count rises while he lives."""
+"""Heartbeats: a process that owns something in the ledger increments a counter in a small file while it is alive."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from batch_llm.jobs.storage.store import Store
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
-"""Whose count stands still for so long is taken for dead: twelve beats."""
+"""Seconds without a new heartbeat after which an owner is treated as dead: twelve heartbeats."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a lease.
+    """Owner of a lease or a claim: one process of a run.
 
     Attributes:
-        run: The run's id.
-        machine: For a person.
-        process: Which process it is, exactly, among those that can see each other; empty where that cannot be told.
-        pid: Its number there.
-        since: When it got the lease, in seconds since the epoch, by its own clock.
-        beat: Rises while it lives.
-        ended: Whether it gave the lease back.
+        run: Id of the run, or name of the runner.
+        machine: Name of the machine, for messages.
+        process: Unique identity of the process among the processes of its machine; empty if not available.
+        pid: Process id.
+        since: Start of the ownership, in seconds since the epoch, by the clock of the owner's machine.
+        beat: Heartbeat counter.
+        ended: Whether the owner has released its lease or claim.
     """
 
     run: str
@@ -46,21 +46,23 @@ class Owner:
 
     @classmethod
     def of_this_process(cls, run: str) -> Owner:
+        """Return the owner entry of this process for a run."""
         return cls(run, platform.node(), _process(os.getpid()), os.getpid(), time.time())
 
     @classmethod
     def read(cls, store: Store, name: str) -> Owner | None:
-        """Return who a lease's file names; None where it is not written yet."""
+        """Return the owner in a file; None if the file is missing or incomplete."""
         with suppress(ValueError, TypeError):
             return cls(**json.loads(store.read(name) or b""))
         return None
 
     def write(self, store: Store, name: str) -> None:
+        """Write this owner to a file of the store."""
         store.write(name, json.dumps(asdict(self)).encode())
 
     @property
     def is_gone(self) -> bool:
-        """Whether the lease is over beyond doubt."""
+        """Whether the owner has certainly ended: it has released its lease, or its process on this machine is dead."""
         if self.ended:
             return True
         ours = _process(os.getpid())
@@ -73,13 +75,18 @@ class Owner:
 
 
 class StalenessTimer:
-    """Tells how long things have stood still, by this process's own watch: the machines' clocks need not agree."""
+    """Timer of how long values have not changed, by the clock of this process: clocks of machines may differ."""
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, tuple[object, float]] = {}
 
     def seconds_unchanged(self, name: Hashable, value: object) -> float:
-        """Return for how many seconds `name` has had this value."""
+        """Return for how many seconds `name` has had this value.
+
+        Args:
+            name: Key of the value.
+            value: The current value.
+        """
         now = time.monotonic()
         known, since = self._seen.get(name, (value, now))
         if known != value:
@@ -89,18 +96,23 @@ class StalenessTimer:
 
 
 class Heartbeat:
-    """The sign of life of this process, while `beating` lasts."""
+    """State of this process's heartbeat within `send_heartbeats`.
+
+    Attributes:
+        ended: Set when the heartbeat should stop.
+    """
 
     def __init__(self) -> None:
         self.ended = threading.Event()
         self._renewed = time.monotonic()
 
     def renew(self) -> None:
+        """Record that the heartbeat was written."""
         self._renewed = time.monotonic()
 
     @property
     def is_missed(self) -> bool:
-        """Whether others will soon take us for dead: who works has to stop, and to leave them the time to notice."""
+        """Whether other processes will soon treat this one as dead, so that it must stop its work in time."""
         return time.monotonic() - self._renewed > STALE_SECONDS - 3 * HEARTBEAT_SECONDS
 
 
@@ -108,14 +120,15 @@ class Heartbeat:
 def send_heartbeats(
     store: Store, name: str, us: Owner, *, lost: Callable[[str], None], is_over: Callable[[], bool] = lambda: False
 ) -> Generator[Heartbeat]:
-    """Show in a file that this process lives, and at the end that it is done.
+    """Write heartbeats to a file while the context is open, and at the end, that the owner has ended.
 
     Args:
-        store: Where the file is.
-        name: Its name.
-        us: What stands in it.
-        lost: Told, from a thread, why others take us for dead; not before a request that hangs comes back.
-        is_over: Whether another one has taken our place, for which `lost` is told, too.
+        store: Folder of the file.
+        name: Name of the file.
+        us: The owner, which is the content of the file.
+        lost: Called from a thread, with the reason, when other processes may treat this one as dead. If a request to
+            the file system hangs, it is called only after the request returns.
+        is_over: Whether another owner has taken over; `lost` is called then, too.
     """
     beat = Heartbeat()
     thread = threading.Thread(target=_beat, args=(store, name, us, lost, is_over, beat), daemon=True, name="beat")
@@ -129,7 +142,7 @@ def send_heartbeats(
             if not is_over():
                 replace(us, ended=True).write(store, name)
         except OSError as error:
-            _log.warning("%s could not be given back, others wait a minute: %s", name, error)
+            _log.warning("%s could not be released; the next run waits for a minute: %s", name, error)
 
 
 def _beat(
@@ -138,24 +151,24 @@ def _beat(
     while not beat.ended.wait(HEARTBEAT_SECONDS):
         try:
             if is_over():
-                lost("another run that took the ledger over, for this one had given no sign of life")
+                lost("another run that took over the ledger, because this run had sent no heartbeat")
                 return
             us = replace(us, beat=us.beat + 1)
             us.write(store, name)
             beat.renew()
         except OSError as error:
             if beat.is_missed:
-                lost(f"a ledger that cannot be written to: {error}")
+                lost(f"a ledger that cannot be written: {error}")
                 return
 
 
 def _process(pid: int) -> str:
-    """Return the kernel's boot, its namespace of processes, the process's number and start; empty but on Linux."""
+    """Return a unique identity of a process: boot id, PID namespace, PID and start time; empty except on Linux."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         namespace = Path("/proc/self/ns/pid").readlink()
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    is_dead = state in "ZX"  # killed, and its parent has not looked yet
+    is_dead = state in "ZX"  # a zombie, which its parent has not collected yet
     return "" if is_dead else f"{boot} {namespace} {pid} {rest[18]}"

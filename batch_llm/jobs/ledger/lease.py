@@ -1,10 +1,11 @@
-"""One run at a time works on a job's ledger: the lease says which, and a dead process cannot keep it.
+"""The lease of a job's ledger: one run at a time works on the ledger, and a dead process cannot keep the lease.
 
-    <ledger>/<name>/lease/000000000007.json    the seventh lease: who has it, and a count that rises while he lives
+    <ledger>/<name>/lease/000000000007.json    the seventh lease: its owner, and a heartbeat counter
 
-A lease is had by creating the next file, which succeeds for one of all who try, wherever the ledger is. It is over
-when its holder says so; when its process is gone, which others on the same machine see at once; or when its count has
-stood still for a minute by the watch of whoever waits: the machines' clocks need not agree.
+A run acquires the lease by creating the next file, which succeeds for exactly one of several runs on any file system.
+The lease is over when its owner releases it, when the owner's process is dead (other processes on the same machine see
+that at once), or when the heartbeat counter has not changed for a minute. The waiting process measures this minute
+with its own clock, because clocks of machines may differ.
 """
 
 from __future__ import annotations
@@ -25,37 +26,41 @@ from .heartbeat import Owner, StalenessTimer, send_heartbeats
 
 LEASES = "lease/*.json"
 POLL_SECONDS = 0.5
-"""Between two looks of whoever waits, on this machine; in a bucket it is the time of a beat."""
+"""Seconds between two checks of a waiting run, for a local ledger; in a bucket, it is the heartbeat interval."""
 
 
 @contextmanager
 def hold(store: Store, run: str, *, waits_for: Callable[[str], None], lost: Callable[[str], None]) -> Generator[int]:
-    """Have the lease of a job's ledger while this context is open; wait for it as long as another run has it.
+    """Hold the lease of a job's ledger while the context is open; wait while another run holds the lease.
 
     Args:
-        store: The folder of the job's name.
-        run: The run's id.
-        waits_for: Told once whom it waits for, each time that this is another one.
-        lost: Told, from a thread, why the lease is over before its time: a process that slept for a minute, a bucket
-            that was away. Whoever works under it has to stop.
+        store: The folder of the job's name in the ledger.
+        run: Id of the run.
+        waits_for: Called with a description of the current owner, once for each owner that is waited for.
+        lost: Called from a thread, with the reason, when the lease is lost early: the process was suspended for a
+            minute, or the bucket was not reachable. The work under the lease must stop then.
 
     Yields:
-        The lease's number.
+        The number of the lease.
 
     Raises:
         JobError: The ledger cannot be written.
+
+    Example:
+        >>> with hold(store, run_id, waits_for=print, lost=stop) as lease:
+        ...     work()
     """
     us = Owner.of_this_process(run)
     try:
         number = _acquire(store, us, waits_for)
     except OSError as error:
-        raise JobError(f"the ledger cannot be written to {store.address}: {error.strerror or error}") from error
+        raise JobError(f"ledger {store.address} cannot be written: {error.strerror or error}") from error
     with send_heartbeats(store, _name(number), us, lost=lost, is_over=lambda: newest_lease(store) > number):
         yield number
 
 
 def newest_lease(store: Store) -> int:
-    """Return the number of the newest lease; 0 where there has been none.
+    """Return the number of the newest lease; 0 if there has been none.
 
     Raises:
         OSError: The folder cannot be read.
@@ -64,7 +69,7 @@ def newest_lease(store: Store) -> int:
 
 
 def read_lease(store: Store, number: int) -> Owner | None:
-    """Return who has a lease; None where it is gone, as after another one was taken.
+    """Return the owner of a lease; None if its file does not exist, as after a later lease was acquired.
 
     Raises:
         OSError: The folder cannot be read.
@@ -73,7 +78,7 @@ def read_lease(store: Store, number: int) -> Owner | None:
 
 
 def active_run(store: Store) -> str:
-    """Return the run that has the lease, as one look can tell; empty where none has it.
+    """Return the id of the run that holds the lease; empty if there is none, as far as a single check can tell.
 
     Raises:
         OSError: The folder cannot be read.
@@ -83,26 +88,26 @@ def active_run(store: Store) -> str:
     if other is None or other.is_gone:
         return ""
     try:
-        # A machine that died, or was started anew, left a lease that nobody renews.
+        # A machine that crashed or was restarted leaves a lease that is not renewed.
         return "" if time.time() - store.modified(_name(newest)) > heartbeat.STALE_SECONDS else other.run
     except FileNotFoundError:
         return ""  # another run has just taken it over
 
 
 def _acquire(store: Store, us: Owner, waits_for: Callable[[str], None]) -> int:
-    told: Any = None
-    watch = StalenessTimer()
+    reported: Any = None
+    timer = StalenessTimer()
     while True:
         newest = newest_lease(store)
         other = Owner.read(store, _name(newest)) if newest else None
-        is_silent = watch.seconds_unchanged("lease", (newest, other)) > heartbeat.STALE_SECONDS
+        is_silent = timer.seconds_unchanged("lease", (newest, other)) > heartbeat.STALE_SECONDS
         is_over = newest == 0 or (other and other.is_gone) or is_silent
         if is_over and _take(store, newest + 1, us):
             if other and not other.ended:
                 await_runners(store.folder(other.run), but=other.run)
             return newest + 1
-        if not is_over and other and told != other.run:
-            told = other.run
+        if not is_over and other and reported != other.run:
+            reported = other.run
             waits_for(str(other))
         if not is_over:
             time.sleep(POLL_SECONDS if store.local else heartbeat.HEARTBEAT_SECONDS)
@@ -111,7 +116,7 @@ def _acquire(store: Store, us: Owner, waits_for: Callable[[str], None]) -> int:
 def _take(store: Store, number: int, us: Owner) -> bool:
     if not store.create(_name(number), json.dumps(asdict(us)).encode()):
         return False
-    if newest_lease(store) > number:  # the file was there, and was removed by the holder of a later one
+    if newest_lease(store) > number:  # the file had existed, and the owner of a later lease removed it
         store.remove([_name(number)])
         return False
     store.remove(name for name in store.names(LEASES) if _number(name) < number)

@@ -1,4 +1,4 @@
-"""How far a run is, from the small files that its shards write."""
+"""Progress of a run, from the small files that its shards write."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
 
 @dataclass
 class ShardProgress:
-    """What one shard tells of itself while it runs.
+    """Progress of one shard.
 
     Attributes:
-        cost_usd: None where the model's price is not known.
-        paused_until: When the provider's pause ends, in seconds since the epoch.
-        limit: Calls a second that the limit in force allows all who share it; None while nothing has come near it.
-        rate_limits: How often the provider refused calls of this shard.
-        paused_for: Seconds that it paused for that, in all.
-        updated_at: When this was written, in seconds since the epoch.
+        items: Items of the shard.
+        succeeded: Items with an answer.
+        failed: Items that failed.
+        input_tokens: Input tokens used so far.
+        output_tokens: Output tokens used so far.
+        cost_usd: Cost so far; None if the price of the model is not known.
+        categories: Number of failures by category.
+        paused_until: End of the current cooldown, in seconds since the epoch.
+        limit: Calls per second that the rate limit allows all runs that share it; None if no limit was reached.
+        rate_limits: Number of rate limits (429) that the shard has met.
+        paused_for: Total seconds of the shard's cooldowns.
+        finished: Whether the shard has finished.
+        updated_at: When this progress was written, in seconds since the epoch.
     """
 
     items: int = 0
@@ -43,13 +50,13 @@ class ShardProgress:
     updated_at: float = 0.0
 
     def resume_from(self, folder: Path, shard: int) -> None:
-        """Count on from what an earlier try of the shard has met, which no record tells."""
+        """Continue the counts of an earlier attempt of the shard that are not in its records."""
         before = read_object(folder / "progress" / _name(shard))
         self.rate_limits = int(before.get("rate_limits", 0))
         self.paused_for = float(before.get("paused_for", 0.0))
 
     def write(self, folder: Path, shard: int) -> None:
-        """Put it where `read_progress` finds it; what cannot be written is not shown, and ends nothing."""
+        """Write the progress to the run's folder for `read_progress`; errors are ignored."""
         self.updated_at = time.time()
         with suppress(OSError):
             write_whole(folder / "progress" / _name(shard), to_json(asdict(self)))
@@ -57,23 +64,26 @@ class ShardProgress:
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        total: Items of the source, broken rows included.
-        done: Items that have an answer or have failed, reused ones included.
+        total: Items of the source, including broken rows.
+        done: Items that have an answer or have failed, including reused answers.
         succeeded: Items answered in this run.
-        failed: Items that failed, broken rows included.
-        reused: Items that an earlier run had answered.
-        cost_usd: None where the model's price is not known.
-        categories: Failures by category.
-        seconds: Since the plan was made, until now or until the last shard ended.
-        paused_seconds: How much longer the provider's pause lasts.
-        limit: Calls a second that the limit in force allows; None while nothing has come near it.
-        rate_limits: How often the provider refused calls.
-        paused_for: Seconds that shards paused for that, in all.
-        shards_done: Shards that have ended.
-        waiting: What the run waits for before it begins; empty when it waits for nothing.
+        failed: Items that failed, including broken rows.
+        reused: Items with a reused answer of an earlier run.
+        input_tokens: Input tokens used so far.
+        output_tokens: Output tokens used so far.
+        cost_usd: Cost so far; None if the price of the model is not known.
+        categories: Number of failures by category.
+        seconds: Seconds from the plan until now, or until the last shard finished.
+        paused_seconds: Remaining seconds of the current cooldown.
+        limit: Calls per second that the rate limit allows; None if no limit was reached.
+        rate_limits: Number of rate limits (429) that the run has met.
+        paused_for: Total seconds of the shards' cooldowns.
+        shards_done: Shards that have finished.
+        shards: Shards of the run.
+        waiting: The run that this one waits for before it starts; empty if it does not wait.
     """
 
     total: int = 0
@@ -96,12 +106,24 @@ class Progress:
 
 
 def read_progress(folder: str | Path) -> Progress:
-    """Sum what the shards of a run have written so far; cheap enough for twice a second."""
+    """Return the progress of a run; cheap enough to be called twice per second.
+
+    Args:
+        folder: The run's folder on this machine.
+
+    Example:
+        >>> progress = read_progress(plan.folder)
+        >>> print(f"{progress.done} of {progress.total}")
+    """
     return ProgressReader(folder).read()
 
 
 class ProgressReader:
-    """Sums what the shards of a run write, again and again, and looks no more at those that are settled."""
+    """Reader for repeated polls of a run's progress; the files of finished shards are read only once.
+
+    Args:
+        folder: The run's folder on this machine.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self._run = Path(folder)
@@ -109,14 +131,14 @@ class ProgressReader:
         self._sum = ShardProgress(finished=True)
 
     def set_finished(self, shard: int) -> None:
-        """Count a shard once and for all: it has written its last word."""
+        """Add a finished shard to the sum; its file is not read again."""
         name = _name(shard)
         if name not in self._settled and (written := read_object(self._run / "progress" / name)):
             self._sum = _sum([self._sum, ShardProgress(**written)])
             self._settled.add(name)
 
     def read(self) -> Progress:
-        """Return how far the run is."""
+        """Return the progress of the run."""
         plan = _read_again(self._run / "plan.json")
         open_ones = list(self._open())
         all_of_them = _sum([self._sum, *open_ones])
@@ -175,7 +197,7 @@ def _sum(shards: Sequence[ShardProgress]) -> ShardProgress:
 
 
 def _read_again(file: Path | os.DirEntry[str]) -> dict[str, Any]:
-    """Return the object in a file that is replaced as a whole; of thousands of shards, few have moved since."""
+    """Return the object in a file; it is read again only after the file was replaced."""
     try:
         found = file.stat()
     except OSError:
@@ -189,7 +211,7 @@ def _read_once(path: str, changed_at: int, inode: int) -> dict[str, Any]:
 
 
 def total_cost(costs: Iterable[float | None]) -> float | None:
-    """Return the sum; None as soon as one of them is not known, for a sum of the rest would look like the whole."""
+    """Return the sum of costs; None if any cost is not known, because a partial sum would look like the total."""
     known = list(costs)
     return None if any(cost is None for cost in known) else sum(cost or 0.0 for cost in known)
 

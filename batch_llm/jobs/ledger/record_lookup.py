@@ -1,4 +1,4 @@
-"""The records that a table names, out of a ledger of any size."""
+"""Lookup of selected records in a ledger of any size, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from batch_llm.jobs.storage.store import Store
 from .records import view_records
 
 BATCH_BYTES = 512 * 1024**2
-"""About a million records at once: what is wanted of them is held, and their answers pass by."""
+"""Bytes of record files per join, about a million records: the wanted keys are in memory, the answers are streamed."""
 
 
 @contextmanager
 def gathered(
     tables: Tables, store: Store, files: Mapping[str, int], wanted: str, columns: str, pieces: Path
 ) -> Generator[str]:
-    """Yield SQL for the records that a table names by `fingerprint` and `stamp`; valid in this context.
+    """Provide SQL that selects the records listed in a table by `fingerprint` and `stamp`.
 
-    Joined to millions, the answers would have to be spilled, or would be what is held.
+    Large ledgers are joined in batches: with a single join over millions of records, DuckDB would keep the answers in
+    memory, or spill them.
 
     Args:
         tables: The session.
-        store: Where the records are.
-        files: Their files, and how many bytes each has.
-        wanted: The table.
-        columns: SQL for what is to be had of `records` and `wanted`.
-        pieces: A folder to work in, which is gone at the end.
+        store: Folder of the record files.
+        files: Record files and their sizes in bytes.
+        wanted: Name of the table, or a subquery.
+        columns: SQL of the columns to select from `records` and `wanted`.
+        pieces: A temporary folder, which is removed at the end.
+
+    Yields:
+        The SQL, which is valid while the context is open.
     """
     batches = list(_batches(files))
     with joining_as_written(tables):
@@ -39,7 +43,7 @@ def gathered(
             view_records(tables, store, files, view="batch")
             yield f"SELECT {columns} FROM batch AS records JOIN {wanted} AS wanted USING (fingerprint, stamp)"
             return
-        shutil.rmtree(pieces, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(pieces, ignore_errors=True)  # may be left by a killed process
         make_folder(pieces)
         try:
             for number, batch in enumerate(batches):

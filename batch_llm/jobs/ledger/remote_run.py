@@ -1,12 +1,12 @@
-"""A run that is carried on machines that have not planned it: what goes to and fro, through its folder in the ledger.
+"""Exchange of files between the machines of a run, through the run's folder in the ledger.
 
-    what                    from whom                        to whom
-    shards/00003.jsonl      who planned it, once             who carries the shard
-    progress/00003.json     who carries it, in some seconds  who planned it, and shows it
-    stop                    anybody                          everybody, in some seconds
+    file                    written by                               read by
+    shards/00003.jsonl      the planning machine, once               the runner of the shard
+    progress/00003.json     the runner, every few seconds            the planning machine
+    stop                    any machine                              all machines, every few seconds
 
-On each machine the run's own folder is what everything looks at; where that is the one in the ledger, there is nothing
-to be done here.
+All other code only uses the local run folder of its machine. If this is the folder in the ledger, there is nothing to
+exchange.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ from .run_folder import RunFolder, job_store, open_folder
 
 @contextmanager
 def local_run_folder(job: BatchJob, folder: str) -> Generator[str]:
-    """Have a run's folder on this machine: the given one where the run was planned, else one for the time being.
+    """Provide a run's folder on this machine: the given one, or a temporary one if the run was planned elsewhere.
+
+    Args:
+        job: The job.
+        folder: Path of the run's folder on the planning machine.
 
     Raises:
-        JobError: It is neither here nor in the ledger.
+        JobError: The run is neither on this machine nor in the ledger.
     """
     if (Path(folder) / "plan.json").exists():
         yield folder
@@ -41,17 +45,19 @@ def local_run_folder(job: BatchJob, folder: str) -> Generator[str]:
 
 @contextmanager
 def remote_run_folder(job: BatchJob, run_id: str) -> Generator[RunFolder]:
-    """Have a folder of this process's own for a run that was planned elsewhere.
+    """Provide a temporary folder for a run that was planned on another machine.
 
     Raises:
         JobError: The ledger does not have the run.
     """
-    kept = job_store(job).folder(run_id)
-    planned = kept.read("plan.json")
+    store = job_store(job).folder(run_id)
+    planned = store.read("plan.json")
     if planned is None:
-        raise JobError(f"{kept.address} has no plan: put the ledger where all machines reach it, as s3://bucket/ledger")
+        raise JobError(
+            f"{store.address} has no plan: use a ledger that all machines can reach, such as s3://bucket/ledger"
+        )
     with tempfile.TemporaryDirectory(prefix="batch-llm-") as place:
-        run = RunFolder(Path(place) / run_id, kept)
+        run = RunFolder(Path(place) / run_id, store)
         write_whole(run.plan, planned.decode())
         exchange_stop(run)
         try:
@@ -62,7 +68,7 @@ def remote_run_folder(job: BatchJob, run_id: str) -> Generator[RunFolder]:
 
 
 def send_shards(job: BatchJob, folder: str) -> None:
-    """Put the shards of a plan where other machines find them.
+    """Copy the shards of a plan to the ledger, for the runners on other machines.
 
     Raises:
         JobError: The ledger cannot be written.
@@ -76,10 +82,10 @@ def send_shards(job: BatchJob, folder: str) -> None:
 
 
 def shard_file(run: RunFolder, shard: ShardRef) -> Path:
-    """Return the file of a shard on this machine; fetch it if it is not there.
+    """Return the local file of a shard; fetch it from the ledger if necessary.
 
     Raises:
-        OSError: The ledger does not have it, either.
+        OSError: The ledger does not have the file, or cannot be read.
     """
     path = run.shards / Path(shard.path).name
     if not path.exists():
@@ -88,23 +94,23 @@ def shard_file(run: RunFolder, shard: ShardRef) -> Path:
 
 
 def exchange_stop(run: RunFolder) -> None:
-    """Tell the other machines of a request to stop, or hear of one.
+    """Send this machine's stop request to the ledger, or receive the request of another machine.
 
     Raises:
         OSError: The ledger cannot be reached.
     """
     if not run.is_remote:
         return
-    asked = read_object(run.stop)
-    if not asked:
-        if told := run.store.read("stop"):
-            write_whole(run.stop, told.decode())
-    elif not asked.get("here"):
-        run.store.create("stop", json.dumps(asked).encode())
+    request = read_object(run.stop)
+    if not request:
+        if received := run.store.read("stop"):
+            write_whole(run.stop, received.decode())
+    elif not request.get("here"):
+        run.store.create("stop", json.dumps(request).encode())
 
 
 def publish_progress(run: RunFolder, shard: ShardRef) -> None:
-    """Let the planner's machine know how far a shard is.
+    """Send the progress of a shard to the ledger, for the planning machine.
 
     Raises:
         OSError: The ledger cannot be written.
@@ -115,12 +121,12 @@ def publish_progress(run: RunFolder, shard: ShardRef) -> None:
 
 
 def fetch_progress(run: RunFolder, shards: Iterable[ShardRef]) -> None:
-    """Learn how far shards are that are carried elsewhere.
+    """Fetch the progress of shards that run on other machines.
 
     Raises:
         OSError: The ledger cannot be read.
     """
     for shard in shards if run.is_remote else ():
         path = run.progress / f"{shard.index:05d}.json"
-        if told := run.store.read(f"progress/{path.name}"):
-            write_whole(path, told.decode())
+        if received := run.store.read(f"progress/{path.name}"):
+            write_whole(path, received.decode())

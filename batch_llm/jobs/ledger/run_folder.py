@@ -1,4 +1,4 @@
-"""The folder of one run: which file is where."""
+"""The folder of one run, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from batch_llm.jobs.storage.store import Store
 StopKind: TypeAlias = Literal["asked", "fatal", "budget", "canary"]
 
 _WORKING_FOLDER = ".batch-llm/working"
-"""Where runs work whose ledger is not on this machine: too deep for one that is to take them for its own."""
+"""Local folder of runs with a remote ledger: nested so deeply that a local ledger does not list these runs."""
 
-_OF_CARRIERS = ("claims", "carriers", "budget")
+_RUNNER_FOLDERS = ("claims", "carriers", "budget")
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """What a run leaves on disk.
+    """Files of a run on this machine and in the ledger.
 
     Attributes:
-        path: Where it works, on this machine.
-        kept: What stays of it, in the ledger: the records of `ledger/`, plan.json, summary.json, outcomes.parquet. The
-            same folder as `path` where the ledger is on this machine.
+        path: The run's folder on this machine.
+        store: The run's folder in the ledger, which keeps the records in `ledger/`, plan.json, summary.json and
+            outcomes.parquet. It is the same folder as `path` if the ledger is on this machine.
     """
 
     path: Path
@@ -40,76 +40,76 @@ class RunFolder:
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is another folder than what is kept: other machines see nothing of what is in it."""
+        """Whether the ledger is elsewhere, so that other machines do not see the files in `path`."""
         return self.store.local != self.path
 
     @property
     def rows(self) -> Path:
-        """The source's rows as they were read, numbered in `_position`."""
+        """Rows of the source, numbered in `_position`."""
         return self.path / "rows.parquet"
 
     @property
     def items(self) -> Path:
-        """One row an item: position, id, key, the error of a row that cannot be sent, and where its prompt is."""
+        """One row per item: position, id, key, error of a row that cannot be sent, and location of its prompt."""
         return self.path / "items.parquet"
 
     @property
     def prompts(self) -> Path:
-        """The items' prompts, as strings of JSON."""
+        """Prompts of the items, as JSON strings."""
         return self.path / "prompts.jsonl"
 
     @property
     def reused(self) -> Path:
-        """The answers of earlier runs that stand, by position."""
+        """Reused answers of earlier runs, by position."""
         return self.path / "reused.parquet"
 
     @property
     def gathered(self) -> Path:
-        """Records on their way into `reused` or `outcomes`, where they are many."""
+        """Temporary folder for records that are collected for `reused` or `outcomes`."""
         return self.path / "gathered"
 
     @property
     def called(self) -> Path:
-        """The positions of the items in shards."""
+        """Positions of the items in shards."""
         return self.path / "called.parquet"
 
     @property
     def outcomes(self) -> Path:
-        """What became of each item, one row an item, in no order: written by the merge."""
+        """Outcome of each item, one row per item, unordered; written by the merge."""
         return self.path / "outcomes.parquet"
 
     @property
     def server_facts(self) -> Path:
-        """What the shards have learned of the server."""
+        """Facts about the server that the shards have detected."""
         return self.path / "server-facts.json"
 
     @property
     def plan(self) -> Path:
-        """The plan's counts."""
+        """The plan, with its counts."""
         return self.path / "plan.json"
 
     @property
     def shards(self) -> Path:
-        """One file a shard: the items to be answered."""
+        """Folder with one file per shard: the items to call."""
         return self.path / "shards"
 
     @property
     def progress(self) -> Path:
-        """How far each shard is, one file a shard."""
+        """Folder with the progress of each shard, one file per shard."""
         return self.path / "progress"
 
     @property
     def stop(self) -> Path:
-        """While this file exists, shards of the run start no further call."""
+        """Stop request; while this file exists, the run's shards start no further calls."""
         return self.path / "stop"
 
     @property
     def summary(self) -> Path:
-        """The run's totals, written at its end."""
+        """Totals of the run, written at its end."""
         return self.path / "summary.json"
 
     def copy_to_ledger(self, path: Path) -> None:
-        """Copy a file of this folder into the ledger.
+        """Copy a file of the local folder to the ledger.
 
         Raises:
             JobError: The ledger cannot be written.
@@ -120,8 +120,8 @@ class RunFolder:
             raise JobError(f"ledger {self.store.address} cannot be written: {error.strerror or error}") from error
 
     def clear(self) -> None:
-        """Remove what only a run at work needs; rows, prompts and answers are copies of what stands elsewhere."""
-        made_on_the_way = self.path.glob(f"{self.items.stem}.*")
+        """Remove the files that only a running run needs; their content is also in the source and in the ledger."""
+        intermediate = self.path.glob(f"{self.items.stem}.*")
         copies_of_the_source = self.path.glob("utf-8-*/")
         for path in (
             self.rows,
@@ -130,18 +130,19 @@ class RunFolder:
             self.reused,
             self.called,
             self.server_facts,
-            *made_on_the_way,
+            *intermediate,
         ):
             path.unlink(missing_ok=True)
         for folder in (self.gathered, self.shards, *copies_of_the_source):
             shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # what stays of it misleads nobody
-            for name in _OF_CARRIERS if not self.is_remote else (*_OF_CARRIERS, self.shards.name, self.progress.name):
+        with suppress(OSError):  # remaining files do no harm
+            sent = (self.shards.name, self.progress.name) if self.is_remote else ()
+            for name in (*_RUNNER_FOLDERS, *sent):
                 self.store.remove_folder(name)
 
 
 def job_store(job: BatchJob) -> Store:
-    """Return the folder with all that the runs of this job's name leave."""
+    """Return the ledger folder of the job's name, which contains all its runs."""
     return Store(job.ledger).folder(job.name)
 
 
@@ -163,7 +164,7 @@ def prepare_ledger(job: BatchJob) -> None:
 
 
 def with_absolute_paths(job: BatchJob) -> BatchJob:
-    """Return the job for processes that may stand in another folder: what a shard reads has an absolute path."""
+    """Return the job with absolute paths for all that a shard reads, for processes with another working directory."""
     local, context = Store(job.ledger).local, job.cached_context
     if context and context.startswith("@"):
         context = f"@{resolve(context[1:])}"
@@ -176,38 +177,49 @@ def run_folder(job: BatchJob, run_id: str) -> RunFolder:
 
 
 def folder_in(store: Store, name: str, run_id: str) -> RunFolder:
-    """Return the folder of a run in that of its job's name."""
+    """Return the folder of one run.
+
+    Args:
+        store: The ledger folder of the job's name.
+        name: Name of the job.
+        run_id: Id of the run.
+    """
     return RunFolder(working_folder(store, name) / run_id, store.folder(run_id))
 
 
 def working_folder(store: Store, name: str) -> Path:
-    """Return where the runs of a job's name work on this machine; no two ledgers have the same place."""
+    """Return the local folder for the runs of a job's name; each ledger has its own."""
     ledger = hashlib.sha256(store.address.encode()).hexdigest()[:8]
     return store.local or resolve(_WORKING_FOLDER) / f"{name}-{ledger}"
 
 
 def open_folder(job: BatchJob, folder: str) -> RunFolder:
-    """Return a run's folder by the path that its plan names."""
+    """Return the run's folder for the path in its plan."""
     path = Path(folder)
     return RunFolder(path, job_store(job).folder(path.name))
 
 
 def request_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", here: bool = False) -> None:
-    """Ask every shard of a run to let the calls in flight end and to start no other.
+    """Request every shard of a run to finish its calls in flight and to start no further calls.
 
-    Who carries shards on other machines hears of it within seconds, through the ledger.
+    Runners on other machines receive the request through the ledger within seconds.
 
     Args:
-        folder: The run's folder.
-        reason: Who asks; or, of any other kind, a sentence on what is to be mended first.
-        kind: Whether somebody asks, or the run cannot go on ("fatal"), or its budget is used up, or its canary ends it.
-        here: Whether this is for the shards on this machine alone, and others may go on with them.
+        folder: The run's folder on this machine.
+        reason: Who requests the stop; for the other kinds, a sentence on what must be fixed first.
+        kind: Cause of the stop: a request ("asked"), a fatal error, the budget, or the canary.
+        here: Whether to stop only the shards on this machine; other machines may continue with these shards.
     """
     write_whole(Path(folder) / "stop", json.dumps({"reason": reason, "kind": kind, "here": here}))
 
 
 def publish_waiting(folder: str | Path, other: str | None) -> None:
-    """Let `read_progress` show for which other run a run waits; None when it does not."""
+    """Publish for `read_progress` which other run a run waits for.
+
+    Args:
+        folder: The run's folder on this machine.
+        other: Description of the other run; None when the run no longer waits.
+    """
     path = Path(folder) / "waiting"
     if other is None:
         path.unlink(missing_ok=True)

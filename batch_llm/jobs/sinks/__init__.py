@@ -1,4 +1,8 @@
-"""What a job can write: a new kind of output is a new file here and a line in `open_sink`."""
+"""Outputs of a job: files, partitioned folders and database tables.
+
+Queries of a DuckDB session come in; a complete output goes out. To add a kind of output, write a subclass of `Sink` in
+a new file here, and add it to `open_sink`. This package imports `storage`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,18 @@ __all__ = [
 
 
 def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "", *, escape: bool = False) -> Sink:
-    """Return what writes a job's output; a new file gets the mode of the one at `like`, where there is one."""
+    """Return a writer for a job's output.
+
+    Args:
+        output: A file, a URL, or a table in a database.
+        partition_by: Columns that partition the output into a folder of files.
+        like: A file whose mode and owner a new file gets, if it exists.
+        escape: Whether values that name folders are escaped, as for a CSV file without formulas.
+
+    Example:
+        >>> with open_tables() as tables:
+        ...     open_sink("answers.csv").write(tables, ["SELECT 1 AS id, 'yes' AS answer"])
+    """
     if partition_by:
         return FolderSink(output, partition_by, escape=escape)
     address = parse_address(output)
@@ -49,12 +64,19 @@ def open_sink(output: str, partition_by: Sequence[str] = (), like: str = "", *, 
 
 
 def is_typed(output: str) -> bool:
-    """Whether a column of an output may hold values of several types, as JSON lines do."""
+    """Whether a column of an output may contain values of several types, as in JSON Lines."""
     return not parse_address(output) and split_ending(output)[0] == ".jsonl"
 
 
 def cells_without_formulas(tables: Tables, output: str, partition_by: Sequence[str], query: str) -> str:
-    """Return the rows of a query, in a CSV file without formulas; columns that name folders stay as they are."""
+    """Return a query whose text cells are not formulas in a spreadsheet, if the output is a CSV file.
+
+    Args:
+        tables: The session.
+        output: The output of the job.
+        partition_by: Columns that are not changed, because they name folders.
+        query: The query to wrap.
+    """
     if parse_address(output) or split_ending(output)[0] != ".csv":
         return query
     return f"SELECT {', '.join(without_formulas(column_types(tables, query), partition_by))} FROM ({query})"

@@ -1,4 +1,4 @@
-"""What every output does: show itself writable, appear as a whole, and make way."""
+"""Base class of the outputs: check that it is writable, replace it as a whole, remove it."""
 
 from __future__ import annotations
 
@@ -13,43 +13,50 @@ def nothing() -> None:
 
 
 class Sink(ABC):
-    """Where rows go. A reader sees what was there before, or all of the new rows."""
+    """Output of a job. A reader sees either the previous content, or all new rows.
+
+    Example:
+        >>> sink = open_sink("answers.jsonl")
+        >>> sink.check(["id", "answer"])
+        >>> sink.write(tables, ["SELECT id, answer FROM outcomes"])
+        '/home/me/answers.jsonl'
+    """
 
     @abstractmethod
     def check(self, columns: Iterable[str]) -> None:
-        """See that it can be written.
+        """Check that the output can be written.
 
         Args:
-            columns: What the rows will have, as far as it is known.
+            columns: Columns of the rows to be written, as far as they are known.
 
         Raises:
-            JobError: It cannot.
+            JobError: The output cannot be written.
         """
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether there is something in its place.
+        """Whether the output exists.
 
         Raises:
-            JobError: It cannot be looked at.
+            JobError: The file system or the server cannot be reached.
         """
 
     @abstractmethod
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
-        """Put the rows of some queries, one after another, in the place of what is there.
+        """Replace the output by the rows of queries, one query after another.
 
         Args:
-            tables: The session to ask.
-            queries: At least one; all have the same columns.
-            before: Called right before what is there is replaced; what it raises leaves that as it is.
+            tables: The session that runs the queries.
+            queries: At least one query; all queries have the same columns.
+            before: Called right before the existing output is replaced; an exception leaves it unchanged.
 
         Returns:
-            Where they are, in full.
+            The absolute path, or the URL, of the output.
 
         Raises:
-            JobError: They cannot be written.
+            JobError: The output cannot be written.
         """
 
     @abstractmethod
     def remove(self) -> None:
-        """Remove what an earlier run wrote, if there is something."""
+        """Remove the output of an earlier run, if it exists."""

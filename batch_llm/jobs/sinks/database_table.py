@@ -1,4 +1,4 @@
-"""Tables of databases: all rows are exchanged in one transaction."""
+"""Database tables as outputs; all rows are replaced in one transaction."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from batch_llm.jobs.storage.duckdb_session import Tables, column_types, name
 
 from .base import Sink, nothing
 
-_OTHER_COLUMNS = "written; where its columns shall change, drop it or name another"
+_OTHER_COLUMNS = "written; if its columns should change, drop the table or name another one"
 _ADDED_LATER = ("finish_reason",)
-"""Columns of ours that the tables of earlier versions lack: they are added to these, at the end."""
+"""Columns that tables of earlier versions do not have; they are added at the end of such a table."""
 
 
 class Session(ABC):
-    """A connection to the database of a table; what is not committed when it ends is undone."""
+    """A connection to the database of a table; closing it rolls back changes that are not committed."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -33,14 +33,24 @@ class Session(ABC):
 
     @abstractmethod
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
-        """Add the rows of one of our queries, which has these columns and DuckDB types, to the table."""
+        """Insert the rows of a query into the table.
+
+        Args:
+            columns: Columns of the query and their DuckDB types.
+            tables: The session that runs the query.
+            query: The query.
+        """
 
 
 class TableSink(Sink):
-    """A table: made where there is none, else filled anew; its grants, views, indexes and other columns stay."""
+    """A database table as an output.
+
+    A missing table is created. In an existing table, all rows are replaced; its grants, views, indexes and other
+    columns are kept.
+    """
 
     errors: ClassVar[tuple[type[Exception], ...]]
-    """What the database's client raises."""
+    """Exceptions of the database's client."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -51,9 +61,10 @@ class TableSink(Sink):
 
     @abstractmethod
     def type_for(self, kind: str) -> str:
-        """Return the database's type for one of DuckDB's."""
+        """Return the database's type for a DuckDB type."""
 
     def check(self, columns: Iterable[str]) -> None:
+        """Check that the output can be written; see `Sink.check`."""
         typed = dict.fromkeys(columns, "VARCHAR")
         names, table = names_in(typed), self.address.table
         with self._transaction("written") as session:
@@ -63,8 +74,9 @@ class TableSink(Sink):
             session.execute("ROLLBACK")
 
     def exists(self) -> bool:
+        """Whether the output exists; see `Sink.exists`."""
         if self.address.kind != "postgresql" and not self.address.path.exists():
-            return False  # to connect would make it
+            return False  # connecting would create the file
         try:
             with self.open() as session:
                 session.execute(f"SELECT 1 FROM {self.address.table} LIMIT 0")
@@ -73,6 +85,7 @@ class TableSink(Sink):
         return True
 
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
+        """Replace the output by the rows of queries; see `Sink.write`."""
         columns = column_types(tables, queries[0])
         with self._transaction(_OTHER_COLUMNS) as session:
             self._clear(session, columns)
@@ -83,6 +96,7 @@ class TableSink(Sink):
         return self.address.place
 
     def remove(self) -> None:
+        """Remove the output, if it exists."""
         with self._transaction("removed") as session:
             session.execute(f"DROP TABLE IF EXISTS {self.address.table}")
             session.execute("COMMIT")
@@ -114,5 +128,5 @@ class TableSink(Sink):
 
 
 def names_in(columns: Mapping[str, str]) -> str:
-    """SQL for a list of columns."""
+    """Return SQL for a list of columns."""
     return ", ".join(map(name, columns))

@@ -1,4 +1,4 @@
-"""A table in a DuckDB file."""
+"""A table in a DuckDB file as an output."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from .database_table import Session, TableSink, names_in
 
 
 class DuckDBSink(TableSink):
-    """Columns keep their types."""
+    """A table in a DuckDB file; columns keep their types."""
 
     errors = (duckdb.Error,)
 
     @contextmanager
     def open(self) -> Generator[Session]:
+        """Connect to the database."""
         self.address.path.parent.mkdir(parents=True, exist_ok=True)
         if "?" in str(self.address.path):
-            raise JobError(f"output {self.address.path} cannot be written, for DuckDB takes no path with ? in it")
+            raise JobError(f"output {self.address.path} cannot be written: DuckDB does not support ? in a path")
         with open_tables(self.address.path) as database:
             yield _DuckDBSession(self.address, database)
 
     def type_for(self, kind: str) -> str:
+        """Return the database's type for a DuckDB type."""
         return kind
 
 
@@ -52,7 +54,7 @@ class _DuckDBSession(Session):
             rows = Path(folder) / "rows.parquet"
             write_parquet(tables, query, rows)
             there = {column.lower(): kind for column, kind in self._types().items()}
-            # A column that is JSON since an earlier version takes text as a string of JSON alone.
+            # A column of an earlier version may have the type JSON, which takes text only as a JSON string.
             values = [
                 f"to_json({name(column)})"
                 if there.get(column.lower()) == "JSON" and kind == "VARCHAR"

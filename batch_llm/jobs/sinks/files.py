@@ -1,4 +1,4 @@
-"""Files: a new format is a line here."""
+"""Files as outputs; to add a format, add its extension to `_FORMATS`."""
 
 from __future__ import annotations
 
@@ -34,25 +34,32 @@ _VALUES = {".jsonl": for_json, ".csv": flat}
 
 
 class FileSink(Sink):
-    """A file here or at a URL, in the format of its ending."""
+    """A local file or a file at a URL, in the format of its extension.
+
+    Args:
+        place: Path or URL of the file.
+        like: A file whose mode and owner a new file gets, if it exists.
+    """
 
     def __init__(self, place: str, like: str = "") -> None:
-        """Write to a place; a new file gets the mode of the one at `like`, where there is one."""
         self._place = place
         self._like = like
 
     def check(self, columns: Iterable[str]) -> None:
+        """Check that the output can be written; see `Sink.check`."""
         check_writable(self._place)
 
     def exists(self) -> bool:
+        """Whether the output exists; see `Sink.exists`."""
         if not is_remote(self._place):
             return os.path.lexists(resolve(self._place))
         try:
             return bool(file_system(self._place).exists(self._place))
-        except Exception as error:  # every file system has exceptions of its own
-            raise JobError(f"output {self._place} cannot be looked at: {error}") from error
+        except Exception as error:  # every file system has its own exceptions
+            raise JobError(f"output {self._place} cannot be reached: {error}") from error
 
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
+        """Replace the output by the rows of queries; see `Sink.write`."""
         ending, packing = split_ending(self._place)
         try:
             with _whole_file(self._place, self._like, before) as (path, final):
@@ -65,6 +72,7 @@ class FileSink(Sink):
         return final
 
     def remove(self) -> None:
+        """Remove the output, if it exists."""
         if is_remote(self._place):
             with suppress(FileNotFoundError):
                 file_system(self._place).rm_file(self._place)
@@ -73,7 +81,16 @@ class FileSink(Sink):
 
 
 def copy(tables: Tables, query: str, path: Path, *, header: bool = True, packing: str = "", more: str = "") -> None:
-    """Write the rows of a query to a path, in the format of its ending; `more` are options of DuckDB's COPY."""
+    """Write the rows of a query to a path, in the format of its extension.
+
+    Args:
+        tables: The session.
+        query: The query.
+        path: The file to write.
+        header: Whether a CSV file gets a header.
+        packing: Extension of the compression; empty for none.
+        more: Further options of DuckDB's COPY.
+    """
     ending, _ = split_ending(path.name)
     options = [_FORMATS[ending]]
     if ending in _VALUES:
@@ -84,7 +101,15 @@ def copy(tables: Tables, query: str, path: Path, *, header: bool = True, packing
 
 
 def write(tables: Tables, query: str, path: Path, options: str, packing: str = "") -> None:
-    """Write the rows of a query with some options of DuckDB's COPY, packed or not."""
+    """Write the rows of a query with options of DuckDB's COPY.
+
+    Args:
+        tables: The session.
+        query: The query.
+        path: The file to write.
+        options: Options of COPY, in SQL.
+        packing: Extension of the compression; empty for none.
+    """
     packed = f", COMPRESSION {PACKINGS[packing]}" if packing else ""
     execute(tables, f"COPY ({query}) TO {text(path)} ({options}{packed})")
 
@@ -100,7 +125,7 @@ def _write_text(tables: Tables, queries: Sequence[str], path: Path, ending: str,
 
 
 def joined(tables: Tables, queries: Sequence[str], folder: Path) -> str:
-    """Return one query for the rows of several, whose rows it puts into a folder, without an ending, first."""
+    """Return one query for the rows of several queries, which are first written to files in `folder`."""
     if len(queries) == 1:
         return queries[0]
     parts = [folder / f"part-{number}" for number, _ in enumerate(queries)]
@@ -123,10 +148,14 @@ def _packed(path: Path, packing: str) -> Generator[IO[bytes]]:
 
 
 def check_writable(place: str, *, setting: str = "output") -> None:
-    """See that a file can be made at a place, and make its folder.
+    """Check that a file can be written at a place, and create its folder.
+
+    Args:
+        place: Path or URL of the file.
+        setting: Name of the setting, for the message.
 
     Raises:
-        JobError: It cannot.
+        JobError: The file cannot be written.
     """
     if is_remote(place):
         file_system(place)
@@ -134,20 +163,24 @@ def check_writable(place: str, *, setting: str = "output") -> None:
     try:
         path = target_of(resolve(place))
         if path.is_dir():
-            raise JobError(f"{setting} {path} is a folder: name a file in it")
+            raise JobError(f"{setting} {path} is a folder: name a file in the folder")
         check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except ValueError as error:
-        raise JobError(f"{setting} {place!r} is the name of no file: {error}") from error
+        raise JobError(f"{setting} {place!r} is not a valid file name: {error}") from error
     except OSError as error:
         raise JobError(f"{setting} {place} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
 def _whole_file(place: str, like: str, before: Callable[[], None]) -> Generator[tuple[Path, str]]:
-    """Give a path to write to; what is written there appears at `place` when all is well."""
+    """Provide a temporary path to write to; the file is moved to `place` when the context exits without an error.
+
+    Yields:
+        The temporary path, and the final path or URL for messages.
+    """
     remote = is_remote(place)
     shown = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
     final = shown if remote else target_of(shown)
@@ -167,5 +200,5 @@ def _whole_file(place: str, like: str, before: Callable[[], None]) -> Generator[
 
 
 def scratch_prefix(final: Path) -> str:
-    """Return how the names of folders begin in which a file is written, whose own name may be as long as can be."""
+    """Return the prefix of a file's scratch folders; it is short, because the file's own name may have any length."""
     return f".batch-llm-{hashlib.sha256(os.fsencode(final.name)).hexdigest()[:12]}-"

@@ -1,4 +1,4 @@
-"""How the columns of an output are called, and what stands in those of a flat one."""
+"""Names of an output's columns, and SQL for their values in flat formats."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ BOOKKEEPING = (
 
 @dataclass(frozen=True, slots=True)
 class OutputColumns:
-    """How the columns that we add are called beside the input's.
+    """Names of the columns that a run adds to the input's columns.
 
     Attributes:
-        answer: The answer's fields: their column and its DuckDB type.
-        bookkeeping: Our own columns, `item_id` among them where the input has none.
-        notes: A sentence for each that had to give way.
+        answer: For each field of the answer, its column and the DuckDB type of the column.
+        bookkeeping: Bookkeeping columns and their names in the output; includes `item_id` if the input has none.
+        notes: A sentence for each renamed column.
     """
 
     answer: dict[str, tuple[str, str]]
@@ -40,12 +40,12 @@ class OutputColumns:
 
 
 def output_columns(columns: Iterable[str], schema: dict[str, Any] | None, *, typed: bool = True) -> OutputColumns:
-    """Name the added columns: where the input has a column of that name, ours is called `answer_<name>`.
+    """Return names for the added columns; a column whose name the input already uses is called `answer_<name>`.
 
     Args:
-        columns: Those of the input.
-        schema: The answer's shape.
-        typed: As in `answer_columns`.
+        columns: Columns of the input.
+        schema: JSON schema of the answer; None for text.
+        typed: Whether a column may contain values of several types, as in `answer_columns`.
     """
     taken = {column.lower() for column in columns}
     ours = [column for column in ("item_id", *BOOKKEEPING) if column != "item_id" or column not in taken]
@@ -57,7 +57,12 @@ def output_columns(columns: Iterable[str], schema: dict[str, Any] | None, *, typ
 
 
 def added_column_names(columns: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
-    """Name columns of ours beside the input's, as `output_columns` does."""
+    """Return names for columns to be added to the input's, as `output_columns` does.
+
+    Args:
+        columns: Columns of the input.
+        ours: Columns to add.
+    """
     return _named(ours, {column.lower() for column in columns})
 
 
@@ -67,14 +72,14 @@ def _named(ours: Iterable[str], taken: set[str]) -> dict[str, str]:
 
 def _free(column: str, taken: set[str]) -> str:
     free = column
-    while not free or free.lower() in taken:  # no database has a column without a name
+    while not free or free.lower() in taken:  # databases do not support columns without a name
         free = f"answer_{free}"
     taken.add(free.lower())
     return free
 
 
 def flat(columns: Mapping[str, str]) -> Iterator[str]:
-    """SQL for values in one cell of text: nested ones are JSON."""
+    """Yield SQL for values that fit into a text cell: nested values become JSON."""
     for column, kind in columns.items():
         value = name(column)
         if kind == "JSON":
@@ -86,7 +91,7 @@ def flat(columns: Mapping[str, str]) -> Iterator[str]:
 
 
 def for_json(columns: Mapping[str, str]) -> Iterator[str]:
-    """SQL for values in a line of JSON, which has no words for infinity and for what is no number."""
+    """Yield SQL for values in a line of JSON; infinity and NaN, which JSON cannot represent, become null."""
     for column, kind in columns.items():
         value = name(column)
         finite = finite_values(value, kind)
@@ -98,24 +103,24 @@ _NUMBER = r"[+-]?([0-9]+([.,][0-9]+)*|[.][0-9]+)([eE][+-]?[0-9]+)?%?"
 
 
 def without_formulas(columns: Mapping[str, str], keep: Collection[str] = ()) -> Iterator[str]:
-    """SQL for the cells of a CSV file in which a spreadsheet finds no formula: an apostrophe is put before one.
+    """Yield SQL for the cells of a CSV file, with an apostrophe before text that a spreadsheet would run as a formula.
 
-    Numbers stay numbers, also those in text. https://owasp.org/www-community/attacks/CSV_Injection
+    Numbers, and numbers in text, are not changed. See https://owasp.org/www-community/attacks/CSV_Injection
 
     Args:
-        columns: The columns and their types.
-        keep: Columns that stay as they are.
+        columns: The columns and their DuckDB types.
+        keep: Columns that are not changed.
     """
     for (column, kind), cell in zip(columns.items(), flat(columns), strict=True):
         if column in keep or not (kind in ("VARCHAR", "JSON") or is_nested(kind)):
             yield cell
             continue
         value = cell.removesuffix(f" AS {name(column)}")
-        called = f"'{column}" if re.match(r"[=+@\t\r\n-]", column) else column
-        yield f"{without_formula(value)} AS {name(called)}"
+        header = f"'{column}" if re.match(r"[=+@\t\r\n-]", column) else column
+        yield f"{without_formula(value)} AS {name(header)}"
 
 
 def without_formula(value: str) -> str:
-    """Return SQL for text in which a spreadsheet finds no formula; see `without_formulas`."""
+    """Return SQL for a text that a spreadsheet does not run as a formula; see `without_formulas`."""
     formula, number = (f"regexp_full_match({value}, {text(each)})" for each in (_FORMULA, _NUMBER))
     return f"CASE WHEN {formula} AND NOT {number} THEN chr(39) || {value} ELSE {value} END"

@@ -37,6 +37,7 @@ class FolderSink(Sink):
         self._escape = escape
 
     def check(self, columns: Iterable[str]) -> None:
+        """Check that the output can be written; see `Sink.check`."""
         check_writable(str(self._path.with_suffix(".check")))
         bytes_for_values(self._path, self._columns)
         self._check_old()
@@ -51,9 +52,11 @@ class FolderSink(Sink):
                 raise JobError(f"output {self._path} would be replaced, and has {found.name} in it: name a new folder")
 
     def exists(self) -> bool:
+        """Whether the output exists; see `Sink.exists`."""
         return self._path.exists()
 
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
+        """Replace the output by the rows of queries; see `Sink.write`."""
         try:
             with scratch_folder(self._path.parent, scratch_prefix(self._path), self._salvage) as folder:
                 made = folder / f"rows{''.join(split_ending(self._path.name))}"
@@ -105,4 +108,5 @@ class FolderSink(Sink):
         return "".join(f", {value} AS {name(new)}" for value, new in zip(values, called.values(), strict=True))
 
     def remove(self) -> None:
+        """Remove the output, if it exists."""
         shutil.rmtree(self._path, ignore_errors=True)

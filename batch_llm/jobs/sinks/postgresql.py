@@ -1,4 +1,4 @@
-"""A table in PostgreSQL."""
+"""A PostgreSQL table as an output."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ _TYPES = {
 
 
 class PostgresSink(TableSink):
-    """Nested values are JSON in columns of text; in a table that exists, columns may be of any type that takes them."""
+    """A PostgreSQL table; nested values become JSON in text columns.
+
+    The columns of an existing table may have any type that accepts the values.
+    """
 
     errors = (asyncpg.PostgresError, asyncpg.InterfaceError)
 
     @contextmanager
     def open(self) -> Generator[Session]:
+        """Connect to the database."""
         with asyncio.Runner() as runner:
             connection = runner.run(_connect(self.address.database))
             try:
@@ -44,6 +48,7 @@ class PostgresSink(TableSink):
                 connection.terminate()
 
     def type_for(self, kind: str) -> str:
+        """Return the database's type for a DuckDB type."""
         return _type_for(kind)
 
 
@@ -76,7 +81,7 @@ class _PostgresSession(Session):
 
 
 def _cell(column: str, kind: str) -> str:
-    """SQL for a value as PostgreSQL reads it; of all characters it takes no NUL."""
+    """Return SQL for a value as PostgreSQL's COPY reads it; PostgreSQL does not accept the character NUL."""
     value = name(column)
     if kind == "BLOB":
         return f"'\\x' || hex({value})"

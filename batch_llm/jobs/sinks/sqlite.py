@@ -1,4 +1,4 @@
-"""A table in an SQLite file."""
+"""A table in an SQLite file as an output."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ _INTEGERS = frozenset({"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"})
 
 
 class SqliteSink(TableSink):
-    """Nested values, dates and decimals are text, as SQLite has no types for them."""
+    """A table in an SQLite file; nested values, dates and decimals become text, as SQLite has no such types."""
 
     errors = (sqlite3.Error,)
 
     @contextmanager
     def open(self) -> Generator[Session]:
+        """Connect to the database."""
         self.address.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.address.path, timeout=60, isolation_level=None)) as connection:
             yield _SqliteSession(self.address, connection)
 
     def type_for(self, kind: str) -> str:
+        """Return the database's type for a DuckDB type."""
         return "INTEGER" if kind in _INTEGERS else {"DOUBLE": "REAL", "BLOB": "BLOB"}.get(kind, "TEXT")
 
 
@@ -44,15 +46,15 @@ class _SqliteSession(Session):
 
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
         values = ", ".join(_value(column, kind) for column, kind in columns.items())
-        holes = ", ".join("?" for _ in columns)
+        placeholders = ", ".join("?" for _ in columns)
         self._connection.executemany(
-            f"INSERT INTO {self.address.table} ({names_in(columns)}) VALUES ({holes})",
+            f"INSERT INTO {self.address.table} ({names_in(columns)}) VALUES ({placeholders})",
             iter(tables.execute(f"SELECT {values} FROM ({query})").fetchone, None),
         )
 
 
 def _value(column: str, kind: str) -> str:
-    """SQL for a value as SQLite takes it, whose integers end where those of 64 bits with a sign do."""
+    """Return SQL for a value as SQLite stores it; SQLite integers are signed and have 64 bits."""
     value = name(column)
     if is_nested(kind):
         return f"to_json({finite_values(value, kind)})"

@@ -1,4 +1,8 @@
-"""What a job can read: a new kind of source is a new file here and a line in `open_source`."""
+"""Sources of a job: files, folders, database tables and queries.
+
+The name of a source comes in; a numbered table of its rows goes out. To add a kind of source, write a subclass of
+`Source` in a new file here, and add it to `open_source`. This package imports `storage`.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +38,19 @@ _BY_ENDING: dict[str, type[Source]] = {
 
 
 def open_source(tables: Tables, source: str, encoding: str | None = None) -> Source:
-    """Return what reads a job's source, whose text is in some encoding.
+    """Return a reader for a job's source.
+
+    Args:
+        tables: The session that reads the rows.
+        source: A file, a glob, a URL, a folder of text files, a database table, or a query.
+        encoding: Encoding of text files; by default it is detected from the byte order mark, or else UTF-8.
 
     Raises:
-        JobError: Nothing here reads it.
+        JobError: The source does not exist, or its kind is not supported.
+
+    Example:
+        >>> with open_tables() as tables:
+        ...     broken = open_source(tables, "tickets.csv").stage(Path("rows.parquet"), limit=None)
     """
     if source == SAMPLES:
         return TextFilesSource(tables, str(project_folder() / "deployments" / "samples"))
@@ -64,7 +77,7 @@ def _kind_of(source: str) -> type[Source]:
         kind = TextFilesSource
     if kind is None:
         raise JobError(
-            f"source {source!r} is not of a known kind: give a file ({', '.join(sorted(_BY_ENDING))}), a folder of "
+            f"source {source!r} is not supported: use a file ({', '.join(sorted(_BY_ENDING))}), a folder of "
             "text files, a table in a database (sqlite:///file.db#table), or a query that starts with 'select'"
             if "://" in source or exists(source)
             else f"{resolve(source)} does not exist: check source"

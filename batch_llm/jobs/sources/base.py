@@ -1,4 +1,4 @@
-"""What every source does: tell its columns cheaply, and put its rows into one numbered table."""
+"""Base class of the sources: list the columns cheaply, and write the rows to one numbered table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from batch_llm.jobs.storage.duckdb_session import Tables, write_parquet
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """A row that cannot be read; it fails by itself.
+    """A row that cannot be read; only this row fails.
 
     Attributes:
-        name: Where it is: "line 17", or a file's name.
-        error: What is wrong with it.
+        name: Location of the row: "line 17", or the name of a file.
+        error: Why the row cannot be read.
     """
 
     name: str
@@ -24,12 +24,19 @@ class BrokenRow:
 
 
 class Source(ABC):
-    """Where the rows of a job come from.
+    """Source of a job's rows.
 
     Attributes:
-        tables: The session that reads them.
-        place: What the job says as its source.
-        encoding: What the job says of the encoding of text files.
+        tables: The session that reads the rows.
+        place: The `source` setting of the job.
+        encoding: The `encoding` setting of the job; None to detect the encoding.
+
+    Example:
+        >>> source = open_source(tables, "tickets.csv")
+        >>> source.columns(frozenset({"subject"}))
+        ('id', 'subject', 'body')
+        >>> source.stage(Path("rows.parquet"), limit=100)
+        [BrokenRow(name='line 17', error='line 17: a quote is not closed')]
     """
 
     def __init__(self, tables: Tables, place: str, encoding: str | None = None) -> None:
@@ -39,7 +46,10 @@ class Source(ABC):
 
     @abstractmethod
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
-        """Return the columns, reading no more than it takes to find the `wanted` ones.
+        """Return the names of the columns, reading only as much as needed to find the `wanted` columns.
+
+        Args:
+            wanted: Columns that the job uses.
 
         Raises:
             JobError: The source cannot be read, or has no rows.
@@ -47,7 +57,11 @@ class Source(ABC):
 
     @abstractmethod
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
-        """Write the rows, in their order and numbered from 1 in `_position`, to a Parquet file.
+        """Write the rows to a Parquet file, in their order and numbered from 1 in the column `_position`.
+
+        Args:
+            rows: The Parquet file to write.
+            limit: Number of rows to write; None for all.
 
         Returns:
             The rows that cannot be read.
@@ -57,7 +71,7 @@ class Source(ABC):
         """
 
     def write_numbered(self, query: str, rows: Path, limit: int | None) -> None:
-        """Write the rows of a query to `rows`, numbered."""
+        """Write the rows of a query to the Parquet file `rows`, numbered from 1 in the column `_position`."""
         first = f" LIMIT {limit}" if limit else ""
         numbered = f"SELECT row_number() OVER () AS _position, * FROM ({query}{first})"
         write_parquet(self.tables, numbered, rows)

@@ -1,4 +1,4 @@
-"""Columns of rows that pass through Python: what each is called, and of which kinds its values are."""
+"""Names and types of the columns of rows that are read in Python."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ _BIGINTS = range(-(2**63), 2**63)
 
 
 class RowColumns:
-    """The columns of the rows met so far.
+    """Columns of the rows added so far.
 
-    A column has a type where all its values agree, text that looks like a date or a number stays text, and where they
-    do not agree, or hold other values, each stays the JSON that it is.
+    A column whose values all have the same type has that type. Text that looks like a date or a number stays text.
+    A column with values of several types, or with nested values, has the type JSON.
 
     Attributes:
-        names: What they are called, in the order in which they were met.
+        names: Names of the columns, in the order of their first appearance.
     """
 
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self._named = NamedColumns()
-        self._called: dict[str, str] = {}
+        self._renames: dict[str, str] = {}
         self._kinds: dict[str, set[str]] = {}
         self._renamed = False
 
     def add_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a row under the names that its columns have."""
+        """Record the columns of a row; return the row with the names of its columns."""
         for key, value in row.items():
             if (kinds := self._kinds.get(key)) is None:
                 kinds = self._add(key)
             kinds.add(_kind(value))
-        return {self._called[key]: value for key, value in row.items()} if self._renamed else row
+        return {self._renames[key]: value for key, value in row.items()} if self._renamed else row
 
     def types(self) -> dict[str, str]:
-        """Return the columns, and the DuckDB type that each is read as."""
-        return {self._called[key]: _type(kinds - {""}) for key, kinds in self._kinds.items()}
+        """Return the columns and their DuckDB types."""
+        return {self._renames[key]: _type(kinds - {""}) for key, kinds in self._kinds.items()}
 
     def _add(self, key: str) -> set[str]:
-        self._called[key] = self._named.add(key)
-        self.names[self._called[key]] = None
-        self._renamed |= self._called[key] != key
+        self._renames[key] = self._named.add(key)
+        self.names[self._renames[key]] = None
+        self._renamed |= self._renames[key] != key
         self._kinds[key] = set()
         return self._kinds[key]
 
@@ -53,7 +53,7 @@ def _kind(value: Any) -> str:
     kind = _KINDS.get(cast("type[Any]", type(value)))
     if kind is None:
         return "VARCHAR" if to_json(value).startswith('"') else "JSON"
-    if kind == "DOUBLE" and not math.isfinite(value):  # which JSON has no words for
+    if kind == "DOUBLE" and not math.isfinite(value):  # JSON cannot represent it
         return ""
     return "JSON" if kind == "BIGINT" and value not in _BIGINTS else kind
 
@@ -63,14 +63,17 @@ def _type(kinds: set[str]) -> str:
 
 
 class NamedColumns:
-    """Names nameless columns, and tells columns apart that differ in nothing but case: DuckDB takes them for one."""
+    """Unique column names: unnamed columns get a name, and names that differ only in case get a number.
+
+    DuckDB compares column names without case.
+    """
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._added = 0
 
     def add(self, name: str) -> str:
-        """Return what the next column is called."""
+        """Return the unique name of the next column."""
         self._added += 1
         column = plain = name if name.strip() else f"column_{self._added}"
         while column.lower() in self._taken:
@@ -80,6 +83,6 @@ class NamedColumns:
 
 
 def unique_names(found: Iterable[str]) -> tuple[str, ...]:
-    """Name the columns of a table, without the spaces around them."""
+    """Return unique names for the columns of a table, without surrounding spaces."""
     named = NamedColumns()
     return tuple(named.add(name.strip()) for name in found)

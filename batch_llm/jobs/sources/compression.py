@@ -1,4 +1,4 @@
-"""Packed files, and those of other machines: read to their end, or what is wrong is told in one line."""
+"""Reading of compressed and remote files, with one-line errors for whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -12,48 +12,52 @@ import zstandard
 from batch_llm.errors import JobError
 
 _PIECE = 4 * 1024
-"""Unpacked as a whole, and zstd makes a thousand bytes of one where all are the same."""
+"""Compressed bytes per read. They are decompressed at once, and zstd can turn one byte into a thousand."""
 
 
 @contextmanager
 def wrapping_read_errors(file: str) -> Generator[None]:
-    """Say in one line why a file cannot be read.
+    """Convert any exception into a one-line error that names the file.
 
     Raises:
-        JobError: It cannot.
+        JobError: The file cannot be read.
     """
     try:
         yield
-    except Exception as error:  # every file system, and every packing, has exceptions of its own
+    except Exception as error:  # every file system and every compression has its own exceptions
         reason = " ".join(str(error).split()) or type(error).__name__
         raise JobError(f"{file} cannot be read: {reason}") from error
 
 
 class CheckedFile(io.RawIOBase):
-    """A file whose every reading tells what is wrong."""
+    """A binary file whose reads raise `JobError` with the name of the file."""
 
     def __init__(self, file: str, opened: Any) -> None:
         self._file = file
         self._opened = opened
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:  # typeshed's buffers have no name in Python 3.11
+        """Read up to `len(buffer)` bytes into the buffer; return their number."""
         with wrapping_read_errors(self._file):
             piece = self._opened.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 
     def close(self) -> None:
+        """Close the file."""
         self._opened.close()
         super().close()
 
 
 class ZstdFile:
-    """A file packed by zstd: all of its frames, of which parallel packers make many, and the last one whole.
+    """A zstd-compressed file that is read to its last frame, and must be complete.
 
-    fsspec's reader stops after the first frame; zstandard's own takes a file that is cut short for its end.
+    Parallel compressors write many frames. The reader of fsspec stops after the first frame, and the reader of
+    zstandard treats a truncated file as complete.
     """
 
     def __init__(self, packed: IO[bytes]) -> None:
@@ -63,11 +67,15 @@ class ZstdFile:
         self._ready = io.BytesIO()
 
     def read(self, size: int) -> bytes:
-        """Return up to so many bytes; none at the end."""
+        """Return up to `size` bytes; none at the end of the file.
+
+        Raises:
+            EOFError: The file is truncated.
+        """
         while not (piece := self._ready.read(size)):
             packed = self._ahead or self._packed.read(_PIECE)
             if not packed and self._frame is not None:
-                raise EOFError("it ends before its end: it is not whole")
+                raise EOFError("the file is truncated")
             if not packed:
                 return b""
             self._unpack(packed)
@@ -80,5 +88,5 @@ class ZstdFile:
         self._frame = None if frame.eof else frame
 
     def close(self) -> None:
-        """Close the packed file."""
+        """Close the compressed file."""
         self._packed.close()

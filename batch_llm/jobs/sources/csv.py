@@ -1,4 +1,4 @@
-"""CSV: every value stays the text that stands in the file; a broken row is told by its line."""
+"""CSV sources: every value stays text, and a broken row is reported with its line number."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from .text_encoding import UTF_8, encoding_of, may_be_mixed, not_in, open_utf8, 
 _LONGEST_HEADER = 1024 * 1024
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 _REASONS = {
-    "TOO MANY COLUMNS": "it has more columns than the header",
-    "MISSING COLUMNS": "it has fewer columns than the header",
+    "TOO MANY COLUMNS": "more columns than the header",
+    "MISSING COLUMNS": "fewer columns than the header",
     "UNQUOTED VALUE": NOT_CLOSED,
-    "LINE SIZE OVER MAXIMUM": f"it is longer than {MAX_ROW_BYTES // 1024**2} MB",
+    "LINE SIZE OVER MAXIMUM": f"longer than {MAX_ROW_BYTES // 1024**2} MB",
 }
 
 
 @dataclass
 class _Read:
-    """A file as it is read.
+    """State of reading one CSV file.
 
     Attributes:
         path: The file that DuckDB reads: the original, or a copy.
         original: The file of the source.
-        open_quotes: Lines whose quote is not closed.
-        has_open_quotes: Whether there may be some.
-        rejects: Line, kind and reason of each row that cannot be read.
+        open_quotes: Numbers of the lines whose quote is not closed.
+        has_open_quotes: Whether the file may have unclosed quotes.
+        rejects: Line number, kind and reason of each row that cannot be read.
     """
 
     path: str
@@ -51,20 +51,22 @@ class _Read:
 
 
 class CsvSource(Source):
-    """One or several .csv or .tsv files with the same header line."""
+    """Rows of one or several .csv or .tsv files with the same header."""
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        """Return the names of the columns; see `Source.columns`."""
         files = find_files(self.tables, self.place)
         start = self._start(files[0])
         for file in files[1:]:
             if self._start(file) != start:
-                raise JobError(f"{file} has another header than {files[0]}: run them as jobs of their own")
+                raise JobError(f"{file} has a different header than {files[0]}: run them as separate jobs")
         names = unique_names(_LINE_BREAK.sub(" ", name.strip()) for name in start.names())
         if not wanted <= {*names}:
             check_first_line_is_header(files[0], self._first_part(files[0]), start, wanted)
         return names
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
+        """Write the rows to a numbered Parquet file; see `Source.stage`."""
         files = find_files(self.tables, self.place)
         with tempfile.TemporaryDirectory(prefix="utf-8-", dir=rows.parent) as folder:
             read = [_Read(self._readable(file, Path(folder) / f"{n}.csv"), file) for n, file in enumerate(files)]
@@ -75,7 +77,7 @@ class CsvSource(Source):
                     return self._broken(read)
                 for file in read:
                     file.has_open_quotes = True
-            # DuckDB has taken what follows an open quote for the text of one field.
+            # DuckDB has read everything after an unclosed quote as the text of one field.
             for number, file in enumerate(read):
                 if file.has_open_quotes:
                     self._separate(file, Path(folder) / f"{number}-separated.csv", limit)
@@ -85,7 +87,7 @@ class CsvSource(Source):
             return self._broken(read)
 
     def _has_swallowed_rows(self, rows: Path) -> bool:
-        """Whether a field has many lines that are rows themselves, as where two quotes are not closed."""
+        """Whether a field contains many lines that are rows themselves, as happens between two unclosed quotes."""
         start = self._start(find_files(self.tables, self.place)[0])
         columns = self.columns(frozenset())
         between = f"length(line) - length(replace(line, {text(start.delimiter)}, ''))"
@@ -116,17 +118,17 @@ class CsvSource(Source):
         file.path, file.open_quotes = str(copy), separated.broken
 
     def _readable(self, file: str, copy: Path) -> str:
-        """Return a file that DuckDB reads: this one, or a copy in UTF-8 whose rows end in one way."""
+        """Return a file that DuckDB can read: this file, or a copy in UTF-8 with one kind of line ending."""
         encoding = encoding_of(file, self.encoding)
         with open_utf8(file, encoding) as source:
             is_marked = source.read(len(BOM_UTF8)) == BOM_UTF8 and self._start(file).lines_before > 0
             is_mixed = may_be_mixed(source)
-        # DuckDB sees by an ending in small letters alone that a file is packed.
+        # DuckDB recognises a compressed file only by an extension in lower case.
         if encoding == UTF_8 and not is_mixed and not is_marked and file.endswith(split_ending(file)[1]):
             return file
         with open_utf8(file, encoding) as source, copy.open("wb") as target:
             if is_marked:
-                source.read(len(BOM_UTF8))  # DuckDB does not look for it before lines that it skips
+                source.read(len(BOM_UTF8))  # DuckDB does not detect it before skipped lines
             if is_mixed:
                 target.writelines(with_one_line_end(source, self._start(file).delimiter))
             else:
@@ -141,7 +143,7 @@ class CsvSource(Source):
             return opened.read(_LONGEST_HEADER).decode(UTF_8, "replace").removeprefix("\ufeff")
 
     def _find_rejects(self, read: Sequence[_Read]) -> None:
-        """Note what DuckDB has rejected in each file, and whether it may have a quote that is not closed."""
+        """Set the rows that DuckDB has rejected in each file, and whether the file may have unclosed quotes."""
         query = """
             SELECT file_path, min(line_byte_position), arg_min(error_type, byte_position), any_value(error_message)
             FROM reject_errors JOIN reject_scans USING (scan_id, file_id) GROUP BY file_path, line ORDER BY 1, 2"""
@@ -158,7 +160,7 @@ class CsvSource(Source):
         broken: list[BrokenRow] = []
         for file in read:
             prefix = f"{Path(file.original).name} " if len(read) > 1 else ""
-            reasons = _REASONS | {"INVALID ENCODING": f"it is {not_in(encoding_of(file.original, self.encoding))}"}
+            reasons = _REASONS | {"INVALID ENCODING": not_in(encoding_of(file.original, self.encoding))}
             for line, kind, why in file.rejects:
                 reason = NOT_CLOSED if line in file.open_quotes else reasons.get(kind, why)
                 broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {reason}"))
@@ -169,9 +171,12 @@ class CsvSource(Source):
 
 
 def _lines_at(file: str, starts: Sequence[int]) -> list[tuple[int, bool]]:
-    """Turn sorted byte positions, from 1, into line numbers, and whether a quote is open at the end of that line.
+    """Convert sorted byte positions, counted from 1, to line numbers.
 
-    DuckDB's own count takes a quoted line break for none.
+    The line numbers of DuckDB do not count quoted line breaks.
+
+    Returns:
+        For each position, the number of its line, and whether the line has an unclosed quote.
     """
     found: list[tuple[int, bool]] = []
     line, passed = 1, 0
@@ -179,7 +184,7 @@ def _lines_at(file: str, starts: Sequence[int]) -> list[tuple[int, bool]]:
         return found
     with open_file(file) as lines:
         for content in lines:
-            # A position may lie on the line breaks before the row; those count for the row.
+            # A position may be on the line breaks before the row, which then belong to the row.
             end = passed + len(content.rstrip(b"\r\n"))
             while len(found) < len(starts) and starts[len(found)] <= end and content.strip():
                 found.append((line, content.count(b'"') % 2 == 1))

@@ -1,4 +1,4 @@
-"""Where the rows of a CSV file begin: the line that names the separator, the header, and lines that are neither."""
+"""Detection of a CSV file's header, its delimiter, and other lines above the rows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from batch_llm.errors import JobError
 
 DELIMITERS = ",;\t|"
-_LINES_LOOKED_AT = 30
-_MOST_SHOWN = 60
+_LINES_CHECKED = 30
+_MAX_SHOWN = 60
 _LINE_END = r"(?:\r\n|\r|\n)"
-# Excel writes and reads this line: it is no part of the data.
+# Excel writes and reads this line, which is not part of the data.
 _SEPARATOR = re.compile(rf'"?sep=(?P<delimiter>[^\w"\r\n])"?[ ,;\t|]*{_LINE_END}', re.IGNORECASE)
 _BLANK = re.compile(rf"[ \t]*{_LINE_END}")
-# A quote opens a field at its beginning alone; a field in quotes may have line breaks, as those of spreadsheets do.
+# A quote opens a field only at the beginning of the field. Spreadsheets write line breaks in quoted fields.
 _HEADER = re.compile(r'(?:(?:^|(?<=[,;\t|]))"[^"]*+(?:""[^"]*+)*+"(?=\s*(?:[,;\t|]|[\r\n]|$))|[^\r\n])*+')
 
 
@@ -27,8 +27,8 @@ class CsvStart:
 
     Attributes:
         lines_before: Lines to skip before the header.
-        header: The header, which may have line breaks in quotes.
-        delimiter: Between two columns.
+        header: The header, which may contain quoted line breaks.
+        delimiter: Character between two columns.
     """
 
     lines_before: int
@@ -41,14 +41,14 @@ class CsvStart:
 
 
 def read_start(file: str, text: str) -> CsvStart:
-    """Return how a file begins.
+    """Detect the header and the delimiter of a CSV file.
 
     Args:
-        file: Its name.
-        text: Its first part.
+        file: Name of the file.
+        text: First part of the file.
 
     Raises:
-        JobError: It has no header.
+        JobError: The file has no header, or a quote in the header is not closed.
     """
     at, lines_before, delimiter = 0, 0, ""
     while found := _BLANK.match(text, at) or (None if delimiter else _SEPARATOR.match(text, at)):
@@ -64,27 +64,27 @@ def read_start(file: str, text: str) -> CsvStart:
     try:
         next(csv.reader([start.header], delimiter=start.delimiter, strict=True))
     except csv.Error as error:
-        raise JobError(f"{file}: a quote in the header, line {lines_before + 1}, is not closed: close it") from error
+        raise JobError(f"{file}, line {lines_before + 1}: a quote in the header is not closed: close it") from error
     return start
 
 
 def check_first_line_is_header(file: str, text: str, start: CsvStart, wanted: Set[str]) -> None:
-    """Say what the first line of a file is, where it is a title or a comment and the header comes later.
+    """Check that the first line of a file is its header, and not a title or a comment above the header.
 
     Args:
-        file: Its name.
-        text: Its first part.
-        start: How it begins.
-        wanted: Columns that the job names, of which the first line lacks some.
+        file: Name of the file.
+        text: First part of the file.
+        start: The beginning of the file.
+        wanted: Columns that the job uses; the first line lacks some of these columns.
 
     Raises:
-        JobError: The header comes later.
+        JobError: The header is on a later line, or there is none.
     """
     lines = [line for line in _lines_with_cells(text) if line[0] > start.lines_before]
     if not lines or not wanted:
         return
     first = " ".join(start.header.split())
-    shown = f"{file}: line {lines[0][0]} is {first[:_MOST_SHOWN]!r}"
+    shown = f"{file}: line {lines[0][0]} is {first[:_MAX_SHOWN]!r}"
     for number, *readings in lines[1:]:
         if any(wanted <= set(cells) for cells in readings):
             named = ", ".join(map(repr, sorted(wanted)))
@@ -93,13 +93,13 @@ def check_first_line_is_header(file: str, text: str, start: CsvStart, wanted: Se
     filled = [cell for cell in start.names() if cell]
     if len(cells) > 1 and len(filled) == 1 and len(cells[0]) == len(cells[1]) > 1:
         raise JobError(
-            f"{shown}, which is not a header of {len(cells[0])} columns as the lines below it have: a title or a "
-            "comment above the header must be deleted, and a header added if there is none"
+            f"{shown}, which is not a header for the {len(cells[0])} columns of the lines below: delete a title or a "
+            "comment above the header, or add a header if there is none"
         )
 
 
 def _lines_with_cells(text: str) -> Iterator[tuple[int, *tuple[list[str], ...]]]:
-    """Yield the first lines that are not blank: their numbers, and their cells by each delimiter."""
-    for number, line in enumerate(re.split(_LINE_END, text)[:_LINES_LOOKED_AT], start=1):
+    """Yield the first lines that are not blank: the number of the line, and its cells for each delimiter."""
+    for number, line in enumerate(re.split(_LINE_END, text)[:_LINES_CHECKED], start=1):
         if line.strip():
             yield number, *([cell.strip() for cell in next(csv.reader([line], delimiter=d))] for d in DELIMITERS)

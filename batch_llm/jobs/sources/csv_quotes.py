@@ -1,4 +1,7 @@
-"""Quotes that are never closed in CSV files: DuckDB takes what follows for text, here their row alone fails."""
+"""Handling of unclosed quotes in CSV files: only the row with the quote fails.
+
+DuckDB would read everything after the quote as the text of one field.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,29 @@ from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES
 NOT_CLOSED = "a quote is not closed"
 _PIECE = 1024 * 1024
 _LINE_OVERHEAD = 50
-"""Bytes that a line takes in memory beside its own, roughly."""
+"""Approximate bytes in memory per line, in addition to its content."""
 
 _QUOTES = re.compile(rb'"+')
 LINES_TO_JUDGE = 20
-"""Lines within one field that decide whether it is a text or has swallowed rows: 9 of 10 are rows themselves."""
+"""Lines of a field that are checked: if 9 of 10 are rows themselves, the field has swallowed rows."""
 
 _ROWS_AHEAD = 10_000
-"""Rows beyond the wanted ones, some of which may be broken."""
+"""Rows that are read beyond the limit, because some rows may be broken."""
 
 
 @dataclass
 class SeparatedRows:
-    r"""The rows of a CSV file, each ending in `\n`; one whose quote is not closed becomes one that no reader takes.
+    r"""Splitter of a CSV file into rows that end in `\n`; a row with an unclosed quote becomes a row to be rejected.
 
-    A field in quotes may have line breaks (RFC 4180). Where its quote is never closed, or is followed by something else
-    than a delimiter, or where it swallows lines that are rows themselves (20 of them, or fewer where the row then has a
-    wrong number of columns), the first line alone is broken, and reading goes on with the next one.
+    A quoted field may contain line breaks (RFC 4180). A row is broken if its quote is never closed, if the closing
+    quote is not followed by a delimiter, or if the field swallows lines that are rows themselves (20 lines, or fewer
+    if the row then has a wrong number of columns). Only the first line of such a row is broken: reading continues
+    with the next line.
 
     Attributes:
-        delimiter: Between two columns.
-        columns: How many the header has.
-        broken: Numbers of the lines whose quote is not closed, by the lines of what is yielded.
+        delimiter: Bytes between two columns.
+        columns: Number of columns of the header.
+        broken: Numbers of the lines with an unclosed quote, counted in the output.
     """
 
     delimiter: bytes
@@ -49,7 +53,12 @@ class SeparatedRows:
         self._is_row = re.compile(cell + rb"(?:" + between + cell + rb"){%d}\r?\n" % more).fullmatch
 
     def of(self, file: IO[bytes], limit: int | None) -> Iterator[bytes]:
-        """Yield the rows of a file, where there is a limit not many more."""
+        """Yield the rows of a file.
+
+        Args:
+            file: The file, in UTF-8.
+            limit: Number of rows that are needed; some more are yielded. None for all.
+        """
         source = _lines_of(file)
 
         def take() -> bytes:
@@ -61,14 +70,14 @@ class SeparatedRows:
             row = line if b'"' not in line or self._is_row(line) else self._row(line, take)
             if row is None:
                 self.broken.add(number)
-                row = self.delimiter.join([b"x"] * (self.columns + 1))  # the reader rejects it at its line
+                row = self.delimiter.join([b"x"] * (self.columns + 1))  # DuckDB rejects this row, with its line
             if row.endswith(b"\r\n") or not row.endswith(b"\n"):
                 row = row.rstrip(b"\r\n") + b"\n"
             yield row
             number += 1 if row is line else row.count(b"\n")
 
     def _row(self, first: bytes, take: Callable[[], bytes]) -> bytes | None:
-        """Return the row that begins with a line; None where its quote is not closed."""
+        """Return the row that begins with a line; None if a quote of the row is not closed."""
         lines = [first]
         size = 0
 
@@ -100,7 +109,7 @@ class SeparatedRows:
         return sum(self._columns(line, bytes) == (self.columns, True) for line in lines)
 
     def _columns(self, line: bytes, more: Callable[[], bytes]) -> tuple[int, bool]:
-        """Return how many columns a row has, 0 for an open quote; and whether quotes are around fields alone."""
+        """Return the number of columns of a row (0 for an unclosed quote), and whether all quotes enclose fields."""
         at, columns, is_clean = 0, 0, True
         while True:
             if line.startswith(b'"', at):
@@ -124,17 +133,20 @@ class SeparatedRows:
 
 
 def _closing(line: bytes, start: int) -> int | None:
-    """Return where the quote that closes a field ends; two of them are one within the field."""
+    """Return the end of the quote that closes a field; a doubled quote is part of the field."""
     return next((found.end() for found in _QUOTES.finditer(line, start) if len(found[0]) % 2), None)
 
 
 def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield lines with their ends, of any kind; of one that is too long for a row, the beginning, still too long."""
+    """Yield lines with line endings of any kind.
+
+    A line that is too long for a row is truncated to a beginning that is still too long.
+    """
     left = b""
     is_rest = False
     while piece := file.read(_PIECE):
         lines = (left + piece).splitlines(keepends=True)
-        # What comes last may go on, and a line feed may follow its carriage return.
+        # The last line may continue, and a line feed may follow its carriage return.
         left = b"" if lines[-1].endswith(b"\n") else lines.pop()
         for line in lines:
             if not is_rest:

@@ -1,4 +1,4 @@
-"""DuckDB files: a table or a query of a database file; columns keep their types."""
+"""DuckDB sources: a table or a query of a database file; columns keep their types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .duckdb_query import QuerySource
 
 
 class DuckDBSource(QuerySource):
-    """Rows of a DuckDB file, which is attached read-only."""
+    """Rows of a table or a query in a DuckDB file, which is attached read-only."""
 
     def __init__(self, tables: Tables, address: Address) -> None:
         super().__init__(tables, address.select())

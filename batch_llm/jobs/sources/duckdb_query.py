@@ -1,4 +1,4 @@
-"""A DuckDB query: joins, filters, files of the kinds that DuckDB reads; in a session that can do nothing else."""
+"""Query sources: a DuckDB SELECT over data files, which runs in a sandboxed session."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ from .text_files import TEXT_ENDINGS
 DATA_ENDINGS = TEXT_ENDINGS | {
     *(".csv", ".tsv", ".tab", ".psv", ".dat", ".json", ".jsonl", ".ndjson", ".geojson", ".parquet", ".pq")
 }
-"""Files that a query may read: data by their names, so that /proc/self/environ, a key or a .env file is none."""
+"""Extensions of the files that a query may read: data files, but not /proc/self/environ, keys or .env files."""
 
 
 class QuerySource(Source):
-    """The rows of a query, in its order; file names in it are relative to where the command was started."""
+    """Rows of a DuckDB query, in its order; relative file names start from the jobs' home folder."""
 
     database: Path | None = None
     """A DuckDB file whose tables the query reads."""
 
     def __init__(self, tables: Tables, place: str, encoding: str | None = None) -> None:
         super().__init__(tables, place, encoding)
-        self._query = place.strip().rstrip(";")  # a habit
+        self._query = place.strip().rstrip(";")  # a trailing semicolon is common
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        """Return the names of the columns; see `Source.columns`."""
         with self._wrapping_errors(), self._session(Path("none")) as tables:
             return tuple(column_types(tables, self._rows()))
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
+        """Write the rows to a numbered Parquet file; see `Source.stage`."""
         memory = MEMORY_LIMIT
         while True:
             with self._wrapping_errors(), self._session(rows, memory) as tables:
@@ -68,12 +70,12 @@ class QuerySource(Source):
             for column, kind in column_types(tables, self._rows()).items()
             if "UNION(" in kind
         ]
-        as_json = f" REPLACE ({', '.join(unions)})" if unions else ""  # Parquet has none
+        as_json = f" REPLACE ({', '.join(unions)})" if unions else ""  # Parquet has no unions
         first = f" LIMIT {limit}" if limit else ""
         return f"SELECT row_number() OVER () AS _position, * FROM (SELECT *{as_json} FROM ({self._rows()}){first})"
 
     def _rows(self) -> str:
-        """Return the query as a table that more can be asked of."""
+        """Return a SELECT of the query's rows, which can be used as a subquery."""
         return f"SELECT * FROM (\n{self._query}\n)"  # the line break ends a trailing comment
 
     @contextmanager
@@ -81,12 +83,12 @@ class QuerySource(Source):
         found = self._parsed()
         with open_locked_tables(_files_of(found), target, self.database, memory) as tables:
             if refused := sorted((found.functions - ROW_FUNCTIONS - FILE_FUNCTIONS) & _own_functions(tables)):
-                self._refuse(f"calls {refused[0]}(), which a query may not: a query reads tables and data files")
+                self._refuse(f"calls {refused[0]}(), which is not allowed: a query can only read tables and data files")
             yield tables
 
     def _parsed(self) -> SelectStatement:
         try:
-            parse_select(self._query)  # alone it must be one, too: a bracket in it could end the one around it
+            parse_select(self._query)  # checked alone too: its bracket could close the one of the subquery
             return parse_select(self._rows())
         except ValueError as error:
             self._refuse(str(error), error)
@@ -109,18 +111,18 @@ class QuerySource(Source):
 
 
 def _files_of(found: SelectStatement) -> Iterator[str]:
-    """Yield what the query may open: the data files that it names, and its patterns with the files that match."""
+    """Yield the paths that a query may open: data files that it names, its patterns, and the matching data files."""
     for place in (*found.tables, *found.files):
         if split_ending(place)[0] not in DATA_ENDINGS:
             continue
         path = str(Path(place).expanduser() if place.startswith("~") else resolve(place))
-        yield from (path, str(Path.cwd() / place))  # DuckDB looks there first
+        yield from (path, str(Path.cwd() / place))  # DuckDB tries the working directory first
         if glob.has_magic(path) and not exists(place):
             matching = glob.iglob(path, recursive=True)  # noqa: PTH207  ** and absolute
             yield from (file for file in matching if split_ending(file)[0] in DATA_ENDINGS)
 
 
 def _own_functions(tables: Tables) -> Set[str]:
-    """Return DuckDB's own table functions; those that a database brings can read no more than the session can."""
+    """Return the built-in table functions of DuckDB; macros of a database have only the session's access."""
     query = "SELECT lower(function_name) FROM duckdb_functions() WHERE function_type LIKE 'table%' AND internal"
     return {str(row[0]) for row in tables.execute(query).fetchall()}

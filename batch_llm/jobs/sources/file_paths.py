@@ -1,4 +1,4 @@
-"""Files at a path, a glob or a URL."""
+"""Files at a path, matching a glob, or at a URL."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ LOCAL: Any = LocalFileSystem()
 
 
 def is_remote(place: str) -> bool:
-    """Whether a place is a URL, read through fsspec."""
+    """Whether a place is a URL, which is read with fsspec."""
     return "://" in place
 
 
 def is_glob(place: str) -> bool:
-    """Whether a place names many files by a pattern."""
+    """Whether a place is a glob pattern; an existing path with wildcards in its name is not."""
     return not is_remote(place) and not exists(place) and glob.has_magic(place)
 
 
 def exists(place: str) -> bool:
-    """Whether there is something at a path; a name that is too long, or in a folder without access, names nothing."""
-    return os.path.exists(resolve(place))  # noqa: PTH110  Path's own raises where there is no access
+    """Whether a path exists; False for a name that is too long, and in a folder without access."""
+    return os.path.exists(resolve(place))  # noqa: PTH110  Path.exists() raises without access
 
 
 def is_folder(place: str) -> bool:
-    """Whether a path is that of a folder."""
+    """Whether a path is a folder."""
     return os.path.isdir(resolve(place))  # noqa: PTH112  as above
 
 
@@ -45,7 +45,7 @@ def file_system(place: str) -> Any:
     """Return the fsspec file system of a URL.
 
     Raises:
-        JobError: There is none for it, or its package is missing.
+        JobError: The file system is unknown, or its package is not installed.
     """
     try:
         return cast("Any", fsspec).url_to_fs(place)[0]
@@ -54,10 +54,10 @@ def file_system(place: str) -> Any:
 
 
 def find_files(tables: Tables, place: str) -> list[str]:
-    """Return the files at a place, sorted, in a form that DuckDB and `open_file` read.
+    """Return the files at a path, glob or URL, sorted, as `readable_name` and `open_file` take them.
 
     Raises:
-        JobError: There are none, or one cannot be read.
+        JobError: There are no such files, or a file cannot be read.
     """
     if is_remote(place):
         return _remote_files(tables, place)
@@ -70,7 +70,7 @@ def find_files(tables: Tables, place: str) -> list[str]:
 
 
 def split_glob(place: str) -> tuple[Path, str]:
-    """Return the folder that a glob's files are in, and the rest; brackets of a folder that exists are its own."""
+    """Split a glob into its base folder and the pattern; brackets in the name of an existing folder are literal."""
     first, *parts = resolve(place).parts
     folder = Path(first)
     while len(parts) > 1 and (folder / parts[0]).is_dir():
@@ -80,25 +80,26 @@ def split_glob(place: str) -> tuple[Path, str]:
 
 def _matching(place: str) -> list[str]:
     folder, pattern = split_glob(place)
-    found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207  ** as the user knows it
+    found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207  ** follows links
     return sorted(str(folder / name) for name in found)
 
 
 def readable_name(file: str) -> str:
-    """Return the name of a file as DuckDB reads that file alone, whatever characters it has."""
+    """Return the name of a file, escaped so that DuckDB reads this file only."""
     return file if is_remote(file) else literal(file)
 
 
 def is_taken_for_glob(file: str) -> bool:
-    """Whether DuckDB would take the URL of a file for a pattern, which there is no way to keep it from."""
+    """Whether DuckDB would treat the URL of a file as a pattern; URLs cannot be escaped."""
     return is_remote(file) and glob.has_magic(file)
 
 
 def open_file(file: str) -> IO[bytes]:
-    """Open a file for reading; what its ending says is packed is unpacked.
+    """Open a file for reading; a file with the extension of a compression is decompressed.
 
     Raises:
-        JobError: It is on another machine or packed, and cannot be read; also out of each reading of it.
+        JobError: A remote or compressed file cannot be read. Each read of the returned file may raise it, too.
+        OSError: An uncompressed local file cannot be read.
     """
     packing = split_ending(file)[1]
     if not packing and not is_remote(file):
@@ -107,7 +108,7 @@ def open_file(file: str) -> IO[bytes]:
         compression = "gzip" if packing == ".gz" else None
         if is_remote(file):
             opened: Any = cast("Any", fsspec).open(file, "rb", compression=compression, expand=False).open()
-        else:  # a path may have what fsspec takes for a part of a URL
+        else:  # a path may contain characters that fsspec would treat as parts of a URL
             opened = LOCAL.open(file, "rb", compression=compression)
         return io.BufferedReader(CheckedFile(file, ZstdFile(opened) if packing == ".zst" else opened))
 
@@ -117,7 +118,7 @@ def _remote_files(tables: Tables, place: str) -> list[str]:
     try:
         files = sorted(system.glob(place)) if glob.has_magic(place) and not system.exists(place) else [place]
         found = bool(files) and bool(system.exists(files[0]))
-    except Exception as error:  # every file system has exceptions of its own
+    except Exception as error:  # every file system has its own exceptions
         raise JobError(f"{place} cannot be read: {type(error).__name__}: {error}") from error
     if not found:
         raise JobError(f"{place} does not exist: check source")

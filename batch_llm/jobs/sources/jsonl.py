@@ -1,4 +1,4 @@
-"""JSON lines: an object a line."""
+"""JSON Lines sources: one object per line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .text_encoding import encoding_of, lines_of, not_in, open_utf8
 
 
 class JsonLinesSource(RowSource):
-    """One or several .jsonl or .ndjson files."""
+    """Rows of one or several .jsonl or .ndjson files."""
 
     def rows(self) -> Iterator[dict[str, Any] | BrokenRow]:
+        """Yield the rows and the broken rows; see `RowSource.rows`."""
         files = find_files(self.tables, self.place)
         for file in files:
             prefix = f"{Path(file).name} " if len(files) > 1 else ""
             encoding = encoding_of(file, self.encoding)
             with open_utf8(file, encoding) as opened:
                 for number, line in enumerate(lines_of(opened), start=1):
-                    # Files that were put together have a byte order mark at the beginning of each.
+                    # Concatenated files have a byte order mark at the beginning of each part.
                     if (row := line.removeprefix(BOM_UTF8)).strip():
                         yield _parse(row, f"{prefix}line {number}", encoding)
 
@@ -40,10 +41,10 @@ def _parse(line: bytes, place: str, encoding: str) -> dict[str, Any] | BrokenRow
         return BrokenRow(place, f"{place}, byte {error.start + 1}, is {not_in(encoding)}")
     except json.JSONDecodeError as error:
         return BrokenRow(place, f"{place} is not JSON: {error.msg.removesuffix(' at')}, at column {error.colno}")
-    except ValueError as error:  # Python reads no number of more than 4300 digits
+    except ValueError as error:  # Python does not parse numbers of more than 4300 digits
         return BrokenRow(place, f"{place} cannot be read: {error}")
     except RecursionError:
         return BrokenRow(place, f"{place} is nested too deeply")
     if not isinstance(value, dict):
-        return BrokenRow(place, f"{place} is no JSON object: write one as {{...}}")
+        return BrokenRow(place, f"{place} is not a JSON object: write {{...}}")
     return cast("dict[str, Any]", value)

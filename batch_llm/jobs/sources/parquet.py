@@ -1,4 +1,4 @@
-"""Parquet: columns keep their types."""
+"""Parquet sources; columns keep their types."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .file_paths import find_files, is_taken_for_glob, open_file, readable_name
 
 
 class ParquetSource(Source):
-    """One or several .parquet files; a column that some of them lack is null there."""
+    """Rows of one or several .parquet files; a column that a file does not have is null in its rows."""
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        """Return the names of the columns; see `Source.columns`."""
         try:
             columns = tuple(column_types(self.tables, self._query()))
             if self.tables.execute(f"SELECT count(*) FROM ({self._query()})").fetchone() == (0,):
@@ -29,6 +30,7 @@ class ParquetSource(Source):
         return columns
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
+        """Write the rows to a numbered Parquet file; see `Source.stage`."""
         self.write_numbered(self._query(), rows, limit)
         return []
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: a table or a query of a database, through a cursor at the server."""
+"""PostgreSQL sources: a table or a query, read through a server-side cursor."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from .columns import unique_names
 from .rows import RowSource
 
 _ROWS_AT_ONCE = 100
-"""They are in memory together, and documents are large."""
+"""Rows that are in memory together; documents can be large."""
 
 
 class PostgresSource(RowSource):
-    """Rows as they were when the reading began; nothing can be changed by it."""
+    """Rows of a PostgreSQL table or query, read in a read-only transaction with a stable snapshot."""
 
     def __init__(self, tables: Tables, address: Address) -> None:
         super().__init__(tables, address.place)
         self._address = address
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        """Return the names of the columns; see `Source.columns`."""
         with self._prepared() as (_, statement):
             return _names(statement)
 
     def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows and the broken rows; see `RowSource.rows`."""
         with self._prepared() as (runner, statement):
             columns = _names(statement)
             cursor = runner.run(_open(statement))

@@ -1,4 +1,4 @@
-"""Rows that pass through Python: columns keep their types where all rows agree, and their JSON where they do not."""
+"""Base class of the sources that yield rows in Python; see `RowColumns` for the types of the columns."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from .columns import RowColumns
 
 
 class RowSource(Source):
-    """A source that yields its rows one by one."""
+    """A source that yields its rows one by one; a subclass only implements `rows`."""
 
     @abstractmethod
     def rows(self) -> Iterator[Mapping[str, Any] | BrokenRow]:
-        """Yield the rows, in their order."""
+        """Yield the rows in their order, and a `BrokenRow` for each row that cannot be read."""
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        """Return the names of the columns; see `Source.columns`."""
         columns = RowColumns()
         first = None
         for row in self.rows():
@@ -38,6 +39,7 @@ class RowSource(Source):
         return tuple(columns.names)
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
+        """Write the rows to a numbered Parquet file; see `Source.stage`."""
         broken: list[BrokenRow] = []
         columns = RowColumns()
         good = longest = 0
@@ -61,4 +63,4 @@ class RowSource(Source):
         return broken
 
     def _unreadable(self, first: BrokenRow) -> JobError:
-        return JobError(f"{self.place} has no row that can be read: {first.error}")
+        return JobError(f"{self.place} has no readable row: {first.error}")

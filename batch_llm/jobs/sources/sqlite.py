@@ -1,4 +1,4 @@
-"""SQLite: a table or a query of a database file. In SQLite a value has a type, and a column none."""
+"""SQLite sources: a table or a query of a database file. In SQLite, values have types, but columns do not."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ _READING = {
     sqlite3.SQLITE_READ,
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
-    sqlite3.SQLITE_PRAGMA,  # of pragma_table_info() and of full-text search: a SELECT reaches none that changes
+    sqlite3.SQLITE_PRAGMA,  # for pragma_table_info() and full-text search; a SELECT cannot run a pragma that writes
 }
-_ACTING = frozenset({"edit", "fts3_tokenizer", "load_extension", "readfile", "writefile"})
-"""Functions that do more than to compute, where an SQLite was built with them."""
+_SIDE_EFFECTS = frozenset({"edit", "fts3_tokenizer", "load_extension", "readfile", "writefile"})
+"""Functions with side effects, in builds of SQLite that have these functions."""
 
 
 class _NotUtf8(bytes):
-    """Text that is none."""
+    """A text value that is not valid UTF-8."""
 
 
 class SqliteSource(RowSource):
-    """Rows of an SQLite file, read as they come."""
+    """Rows of an SQLite table or query, read through a cursor."""
 
     def __init__(self, tables: Tables, address: Address) -> None:
         super().__init__(tables, address.place)
         self._address = address
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
-        with self._running() as cursor:  # which makes no row before it is asked for one
+        """Return the names of the columns; see `Source.columns`."""
+        with self._running() as cursor:  # SQLite computes a row only when it is fetched
             return _names(cursor)
 
     def rows(self) -> Iterator[dict[str, Any] | BrokenRow]:
+        """Yield the rows and the broken rows; see `RowSource.rows`."""
         with self._running() as cursor:
             columns = _names(cursor)
             for number, values in enumerate(cursor, start=1):
@@ -67,10 +69,10 @@ class SqliteSource(RowSource):
 
 
 def _only_reading(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """Let SQLite's own parser allow what reads rows, and deny all else (https://www.sqlite.org/c3ref/set_authorizer.html)."""
-    # A table function such as json_each() declares its columns so; the file is opened read-only.
+    """Allow actions that read rows, deny all others (https://www.sqlite.org/c3ref/set_authorizer.html)."""
+    # A table function such as json_each() declares its columns with an UPDATE; the file is opened read-only.
     declares = action == sqlite3.SQLITE_UPDATE and first == "sqlite_master"
-    reads = action in _READING and (second or "").lower() not in _ACTING
+    reads = action in _READING and (second or "").lower() not in _SIDE_EFFECTS
     return sqlite3.SQLITE_OK if reads or declares else sqlite3.SQLITE_DENY
 
 

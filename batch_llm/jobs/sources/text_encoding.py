@@ -1,4 +1,4 @@
-"""Files of any encoding, read as UTF-8."""
+"""Conversion of text files from any encoding to UTF-8."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ _MARKS = {codecs.BOM_UTF8: UTF_8, codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF1
 _PIECE = 64 * 1024
 _INVALID = "batch-llm-invalid"
 
-# What is not in the encoding becomes a byte that is not in UTF-8 either: its row is told, and the others are read.
+# Bytes that are invalid in the encoding become a byte that is invalid in UTF-8: only that row is reported as broken.
 codecs.register_error(_INVALID, lambda error: ("\udcff", error.end if isinstance(error, UnicodeDecodeError) else 0))
 
 
-def encoding_of(file: str, told: str | None) -> str:
-    """Return the encoding of a file: what the job says, else what its byte order mark says, else UTF-8."""
-    if told is not None:
-        return UTF_8 if codecs.lookup(told).name in (UTF_8, "utf-8-sig") else told
+def encoding_of(file: str, configured: str | None) -> str:
+    """Return the encoding of a file.
+
+    Args:
+        file: Path or URL of the file.
+        configured: The `encoding` setting of the job; None to use the byte order mark, or else UTF-8.
+    """
+    if configured is not None:
+        return UTF_8 if codecs.lookup(configured).name in (UTF_8, "utf-8-sig") else configured
     with open_file(file) as opened:
         start = opened.read(4)
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), UTF_8)
 
 
 def open_utf8(file: str, encoding: str) -> IO[bytes]:
-    """Open a file that reads as UTF-8; a byte order mark of UTF-8 is left in."""
+    """Open a file for reading as UTF-8; a byte order mark of UTF-8 is not removed."""
     opened = open_file(file)
     return opened if encoding == UTF_8 else io.BufferedReader(_Recoded(opened, encoding))
 
 
 def lines_of(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file; of one that is too long for a row, the beginning, still too long."""
+    """Yield the lines of a file; a line that is too long for a row is truncated, but still too long."""
     while line := file.readline(MAX_ROW_BYTES + 1):
         yield line
         if len(line) > MAX_ROW_BYTES:
@@ -46,12 +51,12 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def not_in(encoding: str) -> str:
-    """Say that something is not in its encoding."""
-    return f"not {encoding.upper()}: set encoding to what it is, such as cp1252"
+    """Return the end of a message on text that is invalid in its encoding."""
+    return f"not {encoding.upper()}: set encoding to the actual one, such as cp1252"
 
 
 class _Recoded(io.RawIOBase):
-    """Bytes of another encoding as bytes of UTF-8."""
+    """A binary file that converts another encoding to UTF-8."""
 
     def __init__(self, file: IO[bytes], encoding: str) -> None:
         self._file = file
@@ -82,7 +87,7 @@ _LINE_END_PIECE = 1024 * 1024
 
 
 def may_be_mixed(file: IO[bytes]) -> bool:
-    """Whether a file has line breaks of several kinds, quoted ones included; this is fast."""
+    """Whether a file has line breaks of several kinds, inside or outside of quotes. This check is fast."""
     kinds: set[bytes] = set()
     while piece := file.read(_LINE_END_PIECE):
         if piece.endswith(b"\r"):
@@ -96,8 +101,8 @@ def may_be_mixed(file: IO[bytes]) -> bool:
 
 
 def with_one_line_end(file: IO[bytes], delimiter: str) -> Iterator[bytes]:
-    r"""Yield a CSV file whose rows all end in `\n`; quoted line breaks stay as they are."""
-    # A quote opens a field at its beginning alone; one that is never closed takes the rest of the piece.
+    r"""Yield the content of a CSV file with `\n` at the end of each row; quoted line breaks are not changed."""
+    # A quote opens a field only at the beginning of the field; an unclosed quote extends to the end of the piece.
     begins = rb"(?:^|(?<=[\r\n" + re.escape(delimiter).encode() + rb"]))"
     parts = re.compile(begins + rb'"[^"]*+(?:""[^"]*+)*+(?P<end>"|\Z)|(?P<row_end>\r\n?)')
     is_open = False

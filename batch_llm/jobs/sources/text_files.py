@@ -1,4 +1,4 @@
-"""Text files: one row a file, with the columns id (its path within the folder), text and path."""
+"""Text file sources: one row per file, with the columns id (the path within the folder), text and path."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ TEXT_ENDINGS = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log", "
 
 
 class TextFilesSource(RowSource):
-    """A text file, a folder of them with its subfolders, or a glob."""
+    """Rows of text files: a single file, a folder with its subfolders, or a glob."""
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
+        """Return the names of the columns; see `Source.columns`."""
         self._files()
         return ("id", "text", "path")
 
@@ -35,6 +36,7 @@ class TextFilesSource(RowSource):
         return files
 
     def rows(self) -> Iterator[dict[str, str] | BrokenRow]:
+        """Yield the rows and the broken rows; see `RowSource.rows`."""
         base = self._base()
         for file in self._files():
             named = file.removeprefix(f"{base}/")
@@ -50,7 +52,7 @@ class TextFilesSource(RowSource):
                 yield _row(named, file, content, encoding)
 
     def _base(self) -> str:
-        """The folder that ids are relative to: everything before the first wildcard."""
+        """Return the folder that ids are relative to: the part of the place before the first wildcard."""
         if is_remote(self.place):
             return self.place.rpartition("/")[0]
         path = resolve(self.place)

@@ -1,5 +1,5 @@
-"""Files, object stores and DuckDB, as every other part of a job uses them.
+"""Access to files, object stores and DuckDB for every other part of a job.
 
-Paths and addresses come in; bytes, JSON objects and DuckDB relations go out. It imports no other part of `jobs` but
-the plain values below it.
+Paths and URLs come in; bytes, JSON objects and DuckDB relations go out. This package imports no other part of `jobs`
+except the plain values below it.
 """

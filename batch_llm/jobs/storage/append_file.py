@@ -1,4 +1,4 @@
-"""A file that only grows, at any address: what was written to it stays, whatever becomes of the writer."""
+"""An append-only file on any file system; written lines survive a crash of the writer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .store import Store
 
 
 class AppendedFile(ABC):
-    """A file with one writer.
+    """An append-only file with one writer.
 
     Attributes:
-        place: Where it is, as a person reads it.
-        is_slow: Whether a write takes so long that it belongs into a thread.
+        place: Path or URL of the file, for messages.
+        is_slow: Whether a write takes so long that it should run in a thread.
     """
 
     place: str
@@ -28,30 +28,34 @@ class AppendedFile(ABC):
 
     @abstractmethod
     def write(self, lines: bytes) -> None:
-        """Add whole lines; when this returns, they outlive the process.
+        """Append complete lines; after this returns, they survive a crash of the process.
 
         Raises:
-            OSError: They cannot be added; whether a part of them was is not known.
+            OSError: The lines cannot be appended; some of them may have been written.
         """
 
     @abstractmethod
     def sync(self) -> None:
-        """Make what was written outlive the machine as well; takes as long as the disk does.
+        """Flush the written lines to disk, so that they survive a crash of the machine. This call blocks.
 
         Raises:
-            OSError: The disk lost something.
+            OSError: Written lines were lost.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Leave the file as others may read it for good."""
+        """Close the file in its final form."""
 
 
 def open_appended(store: Store, name: str) -> AppendedFile:
-    """Open a new file, `<name>.jsonl`.
+    """Open a new append-only file, `<name>.jsonl`.
+
+    Args:
+        store: The folder for the file.
+        name: Name of the file within the folder, without its extension.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be created.
     """
     return _Pieces(store, name) if store.local is None else _LocalFile(store.local / f"{name}.jsonl")
 
@@ -70,19 +74,19 @@ class _LocalFile(AppendedFile):
     def write(self, lines: bytes) -> None:
         if self._lost is not None:
             raise self._lost
-        left = b"\n" + lines if self._torn else lines
-        self._torn = True  # unless all of it gets there: what follows must not be glued to half a line
-        while (written := self._file.write(left)) < len(left):
-            left = left[written:]
+        remaining = b"\n" + lines if self._torn else lines
+        self._torn = True  # until everything is written: the next line must not be appended to half a line
+        while (written := self._file.write(remaining)) < len(remaining):
+            remaining = remaining[written:]
         self._torn = False
 
     def sync(self) -> None:
         os.fdatasync(self._file)
-        if self._lost is None and not self._is_there():
-            self._lost = OSError(errno.ENOENT, f"it was deleted, renamed or replaced during the run{self._rescued()}")
+        if self._lost is None and not self._is_at_path():
+            self._lost = OSError(errno.ENOENT, f"it was deleted, renamed or replaced during the run{self._rescue()}")
 
-    def _is_there(self) -> bool:
-        """Whether others find under its name what is written here."""
+    def _is_at_path(self) -> bool:
+        """Whether the path still leads to the open file."""
         ours = os.fstat(self._file.fileno())
         try:
             found = self._path.stat()
@@ -90,27 +94,27 @@ class _LocalFile(AppendedFile):
             return False
         return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
-    def _rescued(self) -> str:
-        """Write what was in a file that nobody finds any more into a new one; say where."""
+    def _rescue(self) -> str:
+        """Copy the content of a deleted file into a new file; return a note on where it is."""
         if os.fstat(self._file.fileno()).st_nlink:
-            return ""  # renamed: what was written is there
+            return ""  # the file was renamed: its content still exists
         copy = self._path.with_name(f"{self._path.name[:-39]}-{uuid.uuid4().hex}.jsonl")
         with suppress(OSError):
             make_folder(copy.parent)
             self._file.seek(0)
-            with open(copy, "xb", opener=opener) as kept:
-                shutil.copyfileobj(self._file, kept)
-            return f"; what was in it is in {copy}"
+            with open(copy, "xb", opener=opener) as target:
+                shutil.copyfileobj(self._file, target)
+            return f"; its content was saved to {copy}"
         return ""
 
     def close(self) -> None:
-        with suppress(OSError):  # a disk that cannot is told of by write()
+        with suppress(OSError):  # write() reports a failing disk
             self.sync()
         self._file.close()
 
 
 class _Pieces(AppendedFile):
-    """Objects in a bucket cannot grow: each write is one of its own, and the end puts them together."""
+    """A file in a bucket, whose objects cannot grow: each write is one object, and `close` joins them."""
 
     is_slow = True
 
@@ -127,10 +131,10 @@ class _Pieces(AppendedFile):
         self._whole.write(lines)
 
     def sync(self) -> None:
-        pass  # the bucket has done it
+        pass  # an object that was written is durable
 
     def close(self) -> None:
-        # Whatever fails here, the pieces stay, and say the same.
+        # If joining fails, the pieces remain, and readers accept them as well.
         with self._whole as whole, suppress(OSError):
             if len(self._pieces) > 1:
                 whole.seek(0)

@@ -1,4 +1,4 @@
-"""Tables in databases, named as `sqlite:///docs.db#documents` or `postgresql://host/db#select ...`."""
+"""URLs of tables and queries in databases: `sqlite:///docs.db#documents`, `postgresql://host/db#select ...`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PASSWORD = re.compile(r"\s*\w[\w+.-]*://([^/?#]*:[^/?#]+@|[^#]*[?&]password=)",
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Rows in a database.
+    """Address of a table or a query in a database.
 
     Attributes:
-        place: As the job has it.
-        kind: What the database is.
-        database: Path of its file, or its URL.
-        rows: Name of a table, with its schema if need be, or a query.
+        place: The complete address, as written in the job.
+        kind: The database system.
+        database: Path of the database file, or the URL of the server.
+        rows: Name of a table, optionally with its schema, or a query.
     """
 
     place: str
@@ -38,61 +38,67 @@ class Address:
 
     @property
     def is_query(self) -> bool:
-        """Whether the rows are those of a query, which nothing can be written to."""
+        """Whether `rows` is a query, which cannot be written to."""
         return QUERY.match(self.rows) is not None
 
     @property
     def table(self) -> str:
-        """The table's name, quoted for SQL."""
+        """Name of the table, quoted for SQL."""
         return ".".join(map(name, self.rows.split(".")))
 
     @property
     def path(self) -> Path:
-        """Where the file of the database is."""
+        """Absolute path of the database file."""
         return resolve(self.database)
 
     def select(self) -> str:
-        """Return SQL for the rows, for the database itself."""
+        """Return a SELECT statement for the rows, in the dialect of the database."""
         return self.rows.rstrip().rstrip(";") if self.is_query else f"SELECT * FROM {self.table}"
 
 
 def parse_address(place: str) -> Address | None:
-    """Return the rows that a source or an output names; None where it names no database.
+    """Parse the address of a database table or query.
+
+    Args:
+        place: A source or an output of a job.
+
+    Returns:
+        The address; None if `place` is not a database URL.
 
     Raises:
-        ValueError: It names a database, and no rows in it.
+        ValueError: The URL names a database, but no table or query in it.
     """
     found = _ADDRESS.fullmatch(place.strip())
     if found is None:
         return None
     scheme, database, rows = found.groups()
     if not rows.strip():
-        raise ValueError("it names a database and no table: add #table, or, to read, #select ...")
+        raise ValueError("the URL names a database but no table: add #table, or #select ... to read a query")
     if scheme.startswith("postgres"):
         return Address(place, "postgresql", f"{scheme}://{database}", rows.strip())
     if not database.startswith("/") or database == "/":
-        raise ValueError(f"write {scheme}:///file for a file here, {scheme}:////folder/file for one anywhere")
+        raise ValueError(f"write {scheme}:///file for a relative path, {scheme}:////folder/file for an absolute path")
     return Address(place, "sqlite" if scheme == "sqlite" else "duckdb", database[1:], rows.strip())
 
 
 def check_no_passwords(places: Iterable[object]) -> None:
-    """See that no address has a password: what is a parameter is stored, and shown to everybody.
+    """Check that no address contains a password: job parameters are stored and shown in the UI.
 
     Raises:
-        ValueError: One does; it is not shown.
+        ValueError: An address contains a password; the message does not show it.
     """
     if any(isinstance(place, str) and _PASSWORD.match(place) for place in places):
         raise ValueError(
-            "an address has a password, and parameters are stored and shown: leave it out; for PostgreSQL set "
-            "PGPASSWORD in the environment, or save it in Prefect as a Secret block called 'pgpassword'"
+            "an address contains a password, and parameters are stored and shown: remove it; for PostgreSQL, set "
+            "PGPASSWORD in the environment, or save a Prefect Secret block named 'pgpassword'"
         )
 
 
 def check_query(address: Address) -> None:
-    """Check that the query of an address is one SELECT, as far as it can be read here.
+    """Check that the query of an address is a single SELECT, as far as DuckDB can parse its dialect.
 
     Raises:
-        JobError: It is not.
+        JobError: The query is not a single SELECT.
     """
     try:
         check_single_select(address.select())
@@ -101,6 +107,13 @@ def check_query(address: Address) -> None:
 
 
 def database_error(setting: str, address: Address, error: Exception, done: str) -> JobError:
-    """Say in one line what a database has refused."""
+    """Return an error that reports in one line what the database rejected.
+
+    Args:
+        setting: Name of the job's setting: `source` or `output`.
+        address: The address that the setting names.
+        error: The exception of the database's client.
+        done: What failed, as a participle: "read", "written".
+    """
     message = " ".join(str(error).split()) or type(error).__name__
     return JobError(f"{setting} {address.place!r} cannot be {done}: {message}")

@@ -1,4 +1,4 @@
-"""DuckDB as we use it: out of core, in bounded memory, without the network."""
+"""DuckDB sessions that spill to disk, use bounded memory and have no network access."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ _ODD_IN_HOME = re.compile(r"[*?\[\\,]")
 
 @contextmanager
 def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
-    """Open a session that spills to a folder of its own and, without a file, forgets everything at the end."""
+    """Open a DuckDB session with its own folder for spilled data.
+
+    Args:
+        database: A database file; by default, the session is in memory and is discarded at the end.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="batch-llm-") as spill,
         duckdb.connect(database, config=_settings(spill)) as tables,
@@ -47,17 +51,17 @@ def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
 def open_locked_tables(
     files: Iterable[str], target: Path, database: Path | None = None, memory_limit: str = MEMORY_LIMIT
 ) -> Generator[Tables]:
-    """Open a session for SQL of a user: it reads some files, writes one, and nobody can give it more rights.
+    """Open a sandboxed session for user-written SQL: it reads the listed files and writes one.
 
     DuckDB checks each access to a file (https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview).
 
     Args:
         files: Paths and patterns that may be read.
-        target: The one file that may be written.
-        database: A DuckDB file, attached read-only, whose tables need no prefix.
-        memory_limit: As DuckDB writes it; the settings cannot be changed any more.
+        target: The only file that may be written.
+        database: A DuckDB file to attach read-only; its tables need no prefix.
+        memory_limit: Memory limit in DuckDB's syntax. SQL in the session cannot change the settings.
     """
-    allowed = [*files, str(target), str(target.with_name(f"tmp_{target.name}"))]  # DuckDB's name for a part
+    allowed = [*files, str(target), str(target.with_name(f"tmp_{target.name}"))]  # DuckDB's name of a partial file
     with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
         settings = _settings(spill) | {"memory_limit": memory_limit, "threads": 1, "preserve_insertion_order": False}
         with duckdb.connect(config=settings) as tables:
@@ -73,19 +77,19 @@ def open_locked_tables(
 def _settings(spill: str) -> dict[str, str | bool | int | float | list[str]]:
     return {
         "memory_limit": MEMORY_LIMIT,
-        "threads": min(4, os.cpu_count() or 1),  # each holds buffers of its own
+        "threads": min(4, os.cpu_count() or 1),  # each thread has its own buffers
         "temp_directory": spill,
-        "allocator_background_threads": True,  # what is free goes back to the machine
+        "allocator_background_threads": True,  # freed memory is returned to the operating system
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
-        "python_enable_replacements": "false",  # SQL must not see variables of ours
+        "python_enable_replacements": "false",  # SQL must not see Python variables
         "file_search_path": str(_search_path(Path(spill))),
     }
 
 
 def session_folder(tables: Tables) -> Path:
-    """Return a folder for files that a session reads; it goes with the session."""
+    """Return a folder for files that a session reads; it is removed when the session closes."""
     (spill,) = tables.execute("SELECT current_setting('temp_directory')").fetchone() or ("",)
     folder = Path(str(spill)) / "read"
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +97,7 @@ def session_folder(tables: Tables) -> Path:
 
 
 def _search_path(spill: Path) -> Path:
-    """Return the home folder as DuckDB can take it, for which a comma ends a name and a bracket begins a pattern."""
+    """Return a path of the home folder that DuckDB accepts: without commas, brackets and wildcards."""
     if not _ODD_IN_HOME.search(str(home())):
         return home()
     alias = spill / "home"
@@ -102,7 +106,11 @@ def _search_path(spill: Path) -> Path:
 
 
 def execute(tables: Tables, statement: str) -> Tables:
-    """Run a statement; where it is short of memory, with twice as much, up to most of what the machine has."""
+    """Run a statement; when it runs out of memory, double the memory limit and run it again.
+
+    Raises:
+        duckdb.OutOfMemoryException: The statement needs more memory than DuckDB may use on this machine.
+    """
     while True:
         try:
             return tables.execute(statement)
@@ -113,18 +121,19 @@ def execute(tables: Tables, statement: str) -> Tables:
 
 
 def more_memory(tables: Tables) -> str:
-    """Return twice a session's memory limit, up to most of what the machine has; empty where it has that already."""
+    """Return twice the session's memory limit, at most DuckDB's default; empty when that is already reached."""
     with duckdb.connect() as other:
-        most = _memory_limit(other)  # DuckDB's own, which knows of containers
+        most = _memory_limit(other)  # DuckDB's default, which respects the limits of containers
     limit = _memory_limit(tables)
     return f"{min(2 * limit, most)}B" if limit < most else ""
 
 
 @contextmanager
 def joining_as_written(tables: Tables) -> Generator[None]:
-    """Let each join hold what stands on its right, and let the left pass by, in its order.
+    """Make joins keep their right side in memory and stream their left side, in its order.
 
-    DuckDB holds the smaller side, and has no idea how many records a file of JSON lines has: it would hold the answers.
+    By default, DuckDB keeps the smaller side in memory. It cannot estimate how many records a JSON Lines file has, so
+    it would keep the answers.
     """
     tables.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
     try:
@@ -134,17 +143,23 @@ def joining_as_written(tables: Tables) -> Generator[None]:
 
 
 def _memory_limit(tables: Tables) -> int:
-    """Return how many bytes a session may use."""
+    """Return the session's memory limit in bytes."""
     (limit,) = tables.execute("SELECT current_setting('memory_limit')").fetchone() or ("0 bytes",)
     number, unit = str(limit).split()
     return int(float(number) * 1024 ** ["bytes", "KiB", "MiB", "GiB", "TiB"].index(unit))
 
 
 def write_parquet(tables: Tables, query: str, path: Path, *, compression: str = "snappy") -> None:
-    """Write the rows of a query, in their order, to a Parquet file whose groups of rows are small.
+    """Write the rows of a query, in their order, to a Parquet file with small row groups.
 
-    A group is in memory as a whole, to be written and to be read. DuckDB closes one by its bytes only where the order
-    need not be kept, and keeps it none the less where a single thread does all.
+    A row group is in memory as a whole, both when it is written and when it is read. DuckDB limits a group by bytes
+    only when the order need not be preserved, but a single thread preserves it anyway.
+
+    Args:
+        tables: The session.
+        query: The query.
+        path: The file to write.
+        compression: Name of a compression that DuckDB supports.
     """
     (threads,) = tables.execute("SELECT current_setting('threads')").fetchone() or (1,)
     tables.execute("SET threads = 1; SET preserve_insertion_order = false")
@@ -155,12 +170,18 @@ def write_parquet(tables: Tables, query: str, path: Path, *, compression: str = 
 
 
 def parquet_copy(query: str, path: Path, compression: str = "snappy") -> str:
-    """Return SQL that writes the rows of a query to a Parquet file; see `write_parquet` for the settings it needs."""
+    """Return SQL that writes the rows of a query to a Parquet file; it needs the settings of `write_parquet`."""
     return f"COPY ({query}) TO {text(path)} (FORMAT parquet, COMPRESSION {compression}, {_GROUP})"
 
 
 def json_lines(path: Path, columns: Mapping[str, str], longest: int) -> str:
-    """SQL for a file of JSON lines, none longer than `longest` bytes, of which DuckDB sets aside twice as many."""
+    """Return SQL that reads a JSON Lines file.
+
+    Args:
+        path: The file.
+        columns: The columns and their DuckDB types.
+        longest: Bytes of the longest line; DuckDB allocates twice as many.
+    """
     types = ", ".join(f"{text(column)}: {text(kind)}" for column, kind in columns.items())
     return (
         f"SELECT * FROM read_json({file_text(path)}, format='newline_delimited', columns={{{types}}}, "
@@ -169,7 +190,7 @@ def json_lines(path: Path, columns: Mapping[str, str], longest: int) -> str:
 
 
 def rows_of(tables: Tables, query: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a query, a batch at a time."""
+    """Yield the rows of a query; they are fetched in batches."""
     cursor = tables.cursor()
     try:
         result = execute(cursor, query)
@@ -180,12 +201,12 @@ def rows_of(tables: Tables, query: str) -> Iterator[tuple[Any, ...]]:
 
 
 def column_types(tables: Tables, query: str) -> dict[str, str]:
-    """Return the columns of a query and their types, without running it."""
+    """Return the columns of a query and their DuckDB types, without running the query."""
     return {str(row[0]): str(row[1]) for row in tables.execute(f"DESCRIBE {query}").fetchall()}
 
 
 def name(column: str) -> str:
-    """Quote a column's name for SQL."""
+    """Quote the name of a column for SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
@@ -195,16 +216,16 @@ def text(value: object) -> str:
 
 
 def file_text(path: object) -> str:
-    """Quote the name of one existing file of this machine for SQL that reads it.
+    """Quote the path of one existing local file for SQL that reads it.
 
-    DuckDB takes a name with *, ? or [ for a pattern, which may match other files, or none. In a pattern it takes a
-    backslash for a separator, so that there is no way to write one but as any character.
+    DuckDB treats a path with *, ? or [ as a pattern, which may match other files, or none. In a pattern, DuckDB treats
+    a backslash as a separator, so a backslash can only be written as a wildcard for one character.
     """
     return text(literal(path))
 
 
 def literal(path: object) -> str:
-    """Return the name of one existing file as a pattern that matches no other, as `file_text` quotes it."""
+    """Escape the path of one existing file, so that DuckDB reads this file only."""
     place = str(path)
     return _PATTERN.sub(r"[\g<0>]", place).replace("\\", "?") if _PATTERN.search(place) else place
 
@@ -215,35 +236,40 @@ def is_nested(kind: str) -> bool:
 
 
 def one_line(error: duckdb.Error) -> str:
-    """Return the first line of DuckDB's message, which is the one that tells."""
+    """Return the first line of DuckDB's message, without the prefix."""
     message = str(error).strip().splitlines()[0]
     return message.split(": ", 1)[-1] if " Error: " in message else message
 
 
 def job_error(place: str, error: duckdb.Error) -> JobError:
-    """Say what DuckDB found wrong with a source."""
+    """Return an error that reports why DuckDB cannot read a source, and what to do.
+
+    Args:
+        place: How the message names the source.
+        error: The exception of DuckDB.
+    """
     if missing := re.search(r"INSTALL \W?(\w+)", str(error)):
         return JobError(
-            f"{place} needs DuckDB's extension {missing[1]}, and no extensions are loaded: export the data to a file, "
-            "name a table as sqlite:///file.db#table or postgresql://host/db#table, or give a URL as the source itself"
+            f"{place} needs DuckDB's extension {missing[1]}, and extensions are disabled: export the data to a file, "
+            "name a table as sqlite:///file.db#table or postgresql://host/db#table, or use a URL as the source itself"
         )
     if isinstance(error, duckdb.PermissionException):
         return JobError(
-            f"{place} cannot be read: {one_line(error).partition(' - ')[0]}; a query reads the data files that it "
-            "names in quotes, such as from 'docs.parquet' or read_csv('docs/*.csv'), and nothing else"
+            f"{place} cannot be read: {one_line(error).partition(' - ')[0]}; a query can only read the data files "
+            "that it names in quotes, such as from 'docs.parquet' or read_csv('docs/*.csv')"
         )
     if _FULL.search(str(error)):
-        return JobError(f"the disk has no room for a copy of {place}: {one_line(error)}; make room, or set TMPDIR")
+        return JobError(f"no disk space for a copy of {place}: {one_line(error)}; free some space, or set TMPDIR")
     return JobError(f"{place} cannot be read: {one_line(error)}")
 
 
 def plain(column: str, kind: str) -> str:
-    """Return SQL for a value as Python gets it: a number, a boolean, text, or JSON in text (see `is_json`)."""
+    """Return SQL for a value that Python can read: a number, a boolean, text, or JSON as text (see `is_json`)."""
     if is_nested(kind):
         return f"to_json({name(column)})"
     return name(column) if kind in _AS_THEY_ARE else f"CAST({name(column)} AS VARCHAR)"
 
 
 def is_json(kind: str) -> bool:
-    """Whether `plain` gives JSON for a column of this type."""
+    """Whether `plain` returns JSON for a column of this DuckDB type."""
     return kind == "JSON" or is_nested(kind)

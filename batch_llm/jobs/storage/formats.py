@@ -1,4 +1,4 @@
-"""What the ending of a file's name says: its format, and how it is packed."""
+"""File formats and compressions, by the extension of a file's name."""
 
 from __future__ import annotations
 
@@ -16,26 +16,34 @@ OUTPUT_ENDINGS = (
 
 
 def split_ending(place: str) -> tuple[str, str]:
-    """Return the ending that tells the format, and the one that tells the packing, if there is one."""
+    """Split off the extensions of a file's name.
+
+    Returns:
+        The extension of the format, and the extension of the compression; empty if the file is not compressed.
+
+    Example:
+        >>> split_ending("tickets.csv.gz")
+        ('.csv', '.gz')
+    """
     path = PurePosixPath(place)
     last = path.suffix.lower()
     return (PurePosixPath(path.stem).suffix.lower(), last) if last in PACKINGS else (last, "")
 
 
 _LONGEST_TABLE = 62
-"""PostgreSQL cuts names to 63 bytes, and the table of failures needs another one."""
+"""PostgreSQL truncates names to 63 bytes; the name of the failures table must differ from the output's."""
 
 
 def check_output(place: str) -> None:
-    """See that a name is one of a file that we write, or of a table in a database.
+    """Check that an output is a file of a supported format, or a table in a database.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The output is neither.
     """
     if address := parse_address(place):
         if address.is_query:
-            raise ValueError("nothing can be written to a query: name a table")
+            raise ValueError("a query cannot be written to: name a table")
         if address.kind == "postgresql" and len(address.rows.rpartition(".")[2].encode()) > _LONGEST_TABLE:
-            raise ValueError(f"its table's name is longer than {_LONGEST_TABLE} bytes, and PostgreSQL would cut it")
+            raise ValueError(f"the table name is longer than {_LONGEST_TABLE} bytes, and PostgreSQL would truncate it")
     elif "".join(split_ending(place)) not in OUTPUT_ENDINGS:
-        raise ValueError(f"its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
+        raise ValueError(f"the file extension must be one of {', '.join(OUTPUT_ENDINGS)}")

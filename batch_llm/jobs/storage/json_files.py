@@ -1,4 +1,4 @@
-"""JSON lines and whole files: one way to write them, one forgiving way to read them."""
+"""Reading and writing of JSON Lines files and small JSON files; readers skip invalid content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .access import make_folder, opener
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part.
+    """Replace a file atomically: a reader sees the old or the new content, never a part.
 
     Raises:
         OSError: The folder cannot be written.
@@ -30,10 +30,10 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def create_whole(path: Path, data: bytes) -> None:
-    """Write a file that does not exist; of several who try, one succeeds, and a reader never sees a part.
+    """Create a file atomically: one of several concurrent callers succeeds, and a reader never sees a part.
 
     Raises:
-        FileExistsError: There is one.
+        FileExistsError: The file exists.
         OSError: The folder cannot be written.
     """
     part = _beside(path)
@@ -43,7 +43,7 @@ def create_whole(path: Path, data: bytes) -> None:
             os.link(part, path)
         except FileExistsError:
             raise
-        except OSError:  # a file system without links, such as FAT: there a reader may see it empty for a moment
+        except OSError:  # on a file system without hard links, such as FAT, a reader may see an empty file for a moment
             with open(path, "xb", opener=opener) as file:
                 file.write(data)
     finally:
@@ -60,10 +60,10 @@ def _beside(path: Path) -> Path:
 
 
 def to_json(value: Any) -> str:
-    """Return `value` as one line of JSON that every reader takes.
+    """Serialize `value` as one line of strict JSON.
 
-    Models and dataclasses become objects, bytes hexadecimal, NaN and infinity null, half a surrogate pair (a model that
-    broke off in an emoji) becomes "?", and a value that JSON does not know becomes its text.
+    Models and dataclasses become objects, bytes become hexadecimal text, NaN and infinity become null. Half a
+    surrogate pair (from a model that stopped inside an emoji) becomes "?". Any other value becomes its `str`.
     """
     try:
         return pydantic_core.to_json(value, fallback=str, inf_nan_mode="null", bytes_mode="hex").decode()
@@ -73,13 +73,13 @@ def to_json(value: Any) -> str:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON lines file; a torn line and whatever else is no object are left out."""
+    """Yield the objects of a JSON Lines file; truncated lines and values other than objects are skipped."""
     with path.open("rb") as file:
         yield from objects_in(file)
 
 
 def objects_in(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the objects among JSON lines; a torn line and whatever else is no object are left out."""
+    """Yield the objects of JSON lines; truncated lines and values other than objects are skipped."""
     for line in lines:
         try:
             record = json.loads(line)
@@ -90,7 +90,7 @@ def objects_in(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a small JSON file; empty where there is no such file, or no object in it."""
+    """Return the object in a small JSON file; empty if there is no such file, or no object in the file."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Numbers that JSON has no words for, infinity and what is no number, as nulls, however deep they lie."""
+"""SQL that replaces infinity and NaN, which JSON cannot represent, by null at any depth of a value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from .duckdb_session import name, text
 
 
 def finite_values(value: str, kind: str) -> str:
-    """Return SQL for a value of one of DuckDB's types with nulls in the place of such numbers."""
+    """Return SQL for a value in which infinity and NaN are replaced by null.
+
+    Args:
+        value: SQL of the value.
+        kind: DuckDB type of the value.
+    """
     return _finite(value, duckdb.sqltype(kind)) if "DOUBLE" in kind or "FLOAT" in kind else value
 
 
@@ -44,5 +49,5 @@ def _finite_list(values: str, kind: DuckDBPyType) -> str:
 
 
 def _parts(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
-    """Return the types of what a value holds; the size of an array stands behind its own, a tag before a union's."""
+    """Return the types inside a type; an array's size comes after its type, a union's tag before its types."""
     return cast("list[tuple[str, DuckDBPyType]]", kind.children)

@@ -1,4 +1,4 @@
-"""Staged rows in parts that fit into the memory, however large the rows are."""
+"""Partitions of the staged rows that fit into memory, however large the rows are."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from pathlib import Path
 from .duckdb_session import Tables, file_text
 
 PART_BYTES = 32 * 1024**2
-"""What a part may have in it, unless it is a single group of rows; joined and sorted, it takes a multiple of that."""
+"""Largest size of a part with more than one row group; joins and sorts need a multiple of this in memory."""
 _END = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Positions from `first` to `last`, both included."""
+    """A range of positions, from `first` to `last`, both included."""
 
     first: int
     last: int
 
     def among(self, table: str, column: str) -> str:
-        """SQL for the rows of a table whose position, in `column`, is in the part."""
+        """Return SQL for the rows of a table whose position, in `column`, is in this range."""
         return f"(FROM {table} WHERE {column} BETWEEN {self.first} AND {self.last})"
 
 
 def parts_of(tables: Tables, rows: Path) -> Iterator[Part]:
-    """Divide the positions of staged rows; the last part has no end, for broken rows come after the good ones."""
+    """Divide the positions of the staged rows into parts.
+
+    The last part has no upper end, because broken rows come after all others.
+
+    Args:
+        tables: The session.
+        rows: The Parquet file of the staged rows.
+    """
     groups = tables.execute(f"""
         SELECT any_value(row_group_num_rows), sum(total_uncompressed_size)
         FROM parquet_metadata({file_text(rows)}) GROUP BY row_group_id ORDER BY row_group_id""").fetchall()

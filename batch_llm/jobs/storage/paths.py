@@ -1,4 +1,4 @@
-"""Where things lie: the flows, presets and samples that we ship, and the folder that relative paths start from."""
+"""Locations of the shipped flows, presets and samples, and resolution of relative paths."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def project_folder() -> Path:
-    """Return the folder with `flows/` and `deployments/`: the checkout, or what an installed wheel carries."""
+    """Return the folder with `flows/` and `deployments/`: the checkout, or the copy in an installed wheel."""
     carried = _PACKAGE / "_project"
     return carried if carried.is_dir() else _PACKAGE.parent
 
 
 def home() -> Path:
-    """Return the folder that relative paths of a job start from: `BATCH_LLM_HOME`, else the working directory.
+    """Return the base folder of a job's relative paths: `BATCH_LLM_HOME`, or else the working directory.
 
-    Prefect changes the working directory of a run; whoever starts one sets the variable to where the user stood.
+    Prefect changes the working directory of a run, so the process that starts a run sets the variable to the user's
+    working directory.
     """
     return Path(os.environ.get("BATCH_LLM_HOME") or Path.cwd())
 
 
 def resolve(path: str) -> Path:
-    """Return `path` as an absolute one."""
-    # Path's own raises where ~name is no user's folder, but the beginning of a file's name.
+    """Return the absolute form of `path`, relative to `home()`; a leading `~` is expanded."""
+    # Path.expanduser() raises if ~name is the beginning of a file's name instead of a user's folder.
     return home() / os.path.expanduser(path)  # noqa: PTH111

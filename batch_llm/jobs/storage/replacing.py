@@ -1,4 +1,4 @@
-"""Files and folders that take the place of others: with their mode and owner, and behind the same symbolic links."""
+"""Replacement of files and folders that preserves mode, owner and symbolic links."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 
 def target_of(path: Path) -> Path:
-    """Return what is to be replaced: where a symbolic link leads to, so that the link stays."""
+    """Return the path to replace: the target of a symbolic link, so that the link itself remains."""
     return Path(os.path.realpath(path))
 
 
 def check_replaceable(path: Path) -> None:
-    """See that nothing at a path is lost by being replaced.
+    """Check that a path can be replaced: it is a file, a folder, or does not exist.
 
     Raises:
-        OSError: There is a pipe, a socket or a device, or no file can have this name.
+        OSError: The path is a pipe, a socket or a device, or is not a valid file name.
     """
     with suppress(FileNotFoundError):
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise OSError(0, "it is a pipe, a socket or a device, which cannot be replaced: name a file")
+            raise OSError(0, "a pipe, a socket or a device cannot be replaced: name a file")
 
 
 def copy_mode_and_owner(new: Path, old: Path) -> None:
-    """Give a file or a folder the mode and the owner of another one, if there is one."""
+    """Copy the mode and the owner of `old` to `new`, if `old` exists."""
     with suppress(FileNotFoundError):
         about = old.stat()
         mine = new.stat()
@@ -37,7 +37,7 @@ def copy_mode_and_owner(new: Path, old: Path) -> None:
 
 
 def copy_modes_and_owners(new: Path, old: Path) -> None:
-    """Give a folder and all that is in it the modes and the owner of another one's folders and files."""
+    """Copy the modes and owners of the folder `old`, its folders and its files to `new` and its content."""
     if not old.is_dir():
         return
     folders = [path for path in sorted(old.rglob("*")) if path.is_dir()]

@@ -1,4 +1,4 @@
-"""What a user writes in SQL, parsed by DuckDB itself: one SELECT, or one condition, and nothing else."""
+"""Checks of user-written SQL with DuckDB's own parser: a single SELECT, or a single condition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .duckdb_session import one_line
 _ONE_SELECT = "must be one SELECT and nothing else: no second statement, COPY, ATTACH, SET or PIVOT"
 _SIMPLE = re.compile(r"\w+")
 ROW_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "unnest"})
-"""Table functions that read nothing but their arguments."""
+"""Table functions that read only their arguments."""
 
 FILE_FUNCTIONS = frozenset(
     {"parquet_scan", "read_blob", "read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects",
@@ -27,12 +27,12 @@ FILE_FUNCTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SelectStatement:
-    """What one SELECT reads.
+    """Tables, files and functions that a SELECT reads.
 
     Attributes:
         tables: Names of tables, and of files that are written as tables.
-        files: Texts among the arguments of table functions that read files.
-        functions: Names of its table functions, in lower case.
+        files: String arguments of table functions.
+        functions: Names of the table functions, in lower case.
     """
 
     tables: tuple[str, ...]
@@ -41,34 +41,36 @@ class SelectStatement:
 
 
 def parse_select(query: str) -> SelectStatement:
-    """Return what a query reads.
+    """Parse a query and return the tables, files and functions that it reads.
 
     Raises:
-        ValueError: It is not one SELECT, or does more than to read rows; the text completes "the query ...".
+        ValueError: The query is not a single SELECT. The message completes a sentence: "the query ...".
     """
     return _contents(_parse(query))
 
 
 def check_single_select(query: str) -> None:
-    """Check a query in the dialect of another database, as far as DuckDB can read it; the database checks the rest.
+    """Check that a query in another database's dialect is a single SELECT, as far as DuckDB can parse it.
+
+    A query that DuckDB cannot parse passes; the database itself checks it.
 
     Raises:
-        ValueError: It is more than one statement, or none that reads; the text completes "the query ...".
+        ValueError: The query is not a single SELECT. The message completes a sentence: "the query ...".
     """
     with duckdb.connect() as parser:
         try:
             found = parser.extract_statements(query)
         except duckdb.Error:
-            return  # the dialects differ
+            return  # valid SQL of another dialect may not parse here
     if [statement.type for statement in found] != [duckdb.StatementType.SELECT]:
         raise ValueError(_ONE_SELECT)
 
 
 def check_condition(where: str, table: str) -> None:
-    """Check that a text is one condition on the rows of a table, which reads nothing but this table.
+    """Check that a text is a single condition on the rows of a table, and reads only this table.
 
     Raises:
-        ValueError: It is not; the text completes "the condition ...".
+        ValueError: The text is something else. The message completes a sentence: "the condition ...".
     """
     try:
         node = _parse(condition_query(where, table))
@@ -80,23 +82,27 @@ def check_condition(where: str, table: str) -> None:
     found = _contents(node)
     others = sorted({*found.tables} - {table}) or sorted(found.functions - ROW_FUNCTIONS)
     if others:
-        raise ValueError(f"may read the run's items alone (as {table}), not {others[0]}")
+        raise ValueError(f"can only read the run's items (as {table}), not {others[0]}")
 
 
 def condition_query(where: str, table: str) -> str:
-    """Return the SELECT whose condition `check_condition` has checked."""
+    """Return a SELECT of a table's rows with a condition, in the form that `check_condition` checks."""
     return f"SELECT * FROM {table} WHERE (\n{where}\n)"  # the line break ends a trailing comment
 
 
 def _parse(query: str) -> dict[str, Any]:
-    """Return the syntax tree of the only statement of a query, which is a SELECT."""
+    """Return the syntax tree of a query that is a single SELECT.
+
+    Raises:
+        ValueError: The query is something else.
+    """
     with duckdb.connect() as parser:
         try:
             statements = parser.extract_statements(query)
             row = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchone()
             tree = json.loads(str(row[0]) if row else "{}")
         except duckdb.Error as error:
-            raise ValueError(f"cannot be read: {one_line(error)}") from error
+            raise ValueError(f"cannot be parsed: {one_line(error)}") from error
         except RecursionError:
             raise ValueError("is nested too deeply") from None
     found = cast("list[dict[str, Any]]", tree.get("statements") or [])
@@ -123,22 +129,22 @@ def _contents(node: dict[str, Any]) -> SelectStatement:
                 raise ValueError("must be one SELECT and nothing else: no DESCRIBE, SHOW or SUMMARIZE")
             case _:
                 pass
-    # A name with other characters may be that of a file where the query that it names is not in scope.
+    # A name with other characters may be a file name in places where the named subquery is not in scope.
     own: Set[str] = {name for name in named if _SIMPLE.fullmatch(name)}
     return SelectStatement(tuple(name for name in tables if name not in own), tuple(files), frozenset(functions))
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects in a syntax tree, however deep they are."""
-    waiting: list[Any] = [value]
-    while waiting:
-        found: object = waiting.pop()
+    """Yield all objects in a syntax tree, at any depth."""
+    remaining: list[Any] = [value]
+    while remaining:
+        found: object = remaining.pop()
         if isinstance(found, dict):
             node = cast("dict[str, Any]", found)
             yield node
-            waiting.extend(node.values())
+            remaining.extend(node.values())
         elif isinstance(found, list):
-            waiting.extend(cast("list[Any]", found))
+            remaining.extend(cast("list[Any]", found))
 
 
 def _texts(function: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A folder at any fsspec address, and the few things that the ledger does in it."""
+"""A folder on a local disk or in a bucket, with the file operations that the ledger needs."""
 
 from __future__ import annotations
 
@@ -28,20 +28,24 @@ _PASSWORD = re.compile(r"://[^/@]*@")
 
 
 class Store:
-    """A folder: on this machine, in a bucket, wherever fsspec reaches.
+    """A folder on this machine, in a bucket, or on any other file system that fsspec supports.
 
-    Credentials and endpoints come from where the address's fsspec package takes them, such as the environment.
-    Whatever a file system raises becomes an `OSError`.
+    The fsspec package of the file system finds credentials and endpoints, for example in the environment. Every
+    exception of a file system is raised as an `OSError`.
 
     Args:
-        place: A path, relative ones from the home folder of jobs, or a URL such as `s3://bucket/ledger`.
+        place: A path (relative paths start from the jobs' home folder), or a URL such as `s3://bucket/ledger`.
 
     Attributes:
-        address: The absolute path, or the URL without its password, to be shown.
-        local: The same as a path; None where it is not on this machine's file system.
+        address: The absolute path, or the URL without its password, for messages.
+        local: Path of the folder; None if the folder is not on a local file system.
 
     Raises:
-        JobError: The URL's file system is not known, or its package is missing.
+        JobError: The file system of the URL is unknown, or its package is not installed.
+
+    Example:
+        >>> ledger = Store("s3://bucket/ledger").folder("tickets")
+        >>> ledger.names("*/plan.json")
     """
 
     def __init__(self, place: str) -> None:
@@ -49,30 +53,33 @@ class Store:
         self.local = None if remote else resolve(place.split("://", 1)[-1])
         self._url = place.rstrip("/") if remote else str(self.local)
         self.address = _PASSWORD.sub("://***@", self._url)
-        if self.local is not None:  # a path may have anything in it, also what fsspec takes for a part of a URL
+        if self.local is not None:  # a path may contain characters that fsspec would treat as parts of a URL
             self._system, self._root = _LOCAL, self._url
             return
         try:
             self._system, self._root = cast("tuple[Any, str]", cast("Any", fsspec).url_to_fs(self._url))
-        except Exception as error:  # every file system has exceptions of its own
+        except Exception as error:  # every file system has its own exceptions
             raise JobError(f"ledger {self.address} cannot be reached: {_reason(error)}") from error
 
     def folder(self, name: str) -> Store:
-        """Return a folder in this one."""
+        """Return a subfolder."""
         return Store(f"{self._url}/{name}")
 
     @property
     def parent(self) -> Store:
-        """The folder that this one is in."""
+        """The parent folder."""
         return Store(self._url.rpartition("/")[0])
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file that does not exist; tell whether that was so. Of several who try, one succeeds.
+        """Create a file atomically; of several concurrent callers, exactly one succeeds.
 
-        A reader sees all of it or nothing, also when its writer is killed.
+        A reader sees the complete file or none, even if the writer is killed.
+
+        Returns:
+            True if the file was created, False if it already exists.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         try:
             with self._wrapping_errors(name):
@@ -80,17 +87,17 @@ class Store:
                 if self.local is None:
                     self._system.pipe_file(self._path(name), data, mode="create")
                     return True
-                # fsspec looks whether a local file exists and then writes it: two may both succeed.
+                # For a local file, fsspec checks first and then writes: two callers could both succeed.
                 create_whole(self.local / name, data)
         except FileExistsError:
             return False
         return True
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file so that a reader sees the old or the new one, never a part.
+        """Replace a file atomically: a reader sees the old or the new content, never a part.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         if self.local is not None:
             write_whole(self.local / name, data.decode())
@@ -99,10 +106,10 @@ class Store:
             self._system.pipe_file(self._path(name), data)
 
     def put(self, path: Path, name: str) -> None:
-        """Copy a file of this machine to here, unless it is here already; the copy outlives the machine.
+        """Copy a local file into this folder and flush it to disk; do nothing if it is already here.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         if self.local is None or self.local / name != path:
             with self._wrapping_errors(name):
@@ -114,20 +121,20 @@ class Store:
                         os.fsync(copy.fileno())
 
     def put_all(self, paths: Sequence[Path], folder: str) -> None:
-        """Copy files of this machine into a folder here, several at once.
+        """Copy local files into a subfolder, several at once.
 
         Raises:
-            OSError: One cannot be written.
+            OSError: A file cannot be written.
         """
         with self._wrapping_errors(folder):
             self._make_folder(f"{folder}/*")
             self._system.put([str(path) for path in paths], [self._path(f"{folder}/{path.name}") for path in paths])
 
     def fetch(self, name: str, path: Path) -> None:
-        """Copy a file to this machine, whole or not at all.
+        """Copy a file of this folder to a local path, atomically.
 
         Raises:
-            OSError: There is none, or it cannot be read.
+            OSError: The file does not exist, or cannot be read.
         """
         make_folder(path.parent)
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -137,10 +144,10 @@ class Store:
         partial.replace(path)
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content; None where there is none.
+        """Return the content of a file; None if the file does not exist.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read.
         """
         try:
             with self._wrapping_errors(name):
@@ -149,7 +156,7 @@ class Store:
             return None
 
     def names(self, pattern: str) -> list[str]:
-        """Return the files that match a pattern of `*` and `/`, sorted.
+        """Return the names of the files that match a pattern of `*` and `/`, sorted.
 
         Raises:
             OSError: The folder cannot be read.
@@ -157,19 +164,19 @@ class Store:
         return sorted(self.sizes(pattern))
 
     def sizes(self, pattern: str) -> dict[str, int]:
-        """Return the files that match a pattern, and how many bytes each has.
+        """Return the files that match a pattern, with their sizes in bytes.
 
         Raises:
             OSError: The folder cannot be read.
         """
         with self._wrapping_errors(pattern):
-            self._system.invalidate_cache()  # other machines write here
+            self._system.invalidate_cache()  # other machines write to this folder
             return dict(self._matching("", pattern.split("/")))
 
     def _matching(self, folder: str, parts: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """Yield the files below a folder that match the parts of a pattern; nothing but `*` in them has a meaning.
+        """Yield the files below a folder that match the parts of a pattern; `*` is the only wildcard.
 
-        A file system's own search would take a bracket in the address for a pattern, too.
+        The glob of a file system would also treat brackets in the address as a pattern.
         """
         part, *rest = parts
         if rest and "*" not in part:
@@ -185,7 +192,7 @@ class Store:
                 yield f"{folder}{name}", size
 
     def _entries(self, folder: str) -> list[tuple[str, int | None]]:
-        """Return the names in a folder, and the bytes of those that are files; none where there is no such folder."""
+        """Return the entries of a folder: name, and size of a file or None for a folder. A missing folder is empty."""
         place = self._path(folder).rstrip("/")
         try:
             if self.local is not None:
@@ -198,58 +205,58 @@ class Store:
         return [(name, None if about["type"] == "directory" else int(about["size"] or 0)) for name, about in names]
 
     def modified(self, name: str) -> float:
-        """Return when a file was written last, in seconds since the epoch, by the clock of where it is.
+        """Return a file's modification time, in seconds since the epoch, by the clock of its file system.
 
         Raises:
-            OSError: There is none, or its file system does not tell.
+            OSError: The file does not exist, or its file system does not report the time.
         """
         with self._wrapping_errors(name):
             return cast("datetime", self._system.modified(self._path(name))).timestamp()
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files; those that are gone already are none to complain of.
+        """Remove files; files that do not exist are ignored.
 
         Raises:
-            OSError: One cannot be removed.
+            OSError: A file cannot be removed.
         """
         for name in names:
             with suppress(FileNotFoundError), self._wrapping_errors(name):
                 self._system.rm_file(self._path(name))
 
     def remove_folder(self, name: str) -> None:
-        """Remove a folder and all that is in it, if there is one.
+        """Remove a subfolder with its content, if it exists.
 
         Raises:
-            OSError: It cannot be removed.
+            OSError: The folder cannot be removed.
         """
         with suppress(FileNotFoundError), self._wrapping_errors(name):
             self._system.invalidate_cache()
             if self.local is not None:
                 shutil.rmtree(self.local / name)
                 return
-            for path in self._system.find(self._path(name)):  # `rm` would take its name for a pattern
+            for path in self._system.find(self._path(name)):  # `rm` would treat the name as a pattern
                 self._system.rm_file(path)
             self._system.invalidate_cache()
 
     def for_tables(self, tables: Tables, names: Iterable[str]) -> list[str]:
-        """Return files as DuckDB reads them in this session.
+        """Return paths of files that DuckDB can read in this session; remote files are copied first.
 
         Raises:
-            OSError: One cannot be read.
+            OSError: A file cannot be read.
         """
         return [literal(self.copy_here(tables, name)) for name in names]
 
     def copy_here(self, tables: Tables, name: str) -> Path:
-        """Return a file of this machine: from elsewhere, a copy that goes with the session.
+        """Return the local path of a file; a remote file is copied, and the copy is removed with the session.
 
-        DuckDB asks a file system of fsspec for what matches a name, and would take a bracket for a pattern.
+        DuckDB would search an fsspec file system for matches of the name, and treat a bracket as a pattern.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read.
         """
         if self.local is not None:
             return self.local / name
-        # In a folder as it is there: by it is told which run a file is of.
+        # The copy keeps the folders of its name, because they contain the id of the run.
         path = session_folder(tables) / hashlib.sha256(self._url.encode()).hexdigest()[:16] / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,15 +276,15 @@ class Store:
             yield
         except OSError:
             raise
-        except Exception as error:  # every file system has exceptions of its own
+        except Exception as error:  # every file system has its own exceptions
             raise OSError(f"{self.address}/{name}: {type(error).__name__}: {error}") from error
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """Return the bytes of a file; None for a folder."""
+    """Return the size of a file in bytes; None for a folder."""
     try:
         return None if entry.is_dir() else entry.stat().st_size
-    except FileNotFoundError:  # it went meanwhile
+    except FileNotFoundError:  # the file was removed meanwhile
         return 0
 
 

@@ -154,7 +154,7 @@ async def test_what_another_one_has_taken_is_not_paid_twice(
 def test_a_ledger_that_only_one_machine_has_is_one_line(home: Path) -> None:
     """The default of a ledger is a folder of the machine's own."""
     with (
-        pytest.raises(JobError, match=r"has no plan: put the ledger where all machines reach it"),
+        pytest.raises(JobError, match=r"has no plan: use a ledger that all machines can reach"),
         remote_run_folder(job(), RUN),
     ):
         pass

@@ -343,7 +343,7 @@ def test_an_output_that_cannot_be_is_told_first(home: Path) -> None:
     """A folder of that name, or a file where a folder must be."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     (home / "taken.jsonl").mkdir()
-    with pytest.raises(JobError, match=r"taken\.jsonl is a folder: name a file in it"):
+    with pytest.raises(JobError, match=r"taken\.jsonl is a folder: name a file in the folder"):
         plan(job(output="taken.jsonl"), "r")
     with pytest.raises(JobError, match=r"docs\.jsonl/out\.jsonl cannot be written: "):
         plan(job(output="docs.jsonl/out.jsonl"), "r")

@@ -192,6 +192,6 @@ def test_a_prune_that_lost_its_lease_removes_nothing_more(
 def test_the_beginning_of_a_runs_id_is_no_name(home: Path) -> None:
     documents(home, a="1")
     night(job(), "1963ea7d")
-    with pytest.raises(JobError, match=r"'1963' is no job's name"):
+    with pytest.raises(JobError, match=r"'1963' is the beginning of a run id, not a job name"):
         prune(Store(".batch-llm"), "1963", keep_days=30, waits_for=print)
     assert not (home / ".batch-llm" / "1963").exists()

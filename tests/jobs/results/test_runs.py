@@ -84,7 +84,7 @@ def test_a_run_that_cannot_be_found_is_one_line(home: Path, wanted: str, said: s
 
 
 def test_a_ledger_without_runs_is_one_line(home: Path) -> None:
-    with pytest.raises(JobError, match=r"there are no runs in the ledger .*: name another one with --ledger"):
+    with pytest.raises(JobError, match=r"no runs in the ledger .*: use another ledger with --ledger"):
         find_runs(Store(str(home / "nothing")))
 
 

@@ -235,16 +235,19 @@ def test_postgresql_types_read_well_in_a_prompt(server: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"source": "sqlite:///own.db"}, "it names a database and no table: add #table, or, to read, #select ..."),
-        ({"output": f"postgresql://host/db#data.{'x' * 63}"}, "its table's name is longer than 62 bytes"),
-        ({"output": "sqlite:///own.db#select 1"}, "nothing can be written to a query: name a table"),
+        (
+            {"source": "sqlite:///own.db"},
+            "the URL names a database but no table: add #table, or #select ... to read a query",
+        ),
+        ({"output": f"postgresql://host/db#data.{'x' * 63}"}, "the table name is longer than 62 bytes"),
+        ({"output": "sqlite:///own.db#select 1"}, "a query cannot be written to: name a table"),
         (
             {"source": "sqlite://own.db#t"},
-            "write sqlite:///file for a file here, sqlite:////folder/file for one anywhere",
+            "write sqlite:///file for a relative path, sqlite:////folder/file for an absolute path",
         ),
-        ({"source": "postgresql://me:hush@localhost/db#t"}, "an address has a password"),
-        ({"output": "postgresql://localhost/db?user=me&password=hush#t"}, "an address has a password"),
-        ({"ledger": "sftp://me:hush@host/ledger"}, "an address has a password"),
+        ({"source": "postgresql://me:hush@localhost/db#t"}, "an address contains a password"),
+        ({"output": "postgresql://localhost/db?user=me&password=hush#t"}, "an address contains a password"),
+        ({"ledger": "sftp://me:hush@host/ledger"}, "an address contains a password"),
     ],
 )
 def test_addresses_are_checked_before_anything_starts(settings: dict[str, str], line: str) -> None:

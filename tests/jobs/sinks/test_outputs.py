@@ -68,8 +68,8 @@ def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"output": "out.xlsx"}, "its ending must be one of .jsonl, .parquet, .csv, .jsonl.gz, "),
-        ({"output": "out.parquet.gz"}, "its ending must be one of"),
+        ({"output": "out.xlsx"}, "the file extension must be one of .jsonl, .parquet, .csv, .jsonl.gz, "),
+        ({"output": "out.parquet.gz"}, "the file extension must be one of"),
         (
             {"partition_by": ["nope"]},
             "partition_by names 'nope', which the output lacks: it has id, text, answer, item_id, status",
@@ -87,7 +87,7 @@ def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
             {"partition_by": ["id"], "output": "folder.csv"},
             "would be replaced, and has mine.txt in it: name a new folder",
         ),
-        ({"output": "folder.csv"}, "is a folder: name a file in it"),
+        ({"output": "folder.csv"}, "is a folder: name a file in the folder"),
         ({"output": f"{'x' * 300}.csv"}, "x.csv cannot be written: File name too long"),
         # The file of the failures.
         ({"output": f"{'x' * 244}.csv"}, "x.failures.csv cannot be written: File name too long"),

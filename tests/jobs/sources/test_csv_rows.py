@@ -55,7 +55,7 @@ def test_fields_of_many_lines_stay_whole_beside_an_open_quote(home: Path) -> Non
     assert prompts(made) == {"1": long, "4": 'c\n\n"d"'}
     assert broken(made) == {
         "line 102": f"line 102: {NOT_CLOSED}",
-        "line 103": "line 103: it has more columns than the header",
+        "line 103": "line 103: more columns than the header",
     }
 
 

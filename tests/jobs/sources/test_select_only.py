@@ -39,11 +39,11 @@ NAMED = "a query reads the data files that it names in quotes"
         ("select 1 as id, (select max(content) from read_text('/etc/passwd')) as text", NAMED),
         ("from read_csv('oth' || 'er.csv')", NAMED),
         ("from 'http://127.0.0.1:9/docs.parquet'", "or give a URL as the source itself"),
-        ("from query('select 1 as id')", "calls query(), which a query may not"),
-        ("from glob('*')", "calls glob(), which a query may not"),
-        ("from duckdb_settings()", "calls duckdb_settings(), which a query may not"),
-        ("from enable_logging(storage_path := 'made.csv')", "calls enable_logging(), which a query may not"),
-        ("from json_execute_serialized_sql(json_serialize_sql('select 1'))", "which a query may not"),
+        ("from query('select 1 as id')", "calls query(), which is not allowed"),
+        ("from glob('*')", "calls glob(), which is not allowed"),
+        ("from duckdb_settings()", "calls duckdb_settings(), which is not allowed"),
+        ("from enable_logging(storage_path := 'made.csv')", "calls enable_logging(), which is not allowed"),
+        ("from json_execute_serialized_sql(json_serialize_sql('select 1'))", "which is not allowed"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "duckdb:///docs.duckdb#"])

@@ -41,9 +41,9 @@ def test_broken_csv_rows_fail_alone_with_their_line(home: Path) -> None:
     made = plan(job(source="docs.csv"), "r")
     assert prompts(made) == {"1": "two\nlines", "6": 'a "quote"'}
     assert broken(made) == {
-        "line 4": "line 4: it has more columns than the header",
-        "line 5": "line 5: it has fewer columns than the header",
-        "line 7": "line 7: it is not UTF-8: set encoding to what it is, such as cp1252",
+        "line 4": "line 4: more columns than the header",
+        "line 5": "line 5: fewer columns than the header",
+        "line 7": "line 7: not UTF-8: set encoding to the actual one, such as cp1252",
         "line 8": "line 8: a quote is not closed",
     }
     assert (made.total, made.broken) == (6, 4)
@@ -115,7 +115,7 @@ def test_csv_rows_may_end_in_several_ways(home: Path, encoding: str, delimiter: 
     made = plan(job(source="docs.csv"), "r")
     quoted = f'b\n"x"{delimiter} \r\ny'
     assert prompts(made) == {"1": "a", "2": quoted, "3": "c", "4": "d", "6": "g", "7": "h\r"}
-    assert broken(made) == {"line 8": "line 8: it has more columns than the header"}
+    assert broken(made) == {"line 8": "line 8: more columns than the header"}
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
@@ -126,7 +126,7 @@ def test_a_csv_header_may_have_line_breaks_in_quotes(home: Path, delimiter: str,
     (home / "docs.csv").write_bytes(line_break.join([*rows, ""]).replace("|", delimiter).encode())
     made = plan(job(source="docs.csv", prompt='{First name}{5" tall}{a "b" text}'), "r")
     assert prompts(made) == {"1": "Adanoa"}
-    assert broken(made) == {"line 5": "line 5: it has more columns than the header"}
+    assert broken(made) == {"line 5": "line 5: more columns than the header"}
 
 
 def test_csv_rows_may_end_in_carriage_returns_alone(home: Path) -> None:
@@ -139,7 +139,7 @@ def test_csv_files_of_a_glob_must_agree(home: Path) -> None:
     """Values would end up in the wrong columns."""
     (home / "a.csv").write_text("id,text\n1,a\n")
     (home / "b.csv").write_text("text,id\nb,2\n")
-    with pytest.raises(JobError, match=r"b\.csv has another header than"):
+    with pytest.raises(JobError, match=r"b\.csv has a different header than"):
         plan(job(source="*.csv"), "r")
 
 
@@ -162,8 +162,8 @@ def test_broken_json_lines_fail_alone_with_their_line(home: Path) -> None:
     made = plan(job(), "r")
     assert prompts(made) == {"1": "a", "5": "b"}
     assert list(broken(made)) == ["line 3", "line 4", "line 6", "line 7", "line 8"]
-    assert broken(made)["line 4"] == "line 4, byte 1, is not UTF-8: set encoding to what it is, such as cp1252"
-    assert broken(made)["line 6"] == "line 6 is no JSON object: write one as {...}"
+    assert broken(made)["line 4"] == "line 4, byte 1, is not UTF-8: set encoding to the actual one, such as cp1252"
+    assert broken(made)["line 6"] == "line 6 is not a JSON object: write {...}"
 
 
 def test_json_values_keep_their_type(home: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_folder_of_texts_gives_a_row_a_file(home: Path) -> None:
     (folder / ".hidden.txt").write_text("no")
     made = plan(job(source="texts"), "r")
     assert prompts(made) == {"a.txt": "grün", "sub/b.md": "blau"}
-    assert broken(made) == {"c.txt": "c.txt, byte 2, is not UTF-8: set encoding to what it is, such as cp1252"}
+    assert broken(made) == {"c.txt": "c.txt, byte 2, is not UTF-8: set encoding to the actual one, such as cp1252"}
     assert prompts(plan(job(source="texts/**/*.md"), "r2")) == {"sub/b.md": "blau"}
     assert prompts(plan(job(source="texts/a.txt"), "r3")) == {"a.txt": "grün"}
 
@@ -253,7 +253,7 @@ def test_rows_that_are_not_in_the_encoding_fail_alone(home: Path) -> None:
     (home / "a.jsonl").write_bytes(b'{"id": 1, "text": "a"}\n{"id": 2, "text": "\x81"}\n')
     made = plan(job(source="a.csv", encoding="cp1252"), "r1")
     assert prompts(made) == {"1": "a", "3": "c"}
-    assert broken(made) == {"line 3": "line 3: it is not CP1252: set encoding to what it is, such as cp1252"}
+    assert broken(made) == {"line 3": "line 3: not CP1252: set encoding to the actual one, such as cp1252"}
     assert list(broken(plan(job(source="a.jsonl", encoding="ascii"), "r2"))) == ["line 2"]
     made = plan(job(source="*.csv"), "r3")
     assert prompts(made) == {"1": "a", "3": "c", "4": "ü"}
@@ -280,10 +280,10 @@ def test_an_encoding_that_nobody_knows_is_refused() -> None:
         (f"-- all of them{' ' * 300}\nselect *", "does not exist: check source"),
         (f"{'x' * 300}.jsonl", "x.jsonl cannot be read: File name too long"),
         ("folder", "folder has no text files"),
-        ("picture.png", "source 'picture.png' is not of a known kind"),
+        ("picture.png", "source 'picture.png' is not supported"),
         ("bad.parquet", "bad.parquet cannot be read:"),
-        ("array.jsonl", "array.jsonl has no row that can be read: line 1 is not JSON: "),
-        ("latin.txt", "latin.txt has no row that can be read: latin.txt, byte 2, is not UTF-8: set encoding"),
+        ("array.jsonl", "array.jsonl has no readable row: line 1 is not JSON: "),
+        ("latin.txt", "latin.txt has no readable row: latin.txt, byte 2, is not UTF-8: set encoding"),
         ("select 1 frm x", "the query in source cannot be read:"),
         ("select 'x' as text where false", "has no rows"),
         ("from sqlite_scan('a.db', 'b')", "the query in source needs DuckDB's extension sqlite_scanner"),
