@@ -1,4 +1,5 @@
-"""From the ledger to the output: the merge, statistics, the history of a job, listing and pruning runs.
+"""Results of runs: merging the ledger into the output, statistics, history, listing and pruning of runs.
 
-A plan comes in; the output, the failures file and a `Summary` go out.
+A plan and its ledger come in; the output, the failures file and a `Summary` go out. This package imports `ledger`,
+`sinks`, `planning` and `spending`.
 """

@@ -1,4 +1,4 @@
-"""A job's runs beside each other, night over night, and what has drifted."""
+"""History of a job: its past runs, and the figures of the latest run that have drifted."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from batch_llm.jobs.storage.store import Store
 
 MAX_RUNS = 30
 MIN_EARLIER_RUNS = 5
-"""So many earlier nights say what is usual; of fewer, any night would stand out."""
+"""Earlier runs that are needed to detect a drift; with fewer runs, any difference would count as one."""
 
 _MAD_TO_SIGMA = 1.4826
 _SIGMAS = 4.0
 _LEAST_SHARE = 0.1
-"""What is nearer than this to the usual is no drift, however alike the earlier nights are."""
+"""Smallest relative difference that counts as a drift, however similar the earlier runs are."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What a run came to.
+    """Totals of a finished run.
 
     Attributes:
-        run: The run's id.
-        began: When it was planned, in seconds since the epoch.
-        model: What it called.
+        run: Id of the run.
+        began: Time of the plan, in seconds since the epoch.
+        model: Name of the model.
         items: Items of the source.
-        called: Items that this run tried, reused ones left out.
-        succeeded: Items with an answer, reused ones included.
+        called: Items that this run called, without reused answers.
+        succeeded: Items with an answer, including reused answers.
         answered: Items that this run answered.
         failed: Items that failed.
-        cost_usd: Of this run alone; None where the model's price is not known.
-        output_tokens: Of this run alone.
-        seconds: From the plan to the end of the merge.
-        p50_seconds: Median time of an item; None where nothing was called, or the run is of an older version.
-        p95_seconds: 95 % of the items took no longer.
-        stopped: Why it ended early; empty when it did not.
+        cost_usd: Cost of this run only; None if the price of the model is not known.
+        output_tokens: Output tokens of this run only.
+        seconds: Seconds from the plan to the end of the merge.
+        p50_seconds: Median duration of an item; None if nothing was called, or in runs of older versions.
+        p95_seconds: 95th percentile of the duration of an item.
+        stopped: Why the run stopped early; empty if it completed.
     """
 
     run: str
@@ -58,29 +58,29 @@ class PastRun:
 
     @property
     def failed_share(self) -> float | None:
-        """Failed items out of those that were tried."""
+        """Share of the called items that failed; None if nothing was called."""
         return self.failed / self.called if self.called else None
 
     @property
     def cost_of_1000(self) -> float | None:
-        """USD for 1,000 items that were tried."""
+        """Cost in USD per 1,000 called items; None if it is not known."""
         return self.cost_usd / self.called * 1000 if self.called and self.cost_usd is not None else None
 
     @property
     def tokens_an_answer(self) -> float | None:
-        """Output tokens for an answer: its length."""
+        """Average output tokens per answer; None if there is no answer."""
         return self.output_tokens / self.answered if self.answered else None
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure of a night that may drift.
+    """A figure of a run that is checked for drift.
 
     Attributes:
-        name: As a person reads it.
-        of: Finds it; None where a night has none.
-        least: What differs by no more is no drift.
-        said: Writes it.
+        name: Name of the figure, for messages.
+        value: Returns the figure of a run; None if the run does not have it.
+        least: Smallest absolute difference that counts as a drift.
+        format: Formats the figure.
     """
 
     name: str
@@ -90,27 +90,27 @@ class Measure:
 
 
 MEASURES = (
-    Measure("cost of 1,000 items", lambda night: night.cost_of_1000, 0.0, money),
-    Measure("share of failed items", lambda night: night.failed_share, 0.005, lambda share: f"{share:.1%}"),
-    Measure("95th percentile of an item's time", lambda night: night.p95_seconds, 0.1, lambda time: f"{time:.1f} s"),
-    Measure("output tokens an answer", lambda night: night.tokens_an_answer, 1.0, lambda tokens: f"{tokens:,.0f}"),
+    Measure("cost per 1,000 items", lambda run: run.cost_of_1000, 0.0, money),
+    Measure("share of failed items", lambda run: run.failed_share, 0.005, lambda share: f"{share:.1%}"),
+    Measure("95th percentile of an item's time", lambda run: run.p95_seconds, 0.1, lambda time: f"{time:.1f} s"),
+    Measure("output tokens per answer", lambda run: run.tokens_an_answer, 1.0, lambda tokens: f"{tokens:,.0f}"),
 )
 
 
-def drifts(nights: Sequence[PastRun]) -> list[str]:
-    """Return a sentence for each figure of the last night that is far from what the nights before it had.
+def drifts(runs: Sequence[PastRun]) -> list[str]:
+    """Return a sentence for each figure of the last run that is far from the figures of the earlier runs.
 
-    What is usual is their median, how far they scatter their median absolute deviation: one bad night among them
-    changes neither. A night drifts by more than four such deviations (scaled to a normal distribution's sigma) and by
-    more than a tenth of what is usual.
+    The usual value is the median of the earlier runs, and the scatter is their median absolute deviation: a single bad
+    run changes neither. A figure has drifted if it differs by more than four deviations (scaled to the sigma of a
+    normal distribution) and by more than a tenth of the usual value.
 
     Args:
-        nights: The oldest first.
+        runs: The runs, oldest first.
     """
-    if not nights or not nights[-1].called:
-        return []  # nothing was called: nothing could drift
-    *earlier, last = (night for night in nights if night.called)
-    found = (_drift(measure, [measure.value(night) for night in earlier], measure.value(last)) for measure in MEASURES)
+    if not runs or not runs[-1].called:
+        return []  # nothing was called, so nothing can drift
+    *earlier, last = (run for run in runs if run.called)
+    found = (_drift(measure, [measure.value(run) for run in earlier], measure.value(last)) for measure in MEASURES)
     return [sentence for sentence in found if sentence]
 
 
@@ -127,21 +127,25 @@ def _drift(measure: Measure, earlier: Sequence[float | None], now: float | None)
 
 
 def read_past_runs(runs: Store, most: int = MAX_RUNS) -> list[PastRun]:
-    """Return the latest runs that have ended, the oldest first.
+    """Return the totals of the latest finished runs, oldest first.
 
     Args:
-        runs: What the runs of a job's name leave.
-        most: How many.
+        runs: The ledger folder of the job's name.
+        most: Largest number of runs to return.
 
     Raises:
         OSError: The ledger cannot be read.
-        duckdb.Error: The same.
+        duckdb.Error: A summary or a plan in the ledger cannot be read.
+
+    Example:
+        >>> for sentence in drifts(read_past_runs(job_store(job))):
+        ...     print(sentence)
     """
     ended = [name.partition("/")[0] for name in runs.names("*/summary.json")]
     with open_tables() as tables:
         _view(tables, runs, "summaries", [f"{run}/summary.json" for run in ended], _SUMMARY)
         _view(tables, runs, "plans", [f"{run}/plan.json" for run in ended], _PLAN)
-        rows = tables.execute(f"{_NIGHTS} LIMIT {most}").fetchall() if ended else []
+        rows = tables.execute(f"{_PAST_RUNS} LIMIT {most}").fetchall() if ended else []
     return [PastRun(*row) for row in reversed(rows)]
 
 
@@ -153,7 +157,7 @@ _SUMMARY = {
     **dict.fromkeys(("cost_usd", "seconds", "p50_seconds", "p95_seconds"), "DOUBLE"),
     "stopped": "VARCHAR",
 }
-_NIGHTS = """
+_PAST_RUNS = """
     SELECT run, planned_at AS began, coalesce(model, ''), total_items,
         total_items - not_attempted - coalesce(left_out, 0) - reused, succeeded, succeeded - reused, failed, cost_usd,
         total_output_tokens, seconds, p50_seconds, p95_seconds, coalesce(stopped, '')

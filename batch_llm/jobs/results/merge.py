@@ -1,4 +1,4 @@
-"""Merge: from the ledger to the output, the failures file and the run's totals."""
+"""The merge: writes the output, the failures file and the totals of a run from its ledger."""
 
 from __future__ import annotations
 
@@ -38,19 +38,28 @@ from .publishing import note_published, place_for, see_that_it_is_ours
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] = ()) -> Summary:
-    """Write the output, the failures file and summary.json, each whole or not at all.
+    """Write the output, the failures file and summary.json, each of them atomically.
 
-    The output has the input's columns, the answer's fields, and what became of the row. A reused row tells what its
-    answer cost when it was made; the run's totals hold only what this run paid for.
+    The output has the columns of the input, the fields of the answer, and the outcome of each row. The cost of a
+    reused row is the cost of its answer in the earlier run; the totals only contain what this run paid for.
 
     Args:
         job: The job.
-        plan: What the run set out to do.
-        stopped: Why the run ended early, if it did.
-        notes: What else the reader of the totals should know.
+        plan: The plan of the run.
+        stopped: Why the run stopped early; empty if it completed.
+        notes: Further sentences for the reader of the totals.
+
+    Returns:
+        The totals of the run.
 
     Raises:
-        JobError: The output cannot be written.
+        JobError: The output cannot be written, the ledger cannot be read, or another run has taken over the ledger.
+
+    Example:
+        >>> planned = plan(job, run_id)
+        >>> for shard in planned.shards:
+        ...     asyncio.run(run_shard(job, shard))
+        >>> summary = merge(job, planned)
     """
     folder, store = open_folder(job, plan.folder), job_store(job)
     is_ours = see_that_it_is_ours(store, plan.lease)
@@ -67,7 +76,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             summary = replace(summary, output=output, failures=failures, kept=kept)
             if summary.cost_usd is not None:
                 summary = replace(summary, priced_by=prices_of(job).source)
-        with suppress(OSError):  # an output that is not known to be incomplete is kept
+        with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
             note_published(job, store, place, complete=complete)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])
     except duckdb.Error as error:
@@ -96,11 +105,11 @@ def _is_complete(job: BatchJob, summary: Summary) -> bool:
 
 
 def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
-    """Spare the next run its canary, where this one shows that the job works as it is."""
+    """Record that the canary is not needed in the next run, if this run shows that the job works."""
     failed = summary.failed - plan.broken
     tried = summary.succeeded - summary.reused - plan.answered + failed
     if plan.canary.passed(tried, failed, job.failure_threshold):
-        with suppress(OSError):  # the next run then has a canary, which costs it some seconds
+        with suppress(OSError):  # without it, the next run has a canary, which takes some seconds
             record_passed(job, plan.canary)
 
 
@@ -144,7 +153,7 @@ def _cells(tables: Tables, job: BatchJob, queries: Sequence[str]) -> list[str]:
 
 
 def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
-    """SQL for the answer's fields, in the types of the schema."""
+    """Return SQL for the fields of the answer, with the types of the schema."""
     if job.output_schema is None:
         return [f"outcomes.output->>'$' AS {name(column)}" for column, _ in added.answer.values()]
     found: list[str] = []
@@ -154,7 +163,7 @@ def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
         match kind:
             case "VARCHAR":
                 value = plain
-            case "JSON":  # null of JSON is a value, which is the word "null" where it is shown as text
+            case "JSON":  # a JSON null would become the text "null"
                 value = f"CASE WHEN {plain} IS NOT NULL THEN outcomes.output->{pointer} END"
             case _:
                 value = f"TRY_CAST({plain} AS {kind})"
@@ -163,7 +172,7 @@ def _answers(job: BatchJob, added: OutputColumns) -> list[str]:
 
 
 def _selected(named: Mapping[str, str]) -> list[str]:
-    """SQL for columns of ours under the names that they have beside the input's."""
+    """Return SQL for added columns, with their names in the output."""
     return [f"outcomes.{'id' if column == 'item_id' else column} AS {name(called)}" for column, called in named.items()]
 
 
@@ -180,7 +189,7 @@ _TOTALS = """
         approx_quantile(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
         approx_quantile(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
     FROM outcomes"""
-# Over all records of the run: also those of a text that has changed since, and those before another run answered.
+# Over all records of the run, including items whose text has changed since, or that another run has answered.
 _SPENT = """
     SELECT coalesce(sum(input_tokens), 0)::BIGINT AS total_input_tokens,
         coalesce(sum(output_tokens), 0)::BIGINT AS total_output_tokens,
@@ -218,7 +227,7 @@ def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Su
 
 
 def _notes(tables: Tables) -> Iterator[str]:
-    """Yield what to know of the totals: what of them is estimated, or priced without a price of its own."""
+    """Yield notes on the totals: which parts are estimated, or priced without a published price."""
     for items, tokens in tables.execute(_ESTIMATED).fetchall():
         yield (
             f"The provider reported no usable token usage for {items:,} items: {tokens:,} tokens are estimated from "

@@ -1,4 +1,4 @@
-"""What became of each item of a run, as one table: the ledger's last word, the reused answers, and what is left."""
+"""Outcomes of all items of a run, as one table: answers, failures, reused answers, and items not attempted."""
 
 from __future__ import annotations
 
@@ -30,17 +30,21 @@ _COLUMNS: tuple[str, ...] = (
     "reused",
     "finish_reason",
 )
-_NOT_ATTEMPTED = "the run ended before this item; run it again to go on"
-_LEFT_OUT = "only some items were asked for; run it without only_failed and only_truncated"
+_NOT_ATTEMPTED = "the run stopped before this item; run the job again to continue"
+_LEFT_OUT = "not selected by only_failed or only_truncated; run the job without them to include this item"
 
 
 def write_outcomes(tables: Tables, folder: RunFolder) -> None:
-    """Write what became of each item into the run's folder, and let the session see it as `outcomes`.
+    """Write the outcome of each item to the run's folder, and create the view `outcomes` in the session.
 
-    Its columns: position, id, key, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
+    Columns: position, id, key, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
     error_category, error, finished_at, finish_reason. An item that was tried several times in this run has the sums
-    of its tries; a success stands against any failure. Everything but the answers is joined first: those of millions of
-    items pass through, once.
+    of its records; a success counts over any failure. Everything except the answers is joined first, so that the
+    answers of millions of items are only streamed through, once.
+
+    Args:
+        tables: The session.
+        folder: The folder of the run.
     """
     files = record_files(folder.store, "ledger/*.jsonl")
     view_records(tables, folder.store, files)
@@ -101,17 +105,32 @@ def _left(folder: RunFolder) -> str:
 
 
 def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
-    """Return up to `limit` results of a run that is merged, failures first, for a table.
+    """Return results of a merged run, failures first, for a table.
 
-    The context of each holds `status`, `cost_usd` and `reused`. The totals are those of the rows returned; a run's
-    own are in its summary.
+    The context of each result contains `status`, `cost_usd` and `reused`. The totals are those of the returned rows;
+    the totals of the run are in its summary.
+
+    Args:
+        job: The job.
+        folder: The run's folder.
+        limit: Largest number of results.
+
+    Example:
+        >>> result_rows(job, plan.folder, limit=10).results[0].error
     """
     with open_tables() as tables:
         return read_results(tables, file_text(Path(folder) / "outcomes.parquet"), f"{FAILURES_FIRST}, position", limit)
 
 
 def read_results(tables: Tables, source: str, order: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
-    """Return rows of a table that has the columns of `outcomes`, as `result_rows` does."""
+    """Return rows of a table with the columns of `outcomes`, as `result_rows` does.
+
+    Args:
+        tables: The session.
+        source: SQL of the table.
+        order: SQL expressions to sort by.
+        limit: Largest number of rows.
+    """
     query = f"SELECT {', '.join(_COLUMNS)} FROM {source} ORDER BY {order} LIMIT {limit}"
     rows = [dict(zip(_COLUMNS, row, strict=True)) for row in execute(tables, query).fetchall()]
     return BatchResult([_result(row) for row in rows])

@@ -1,4 +1,4 @@
-"""Prune: old runs go, and no answer that is still in use goes with them."""
+"""Removal of old runs; answers that remaining runs use or may need are kept."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from .runs import RunRecord, find_runs
 _log = logging.getLogger(__name__)
 
 KEPT = "kept"
-"""In the place of a run: the answers of runs that are gone."""
+"""Folder, in the place of a run id, for the answers of removed runs."""
 
 DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What went, or would go.
+    """Result of a pruning, or preview of it.
 
     Attributes:
-        name: The job's name.
-        runs: Ids of the runs, the newest first.
-        files: How many files the ledger had of them.
-        bytes: How large these were.
-        carried: Answers that runs which stay have used, and that stay for that.
-        let_go: Answers that went with their runs.
+        name: Name of the job.
+        runs: Ids of the removed runs, newest first.
+        files: Number of removed files.
+        bytes: Size of the removed files.
+        carried: Answers of removed runs that are kept, because remaining runs use or may need them.
+        let_go: Answers that are removed with their runs.
     """
 
     name: str
@@ -56,22 +56,25 @@ class Pruned:
 def prune(
     ledger: Store, name: str, *, keep_days: float, waits_for: Callable[[str], None], dry_run: bool = False
 ) -> Pruned:
-    """Remove the runs of a name that began longer ago than `keep_days`, but for the newest one that ended.
+    """Remove the runs of a job's name that are older than `keep_days`, except the newest finished run.
 
-    An answer of theirs that a run which stays has used, or may still need, is carried forward. Copies that killed runs
-    worked with go too.
+    Answers of removed runs that a remaining run has used, or may still need, are kept. Temporary files of killed runs
+    are removed as well.
 
     Args:
-        ledger: The folder of all names.
-        name: The job's name.
-        keep_days: How long runs stay.
-        waits_for: Told for which run it waits: none may be at work.
-        dry_run: Remove nothing.
+        ledger: The ledger folder, which contains all names.
+        name: Name of the job.
+        keep_days: Age in days up to which runs are kept.
+        waits_for: Called with the description of a running run that is waited for.
+        dry_run: Whether to only return what would be removed.
 
     Raises:
-        JobError: There is no such name, or its folder cannot be written, or another run took the lease meanwhile.
+        JobError: The name does not exist, its folder cannot be written, or another run took over the lease.
+
+    Example:
+        >>> prune(Store("ledger"), "tickets", keep_days=30, waits_for=print, dry_run=True).files
     """
-    _runs_of(ledger, name)  # before there is a lease of a name that does not exist
+    _runs_of(ledger, name)  # checked first, so that no lease is created for a name that does not exist
     store = ledger.folder(name)
     try:
         with hold(store, "prune", waits_for=waits_for, lost=_log.warning) as lease, open_tables() as tables:
@@ -90,7 +93,7 @@ def prune(
 def _runs_of(ledger: Store, name: str) -> list[RunRecord]:
     runs = [run for run in find_runs(ledger, name) if run.name == name]
     if not runs:
-        raise JobError(f"{name!r} is no job's name, but the beginning of a run's id: prune takes names")
+        raise JobError(f"{name!r} is the beginning of a run id, not a job name: prune takes job names")
     return runs
 
 
@@ -100,12 +103,12 @@ def _old(runs: Sequence[RunRecord], before: float) -> list[RunRecord]:
 
 
 def _began(run: RunRecord) -> float:
-    """Return when a run began; of one whose plan is damaged, when that was written last."""
+    """Return the start time of a run; if its plan is damaged, the modification time of the plan."""
     return run.planned_at or run.store.modified("plan.json")
 
 
 def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequence[RunRecord]) -> tuple[int, int]:
-    """Find the old answers that runs which stay have used; return how many they are, and how many are not used."""
+    """Find the answers of old runs that remaining runs need; return the numbers of needed and unneeded answers."""
     files = [file for run in old for file in record_files(store, f"{run.id}/ledger/*.jsonl")]
     view_records(tables, store, [*files, *(_kept_files(store) if old else [])])
     execute(
@@ -119,7 +122,7 @@ def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequ
     )
     for run in staying:
         execute(tables, f"CREATE OR REPLACE TEMP TABLE needed AS {_needs(tables, run)}")
-        # An answer to a row of another id, whose id is made from its content, is found by its key.
+        # If ids are made from the content of rows, an answer may belong to another id: it is found by its key.
         execute(
             tables,
             """
@@ -135,10 +138,10 @@ def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequ
 
 
 def _needs(tables: Tables, run: RunRecord) -> str:
-    """SQL for the fingerprints of the items for which a run that stays needs an answer from another one.
+    """Return SQL for the fingerprints of the items for which a remaining run needs an answer of another run.
 
-    Of a run that has ended, what it reused, and what it has no answer to: with `refresh` there may be an older one,
-    and the next run takes it. Of one that was cut short, all that it knows.
+    For a finished run, these are its reused items and its items without an answer, to which there may be an older
+    answer (with `refresh`) that the next run reuses. For a crashed run, these are all its items.
     """
     query = f"SELECT {FINGERPRINT} AS fingerprint, {KEY_FINGERPRINT} AS key_fingerprint FROM"
     if ended := run.store.for_tables(tables, run.store.names("outcomes.parquet")):
@@ -148,16 +151,15 @@ def _needs(tables: Tables, run: RunRecord) -> str:
     try:
         tables.execute(f"DESCRIBE {query}")
     except duckdb.Error:
-        return (
-            "SELECT fingerprint, key_fingerprint FROM answers"  # torn, or where the run died: it may need any of them
-        )
+        return "SELECT fingerprint, key_fingerprint FROM answers"  # damaged, or on another machine: any may be needed
     return query
 
 
 def _carry(tables: Tables, store: Store, carried: int) -> None:
-    """Write the answers that stay into one new file before anything goes, each a microsecond later than it was.
+    """Write the answers to keep to one new file, before anything is removed.
 
-    So a record and its copy are never the same one, wherever a kill leaves both.
+    Each answer gets a time that is a microsecond later, so that a record and its copy always differ, even if the
+    process is killed while both exist.
     """
     if carried:
         with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
@@ -193,15 +195,15 @@ def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[R
         _remove_run(store, run)
     _check_lease(store, lease)
     working = working_folder(store, name)
-    # Not of `runs` alone: one that was killed before its plan was written is none.
+    # All folders, because a run that was killed before its plan was written is not in the list of runs.
     for path in filter(Path.is_dir, working.iterdir() if working.exists() else ()):
         RunFolder(path, store.folder(path.name)).clear()
 
 
 def _check_lease(store: Store, lease: int) -> None:
-    """Remove nothing under another one's lease: what that run has begun to use is not among what is carried."""
+    """Check that no other run has taken over the lease: it may use answers that are about to be removed."""
     if newest_lease(store) > lease:
-        raise JobError(f"another run took over {store.address} while it was pruned: run it again for the rest")
+        raise JobError(f"another run took over {store.address} during the pruning: prune again to remove the rest")
 
 
 def _files_of(store: Store, run: RunRecord) -> dict[str, int]:
@@ -209,7 +211,7 @@ def _files_of(store: Store, run: RunRecord) -> dict[str, int]:
 
 
 def _remove_run(store: Store, run: RunRecord) -> None:
-    # The plan goes last: a run that is half gone is still one, and goes the next time.
+    # The plan is removed last, so that a partly removed run is still listed, and removed the next time.
     store.remove(sorted(_files_of(store, run), key=lambda file: file.endswith("plan.json")))
     with suppress(FileNotFoundError):
         shutil.rmtree(folder_in(store, run.name, run.id).path)

@@ -1,4 +1,4 @@
-"""Runs as their ledger shows them to whoever looks; no server is asked."""
+"""Runs in a ledger: list, find and inspect runs, and select their results. No server is needed."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ RESULT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run.
+    """A run in a ledger.
 
     Attributes:
-        name: The job's name.
-        id: The run's id.
-        kept: What the ledger has of it.
-        plan: Its plan.json.
+        name: Name of the job.
+        id: Id of the run.
+        store: The run's folder in the ledger.
+        plan: Content of plan.json.
     """
 
     name: str
@@ -59,7 +59,7 @@ class RunRecord:
 
     @property
     def planned_at(self) -> float:
-        """When it began, in seconds since the epoch."""
+        """Time of the plan, in seconds since the epoch; 0 if it is not known."""
         return float(self.plan.get("planned_at", 0.0))
 
 
@@ -79,14 +79,17 @@ class RunState:
 
 
 def find_runs(ledger: Store, wanted: str = "") -> list[RunRecord]:
-    """Return runs, the newest first.
+    """Return the runs in a ledger, newest first.
 
     Args:
-        ledger: The folder of all names.
-        wanted: A job's name, a run's id, or its beginning; empty for all.
+        ledger: The ledger folder, which contains all names.
+        wanted: Name of a job, or the beginning of a run id; empty for all runs.
 
     Raises:
-        JobError: There is none; says what there is.
+        JobError: There is no such run; the message lists the existing names.
+
+    Example:
+        >>> [run.id for run in find_runs(Store("ledger"), "tickets")]
     """
     with _reading(ledger):
         places = [name.split("/")[:2] for name in ledger.names(PLANS)]
@@ -98,20 +101,24 @@ def find_runs(ledger: Store, wanted: str = "") -> list[RunRecord]:
 
 
 def find_run(ledger: Store, wanted: str = "") -> RunRecord:
-    """Return the newest run of all, or of a name, or the one whose id begins so.
+    """Return one run of a ledger.
+
+    Args:
+        ledger: The ledger folder, which contains all names.
+        wanted: Name of a job, for its newest run; the beginning of a run id; or empty for the newest run.
 
     Raises:
-        JobError: There is none, or several begin so.
+        JobError: There is no such run, or several run ids begin with `wanted`.
     """
     runs = find_runs(ledger, wanted)
     if len(runs) > 1 and wanted and not any(run.name == wanted for run in runs):
         ids = ", ".join(run.id for run in runs[:_MOST_NAMED])
-        raise JobError(f"{len(runs)} runs begin with {wanted!r}: {ids}; give more of the id")
+        raise JobError(f"{len(runs)} runs begin with {wanted!r}: {ids}; use more characters of the id")
     return runs[0]
 
 
 def read_run_state(run: RunRecord) -> RunState:
-    """Return how a run stands, from its summary or, while there is none, from its records.
+    """Return the state and the totals of a run, from its summary, or else from its records.
 
     Raises:
         JobError: The ledger cannot be read.
@@ -133,17 +140,19 @@ def read_run_state(run: RunRecord) -> RunState:
 
 
 def view_results(tables: Tables, run: RunRecord) -> None:
-    """Let the session see a run's items as `results`: all of them when it has ended, else those that it has tried."""
+    """Create the view `results` of a run's items in the session; before the merge, only called items are in it."""
     columns = [*RESULT_COLUMNS, "reused"]
     if _object(run.store.read("summary.json")):
         (place,) = run.store.for_tables(tables, ["outcomes.parquet"])
         try:
-            lacking = set(columns) - column_types(tables, f"FROM {text(place)}").keys()  # of an earlier version
+            lacking = set(columns) - column_types(tables, f"FROM {text(place)}").keys()  # in runs of earlier versions
             selected = (f"NULL::VARCHAR AS {column}" if column in lacking else column for column in columns)
             tables.execute(f"CREATE TEMP VIEW results AS SELECT {', '.join(selected)} FROM {text(place)}")
             return
         except duckdb.Error as error:
-            _log.warning("Without what run %s reused, for its outcomes cannot be read: %s", run.id, one_line(error))
+            _log.warning(
+                "The outcomes of run %s cannot be read; reused answers are missing: %s", run.id, one_line(error)
+            )
     view_records(tables, run.store, record_files(run.store, "ledger/*.jsonl"))
     tables.execute(f"""
         CREATE TEMP VIEW results AS
@@ -155,10 +164,18 @@ def view_results(tables: Tables, run: RunRecord) -> None:
 
 
 def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
-    """Let the session see the items of a run for which an SQL expression is true as `chosen`; return how many.
+    """Create the view `chosen` of the items of a run for which an SQL condition is true.
+
+    Args:
+        tables: The session.
+        run: The run.
+        where: An SQL condition on the columns in `RESULT_COLUMNS`; empty for all items.
+
+    Returns:
+        The number of items.
 
     Raises:
-        JobError: The expression cannot be read.
+        JobError: The condition is not valid.
     """
     with _reading(run.store):
         view_results(tables, run)
@@ -166,13 +183,13 @@ def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
     try:
         check_condition(condition, "results")
     except ValueError as error:
-        raise JobError(f"where {where!r} {error}; there are {', '.join(RESULT_COLUMNS)}") from error
+        raise JobError(f"where {where!r} {error}; the columns are {', '.join(RESULT_COLUMNS)}") from error
     try:
         tables.execute(f"CREATE TEMP VIEW chosen AS {condition_query(condition, 'results')}")
         (count,) = tables.execute("SELECT count(*) FROM chosen").fetchone() or (0,)
     except duckdb.Error as error:
         raise JobError(
-            f"where {where!r} cannot be read: {one_line(error)}; there are {', '.join(RESULT_COLUMNS)}"
+            f"where {where!r} is not valid: {one_line(error)}; the columns are {', '.join(RESULT_COLUMNS)}"
         ) from error
     return int(count)
 
@@ -262,5 +279,5 @@ def _reading(place: Store) -> Generator[None]:
 
 def _nothing(ledger: Store, wanted: str, names: Sequence[str]) -> str:
     if not names:
-        return f"there are no runs in the ledger {ledger.address}: name another one with --ledger"
-    return f"no run is called {wanted!r} in {ledger.address}: there are runs of {', '.join(names)} (batch-llm status)"
+        return f"no runs in the ledger {ledger.address}: use another ledger with --ledger"
+    return f"no run or job named {wanted!r} in {ledger.address}: it has runs of {', '.join(names)} (batch-llm status)"

@@ -1,4 +1,4 @@
-"""How a run went, out of its ledger: speed, latency, an example of each kind of failure."""
+"""Statistics of a run from its ledger: throughput, latency, and an example of each category of failures."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from batch_llm.jobs.ledger.run_folder import open_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, open_tables
 
 MOST_SLICES = 60
-"""Into so many parts of equal length a run's time is cut, at most."""
+"""Largest number of slices, which are parts of a run's time of equal length."""
 
 _SLICES_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What ended in a part of the run's time.
+    """Items that finished in one part of a run's time.
 
     Attributes:
-        answered: Items.
+        answered: Items with an answer.
         failed: Items that failed.
-        p50_seconds: Median time of these items; None where none ended.
-        p95_seconds: 95 % of them took no longer.
+        p50_seconds: Median duration of these items; None if there are none.
+        p95_seconds: 95th percentile of their duration; None if there are none.
     """
 
     answered: int = 0
@@ -35,21 +35,21 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class RunStats:
-    """Figures of the calls that one run made; items reused from earlier runs do not count.
+    """Statistics of the calls of one run, without reused answers.
 
     Attributes:
         folder: The run's folder.
-        items_per_second: From the first answer's start to the last one's end.
-        p50_seconds: Median time of an item, waits and retries included.
-        p95_seconds: 95 % of the items took no longer.
-        p99_seconds: 99 % of the items took no longer.
-        attempts: Made, those that met a rate limit too; a re-ask is part of its attempt.
+        items_per_second: Throughput from the start of the first call to the end of the last call.
+        p50_seconds: Median duration of an item, including waits and retries.
+        p95_seconds: 95th percentile of the duration of an item.
+        p99_seconds: 99th percentile of the duration of an item.
+        attempts: Number of attempts, including rate-limited attempts; a re-ask is part of its attempt.
         tried_again: Items that were called more than once.
-        cached_input_tokens: Input tokens that came from the provider's cache.
-        slowest: Item, seconds and attempts of the slowest items.
-        examples: One error text for each category of failures.
-        slice_seconds: How long a slice is.
-        slices: The run's time, from the first call's start to the last one's end.
+        cached_input_tokens: Input tokens from the provider's cache.
+        slowest: Id, seconds and attempts of the slowest items.
+        examples: One error message for each category of failures.
+        slice_seconds: Duration of a slice.
+        slices: Slices of the run's time, from the start of the first call to the end of the last call.
     """
 
     folder: str
@@ -66,7 +66,7 @@ class RunStats:
     slices: list[Slice] = field(default_factory=list[Slice])
 
 
-# A table, not a view: the files are parsed once.
+# A table instead of a view, so that the files are parsed only once.
 _CALLS = """
     CREATE OR REPLACE TEMP TABLE calls AS
     SELECT id, status, attempts, seconds, cached_input_tokens, epoch(finished_at) AS ended
@@ -75,7 +75,7 @@ _FIGURES = """
     SELECT min(ended - seconds), max(ended), count(*), approx_quantile(seconds, [0.5, 0.95, 0.99]),
         sum(attempts)::BIGINT, coalesce(sum(cached_input_tokens), 0)::BIGINT
     FROM calls"""
-# An item has a record of each try of its shard; only one that failed has several, and of those there are few.
+# An item has one record for each attempt of its shard. Only items that failed have several, and these are few.
 _TRIED_AGAIN = """
     SELECT count(*) FROM (
         SELECT id FROM calls SEMI JOIN (SELECT id FROM calls WHERE attempts > 1 OR status = 'failed') USING (id)
@@ -84,7 +84,7 @@ _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds D
 _EXAMPLES = """
     SELECT error_category, left(any_value(error), 500) FROM outcomes
     WHERE status = 'failed' AND error IS NOT NULL GROUP BY error_category"""
-# Its numbers stand in it: for parameters, DuckDB imports pandas where that is installed, which takes a second.
+# The numbers are part of the text: with parameters, DuckDB imports pandas if it is installed, which takes a second.
 _SLICES = """
     SELECT floor((ended - {began!r}) / {seconds!r})::BIGINT AS slice, count(*) FILTER (status = 'succeeded'),
         count(*) FILTER (status = 'failed'), approx_quantile(seconds, 0.5), approx_quantile(seconds, 0.95)
@@ -92,7 +92,15 @@ _SLICES = """
 
 
 def run_stats(job: BatchJob, folder: str) -> RunStats:
-    """Return the figures of a run that is merged."""
+    """Return the statistics of a merged run.
+
+    Args:
+        job: The job.
+        folder: The run's folder.
+
+    Example:
+        >>> run_stats(job, plan.folder).items_per_second
+    """
     run = open_folder(job, folder)
     with open_tables() as tables:
         view_records(tables, run.store, record_files(run.store, "ledger/*.jsonl"))
@@ -122,7 +130,7 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
 
 
 def slice_seconds(whole: float) -> float:
-    """Return how long a part is of which no more than `MOST_SLICES` make the whole: what a person would choose."""
+    """Return a round duration of slices, so that at most `MOST_SLICES` slices cover `whole` seconds."""
     fitting = (seconds for seconds in _SLICES_SECONDS if whole / seconds <= MOST_SLICES)
     return next(fitting, math.ceil(whole / MOST_SLICES / 3600) * 3600)
 

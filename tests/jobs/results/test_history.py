@@ -27,10 +27,10 @@ def test_one_figure_far_from_the_usual_is_told_with_both_and_the_change() -> Non
 def test_each_figure_is_looked_at() -> None:
     told = drifts([*[ordinary()] * 6, ordinary(cost_usd=8.0, failed=50, p95_seconds=4.0, output_tokens=99_000)])
     assert told == [
-        "cost of 1,000 items is $8.00, usually $4.00 (+100%)",
+        "cost per 1,000 items is $8.00, usually $4.00 (+100%)",
         "share of failed items is 5.0%, usually 1.0% (+400%)",
         "95th percentile of an item's time is 4.0 s, usually 1.2 s (+233%)",
-        "output tokens an answer is 100, usually 50 (+100%)",
+        "output tokens per answer is 100, usually 50 (+100%)",
     ]
 
 

@@ -244,7 +244,10 @@ def test_only_what_failed_is_called(home: Path) -> None:
     summary = merge(job(only_failed=True), made)
     assert (summary.succeeded, summary.failed, summary.left_out, summary.not_attempted) == (2, 1, 2, 0)
     by_id = {row["id"]: row for row in read_lines(summary.output)}
-    assert by_id["d"]["error"] == "only some items were asked for; run it without only_failed and only_truncated"
+    assert (
+        by_id["d"]["error"]
+        == "not selected by only_failed or only_truncated; run the job without them to include this item"
+    )
 
 
 def test_only_failed_and_refresh_exclude_each_other() -> None:

@@ -184,7 +184,7 @@ def test_a_prune_that_lost_its_lease_removes_nothing_more(
         Owner.of_this_process("another").write(store, f"lease/{newest_lease(store) + 1:012d}.json")
 
     monkeypatch.setattr(prune_module, "_carry", slow)
-    with pytest.raises(JobError, match=r"another run took over .* while it was pruned"):
+    with pytest.raises(JobError, match=r"another run took over .* during the pruning"):
         _prune(ledger)
     assert len(find_runs(Store(ledger))) == 3
 

@@ -67,13 +67,16 @@ def test_results_are_chosen_by_an_expression(home: Path, ledger: str, ended: boo
         assert choose_results(tables, find_run(Store(ledger)), "error_category = 'timeout'") == 1
         (row,) = read_results(tables, "chosen", "id", 9).results
     assert (row.item_id, row.success, row.error) == ("b", False, "too slow")
-    with open_tables() as tables, pytest.raises(JobError, match=r"where '1; drop' cannot be read: .*; there are id, "):
+    with (
+        open_tables() as tables,
+        pytest.raises(JobError, match=r"where '1; drop' is not valid: .*; the columns are id, "),
+    ):
         choose_results(tables, find_run(Store(ledger)), "1; drop")
 
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
-    [("nobody", "no run is called 'nobody' in .*: there are runs of batch"), ("run-", "2 runs begin with 'run-': ")],
+    [("nobody", "no run or job named 'nobody' in .*: it has runs of batch"), ("run-", "2 runs begin with 'run-': ")],
 )
 def test_a_run_that_cannot_be_found_is_one_line(home: Path, wanted: str, said: str) -> None:
     documents(home, a="1")

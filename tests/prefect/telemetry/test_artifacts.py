@@ -168,7 +168,7 @@ def test_the_verdict_says_whether_it_worked_and_whether_it_gets_worse() -> None:
     assert "nothing has drifted from the 6 runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
     worse = verdict(JOB, replace(SUMMARY, failed=2_000), [*usual, ordinary(cost_usd=6.0)])
     assert worse.startswith("**Failed**")
-    assert "- cost of 1,000 items is $6.00, usually $4.00 (+50%)" in worse
+    assert "- cost per 1,000 items is $6.00, usually $4.00 (+50%)" in worse
 
 
 def test_the_history_shows_the_trend_and_a_row_a_run() -> None:
