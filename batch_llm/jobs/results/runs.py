@@ -65,12 +65,12 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """How a run stands.
+    """State of a run.
 
     Attributes:
-        state: "at work" while it holds the lease, "stopped" when it ended early, "cut short" when its process died.
-        totals: Its totals at the end; until then, those of what it has done, and what is missing as `not_attempted`.
-        examples: An error text of each category.
+        state: "at work" while the run holds the lease, "stopped" if it stopped early, "cut short" if its process died.
+        totals: Totals of the run; before its end, the totals so far, with missing items as `not_attempted`.
+        examples: One error message for each category of failures.
     """
 
     state: State
