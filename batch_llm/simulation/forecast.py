@@ -1,4 +1,4 @@
-"""From a window to the whole run: what it takes in time, money, memory, and of the Prefect server."""
+"""Forecast of a whole run from a simulated window: time, cost, memory and load of the Prefect server."""
 
 from __future__ import annotations
 
@@ -14,26 +14,32 @@ from .scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will take.
+    """Forecast of a run.
 
     Attributes:
-        items: Items.
-        failed: Items that fail in the end.
-        seconds: From the command to the output.
-        plan_seconds, call_seconds, publish_seconds: Of that, the plan, the calls, the merge and the artifacts.
-        calls: Calls made, refused and failed ones included.
-        refused: Calls that met a rate limit.
-        input_tokens, output_tokens: Billed.
-        cost_usd: None where the model's price is not known.
-        max_workers: Calls at once.
-        processes: Processes that carry shards, on all machines.
-        machines: Machines.
-        shards: Shards.
-        memory_bytes: Of the processes on the machine with the flow, at most, together.
-        server_bytes: Of the Prefect server.
-        server_requests, server_events: What the Prefect server is asked and told.
-        database_bytes: By how much its database grows.
-        limit_used, cpu_used, workers_used: Shares, while calls are made; None where there is no limit.
+        items: Number of items.
+        failed: Items that fail after all retries.
+        seconds: Duration from the command to the output.
+        plan_seconds: Duration of planning.
+        call_seconds: Duration of the calls.
+        publish_seconds: Duration of the merge and the artifacts.
+        calls: Number of calls, including refused and failed calls.
+        refused: Calls that were refused by a rate limit.
+        input_tokens: Billed input tokens.
+        output_tokens: Billed output tokens.
+        cost_usd: Cost in USD; None if the model's price is not known.
+        max_workers: Concurrent calls.
+        processes: Processes that run shards, on all machines.
+        machines: Number of machines.
+        shards: Number of shards.
+        memory_bytes: Peak memory of all processes on the machine with the flow.
+        server_bytes: Memory of the Prefect server.
+        server_requests: Requests to the Prefect server.
+        server_events: Events sent to the Prefect server.
+        database_bytes: Growth of the Prefect server's database.
+        limit_used: Used share of the rate limit while calls are made (0 to 1); None without a limit.
+        cpu_used: Used share of the cores while calls are made (0 to 1).
+        workers_used: Used share of the workers while calls are made (0 to 1).
     """
 
     items: int
@@ -62,13 +68,21 @@ class Forecast:
 
 
 def simulate(scenario: Scenario) -> Forecast:
-    """Tell what a run will take, in some seconds and without a call.
+    """Simulate a run within seconds and without any call.
 
-    The first shards of each process are played out in virtual time, by the engine and the governor themselves. What is
-    beyond goes on at the pace of those between the first and the last of each process.
+    The first shards of each process run in virtual time with the real engine and governor. The rest of the run is
+    extrapolated from the shards between the first and the last of each process.
+
+    Args:
+        scenario: The run, the provider and the machines.
 
     Raises:
-        JobError: The model's price is asked for by a name that cannot be.
+        JobError: The name of the model is not valid.
+
+    Example:
+        >>> forecast = simulate(Scenario(items=1000, max_workers=50, prices={"input_mtok": 1, "output_mtok": 2}))
+        >>> forecast.items
+        1000
     """
     window = play(scenario)
     call_seconds = _call_seconds(scenario, window)
@@ -106,7 +120,7 @@ def simulate(scenario: Scenario) -> Forecast:
 
 
 def _call_seconds(scenario: Scenario, window: SimulatedWindow) -> float:
-    """Return when the last shard of the whole run ends, counted from the first one's start."""
+    """Return the duration from the start of the first shard to the end of the last shard of the run."""
     if window.whole:
         return window.seconds
     first = window.processes
@@ -114,7 +128,7 @@ def _call_seconds(scenario: Scenario, window: SimulatedWindow) -> float:
     begin, end = window.ends[first - 1], window.ends[min(last, len(window.ends)) - 1]
     between = window.ends[first:last]
     items = sum(each.items for each in between)
-    # What is played out in smaller shards than there are ends more often than it will.
+    # Simulated shards may be smaller than the run's shards, so they end more often.
     spared = 1 - window.shard_size / scenario.items_a_shard
     drained = sum(each.drained for each in between) / window.processes
     pace = max(1e-9, end.at - begin.at - spared * drained) / items * window.share
@@ -123,7 +137,7 @@ def _call_seconds(scenario: Scenario, window: SimulatedWindow) -> float:
 
 
 def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
-    """Return the sum; a call is priced by its mean length, for a price may depend on that."""
+    """Return the total cost; calls are priced at their mean size, because prices may depend on the size."""
     about = {"model": scenario.model, "prices": scenario.prices}
     job = BatchJob.parse({"source": "samples", "prompt": "{text}", "output": "out.jsonl", **about})
     calls = sent / scenario.input_tokens if scenario.input_tokens else float(scenario.items)
@@ -133,11 +147,11 @@ def _cost(scenario: Scenario, sent: int, received: int) -> float | None:
 
 
 def _memory(scenario: Scenario) -> int:
-    """Return what the machine with the flow needs: processes of a pool have ended when their answers are merged."""
+    """Return the peak memory of the machine with the flow; pool processes have exited before the merge."""
     workers = measured_costs.WORKER_BYTES * scenario.workers / scenario.machines
     grown = (scenario.items / measured_costs.HALF_TABLE_ITEMS) ** measured_costs.TABLE_POWER
     merging = measured_costs.MOST_TABLE_BYTES * grown / (1 + grown)
-    if not scenario.has_pool:  # the calls' memory stays with the process that merges
+    if not scenario.has_pool:  # the process that merges keeps the memory of the calls
         return round(measured_costs.FLOW_BYTES + workers + merging)
     processes = measured_costs.PROCESS_BYTES * scenario.at_once / scenario.machines
     return round(measured_costs.FLOW_BYTES + max(processes + workers, merging))
@@ -158,4 +172,4 @@ def _limit_used(scenario: Scenario, window: SimulatedWindow) -> float | None:
 def _workers_used(scenario: Scenario, window: SimulatedWindow) -> float:
     answered = window.counts.calls - window.counts.refused
     used = answered * scenario.mean_latency / window.working_seconds / max(1.0, scenario.workers * window.share)
-    return min(1.0, used)  # a call that meets its timeout takes less than the mean
+    return min(1.0, used)  # a call that times out takes less than the mean

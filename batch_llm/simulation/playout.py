@@ -1,6 +1,6 @@
-"""The part of a run that is played out in virtual time, by the real engine and governor.
+"""Simulation of the first shards of each process in virtual time, with the real engine and governor.
 
-It is the first shards of each process; all of them where that is little.
+Short runs are simulated completely.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ from .provider import Core, Counts, Provider, SimulatedCalls, SimulatedErrors
 from .scenario import Scenario
 
 MOST_ITEMS = 16_000
-"""Items that are played out, at least where shards are small; some seconds."""
+"""Number of simulated items if shards are small; simulating them takes a few seconds."""
 
 MOST_PROCESSES = 4
-"""Processes that are played out, with their share of the limits."""
+"""Maximum number of simulated processes; they get their share of the limits."""
 
 ROUNDS = 4
-"""Shards of each process: the first finds the pace, the last is for the others' company, those between count."""
+"""Shards of each simulated process. The first reaches the steady rate and the last keeps the load of the other
+processes realistic; only those in between are used for extrapolation."""
 
 CHARACTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEnd:
-    """A shard that ended.
+    """A simulated shard that has finished.
 
     Attributes:
-        at: When.
-        items: Its items.
-        failed: Those without an answer.
-        drained: Seconds that its time would be shorter by if it never ended: its beginning and its last calls.
+        at: Time at which it finished.
+        items: Number of its items.
+        failed: Items without an answer.
+        drained: Seconds lost at its start and while waiting for its last calls.
     """
 
     at: float
@@ -56,18 +57,18 @@ class ShardEnd:
 
 @dataclass
 class SimulatedWindow:
-    """What was played out.
+    """The simulated part of a run.
 
     Attributes:
-        processes: Those that were played out.
-        share: Their part of all processes.
-        whole: Whether it is all that these processes do.
-        shard_size: Items of its shards, which may be smaller than the run's.
-        began: When the first shard could begin that does not go ahead.
-        ahead: Items that went before it, alone.
-        ends: The ends of its shards, in order.
-        counts: What the provider saw.
-        busy: Seconds that the processes' cores worked, in all.
+        processes: Number of simulated processes.
+        share: Their share of all processes.
+        whole: Whether all shards of these processes are simulated.
+        shard_size: Items per simulated shard, which may be fewer than in the run.
+        began: Time at which the first shard after the canary could start.
+        ahead: Items of the canary.
+        ends: Finished shards, in order.
+        counts: Calls and tokens seen by the provider.
+        busy: CPU seconds of all simulated processes.
     """
 
     processes: int
@@ -82,22 +83,22 @@ class SimulatedWindow:
 
     @property
     def seconds(self) -> float:
-        """When its last shard ended."""
+        """Time at which the last shard finished."""
         return self.ends[-1].at
 
     @property
     def working_seconds(self) -> float:
-        """From its first shard's beginning to its last one's end."""
+        """Duration from the start of the first shard to the end of the last shard."""
         return self.seconds - self.began
 
     @property
     def items(self) -> int:
-        """Items in it."""
+        """Number of simulated items."""
         return self.ahead + sum(end.items for end in self.ends)
 
 
 def play(scenario: Scenario) -> SimulatedWindow:
-    """Play out a window; the same scenario gives the same window."""
+    """Simulate the first shards of a scenario; the result is deterministic."""
     before = retry_policy.generator.set(Random(scenario.items))
     try:
         return virtual_time.run(_Play(scenario).run())
@@ -134,13 +135,13 @@ class _Play:
         return self._window
 
     async def _send_ahead(self, items: int) -> None:
-        """Answer the canary in a process that then carries other shards; the others start when it is back."""
+        """Run the canary in one process; all other shards start after it."""
         await asyncio.sleep(self._start_seconds + SHARD_SECONDS)
         calls = SimulatedCalls(self._provider, Core(), self._scenario.core_seconds)
         await self._run_attempt(_Stream(items, self._prompt, calls), max(1, self._workers // self._window.processes))
 
     async def _run_process(self, workers: int) -> None:
-        """Carry shards as a process does: one after another, until none is left."""
+        """Run shards like a process: one after another, until none is left."""
         await asyncio.sleep(self._start_seconds)
         core = Core()
         calls = SimulatedCalls(self._provider, core, self._scenario.core_seconds)
@@ -169,10 +170,10 @@ class _Play:
         )
         answered = 0
         async with processor:
-            with suppress(RunStopped):  # as a shard's try that ends early
+            with suppress(RunStopped):  # like an attempt of a shard that stops early
                 async for result in processor.process_stream(stream):
                     answered += _is_answered(result)
-        return stream.items - answered  # also those that a run that ended early has not come to
+        return stream.items - answered  # including items that were not attempted
 
 
 def _is_answered(result: AnyResult) -> bool:
@@ -180,7 +181,7 @@ def _is_answered(result: AnyResult) -> bool:
 
 
 class _Stream:
-    """The items of a shard, and how fast the engine pulls the later half of them: one whenever another is done."""
+    """Items of a shard, with the rate at which the engine takes the second half of them."""
 
     def __init__(self, items: int, prompt: str, calls: SimulatedCalls) -> None:
         self.items, self._prompt, self._calls = items, prompt, calls
@@ -196,13 +197,13 @@ class _Stream:
 
     @property
     def paced_seconds(self) -> float:
-        """What all its items would take at that pace."""
+        """Duration of all items at that rate."""
         later = self.items - 1 - self.items // 2
         return (self._end - self._middle) * self.items / max(1, later)
 
 
 def _shards(scenario: Scenario, items: int, processes: int, workers: int) -> tuple[int, int]:
-    """Return the size of the shards that are played out, and how many; `items` is the part of these processes."""
+    """Return the size and the number of simulated shards; `items` is the part of the simulated processes."""
     most = max(MOST_ITEMS // (ROUNDS * processes), 10 * math.ceil(workers / processes))
     size = min(scenario.items_a_shard, most)
     rounds = max(ROUNDS, MOST_ITEMS // (size * processes))

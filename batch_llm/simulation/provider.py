@@ -1,4 +1,4 @@
-"""A provider in virtual time, and the core that a process's calls share."""
+"""Simulated provider in virtual time, and the simulated core that the calls of a process share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from batch_llm.strategies.base import LLMCallStrategy
 from .scenario import Scenario
 
 REFUSAL_SECONDS = 0.02
-"""Until a refusal is back."""
+"""Latency of a refused call."""
 
 ANSWER_SPREAD = 0.8
-"""Of the lengths of answers: most are short, some are several times as long."""
+"""Spread of answer lengths (log-normal): most answers are short, some are several times longer."""
 
 
 class SimulatedError(BatchLLMError):
-    """A call that the simulated provider refused, or failed to answer."""
+    """Error of a call that the simulated provider refused or failed."""
 
     def __init__(self, info: ErrorInfo) -> None:
         super().__init__(info.category)
@@ -30,7 +30,7 @@ class SimulatedError(BatchLLMError):
 
 
 class SimulatedErrors(ErrorClassifier):
-    """Reads what a `SimulatedError` says, and knows timeouts."""
+    """Error classifier for `SimulatedError` and timeouts."""
 
     def classify(self, exception: Exception) -> ErrorInfo:
         if isinstance(exception, SimulatedError):
@@ -39,7 +39,7 @@ class SimulatedErrors(ErrorClassifier):
 
 
 class Bucket:
-    """What may be taken of a limit: fills at a rate, up to `burst_seconds` of it; may go into debt."""
+    """Token bucket of a limit that refills at a rate, holds up to `burst_seconds` of it, and may go negative."""
 
     def __init__(self, rate: float, burst_seconds: float) -> None:
         self._rate = rate
@@ -47,19 +47,19 @@ class Bucket:
         self._at = 0.0
 
     def wait(self, now: float) -> float:
-        """Return the seconds until one may be taken; 0 for now."""
+        """Return the seconds until one token is available; 0 if one is available now."""
         self._level = min(self._most, self._level + (now - self._at) * self._rate)
         self._at = now
         return 0.0 if self._level >= 1 - 1e-9 else (1 - self._level) / self._rate
 
     def take(self, cost: float) -> None:
-        """Take so much."""
+        """Remove `cost` tokens."""
         self._level -= cost
 
 
 @dataclass
 class Counts:
-    """What the provider saw and billed."""
+    """Calls and tokens that the provider received and billed."""
 
     calls: int = 0
     refused: int = 0
@@ -69,11 +69,11 @@ class Counts:
 
 
 class Provider:
-    """Takes what its limits allow, and answers after some time.
+    """Simulated provider that enforces its limits and answers after some latency.
 
     Args:
-        scenario: Its limits, latencies and failures.
-        share: The part of the limits that is there for those who are simulated.
+        scenario: Limits, latencies and failures.
+        share: Share of the limits that is available to the simulated processes.
     """
 
     def __init__(self, scenario: Scenario, share: float) -> None:
@@ -87,10 +87,10 @@ class Provider:
         self.counts = Counts()
 
     async def call(self) -> dict[str, int]:
-        """Make a call; return its tokens.
+        """Make a call and return its token usage.
 
         Raises:
-            SimulatedError: It was refused, or failed.
+            SimulatedError: The call was refused or failed.
         """
         scenario, random, counts = self._scenario, self._random, self.counts
         counts.calls += 1
@@ -125,10 +125,10 @@ class Provider:
 
 
 class Core:
-    """What a process's calls need one after another.
+    """Simulated core that the calls of a process use one after another.
 
     Attributes:
-        busy: Seconds that it worked.
+        busy: Seconds for which the core was used.
     """
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class Core:
         self.busy = 0.0
 
     async def work(self, seconds: float) -> None:
-        """Work so long, when those before are done."""
+        """Use the core for `seconds`, after all earlier requests."""
         if not seconds:
             return
         now = asyncio.get_running_loop().time()
@@ -146,7 +146,7 @@ class Core:
 
 
 class SimulatedCalls(LLMCallStrategy[None]):
-    """A process's calls: half of their CPU before the provider has them, half after."""
+    """Strategy of a simulated process: each call uses half of its CPU before the provider's latency and half after."""
 
     def __init__(self, provider: Provider, core: Core, seconds: float) -> None:
         self._provider, self._core, self._half = provider, core, seconds / 2

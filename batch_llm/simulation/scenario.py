@@ -1,4 +1,4 @@
-"""What is simulated: a run, a provider, machines."""
+"""Input of a simulation: the run, the provider and the machines."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Z95 = 1.6449
 """The normal distribution's 95th percentile, in standard deviations."""
 
 ENOUGH = 1.3
-"""Workers beyond what a limit and the mean latency need: latencies vary."""
+"""Factor for the number of workers above limit times mean latency, because latencies vary."""
 
 WORKERS_WITHOUT_LIMIT = 50
 
 MOST_SPREAD = 1_000
-"""Times the median that the slowest answers take; beyond that a mean says nothing."""
+"""Maximum ratio of the 95th percentile to the median of the latency; beyond that the mean is meaningless."""
 
 MOST_WORKERS_A_PROCESS = 10_000
-"""More than an event loop can carry, and than can be played out in a few minutes."""
+"""Maximum workers per process: more than an event loop can run, and than can be simulated in a few minutes."""
 
 _MOST = {"latency": 86_400.0, "call_seconds": 3_600.0, "input_tokens": 1e7, "output_tokens": 1e7}
 _MOST_ANYWHERE = 1e15
@@ -40,29 +40,37 @@ class Scenario:
     """A run to be simulated.
 
     Attributes:
-        items: To be called; those that the ledger has an answer for cost next to nothing.
-        requests_per_minute, tokens_per_minute: The provider's limits.
-        input_tokens_per_minute, output_tokens_per_minute: Those of tokens sent, and of tokens received, alone.
-        told: Whether the run is told the limits; else it finds them out.
-        burst_seconds: How much of a limit the provider lets be used at once after a rest.
-        latency: Seconds of an answer, the median.
-        latency_p95: Seconds within which 95 of 100 answers come.
-        input_tokens, output_tokens: Of a call, in the mean.
-        model, prices: For the cost; a job's own prices win.
-        max_workers: Calls at once in the whole run; None for as many as the limits and the latency need.
-        processes: Of one machine; None for one for each core, where there are 50 workers for each.
-        machines: Machines.
-        cores: Of one machine; None for those of this one.
-        shard_size: Items in one shard; None for as many as take some minutes.
-        canary: Items that go alone before all others, where they are ten times as many; a first run has them.
-        failure_rate: Share of calls that fail with an error that can pass, such as 503.
-        rate_limited: Share of calls that are refused although the limit is kept: others use it too.
-        call_seconds: CPU of a call and its answer.
+        items: Items to call. Items with an answer in the ledger cost almost nothing and are not included.
+        requests_per_minute: The provider's limit of requests.
+        tokens_per_minute: The provider's limit of input and output tokens together.
+        input_tokens_per_minute: The provider's limit of input tokens.
+        output_tokens_per_minute: The provider's limit of output tokens.
+        told: Whether the limits are set in the job; otherwise the run detects them.
+        burst_seconds: Seconds' worth of a limit that the provider allows at once after a pause.
+        latency: Median latency of an answer in seconds.
+        latency_p95: 95th percentile of the latency in seconds.
+        input_tokens: Mean input tokens of a call.
+        output_tokens: Mean output tokens of a call.
+        model: Model, for its published prices.
+        prices: Own prices, which take precedence.
+        max_workers: Concurrent calls in the whole run; None for as many as the limits and the latency require.
+        processes: Processes per machine; None for up to one per core, with 50 workers each.
+        machines: Number of machines.
+        cores: Cores per machine; None for those of this machine.
+        shard_size: Items per shard; None for a few minutes of work.
+        canary: Items that run alone before all others, if the run has more than ten times as many; as in a first run.
+        failure_rate: Share of calls that fail with a transient error, such as 503.
+        rate_limited: Share of calls that are refused even within the limit, because others use it too.
+        call_seconds: CPU seconds of a call and its answer.
         config: Timeouts and retries of calls.
         shard_retry: Retries of shards.
 
     Raises:
-        JobError: A value breaks its rule.
+        JobError: A value is not valid.
+
+    Example:
+        >>> Scenario(items=1_000_000, requests_per_minute=6_000, latency=2.0, latency_p95=4.0).rate_limit
+        100.0
     """
 
     items: int
@@ -104,7 +112,7 @@ class Scenario:
                 raise JobError(f"{name} is {getattr(self, name):g}: it must be less than 1")
         if self.workers > MOST_WORKERS_A_PROCESS * self.at_once:
             raise JobError(
-                f"there are {self.workers:,.15g} calls at once in {self.at_once:,} processes, which can carry "
+                f"there are {self.workers:,.15g} concurrent calls in {self.at_once:,} processes, which can run "
                 f"{MOST_WORKERS_A_PROCESS:,} each: set max_workers lower, or processes or machines higher"
             )
 
@@ -120,12 +128,12 @@ class Scenario:
 
     @property
     def mean_latency(self) -> float:
-        """Seconds of an answer, in the mean."""
+        """Mean latency of an answer in seconds."""
         return self.latency * math.exp(self.latency_spread**2 / 2)
 
     @property
     def rate_limit(self) -> float | None:
-        """Calls a second that the limits allow; None where there are none."""
+        """Calls per second that the limits allow; None without limits."""
         sent, received = self.input_tokens, self.output_tokens
         limits = zip(_LIMITS, (1, sent + received, sent, received), strict=True)
         rates = [limit / 60 / cost for name, cost in limits if cost and (limit := getattr(self, name)) is not None]
@@ -133,7 +141,7 @@ class Scenario:
 
     @property
     def workers(self) -> int:
-        """Calls at once in the whole run."""
+        """Concurrent calls in the whole run."""
         if self.max_workers is not None:
             return self.max_workers
         if self.rate_limit is None:
@@ -142,17 +150,17 @@ class Scenario:
 
     @property
     def cores_each(self) -> int:
-        """Cores of one machine."""
+        """Cores per machine."""
         return self.cores or cores()
 
     @property
     def shards(self) -> int:
-        """Shards of the run."""
+        """Number of shards of the run."""
         return math.ceil((self.items - self.sent_ahead) / self.items_a_shard) + (self.sent_ahead > 0)
 
     @property
     def items_a_shard(self) -> int:
-        """Items in one shard."""
+        """Items per shard."""
         if self.shard_size is not None:
             return self.shard_size
         pace = {"seconds": self.mean_latency, "per_second": self.rate_limit}
@@ -160,7 +168,7 @@ class Scenario:
 
     @property
     def at_once(self) -> int:
-        """Processes that carry shards, on all machines; no more than there are shards and workers."""
+        """Processes that run shards, on all machines; at most the number of shards and of workers."""
         return max(1, min(self._room, self.shards, self.workers))
 
     @property
@@ -170,17 +178,17 @@ class Scenario:
 
     @property
     def has_pool(self) -> bool:
-        """Whether shards are carried by processes beside the flow's own."""
+        """Whether shards run in other processes than the flow's."""
         return self.at_once > 1 or self.machines > 1 or self.processes is not None
 
     @property
     def sent_ahead(self) -> int:
-        """Items that go alone before all others."""
+        """Items of the canary."""
         return self.canary if self.items > MIN_ITEMS_RATIO * self.canary else 0
 
     @property
     def core_seconds(self) -> float:
-        """Seconds that a call keeps its process busy, also where more processes than cores share them."""
+        """Seconds for which a call occupies its process, including waits if there are more processes than cores."""
         return self.call_seconds * max(1.0, self.at_once / self.machines / self.cores_each)
 
 

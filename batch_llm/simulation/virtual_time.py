@@ -1,6 +1,6 @@
-"""An event loop whose clock jumps to the next timer: an hour of waiting passes in the milliseconds of its work.
+"""Event loop with a virtual clock that jumps to the next timer, so an hour of waiting takes milliseconds.
 
-`looptime` does the same and more for tests, as a plugin of pytest; what a command needs of it is these few lines.
+`looptime` does this for tests as a pytest plugin; the command only needs these few lines.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in virtual time, from 0 on. It must wait for timers alone: no thread, no network."""
+    """Run a coroutine in virtual time from 0. It may only wait for timers, not for threads or the network."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main)
 
 
 class _Clock(selectors.BaseSelector):
-    """Waits by moving the time on; nothing is ever there to be read, but what wakes a loop that has no timer."""
+    """Selector that advances the virtual time instead of waiting; only a loop without timers waits for real events."""
 
     def __init__(self) -> None:
         self._inner = selectors.DefaultSelector()

@@ -151,8 +151,8 @@ def test_a_model_without_a_price_is_unpriced() -> None:
         ({"items": 10**400}, "items is too large: it must be 1,000,000,000,000,000 or less"),
         ({"latency_p95": 1e300}, "latency_p95 is too large: it must be 1,000,000,000,000,000 or less"),
         ({"latency_p95": 1_500}, "latency_p95 is 1500: it must be 1,000 times the median or less"),
-        ({"requests_per_minute": 1e12}, "calls at once in 1 processes, which can carry 10,000 each: set max_workers"),
-        ({"items": 10**6, "max_workers": 10**8}, "there are 100,000,000 calls at once in 4 processes"),
+        ({"requests_per_minute": 1e12}, "concurrent calls in 1 processes, which can run 10,000 each: set max_workers"),
+        ({"items": 10**6, "max_workers": 10**8}, "there are 100,000,000 concurrent calls in 4 processes"),
     ],
 )
 def test_what_cannot_be_says_so_in_a_line(settings: dict[str, Any], problem: str) -> None:

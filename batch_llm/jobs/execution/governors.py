@@ -1,4 +1,4 @@
-"""Which governor paces a job's calls: one for each scope and process."""
+"""Governors that pace the calls of jobs: one per scope and process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batch_llm.jobs.spending.calibration import guessed_output_tokens
 from batch_llm.pacing.governor import Governor
 
 LINGER_SECONDS = 15.0
-"""A pool's process keeps a governor so long after a shard, for the next one goes on at the same pace."""
+"""How long a pool process keeps a governor after a shard, so that the next shard continues at the same rate."""
 
 
 @dataclass(slots=True)
@@ -28,17 +28,21 @@ _lock = Lock()
 
 
 def scope_of(job: BatchJob) -> str:
-    """Return the name of the limit that the job's calls share with others: the model's, unless the job says another."""
+    """Return the rate-limit scope of a job: its `limit_scope`, else its model."""
     return job.limit_scope or job.model
 
 
 @contextmanager
 def governed(job: BatchJob, *, lingers: bool = False) -> Generator[Governor]:
-    """Have the governor of the job's scope, the same one for everybody in this process who has it meanwhile.
+    """Provide the governor of a job's scope, which all jobs of the scope in this process share.
 
     Args:
         job: The job.
-        lingers: Whether this process is likely to have another shard of the scope soon.
+        lingers: Whether to keep the governor for a while afterwards, for the next shard of the scope.
+
+    Example:
+        >>> with governed(job) as governor:
+        ...     outcome = await run_shard(job, folder, shard, governor=governor)  # doctest: +SKIP
     """
     scope = scope_of(job)
     with _lock:

@@ -1,4 +1,4 @@
-"""Usage that a strategy does not report: estimated from the texts, and warned about once a run."""
+"""Estimates of token usage that a strategy does not report, with one warning per run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from batch_llm.strategies.billing import complete
 _log = logging.getLogger(__name__)
 
 _WARNED = "usage-estimated"
-"""A file of the run: whoever creates it warns."""
+"""File in the run's folder; the process that creates it logs the warning."""
 
 
 class UsageEstimatingStrategy(LLMCallStrategy[Any]):
-    """Makes its calls through a strategy of the caller's, and estimates the tokens that it does not report.
+    """Strategy that calls the strategy of the user and estimates the tokens that it does not report.
 
     Args:
-        calls: What makes the calls.
+        calls: Strategy that makes the calls.
     """
 
     def __init__(self, calls: LLMCallStrategy[Any]) -> None:
@@ -35,7 +35,7 @@ class UsageEstimatingStrategy(LLMCallStrategy[Any]):
         await self._calls.prepare()
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Any, dict[str, int]]:
-        """Make one call; what is not an answer with its usage is for the engine to refuse."""
+        """Make one call; a result that is not a pair of answer and usage is rejected by the engine."""
         try:
             answer = await self._calls.execute(prompt, attempt, timeout)
         except CallFailed as error:
@@ -51,21 +51,21 @@ class UsageEstimatingStrategy(LLMCallStrategy[Any]):
 
 
 class UsageWarning:
-    """Warns once a run, whatever the number of its shards and processes, that usage is estimated."""
+    """Warning that usage is estimated, logged once per run over all its shards and processes."""
 
     def __init__(self, run: Store) -> None:
         self._run = run
         self._is_over = False
 
     async def note(self, estimated_tokens: int) -> None:
-        """Warn at the first estimate of the run."""
+        """Log the warning if this is the first estimate of the run."""
         if not estimated_tokens or self._is_over:
             return
         self._is_over = True
         try:
             is_first = await asyncio.to_thread(self._run.create, _WARNED, b"")
         except OSError:
-            is_first = True  # said twice is better than not at all
+            is_first = True  # a repeated warning is better than none
         if is_first:
             _log.warning(
                 "The provider reports no usable token usage: the tokens are estimated from the length of the texts, "

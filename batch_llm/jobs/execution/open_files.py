@@ -1,4 +1,4 @@
-"""How many calls this process has file descriptors for: each call in flight takes one for its connection."""
+"""Limit of concurrent calls by file descriptors: each call in flight uses one for its connection."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from batch_llm.config import ProcessorConfig
 _log = logging.getLogger(__name__)
 
 _OTHERS = 24
-"""Left for files, names to resolve, and what Prefect talks through; less where there is little in all."""
+"""File descriptors reserved for files, name resolution and Prefect's connections; fewer if the limit is very low."""
 
 _MOST = 10_240
-"""What the limit is raised to at most where the system names no other: macOS takes no more (OPEN_MAX)."""
+"""Maximum of the raised limit if the hard limit is infinite: macOS accepts no more (OPEN_MAX)."""
 
 _lock = Lock()
 _open_before = 0
@@ -27,10 +27,11 @@ _taken = 0
 
 @contextmanager
 def room_for_calls(config: ProcessorConfig) -> Generator[ProcessorConfig]:
-    """Have a configuration with as many workers as there are file descriptors for, counting what others here took.
+    """Provide a configuration with no more workers than available file descriptors.
 
-    The process's soft limit is raised first, as far as it may be. What is still too little costs workers, which is
-    logged: a call that gets no connection would fail, and so would the ledger.
+    The soft limit of the process is raised first, as far as allowed. If it is still too low, the number of workers is
+    reduced and a warning is logged, because without file descriptors calls and writes to the ledger would fail.
+    Descriptors that other shards in this process use are taken into account.
     """
     global _taken
     with _lock:
@@ -46,7 +47,7 @@ def room_for_calls(config: ProcessorConfig) -> Generator[ProcessorConfig]:
 
 
 def too_few_files(config: ProcessorConfig) -> str:
-    """Return what is to be said of a process that has fewer file descriptors than workers; nothing if it has enough."""
+    """Return a warning if the process has fewer file descriptors than workers; else empty text."""
     with _lock:
         return _workers(config.max_workers)[1]
 
@@ -67,7 +68,7 @@ def _workers(wanted: int) -> tuple[int, str]:
 
 
 def _limit(needed: int) -> int:
-    """Return how many files may be open, after raising that to `needed` where it is allowed."""
+    """Return the limit of open files, after raising it to `needed` if allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return needed
@@ -81,5 +82,5 @@ def _limit(needed: int) -> int:
 def _open_now() -> int:
     try:
         return sum(1 for _ in Path("/dev/fd").iterdir())
-    except OSError:  # there may be no file descriptor left to look with
+    except OSError:  # there may be no file descriptor left to list the folder
         return _OTHERS

@@ -1,4 +1,4 @@
-"""Each result goes into the ledger before its worker takes the next item."""
+"""Recording of results in the ledger, before the worker takes the next item."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .shard_tally import ShardTally
 
 
 class ResultRecorder:
-    """Puts each result into the ledger before its worker takes the next item.
+    """Recorder that writes each result to the ledger before its worker takes the next item.
 
-    So no more than `max_workers` answers can be paid for without being on disk, whenever the process is killed.
+    If the process is killed, at most `max_workers` answers are billed but not on disk.
 
     Attributes:
-        stop: Ends the run, which must not pay for what it cannot keep.
+        stop: Callback that stops the run, because a run must not pay for answers that it cannot store.
     """
 
     def __init__(self, ledger: LedgerWriter, tally: ShardTally, prices: PriceList, job: BatchJob) -> None:
@@ -30,7 +30,7 @@ class ResultRecorder:
         self.stop: Callable[[], None] = lambda: None
 
     async def keep(self, result: AnyResult) -> None:
-        """Add a result; what cannot be written is told by `check` at the end, for a hook's error ends nothing."""
+        """Write a result to the ledger; `check` reports a write error later, because the engine ignores hook errors."""
         record = record_of(result, self._prices, self._job)
         if record is None:
             return
@@ -38,20 +38,25 @@ class ResultRecorder:
             await self._ledger.commit(record)
         except OSError as error:
             self._error = error
-            self.stop()  # what is in flight may still find room
+            self.stop()  # results of calls in flight may still be written
         else:
             self._tally.add(record)
 
     def check(self) -> None:
+        """Raise the error of a failed write.
+
+        Raises:
+            JobError: A result could not be written.
+        """
         if self._error is not None:
             raise JobError(
-                f"the ledger cannot be written to {self._ledger.place}: {self._error.strerror or self._error}; make "
-                "room or give rights, and run it again: what is in the ledger is not paid again"
+                f"the ledger cannot be written to {self._ledger.place}: {self._error.strerror or self._error}; free "
+                "disk space or grant permissions, and run again: items in the ledger are not charged again"
             ) from self._error
 
 
 def record_of(result: AnyResult, prices: PriceList, job: BatchJob) -> Record | None:
-    """Return what the ledger keeps of a result; nothing of an item that was not attempted."""
+    """Return the ledger's record of a result; None for an item that was not attempted."""
     info = result.error_info
     category = None if info is None else info.category
     if category in ("not_attempted", "cancelled"):

@@ -1,4 +1,4 @@
-"""One shard: its file through the engine, each result into the ledger."""
+"""Execution of one shard: its items are called by the engine and each result is recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -50,19 +50,23 @@ async def run_shard(
     governor: Governor | None = None,
     share: BudgetShare | None = None,
 ) -> ShardOutcome:
-    """Answer what is missing of one shard.
+    """Call the items of a shard that have no answer yet.
 
     Args:
         job: The job.
-        folder: The run's folder, from the plan.
-        shard: Which shard.
-        observers: Told of the engine's events.
-        strategy: Makes the strategy, here in this process; None for the job's model.
-        governor: Paces the calls; None for one of the shard's own, with the job's limits.
-        share: What all calls of the shard may cost; None for no budget.
+        folder: Folder of the run, from the plan.
+        shard: The shard.
+        observers: Observers that receive the engine's events.
+        strategy: Function that creates the strategy in this process; None for the job's model.
+        governor: Governor that paces the calls; None for a new one with the job's limits.
+        share: Share of the budget for all calls of the shard; None for no budget.
 
     Raises:
-        JobError: The job's model cannot be had here.
+        JobError: The job's model cannot be used in this process, or the ledger cannot be written.
+
+    Example:
+        >>> planned = plan(job, "first")  # doctest: +SKIP
+        >>> outcome = await run_shard(job, planned.folder, planned.shards[0])  # doctest: +SKIP
     """
     run = open_folder(job, folder)
     started = time.monotonic()
@@ -71,7 +75,7 @@ async def run_shard(
     for record in read_records(run.store, shard.part):
         tally.add(record)
     governor = governor or Governor(job.limits)
-    # A key that got answers before, in this run or in an earlier one, is a good one, whatever one row is refused with.
+    # An API key that got answers before, in this run or an earlier one, is valid: rejection of one row is not fatal.
     earlier = read_object(run.plan)
     governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     stopped_by: ErrorInfo | None = None
@@ -90,7 +94,7 @@ async def run_shard(
             )
     tally.progress.finished = True
     tally.progress.write(run.path, shard.index)
-    with suppress(OSError):  # it is shown, and nothing more
+    with suppress(OSError):  # progress is only displayed
         await asyncio.to_thread(publish_progress, run, shard)
     outcome = _outcome(shard, tally, time.monotonic() - started, stopped_by, stopped=run.stop.exists())
     return (
@@ -117,7 +121,7 @@ def _unanswered(run: RunFolder, shard: ShardRef, tally: ShardTally, make: Strate
     strategy: LLMCallStrategy[Any] | None = None
     for line in read_lines(shard_file(run, shard)):
         if not tally.is_settled(line["id"], line["key"]):
-            strategy = strategy or make()  # not before an item needs it: a local model takes seconds to load
+            strategy = strategy or make()  # created when needed: a local model takes seconds to load
             yield LLMWorkItem(line["id"], strategy, line["prompt"], context=line["key"])
 
 
@@ -140,7 +144,7 @@ class _PaceProgress:
 
 @dataclass(frozen=True, slots=True)
 class _ShardAttempt:
-    """A shard at work."""
+    """One attempt to run a shard."""
 
     job: BatchJob
     run: RunFolder
@@ -153,7 +157,7 @@ class _ShardAttempt:
     async def answer(
         self, items: Iterator[AnyWorkItem], prices: PriceList, observers: Sequence[ProcessorObserver]
     ) -> ErrorInfo | None:
-        """Call the items; return what stopped it early."""
+        """Call the items and return the error that stopped the attempt early, if any."""
         pauses = _PauseObserver(self)
         recorder = ResultRecorder(self.ledger, self.tally, prices, self.job)
         usage = UsageWarning(self.run.store)
@@ -194,13 +198,13 @@ class _ShardAttempt:
                     last_write = time.monotonic()
 
     def write_progress(self) -> None:
-        """Show how far the shard is."""
+        """Write the progress of the shard to its file."""
         self.pace.note()
         self.tally.progress.write(self.run.path, self.shard.index)
 
 
 def _at_daily_limits(job: BatchJob) -> dict[str, Any]:
-    """Return what lets a processor sleep through a limit of the day, where the job wants that."""
+    """Return the processor arguments that make it wait for a daily limit to reset, if the job is configured so."""
     if job.daily_limit == "stop":
         return {}
     cooldown = ResetAwareCooldown(built_in(job.config.rate_limit, is_governed=True))
@@ -208,7 +212,7 @@ def _at_daily_limits(job: BatchJob) -> dict[str, Any]:
 
 
 class _PauseObserver(BaseObserver):
-    """Shows a provider's pause in the shard's progress, where no result comes that would."""
+    """Observer that writes a cooldown to the shard's progress, because no result arrives during a cooldown."""
 
     def __init__(self, shard: _ShardAttempt) -> None:
         self._shard = shard

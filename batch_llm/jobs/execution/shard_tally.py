@@ -1,4 +1,4 @@
-"""Counts a shard's records: a success or the last failure decides what an item is, all of them what it cost."""
+"""Counts over a shard's records: an item has its success or last failure as status, and costs of all its records."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from batch_llm.jobs.ledger.progress import ShardProgress
 from batch_llm.jobs.ledger.records import Record
 
 STOPPED = "stopped"
-"""The engine's category for a run that somebody asked to end."""
+"""Error category of the engine for a run that was asked to stop."""
 
 _NEVER_MORE_THAN = 300  # characters of an error in a sentence
 
 
 class ShardTally:
-    """What a shard's records add up to; `progress` holds the counts, always up to date."""
+    """Running counts over a shard's records.
+
+    Attributes:
+        progress: The current counts.
+    """
 
     def __init__(self, items: int) -> None:
         self.progress = ShardProgress(items=items)
-        self._answered: dict[str, str] = {}  # keys by id: no objects that the garbage collector would look through
+        self._answered: dict[str, str] = {}  # keys by id: plain strings, which the garbage collector does not traverse
         self._failed: dict[str, Record] = {}
         self._categories = Counter[str]()
 
     def add(self, record: Record) -> None:
-        """Count a record; a success stands against any failure, a later failure against an earlier one."""
+        """Count a record; a success overrides failures, and a later failure overrides an earlier one."""
         progress = self.progress
         progress.input_tokens += record.input_tokens
         progress.output_tokens += record.output_tokens
@@ -47,14 +51,14 @@ class ShardTally:
             self._count_failed(record, 1)
 
     def is_settled(self, item_id: str, key: str) -> bool:
-        """Whether an item needs no further call by this shard."""
+        """Return whether an item needs no further call in this shard."""
         failed = self._failed.get(item_id)
         return self._answered.get(item_id) == key or (failed is not None and failed.key == key and failed.settled)
 
     def unfinished(self, stopped_by: ErrorInfo | None) -> tuple[ErrorInfo | None, str]:
-        """Return why items are left that could still be answered, and the same as a sentence.
+        """Return why the shard has unfinished items, as error information and as a sentence.
 
-        A failed validation is no such reason: the model answered, and more tries are for the engine to decide.
+        Failed validations do not count as unfinished: the model answered, and the engine has used its own retries.
         """
         failed = [record for record in self._failed.values() if record.status == "failed"]
         if stopped_by is not None and stopped_by.category == STOPPED:
@@ -70,7 +74,7 @@ class ShardTally:
             return None, ""
         category, count = Counter(record.category or "unknown" for record in left).most_common(1)[0]
         cause = next(record for record in reversed(left) if (record.category or "unknown") == category)
-        text = f"{len(left)} of {self.progress.items} items are left, {count} by {category}: {_short(cause)}"
+        text = f"{len(left)} of {self.progress.items} items are unfinished, {count} due to {category}: {_short(cause)}"
         return ErrorInfo(is_retryable=True, is_rate_limit=category == "rate_limit", category=category), text
 
     def _count_failed(self, record: Record, sign: int) -> None:
@@ -83,7 +87,7 @@ def _full_again(info: ErrorInfo) -> str:
     if info.resets_in is None:
         return ""
     hours = f"{info.resets_in / 3600:.1f} h" if info.resets_in >= 3600 else f"{info.resets_in / 60:.0f} min"
-    return f"; the limit is full again in {hours}: run it again then, or set daily_limit to 'wait'"
+    return f"; the limit resets in {hours}: run again then, or set daily_limit to 'wait'"
 
 
 def _short(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""What is to end a shard that is at work, and what is told of it meanwhile to other machines."""
+"""Watcher of a running shard: stops it when requested or superseded, and publishes its progress."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.run_types import ShardRef
 
 LOOK_SECONDS = 0.5
+"""Interval at which local files are checked."""
+
 FAR_LOOK_SECONDS = 3.0
-"""Between two looks into a bucket."""
+"""Interval at which a ledger in a bucket is checked."""
 
 LATE_SECONDS = 3 * HEARTBEAT_SECONDS
+"""No call starts without a new check if the last check is older than this."""
+
 MAX_UNCHECKED_SECONDS = STALE_SECONDS - LATE_SECONDS
-"""A shard that cannot look into its ledger for so long stops: others may take it for dead."""
+"""A shard that cannot check its ledger for this long stops, because others may consider it dead."""
 
 
 class ShardWatch:
-    """Looks whether a shard is still to be worked on, and by us."""
+    """Watcher that checks whether this process should continue to run a shard."""
 
     def __init__(self, job: BatchJob, run: RunFolder, shard: ShardRef) -> None:
         self._run, self._shard = run, shard
@@ -34,32 +38,32 @@ class ShardWatch:
         self._checked_at = time.monotonic()
 
     async def watch(self, ledger: LedgerWriter, stop: Callable[[], None]) -> None:
-        """Stop when somebody asks for it, and when another run has the ledger or another carrier the shard.
+        """Call `stop` on a stop request, or when another run has the ledger or another process has claimed the shard.
 
-        Meanwhile see to it that a machine that loses its power loses no more than half a second of answers.
+        The ledger is also synced to disk at each check, so a power failure loses at most half a second of answers.
         """
         between = FAR_LOOK_SECONDS if self._run.is_remote else 0.0
         while not self._run.stop.exists():
             if self._seconds_since_check() >= between and await self.is_over():
                 break
-            with suppress(OSError):  # the next write tells
+            with suppress(OSError):  # the next write reports the error
                 await asyncio.to_thread(ledger.sync)
             await asyncio.sleep(LOOK_SECONDS)
         stop()
 
     @property
     def is_late(self) -> bool:
-        """Whether the last look is so long ago that no further call may start without another one.
+        """Whether the last check is so old that no call may start without a new one.
 
-        A process that was stopped and goes on, a machine that was cut off and is back, may have lost its shard.
+        A process that was suspended, or a machine that was disconnected, may have lost its shard in the meantime.
         """
         return self._seconds_since_check() > LATE_SECONDS
 
     async def is_over(self) -> bool:
-        """Look whether the shard is to end here."""
+        """Return whether this process should stop running the shard."""
         try:
             is_over = await asyncio.to_thread(self._check_ledger)
-        except OSError:  # the flow's own process tells when the ledger stays away
+        except OSError:  # the flow's process reports a ledger that stays unreachable
             return self._seconds_since_check() > MAX_UNCHECKED_SECONDS
         self._checked_at = time.monotonic()
         return is_over

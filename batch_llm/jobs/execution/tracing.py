@@ -1,4 +1,4 @@
-"""OpenTelemetry spans: one a shard, and in it pydantic-ai's own, one a call. Off unless somebody asks for them."""
+"""OpenTelemetry spans: one per shard, with pydantic-ai's span of each call in it. Disabled by default."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from batch_llm.jobs.run_types import ShardRef
 
 TRACES = "BATCH_LLM_TRACES"
-"""The variable that switches them on: "logfire", "otlp", or "on" where the process has a tracer provider already."""
+"""Environment variable that enables spans: "logfire", "otlp", or "on" if the process has a tracer provider."""
 
 FLUSH_MS = 5000
 
 
 @contextmanager
 def shard_span(job: BatchJob, shard: ShardRef) -> Generator[None]:
-    """Trace a shard and its calls, if that is asked for. Prompts and answers are not part of the spans.
+    """Trace a shard and its calls if tracing is enabled. Spans do not contain prompts or answers.
 
     Raises:
-        JobError: What the variable asks for is not installed.
+        JobError: The value of the variable is not valid, or a required package is not installed.
     """
     wanted = os.environ.get(TRACES, "")
     if not wanted:
@@ -36,14 +36,14 @@ def shard_span(job: BatchJob, shard: ShardRef) -> Generator[None]:
     from pydantic_ai import Agent
     from pydantic_ai.models.instrumented import InstrumentationSettings
 
-    Agent.instrument_all(InstrumentationSettings(include_content=False))  # calls without an agent heed it, too
+    Agent.instrument_all(InstrumentationSettings(include_content=False))  # also applies to calls without an agent
     about = {"batch_llm.name": job.name, "batch_llm.model": job.model, "batch_llm.shard": shard.index}
     try:
         with trace.get_tracer("batch_llm").start_as_current_span("batch_llm.shard", attributes=about) as span:
             span.set_attribute("batch_llm.items", shard.items)
             yield
     finally:
-        # The process of a pool ends without saying so.
+        # A pool process exits without a shutdown hook.
         flush: Any = getattr(trace.get_tracer_provider(), "force_flush", None)
         if flush:
             flush(FLUSH_MS)
@@ -53,7 +53,7 @@ def _configure(wanted: str) -> None:
     from opentelemetry import trace
 
     if hasattr(trace.get_tracer_provider(), "add_span_processor"):
-        return  # this process has one
+        return  # this process has a tracer provider
     try:
         match wanted:
             case "logfire":
@@ -71,7 +71,7 @@ def _configure(wanted: str) -> None:
 
 
 def _export_by_otlp() -> None:
-    """Send spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."""
+    """Export spans to the endpoint in OTEL_EXPORTER_OTLP_ENDPOINT."""
     from opentelemetry import trace
 
     sdk: Any = import_module("opentelemetry.sdk.trace")

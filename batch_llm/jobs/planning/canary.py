@@ -1,4 +1,4 @@
-"""The canary: the first items of a new or changed job go alone, and tell whether the others may follow."""
+"""The canary: the first items of a new or changed job, which run alone and decide whether the run continues."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from batch_llm.jobs.storage.json_files import objects_in, to_json
 from batch_llm.jobs.storage.store import Store
 
 MIN_ITEMS_RATIO = 10
-"""How many times its own items a canary must spare, to be worth the wait."""
-
-"""How many times the expected cost is too much."""
+"""Minimum ratio of the items of a run to the items of its canary; smaller runs have no canary."""
 
 _PASSED = "canary.json"
-"""In the folder of a job's name: which shape the last run had that went well."""
+"""File in the folder of a job with the shape of its last successful run."""
 
 
 def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "") -> Canary:
-    """Return the canary of a run that knows what it will call; without items where none is needed.
+    """Return the canary of a planned run; it has no items if none is needed.
 
     Raises:
         OSError: The ledger cannot be read.
@@ -36,7 +34,7 @@ def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: st
 
 
 def with_expected_cost(tables: Tables, job: BatchJob, folder: RunFolder, canary: Canary, strategy: str = "") -> Canary:
-    """Return the canary with what it should cost, by what earlier runs of the job's name have paid."""
+    """Return the canary with its expected cost, measured from earlier runs of the job's name."""
     row = tables.execute(f"""
         SELECT avg(size) FROM (
             SELECT characters AS size
@@ -48,7 +46,7 @@ def with_expected_cost(tables: Tables, job: BatchJob, folder: RunFolder, canary:
 
 
 def record_passed(job: BatchJob, canary: Canary) -> None:
-    """Remember that a run of this shape went well: the next one needs no canary.
+    """Record that a run of this shape was successful, so the next run needs no canary.
 
     Raises:
         OSError: The ledger cannot be written.

@@ -1,4 +1,4 @@
-"""Answers made under a lower limit of tokens: whole ones are what a higher limit would have given, too."""
+"""Reuse of answers with a lower max_tokens: answers that were not cut off are also valid with a higher limit."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from batch_llm.jobs.storage.store import Store
 from .items import read_prompt
 
 _LIMITS = "token-limits.json"
-"""In the folder of a job's name: under which limits its runs have asked."""
+"""File in the folder of a job with the values of max_tokens of its runs."""
 
 _SETTING = "max_tokens"
 _MOST = 8
 
 
 def record_limit(job: BatchJob) -> None:
-    """Remember under which limit the job's runs ask, for the runs that raise it."""
+    """Record the max_tokens of a job, for later runs with a higher limit."""
     store, limit = job_store(job), job.model_settings.get(_SETTING)
     known = _known(store)
     if type(limit) is int and limit not in known:
-        with suppress(OSError):  # the answers are then asked for again
+        with suppress(OSError):  # later runs then call these items again
             store.write(_LIMITS, to_json({"limits": [*known, limit][-_MOST:]}).encode())
 
 
@@ -39,7 +39,7 @@ def _known(store: Store) -> list[int]:
 
 
 def find_earlier_keys(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> bool:
-    """Let the session see the keys that items had under lower limits as `earlier_keys`; return whether there are any.
+    """Create the table `earlier_keys` with the keys of items under lower limits; return whether there are any.
 
     Raises:
         OSError: The ledger cannot be read.

@@ -1,4 +1,4 @@
-"""What a job would cost and how long it would take, before anything is paid for."""
+"""Estimates of the cost and the duration of a job, without calling a model."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ from .plan import make_plan, sizes_of_calls
 from .token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
 
 SAMPLE = 1000
-"""Prompts whose tokens are counted."""
-_SAMPLE_BYTES = 32 * 1024**2  # which takes some seconds to count
+"""Maximum number of prompts whose tokens are counted."""
+_SAMPLE_BYTES = 32 * 1024**2  # counting takes a few seconds
 
 _LEAST_A_CHARACTER, _MOST_A_CHARACTER = 1 / 8, 1 / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A number that is not known for sure."""
+    """An estimated number with its lowest and highest value."""
 
     low: float
     expected: float
     high: float
 
     def times(self, factor: float) -> Range:
-        """Return the range of `factor` times the number."""
+        """Return the range multiplied by `factor`."""
         return Range(self.low * factor, self.expected * factor, self.high * factor)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would be.
+    """Estimated calls, tokens, cost and duration of a run.
 
     Attributes:
-        items: Items of the source, broken rows included.
+        items: Items of the source, including broken rows.
         broken: Rows that cannot be sent.
-        reused: Items whose answers the ledger has.
-        left_out: Items that are not called, for only those that failed were asked for.
+        reused: Items with an answer in the ledger.
+        left_out: Items that are not called, because only some items were selected.
         to_answer: Items that would be called.
-        input_tokens: Of all calls, retries and re-asks as they have been before.
-        output_tokens: The same.
-        cost_usd: None where the model's price is not known.
-        priced_by: Where the prices are from.
-        calibrated_by: What the numbers rest on, in words.
-        is_guess: Whether nothing is known of the model's answers yet.
-        seconds: At the limits that the job states and its `max_workers`; None where nothing is known.
+        input_tokens: Input tokens of all calls, including retries at the rate of earlier runs.
+        output_tokens: Output tokens of all calls, including retries at the rate of earlier runs.
+        cost_usd: Cost in USD; None if the model's price is not known.
+        priced_by: Source of the prices.
+        calibrated_by: Description of the data that was used.
+        is_guess: Whether there are no answers of the model to measure yet.
+        seconds: Duration at the job's limits and `max_workers`; None if it is not known.
     """
 
     items: int
@@ -82,15 +82,22 @@ class Estimate:
     seconds: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the estimate as a JSON object."""
         return asdict(self)
 
 
 def estimate(job: BatchJob) -> Estimate:
-    """Plan a job without a trace and say what its calls would come to; nothing is called, and no server is needed.
+    """Estimate a job without calling a model, without a server and without writing to the ledger.
+
+    Args:
+        job: The job.
 
     Raises:
-        JobError: The job cannot run as it is written.
+        JobError: The job cannot run with these settings.
+
+    Example:
+        >>> estimate(job).to_answer  # doctest: +SKIP
+        1200
     """
     with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as place:
         folder = RunFolder(Path(place), Store(place))
@@ -108,10 +115,10 @@ def estimate(job: BatchJob) -> Estimate:
 
 
 def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | None:
-    """Return what a call's input tokens are by the model's own tokenizer; None where it is not known.
+    """Return the input tokens of a call, counted with the model's tokenizer; None if it is not known.
 
-    Instructions are counted with each prompt. How a provider tells a model of a schema is not known: at most as it is
-    written, and once more with an answer that has to be asked for again.
+    Instructions are counted with each prompt. How a provider passes a schema to a model is not known: the highest value
+    assumes the complete schema, and some repeated calls after invalid answers.
     """
     if not (encoding := encoding_of(job.model)):
         return None
@@ -139,17 +146,17 @@ def _sample(tables: Tables, folder: RunFolder) -> Iterator[str]:
 
 
 def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:
-    """Say what little can be said of a model that has not answered yet."""
+    """Return a rough guess for a model that has not answered yet."""
     shape = to_json(job.output_schema) if job.output_schema else ""
     sent = size + len(job.instructions) + len(shape) + len(cached_context(job) or "")
-    least, most = 1.0, guessed_output_tokens(job)  # of an answer: a word, or as long as it may be
+    least, most = 1.0, guessed_output_tokens(job)  # tokens of the shortest and of the longest answer
     return Calibration(
         input_tokens=counted or (sent * _LEAST_A_CHARACTER, sent * TOKENS_PER_CHARACTER, sent * _MOST_A_CHARACTER),
         output_tokens=(least, math.sqrt(least * most), most),
         cached_share=0.0,
         seconds=None,
-        text=("the model's own tokenizer, and of its answers " if counted else "")
-        + "a guess, for this job has no answers yet: run it with --limit 50, and estimate again",
+        text=("input: counted with the model's tokenizer; output: " if counted else "")
+        + "a guess, because this job has no answers yet: run it with --limit 50, and estimate again",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows that a caller gives instead of a source: kept in the run's folder, where the plan reads them."""
+"""Rows that a caller passes instead of a source: written to the run's folder, where the plan reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batch_llm.jobs.storage.json_files import to_json
 
 
 class ArrowStream(Protocol):
-    """A table that Arrow's C stream interface reads: of pyarrow, polars, pandas, DuckDB, datasets, ...
+    """A table with Arrow's C stream interface: of pyarrow, polars, pandas, DuckDB, datasets, ...
 
     https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
     """
@@ -29,10 +29,18 @@ Items = Iterable[Mapping[str, Any]] | ArrowStream
 
 
 def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
-    """Return the job with given rows as its source: mappings, taken one by one, or a table, which keeps its types.
+    """Return the job with the passed rows as its source.
+
+    Args:
+        job: The job.
+        items: Mappings from column to value, consumed one by one, or a table, which keeps its column types.
+        run_id: Id of the run, in whose folder the rows are written.
 
     Raises:
-        JobError: They are no rows, or cannot be kept.
+        JobError: The items are not rows, or cannot be written.
+
+    Example:
+        >>> with_items(job, [{"id": 1, "text": "Hello"}], run_id="first")  # doctest: +SKIP
     """
     folder = run_folder(job, run_id).path
     prepare_ledger(job)
@@ -50,11 +58,11 @@ def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
 def _write_rows(items: object, path: Path) -> None:
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         kind = type(cast("object", items)).__name__
-        raise JobError(f"items is a {kind}: give rows, such as [{{'id': 1, 'text': '...'}}], or a table")
+        raise JobError(f"items is a {kind}: pass rows, such as [{{'id': 1, 'text': '...'}}], or a table")
     with path.open("w", encoding="utf-8") as file:
         for number, item in enumerate(cast("Iterable[object]", items), start=1):
             if not isinstance(item, Mapping):
-                raise JobError(f"items: number {number} is a {type(item).__name__}, and must map columns to values")
+                raise JobError(f"items: number {number} is a {type(item).__name__}; it must map columns to values")
             row = cast("Mapping[object, object]", item)
             file.write(to_json({str(column): value for column, value in row.items()}) + "\n")
 
@@ -71,13 +79,13 @@ def _write_table(table: ArrowStream, path: Path) -> None:
 
 
 def _known_to_duckdb(table: ArrowStream) -> tuple[object, list[str]]:
-    """Return a table as DuckDB reads it, and the names of columns that are JSON in text."""
-    # DuckDB reads pandas by itself, and asks pyarrow for help with polars, which has what it takes in that interface;
-    # pandas has not, without pyarrow.
+    """Return a table in a form that DuckDB reads, and the names of columns with JSON as text."""
+    # DuckDB reads pandas itself. It would need pyarrow for polars, but polars implements the stream interface without
+    # pyarrow; pandas does not.
     if type(table).__module__.partition(".")[0] != "pandas":
         return _Plain(table), []
     frame: Any = table
-    # DuckDB finds one type for a column of objects: the values of other keys, or of other types, become text in it.
+    # DuckDB infers one type for a column of objects, and converts values of other shapes or types to text.
     mixed = [at for at, kind in enumerate(frame.dtypes) if str(kind) == "object" and _is_mixed(frame.iloc[:, at])]
     if not mixed:
         return frame, []
@@ -89,7 +97,7 @@ def _known_to_duckdb(table: ArrowStream) -> tuple[object, list[str]]:
 
 
 def _is_mixed(values: Iterable[object]) -> bool:
-    """Whether a column has objects or lists, and not all of them of one shape."""
+    """Return whether a column contains objects or lists of different shapes."""
     shapes = {_shape(value) for value in values if not _is_missing(value)}
     return len(shapes) > 1 and any(shape[0] in ("object", "list") for shape in shapes)
 
@@ -105,14 +113,14 @@ def _shape(value: object) -> tuple[Any, ...]:
 
 
 def _is_missing(value: object) -> bool:
-    """Whether a value is one of those that pandas has for nothing."""
+    """Return whether a value is one of pandas' missing values."""
     return (
         value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
     )
 
 
 class _Plain:
-    """A table of which nothing but its stream is known."""
+    """A table that only exposes its Arrow stream."""
 
     def __init__(self, table: ArrowStream) -> None:
         self._table = table

@@ -1,4 +1,4 @@
-"""From rows to items: each row gets its id, its prompt and its key, or the reason why it cannot be sent."""
+"""Conversion of rows to items: each row gets an id, a prompt and a key, or the reason why it cannot be sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.partitions import parts_of
 
 FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
-"""What a failures file has beside the input's columns; it is a source itself, and these are no input then."""
+"""Columns that a failures file adds to the input's columns; they are ignored when the file is used as a source."""
 
 _DERIVED_ID_DIGITS = 12
 _ITEM_COLUMNS = {
@@ -48,7 +48,7 @@ _ITEM_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row on its way: `prompt` for a good one, `error` for one that cannot be sent."""
+    """One row to be called, with a `prompt`, or with an `error` if it cannot be sent."""
 
     position: int
     id: str
@@ -58,7 +58,7 @@ class Item:
 
 
 def input_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    """Return the columns that are the input's own, and their types."""
+    """Return the columns of the input and their types, without columns that batch-llm added."""
     hidden = {"_position"}
     if columns.keys() >= set(FAILURE_COLUMNS):
         hidden |= set(FAILURE_COLUMNS) - {"item_id"}
@@ -66,24 +66,24 @@ def input_columns(columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def staged_columns(tables: Tables, rows: Path) -> dict[str, str]:
-    """Return the input's own columns of a staged source, and their types."""
+    """Return the columns of the input in a staged source and their types."""
     return input_columns(column_types(tables, f"SELECT * FROM {file_text(rows)}"))
 
 
 def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
-    """Return the column that names the rows; None where their content must.
+    """Return the column with the ids of the rows; None if ids are derived from the rows' content.
 
     Raises:
-        JobError: The job names one that does not exist.
+        JobError: The job's id_column does not exist.
     """
     known = list(columns)
     if job.id_column is not None and job.id_column not in known:
-        raise JobError(f"id_column is {job.id_column!r}, which the source lacks: it has {', '.join(known)}")
+        raise JobError(f"id_column is {job.id_column!r}, which is not in the source: it has {', '.join(known)}")
     return job.id_column or next((column for column in ("item_id", "id") if column in known), None)
 
 
 def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[BrokenRow], strategy: str) -> Iterator[Item]:
-    """Yield the items of a staged source in its order, then its broken rows."""
+    """Yield the items of a staged source in order, then its broken rows."""
     staged = column_types(tables, f"SELECT * FROM {file_text(rows)}")
     columns = input_columns(staged)
     prompt, keys = Prompt(job.prompt), Keys(job, strategy)
@@ -103,10 +103,10 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
 
 
 def write_items(tables: Tables, items: Iterable[Item], table: Path, prompts: Path) -> tuple[int, int]:
-    """Write items into a table, and their prompts into a file; return how many there are, and how many have an error.
+    """Write items to a table and their prompts to a file; return the number of items and the number with an error.
 
-    Prompts may be long, and most of what is asked of items is not asked of them. In the file they are strings of JSON,
-    one a line; the table tells how many `characters` a prompt has, and where it `starts` and `ends` in the file.
+    Prompts may be long and most queries do not need them, so they are in a separate file: one JSON string per line. The
+    table contains the number of `characters` of a prompt and the offsets at which it `starts` and `ends` in the file.
     """
     total = broken = longest = place = 0
     lines = table.with_suffix(".jsonl")
@@ -126,13 +126,13 @@ def write_items(tables: Tables, items: Iterable[Item], table: Path, prompts: Pat
 
 
 def read_prompt(prompts: IO[bytes], starts: int, ends: int) -> bytes:
-    """Return a prompt as JSON, from the file of prompts and its place there."""
+    """Return a prompt as JSON from the file of prompts."""
     prompts.seek(starts)
     return prompts.read(ends - starts)
 
 
 def number_repeats(tables: Tables, items: Path) -> None:
-    """Tell rows of the same content apart: the second one of `3f2a...` is called `3f2a...-2`."""
+    """Make ids of rows with the same content unique: the second row `3f2a...` becomes `3f2a...-2`."""
     if not repeated_ids(tables, items):
         return
     numbered = items.with_suffix(".numbered")
@@ -151,7 +151,7 @@ def number_repeats(tables: Tables, items: Path) -> None:
 
 
 def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
-    """Return some ids that several rows share, and how many do."""
+    """Return up to five ids that several rows share, with the number of rows."""
     query = f"""
         SELECT id, rows FROM {file_text(items)} JOIN (
             SELECT min(position) AS position, count(*) AS rows FROM {file_text(items)} WHERE error IS NULL
@@ -162,7 +162,7 @@ def repeated_ids(tables: Tables, items: Path) -> list[tuple[str, int]]:
 
 def _query(rows: str, staged: Mapping[str, str], needed: Iterable[str]) -> str:
     known_broken = staged.keys() >= set(FAILURE_COLUMNS)
-    # A column of nothing but nulls is of type JSON in a staged JSON lines file.
+    # A column with only nulls has the type JSON in a staged JSON lines file.
     category, why = "CAST(error_category AS VARCHAR)", "CAST(error AS VARCHAR)"
     error = f"CASE WHEN {category} = {text(INVALID_INPUT)} THEN {why} END" if known_broken else "NULL"
     values = [f"{plain(column, staged[column])} AS {name(column)}" for column in needed]
@@ -201,9 +201,9 @@ def _item(
 
 
 def _named_id(value: Any, *, is_number: bool = False) -> str | None:
-    """Return a row's id as text; None where it has none: null, blank, or no finite number.
+    """Return a row's id as text; None if it is null, blank or not a finite number.
 
-    A whole number is the same id in every type of number: 1, 1.0 and 1.00 are "1". Text stays as it is.
+    An integer has the same id in every numeric type: 1, 1.0 and 1.00 are "1". Text is not changed.
     """
     number = _number(value) if is_number or isinstance(value, float) else None
     if number is not None:
@@ -223,18 +223,18 @@ def _number(value: Any) -> Decimal | None:
 
 
 def _is_number_as_text(kind: str) -> bool:
-    """Whether numbers of this type come as text, for they are not of the few types that Python gets as they are."""
+    """Return whether numbers of a DuckDB type are read as text."""
     return kind == "FLOAT" or kind.startswith("DECIMAL")
 
 
 def other_spellings(kind: str) -> list[str]:
-    """Return SQL for the ids that a row may have in the ledger beside its own, from its `id`; null where there is none.
+    """Return SQL expressions for other ids that a row may have in the ledger, computed from its `id`, or null.
 
-    A column of integers that had a gap one night was a column of floats then: 1 was 1.0. So it is still in a file of
-    text, and so earlier versions named it in every source.
+    A column of integers with a gap is read as floats, so 1 becomes 1.0. In text files the id still depends on this, and
+    earlier versions used 1.0 as the id for every source.
 
     Args:
-        kind: The type of the id column.
+        kind: DuckDB type of the id column.
     """
     whole, double = "regexp_full_match(id, '-?[0-9]{1,300}')", "TRY_CAST(id AS DOUBLE)"
     as_float = f"CASE WHEN {whole} AND TRY_CAST({double} AS HUGEINT)::VARCHAR = id THEN {double}::VARCHAR END"

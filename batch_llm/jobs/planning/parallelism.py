@@ -1,4 +1,4 @@
-"""In how many processes a job's shards are worth to run, where the job does not say."""
+"""Default number of processes and default size of shards of a job."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from batch_llm.jobs.cpu import cores
 from batch_llm.jobs.job import LOCAL, BatchJob
 
 WORKERS_PER_PROCESS = 50
-"""Calls at once that are worth a process: with answers in a second and less, a core carries some hundred a second."""
+"""Concurrent calls per process: with answers within a second, a core handles a few hundred calls per second."""
 
 ITEMS_PER_PROCESS = 500
-"""Items that are worth one: it takes some seconds of a core to start, in which the core carries as many."""
+"""Minimum items per process: starting a process takes as much CPU as this number of calls."""
 
 DEFAULT_REMOTE_PROCESSES = 32
-"""Of workers and clusters whose size nobody knows before they carry something: rather too many than too few."""
+"""Assumed number of processes of work pools and clusters of unknown size; too many is better than too few."""
 
 
 def processes_for(job: BatchJob, shards: int, items: int, *, calls_model: bool = True) -> int:
-    """Return how many are worth it here: by the cores, the workers, the limit, and what there is to do.
+    """Return the useful number of processes on this machine, from its cores, the workers, the limit and the items.
 
-    The local model has the cores to itself, where it is what is called.
+    A job that calls the local model runs in one process, because the model uses the cores itself.
     """
     if calls_model and job.model == LOCAL:
         return 1
@@ -31,7 +31,7 @@ def processes_for(job: BatchJob, shards: int, items: int, *, calls_model: bool =
 
 
 def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -> int:
-    """Return how many will carry a run's shards, as far as a plan can know: one has an item and a worker."""
+    """Return the expected number of processes that run shards; each has at least one item and one worker."""
     options = job.runner_options
     match job.runner:
         case "auto":
@@ -46,35 +46,36 @@ def expected_processes(job: BatchJob, items: int, *, calls_model: bool = True) -
 
 
 TARGET_SHARD_SECONDS = 180.0
-"""A shard is worth some minutes: Prefect's own cost is small beside it, and a retry or a lost machine is cheap."""
+"""Target duration of a shard: long compared to Prefect's overhead, short enough that repeating it is cheap."""
 
 DEFAULT_ITEM_SECONDS = 2.0
-"""Where no earlier run tells."""
+"""Assumed duration of an item if there is no earlier run."""
 
 LEAST, MOST = 100, 50_000
-"""Fewer items are not worth a task run; more are not worth the memory, for a shard knows which of its items it has."""
+"""Minimum and maximum items per shard: fewer do not justify a task run, and each item of a shard takes memory."""
 
 MAX_SHARDS = 500
-"""Each is a task run, a file of progress, a reference in the plan, and 29 kB of Prefect's database."""
+"""Preferred maximum number of shards: each is a task run, a progress file, a reference in the plan and 29 kB of
+Prefect's database."""
 
 SHARDS_PER_PROCESS = 4
-"""At least, so that none of several is idle for long while the others end."""
+"""Minimum shards per process, so that no process is idle for long while the others finish."""
 
 ITEMS_PER_WORKER = 10
-"""At least, where there are as many: workers are idle while the last answers of their shard come."""
+"""Minimum items per worker in a shard, because workers are idle while a shard waits for its last answers."""
 
 
 def shard_size(
     items: int, *, workers: int, processes: int = 1, seconds: float | None = None, per_second: float | None = None
 ) -> int:
-    """Return how many items a shard has that takes some minutes, or more where there would be too many of them.
+    """Return the number of items per shard so that a shard takes a few minutes, or more to limit their number.
 
     Args:
-        items: To be called.
-        workers: Calls at once in the whole run.
-        processes: Shards at once, at the most.
-        seconds: Of an item, in the mean; None where it is not known.
-        per_second: Items a second that the provider allows; None where it is not known.
+        items: Number of items to call.
+        workers: Concurrent calls in the whole run.
+        processes: Maximum number of shards at once.
+        seconds: Average duration of an item; None if it is not known.
+        per_second: Items per second that the provider allows; None if it is not known.
     """
     fastest = workers / max(seconds or DEFAULT_ITEM_SECONDS, 0.001)
     pace = min(fastest, per_second or fastest) / processes
@@ -85,7 +86,7 @@ def shard_size(
 
 
 def suitable_size(job: BatchJob, items: int, seconds: float | None, *, calls_model: bool = True) -> int:
-    """Return what suits a job that says no size: by its items, its workers, its limit, and who carries them."""
+    """Return the shard size for a job without shard_size, from its items, workers, limit and runner."""
     allowed = job.limits.requests_per_minute
     return shard_size(
         items,

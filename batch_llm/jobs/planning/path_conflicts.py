@@ -1,4 +1,4 @@
-"""Whether a job would write where it reads: what is there would be replaced, also by fewer rows than it has."""
+"""Check that a job does not write to its own source, which its output would replace."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from batch_llm.jobs.storage.paths import resolve
 
 
 def check_path_conflicts(job: BatchJob) -> None:
-    """Check that neither the output, the failures nor the rows of an incomplete run replace the source.
+    """Check that the output, the failures file and the files of an incomplete run do not replace the source.
 
-    The tables of a query are not known.
+    Tables of queries are not checked.
 
     Raises:
-        JobError: One does.
+        JobError: A file that the job writes is part of the source.
     """
     if QUERY.match(job.source):
         return
     if _reads(job.source, job.output):
-        raise JobError(f"output {job.output} is in the source, and would take its place: name another output")
+        raise JobError(f"output {job.output} is in the source, and would replace it: set another output")
     partial = partial_place(job.output)
     for place in (partial, failures_place(partial)):
         if _reads(job.source, place):
             raise JobError(
-                f"source {job.source} has {place} in it, which a run with this output writes if it is not complete, "
-                "and removes if it is: name another output"
+                f"source {job.source} contains {place}, which an incomplete run with this output writes and a complete "
+                "run removes: set another output"
             )
     failures = failures_place(job.output)
     if _reads(job.source, failures):
         raise JobError(
-            f"source {job.source} has {failures} in it, which is where the failures of this output go: name another "
+            f"source {job.source} contains {failures}, which is the failures file of this output: set another "
             "output, or run the whole source with only_failed"
         )
 

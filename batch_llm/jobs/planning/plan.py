@@ -1,4 +1,4 @@
-"""Split: from a source to shard files of what is still to be answered."""
+"""Planning of a run: reads the source, finds earlier answers and writes shard files with the items to call."""
 
 from __future__ import annotations
 
@@ -38,19 +38,24 @@ from .source_size import shrunk_source
 
 
 def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> Plan:
-    """Read the source once, in bounded memory, and write what is to be answered into shard files.
+    """Read the source once, in bounded memory, and write the items to call into shard files.
 
-    Items that any run of this job's name has answered, with the same id and key, are left out. A run that goes on,
-    after a crash or by a retry, is planned anew: others may have answered meanwhile what it was missing.
+    Items that any run of this job's name has answered with the same id and key are left out. A run that continues after
+    a crash or a retry is planned again, because other runs may have answered some of its items in the meantime.
 
     Args:
         job: The job.
-        run_id: Names the run's folder.
-        strategy: Name of a strategy that the caller brings; it becomes part of every key.
-        lease: The lease that the run holds.
+        run_id: Id of the run and name of its folder.
+        strategy: Name of a strategy that the caller passes; it is part of every key.
+        lease: Number of the lease of the run; 0 for none.
 
     Raises:
-        JobError: One line: what is wrong, where, what to do.
+        JobError: The job cannot run; the message says in one line what is wrong, where and what to do.
+
+    Example:
+        >>> planned = plan(job, "first")  # doctest: +SKIP
+        >>> [shard.items for shard in planned.shards]  # doctest: +SKIP
+        [20, 500, 480]
     """
     folder = run_folder(job, run_id)
     folder.stop.unlink(missing_ok=True)
@@ -99,7 +104,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     runs = None if refresh is None else refresh.runs
     notes = (*output_columns(columns, job.output_schema).notes, *_notes(job, broken, runs, known["reused"]))
     if damaged:
-        notes += (f"Damaged records of the ledger, whose items are called again: {damaged}.",)
+        notes += (f"Damaged records in the ledger, whose items are called again: {damaged}.",)
     return Plan(
         str(folder.path),
         total,
@@ -122,7 +127,7 @@ def _find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Ref
 
 
 def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
-    """Return how many prompts a plan would send, and how many characters they have."""
+    """Return the number of prompts that a plan sends, and their total number of characters."""
     row = execute(
         tables,
         f"""
@@ -134,11 +139,11 @@ def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
 
 
 def _make_room(folder: RunFolder) -> None:
-    """Remove what an earlier try planned; what the ledger knows of it stays."""
+    """Remove the files of an earlier plan of the run; records in the ledger are kept."""
     folder.clear()
     shutil.rmtree(folder.progress, ignore_errors=True)
     folder.store.remove(["stop"])
-    folder.store.remove(["summary.json", "outcomes.parquet"])  # it goes on: what it came to is not known any more
+    folder.store.remove(["summary.json", "outcomes.parquet"])  # they are outdated, because the run continues
     for path in (folder.shards, folder.progress):
         make_folder(path)
 
@@ -148,7 +153,7 @@ def _check_ids(tables: Tables, items: Path, ids: str | None) -> None:
         number_repeats(tables, items)
     elif repeated := repeated_ids(tables, items):
         named = ", ".join(f"{item_id!r} ({count} rows)" for item_id, count in repeated)
-        raise JobError(f"ids in column {ids!r} are not unique: {named}; give each row its own, or set id_column")
+        raise JobError(f"ids in column {ids!r} are not unique: {named}; make them unique, or set id_column")
 
 
 def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
@@ -171,7 +176,7 @@ def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease
 
 
 def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]]:
-    """Yield position, id, key and the prompt's place of what is to be called, in order."""
+    """Yield position, id, key and prompt offsets of the items to call, in order."""
     for part in parts_of(tables, folder.items):
         items, called = (part.among(file_text(table), "position") for table in (folder.items, folder.called))
         chosen = f"SELECT position, id, key, starts, ends FROM {items} SEMI JOIN {called} USING (position)"
@@ -181,10 +186,10 @@ def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]
 def _notes(job: BatchJob, broken: int, refreshes: tuple[str, ...] | None, reused: int) -> Iterator[str]:
     if refreshes:
         yield (
-            f"Goes on with the refresh of run {refreshes[-1]}, which was interrupted: {reused:,} answers of it are "
-            "reused, and only the rest is called."
+            f"Continues the interrupted refresh of run {refreshes[-1]}: {reused:,} of its answers are reused, and only "
+            "the other items are called."
         )
     if not Prompt(job.prompt).columns:
-        yield "The prompt names no column, so it is the same for each row."
+        yield "The prompt uses no column, so it is the same for each row."
     if broken:
-        yield f"Broken rows, which fail by themselves: {broken}."
+        yield f"Broken rows, which fail without a call: {broken}."

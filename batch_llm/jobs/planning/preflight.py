@@ -1,4 +1,4 @@
-"""What can be known before a run starts: whether source, prompt, model and output can work."""
+"""Checks before a run starts: source, prompt, model, output, ledger and budgets."""
 
 from __future__ import annotations
 
@@ -27,17 +27,21 @@ from .path_conflicts import check_path_conflicts
 
 
 def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
-    """See that a job can run, before anything starts and before any call is paid for.
+    """Check that a job can run, before anything is started and any call is made.
 
     Args:
         job: The job.
-        strategy: Name of a strategy that the caller brings; the job's model is then not looked at.
+        strategy: Name of a strategy that the caller passes; the job's model is then not checked.
 
     Returns:
-        The source's columns, as far as they are known: later rows of JSON may have more.
+        Known columns of the source; later rows of JSON may have more.
 
     Raises:
-        JobError: One line: what is wrong, where, what to do.
+        JobError: The job cannot run; the message says in one line what is wrong, where and what to do.
+
+    Example:
+        >>> check(BatchJob(source="tickets.csv", prompt="{text}", output="out.csv"))  # doctest: +SKIP
+        ('id', 'text')
     """
     check_runner(job.runner)
     prompt = Prompt(job.prompt)
@@ -45,7 +49,7 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
         wanted = {*prompt.columns, *([job.id_column] if job.id_column else []), *_partitioning(job)}
         columns = open_source(tables, job.source, job.encoding).columns(wanted)
     if "_position" in columns:
-        raise JobError("the source has a column '_position', a name that is ours: rename it")
+        raise JobError("the source has a column '_position', which is a reserved name: rename it")
     known = input_columns(dict.fromkeys(columns, ""))
     prompt.check(known)
     id_column(job, known)
@@ -61,21 +65,21 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
 
 
 def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:
-    """See that the output, and the failures, can be written.
+    """Check that the output and the failures file can be written.
 
     Args:
         job: The job.
-        columns: Those of the source, as far as they are known.
+        columns: Known columns of the source.
 
     Raises:
-        JobError: One line: what is wrong, where, what to do.
+        JobError: An output cannot be written; the message says in one line what is wrong, where and what to do.
     """
     columns = tuple(columns)
     added = output_columns(columns, job.output_schema)
     known = [*columns, *(column for column, _ in added.answer.values()), *added.bookkeeping.values()]
     for column in job.partition_by:
         if column not in known:
-            raise JobError(f"partition_by names {column!r}, which the output lacks: it has {', '.join(known)}")
+            raise JobError(f"partition_by has {column!r}, which is not in the output: it has {', '.join(known)}")
     open_sink(job.output, job.partition_by).check(known)
     if job.publish == "when_complete":
         open_sink(partial_place(job.output), job.partition_by).check(known)
@@ -84,6 +88,6 @@ def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:
 
 
 def _partitioning(job: BatchJob) -> set[str]:
-    """Return the columns of the source that the output is partitioned by."""
+    """Return the columns of the source by which the output is partitioned."""
     added = output_columns((), job.output_schema)
     return {*job.partition_by} - {column for column, _ in added.answer.values()} - {*added.bookkeeping}

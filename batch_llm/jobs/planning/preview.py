@@ -1,4 +1,4 @@
-"""What a job would send first: for a look before anything is paid for."""
+"""Preview of a job's first prompt, without a call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batch_llm.jobs.storage.paths import resolve
 from .items import Item, make_items
 
 _BYTES_TO_COUNT = 20_000_000
-"""A file of at most so many bytes is read as a whole, which takes a moment."""
+"""Maximum size of a file that is read completely to count its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Preview:
     """The first item of a job.
 
     Attributes:
-        item: The first one that can be sent; where none can, the first one, with its error.
-        items: How many there are; None where it takes long to count them.
+        item: First item that can be sent; if none can, the first item with its error.
+        items: Number of items; None if counting them would take long.
     """
 
     item: Item
@@ -34,10 +34,10 @@ class Preview:
 
 
 def preview(job: BatchJob) -> Preview:
-    """Render the first prompt of a job, without a call and without its ledger.
+    """Return the first item of a job with its prompt, without a call and without using the ledger.
 
     Raises:
-        JobError: The source cannot be read, has no rows, or lacks a column that the prompt names.
+        JobError: The source cannot be read, has no rows, or has no column that the prompt uses.
     """
     with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
         try:
@@ -47,7 +47,7 @@ def preview(job: BatchJob) -> Preview:
 
 
 def count_rows(job: BatchJob) -> int:
-    """Read a job's source as a whole and return how many rows it has, at most the job's limit.
+    """Return the number of rows of a job's source, at most the job's limit; reads the whole source.
 
     Raises:
         JobError: The source cannot be read.

@@ -1,4 +1,4 @@
-"""What the ledger knows of a run's items: answers that stand, what was tried before, how long an item takes."""
+"""Lookup of a run's items in the ledger: reusable answers, earlier failures, and the duration of an item."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from .items import id_column, other_spellings, staged_columns
 from .refreshes import Refresh
 
 _EARLIER = 1000
-"""The rank of keys under lower token limits: after every spelling of an id."""
+"""Rank of keys with lower token limits, after all spellings of an id."""
 
 _SAMPLE_FILES, _SAMPLE_RECORDS = 8, 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Ledger:
-    """The files in which answers are looked for.
+    """Ledger files in which answers are searched.
 
     Attributes:
-        own: Those of this run.
-        others: Those of the other runs of the job's name.
-        usable: SQL that is true for a record of `others` whose answer may be used.
+        store: Folder of the job.
+        own: Files of this run.
+        others: Files of the other runs of the job's name.
+        usable: SQL condition that selects the records of `others` whose answers may be reused.
     """
 
     store: Store
@@ -49,21 +50,21 @@ class _Ledger:
 def find_answers(
     tables: Tables, job: BatchJob, folder: RunFolder, refresh: Refresh | None = None, strategy: str = ""
 ) -> int:
-    """Find what this run and others have answered, and copy the others' answers: the run then depends on no other.
+    """Find the items that this run and other runs answered, and copy the answers of the other runs into this run.
 
-    Which they are is found out without the answers themselves, which would not fit into the memory. The session's
-    tables: `wanted`, what can be sent; `lookups`, the ids under which each may have been answered; `past`, what other
-    runs have met; `standing`, their answers that stand; `open`, what has no answer yet.
+    The search does not read the answers themselves, which may not fit into memory. It creates these tables in the
+    session: `wanted`, the items that can be sent; `lookups`, the fingerprints under which each item may have been
+    answered; `past`, the records of other runs; `standing`, their reusable answers; `open`, unanswered items.
 
     Args:
-        tables: The session.
+        tables: DuckDB session.
         job: The job.
-        folder: The run's folder, with its items.
-        refresh: What a refresh goes on from; None where nothing is refreshed.
-        strategy: Name of a strategy that the caller brings.
+        folder: Folder of the run, with its items.
+        refresh: The refresh of the run; None if the job does not refresh.
+        strategy: Name of a strategy that the caller passes.
 
     Returns:
-        How many records are damaged, and were left out.
+        Number of damaged records, which are ignored.
     """
     columns = staged_columns(tables, folder.rows)
     named_by = id_column(job, columns)
@@ -101,7 +102,7 @@ def _ledger_of(job: BatchJob, folder: RunFolder, refresh: Refresh | None) -> _Le
 
 
 def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list[str], has_earlier_keys: bool) -> None:
-    """Look answers up by id and key; by another spelling of the id, and by keys under lower token limits, if any."""
+    """Look up answers by id and key, by other spellings of the id, and by keys with lower token limits."""
     others = "".join(
         f"""
         UNION ALL SELECT position, {rank}, {FINGERPRINT}, {ID_FINGERPRINT}
@@ -149,9 +150,9 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
 
 
 def _look_up_by_key(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
-    """Look the rest up by the key alone, where the id is made from the row: it changes with columns not asked about.
+    """Look up the remaining items by key only, because ids derived from rows change with columns not in the prompt.
 
-    Its own records are among them: the row of an answer may have changed since this run was interrupted.
+    Records of this run are included, because a row may have changed since the run was interrupted.
     """
     execute(
         tables,
@@ -184,7 +185,7 @@ def _look_up_by_key(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
 
 
 def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
-    """Copy the answers that stand, each under the id of the row that it is for."""
+    """Copy the reusable answers, each with the id of its row in this run."""
     columns = 'position, records.* EXCLUDE (fingerprint, id_fingerprint, stamp, number, "check")'
     execute(
         tables,
@@ -205,7 +206,7 @@ def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
 
 
 def count_items(tables: Tables, folder: RunFolder) -> dict[str, int]:
-    """Return counts: what stands, of the rest what others met under another key or this one, and what is called."""
+    """Return the numbers of answered, reused, changed, retried, refreshed, left out and called items by name."""
     found = execute(
         tables,
         f"""
@@ -225,7 +226,7 @@ def count_items(tables: Tables, folder: RunFolder) -> dict[str, int]:
 
 
 def seconds_per_item(tables: Tables, job: BatchJob) -> float | None:
-    """Return how long items took in earlier runs, waits included, by a sample; None where there was none."""
+    """Return the average duration of a sample of items in earlier runs, including waits; None without earlier runs."""
     store = job_store(job)
     files = list(record_files(store))
     view_records(tables, store, files[:: len(files) // _SAMPLE_FILES + 1], view="sample")

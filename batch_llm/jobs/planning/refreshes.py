@@ -1,4 +1,4 @@
-"""Which runs belong to one refresh: one that was interrupted goes on in the next run that refreshes."""
+"""Runs that belong to one refresh: the next run with `refresh` continues an interrupted refresh."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from batch_llm.jobs.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A refresh: the answers of earlier runs don't count, but for those of the runs that it goes on from.
+    """A refresh, which only reuses answers of the interrupted runs that it continues and of later runs.
 
     Attributes:
-        runs: The ids of the interrupted runs of this refresh, the first one first; empty for a new refresh.
-        answered_by: The ids of the runs whose answers count: those, and whatever ran since the first of them began.
+        runs: Ids of the interrupted runs of this refresh, oldest first; empty for a new refresh.
+        answered_by: Ids of the runs whose answers are reused: `runs` and all runs planned after the first of `runs`.
     """
 
     runs: tuple[str, ...] = ()
@@ -27,10 +27,10 @@ class Refresh:
 
 
 def refresh_of(job: BatchJob, run_id: str) -> Refresh | None:
-    """Return the refresh that a run makes or goes on with; None where the job does not refresh.
+    """Return the refresh that a run starts or continues; None if the job does not refresh.
 
-    A refresh is interrupted where its newest run has no totals (it was killed), or left items that it did not try.
-    A run that is planned again, after a crash or by a retry, stays with the refresh of its first plan.
+    A refresh is interrupted if its newest run has no totals (it was killed) or has items that were not attempted. A run
+    that is planned again after a crash or a retry keeps the refresh of its first plan.
 
     Raises:
         OSError: The ledger cannot be read.
@@ -53,13 +53,13 @@ def refresh_of(job: BatchJob, run_id: str) -> Refresh | None:
 
 
 def _plans(store: Store) -> dict[str, dict[str, Any]]:
-    """Return the plans of all runs, by their ids; without those that are damaged."""
+    """Return the plans of all runs by run id, without damaged plans."""
     found = {name.partition("/")[0]: store.read(name) or b"" for name in store.names("*/plan.json")}
     return {run: plan for run, content in found.items() for plan in objects_in([content])}
 
 
 def _order(plan: Mapping[str, Any]) -> tuple[int, float]:
-    """Return what orders runs: the lease, which no wrong clock changes, then the time."""
+    """Return the sort key of a run: its lease, which does not depend on a clock, then its time."""
     return int(plan.get("lease") or 0), float(plan.get("planned_at") or 0.0)
 
 

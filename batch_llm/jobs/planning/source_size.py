@@ -1,4 +1,4 @@
-"""Whether a source has lost rows since the job's last complete run: an export may be cut off without an error."""
+"""Warning about a source with fewer rows than in the last complete run, such as an incomplete export."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from batch_llm.jobs.storage.duckdb_session import Tables, open_tables, text
 from batch_llm.jobs.storage.store import Store
 
 MOST_LOST = 0.1
-"""A source that is smaller by a larger share gets a warning."""
+"""Maximum share of missing rows without a warning."""
 
 _CHANGES = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
 _PLAN = {"planned_at": "DOUBLE", "source": "VARCHAR", "limit": "BIGINT"}
 _SUMMARY = {"total_items": "BIGINT", "not_attempted": "BIGINT", "stopped": "VARCHAR"}
-_LARGEST = 16 * 1024 * 1024  # a plan names each shard
+_LARGEST = 16 * 1024 * 1024  # a plan lists every shard
 
 
 def shrunk_source(job: BatchJob, total: int) -> str:
-    """Return a warning where a source has more than a tenth fewer rows than in the last complete run; else nothing.
+    """Return a warning if a source has more than 10 % fewer rows than in the last complete run; else empty text.
 
-    Dates and numbers in the source's name may differ, as those of nightly exports do; another source, or one that a
-    limit cuts, is not compared.
+    Dates and numbers in the source's name may differ, as in nightly exports. Other sources and sources that are cut by
+    `limit` are not compared.
 
     Args:
         job: The job.
-        total: Rows of the source, broken ones included.
+        total: Rows of the source, including broken rows.
     """
     if job.limit is not None and total >= job.limit:
         return ""
     try:
         runs = _complete_runs(job_store(job))
     except (OSError, duckdb.Error):
-        return ""  # a ledger that cannot be read is told where it is needed
+        return ""  # the code that needs the ledger reports that it cannot be read
     source = _CHANGES.sub("0", job.source)
     run, before = next(((run, rows) for run, rows, place in runs if _CHANGES.sub("0", place) == source), ("", 0))
     if total >= (1 - MOST_LOST) * before:
         return ""
     return (
         f"The source has {total:,} rows, {1 - total / before:.0%} fewer than the {before:,} of the last complete run "
-        f"({run[:8]}): check that it is whole"
+        f"({run[:8]}): check that it is complete"
     )
 
 
 def _complete_runs(runs: Store) -> list[tuple[str, int, str]]:
-    """Return id, number of rows and source of the runs that came to their end, the newest first."""
+    """Return id, number of rows and source of the complete runs, the newest first."""
     ended = [name.partition("/")[0] for name in runs.names("*/summary.json")]
     if not ended:
         return []

@@ -1,4 +1,4 @@
-"""A run's budget, shared out to its shards: each gets a number, and gives back what it has not spent."""
+"""Allocation of a run's budget to its shards: each shard gets a share, and unspent money is returned."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from batch_llm.pacing.token_estimate import TokenEstimate
 
 @dataclass(frozen=True, slots=True)
 class ShardSpend:
-    """What a shard that has ended means to the budget.
+    """Spending of a shard that has finished.
 
     Attributes:
-        spent: What all its calls came to, those of its earlier tries included.
-        wanting: What the next call would have cost, for which its share was too small.
-        estimate: What its answers have taught of the job's calls.
-        left: Whether it is to be run again.
+        spent: Spending of all its calls, including earlier attempts of the shard.
+        wanting: Expected cost of the next call, if the shard's share was too small for it.
+        estimate: Usage of the job's calls as measured in the shard.
+        left: Whether the shard has unfinished items and should run again.
     """
 
     spent: Spent
@@ -29,19 +29,26 @@ class ShardSpend:
 
     @classmethod
     def of(cls, outcome: ShardOutcome) -> Self:
+        """Return the spending of a shard's outcome."""
         spent = Spent(outcome.cost_usd or 0.0, outcome.input_tokens + outcome.output_tokens)
         return cls(spent, outcome.wanting, outcome.estimate, bool(outcome.not_attempted or outcome.wanting))
 
 
 class BudgetAllocator:
-    """Who has what of the budget; without limits every share is boundless.
+    """Allocator of budget shares to shards; without budgets, shares are unlimited.
 
-    A shard that is about to start gets a part of what nobody has, in proportion to its items among those that may run
-    at once. When it ends, what it has not spent is there for the others, and for itself, if its share was too small.
+    A shard that is about to start gets a part of the unallocated budget, in proportion to its items among the shards
+    that may run at once. When it finishes, its unspent money is available to the other shards, and to the shard itself
+    if its share was too small.
 
     Args:
-        limits: The job's budgets, and what was spent of them before this run's shards.
-        output_tokens: Expected of an answer, until there was one.
+        limits: Budgets of the job, with the spending before this run's shards.
+        output_tokens: Expected output tokens of an answer, until one was received.
+
+    Example:
+        >>> allocator = BudgetAllocator([BudgetStatus("budget_usd", "run", "usd", 5.0, 0.0)], output_tokens=100)
+        >>> share = allocator.share(shard, [shard])  # doctest: +SKIP
+        >>> allocator.release(shard, outcome)  # doctest: +SKIP
     """
 
     def __init__(self, limits: Sequence[BudgetStatus], output_tokens: float) -> None:
@@ -52,11 +59,11 @@ class BudgetAllocator:
         self._wanting: dict[int, Spent] = {}
 
     def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
-        """Set aside what a shard may spend; None where that is less than its next call.
+        """Allocate a share of the budget to a shard; None if the remaining budget is too small for its next call.
 
         Args:
-            shard: What is to start.
-            at_once: The shards among which to share out what is left, this one included.
+            shard: Shard that is about to start.
+            at_once: Shards among which to divide the remaining budget, including this one.
         """
         share = self._offer(shard, at_once)
         if share is not None:
@@ -64,11 +71,11 @@ class BudgetAllocator:
         return share
 
     def release(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        """Take back what a shard has not spent."""
+        """Return a shard's unspent share to the budget."""
         self._end(shard.index, ShardSpend.of(outcome))
 
     def status(self, spent: Spent) -> list[BudgetStatus]:
-        """Return the limits as they stand when this run's shards have spent so much."""
+        """Return the status of the budgets after this run's shards have spent `spent`."""
         return [
             BudgetStatus(each.setting, each.scope, each.unit, each.budget, each.spent + getattr(spent, each.unit))
             for each in self._limits
@@ -76,12 +83,12 @@ class BudgetAllocator:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether there is any limit."""
+        """Whether the job has a budget."""
         return bool(self._limits)
 
     @property
     def tightest(self) -> BudgetStatus:
-        """The limit of which the least is left, for its size."""
+        """Budget with the smallest remaining fraction."""
         total = sum(self._spent.values(), Spent())
         return min(self.status(total), key=lambda limit: limit.left / limit.budget)
 
@@ -100,13 +107,13 @@ class BudgetAllocator:
             self._estimate = ending.estimate
 
     def _most(self, index: int, unit: Unit, part: float) -> float | None:
-        """Return what all calls of a shard may come to; None without a limit, -1 where no call fits."""
+        """Return the maximum spending of a shard in a unit; None without a budget, -1 if no call fits."""
         limits = [limit for limit in self._limits if limit.unit == unit]
         if not limits:
             return None
         before = getattr(self._spent.get(index, Spent()), unit)
         left = min(limit.budget - limit.spent for limit in limits) - self._taken(unit)
-        # What the cheapest call wanted that found no room: another shard's need not be dearer.
+        # The cheapest call for which a share was too small: calls of another shard may cost no more.
         wanting = self._wanting.get(index) or min(self._wanting.values(), key=lambda each: each.usd, default=Spent())
         call: float = getattr(wanting, unit)
         if left <= 0 or left < call:
@@ -114,7 +121,7 @@ class BudgetAllocator:
         return before + max(left * part, call)
 
     def _taken(self, unit: Unit) -> float:
-        """Return what shards have spent, or may spend while they run."""
+        """Return the spending of finished shards plus the shares of running shards."""
         spent = {index: getattr(amount, unit) for index, amount in self._spent.items()}
         held = {index: getattr(share, unit) for index, share in self._held.items()}
         return sum({**spent, **held}.values())

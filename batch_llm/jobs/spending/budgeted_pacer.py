@@ -1,4 +1,4 @@
-"""A shard's share of the budget: each call sets aside what it may cost, and pays what it cost."""
+"""Pacer that enforces a shard's share of the budget: each call reserves its expected cost before it starts."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from batch_llm.pacing.pacer import CallPermit, Pacer
 from .prices import CostOf
 
 LOOK_SECONDS = 0.1
-"""Between two looks of a call that waits until those in flight have paid."""
-
+"""Interval at which a call checks the share again while it waits for the cost of calls in flight."""
 
 _PLAIN = frozenset({"input_tokens", "output_tokens", "cached_input_tokens"})
 
 
 class BudgetedPacer:
-    """A pacer that lets a call start while the share lasts, and ends the shard when it does not.
+    """Pacer that starts calls while the share of the budget lasts, and stops the shard when it is used up.
 
-    A call starts only where what was spent, what is set aside for calls in flight and what it is expected to cost fit
-    into the share; so no more than the calls in flight can go beyond it. As long as nothing is known of the calls, one
-    at a time may start for as long as anything is left.
+    A call starts only if the spending, the reservations of calls in flight and its own expected cost fit into the
+    share, so the share is exceeded at most by the calls in flight. Until the first answer, one call at a time may start
+    while anything is left.
 
     Args:
-        pacer: Paces the calls otherwise.
-        share: What may be spent.
-        spent: What the shard has spent before.
-        cost: Prices a call.
+        pacer: Pacer that limits the rate of the calls.
+        share: Share of the budget.
+        spent: Spending of the shard before this attempt.
+        cost: Function that prices a call.
 
     Attributes:
-        estimate: What the answers have taught of the calls.
-        wanting: What the call would have cost that the share had no room for; None where it has lasted.
-        stop: Ends the run of the shard.
+        estimate: Usage of the calls as measured from the answers.
+        wanting: Expected cost of the call for which the share was too small; None if the share was sufficient.
+        stop: Callback that stops the shard.
     """
 
     def __init__(self, pacer: Pacer, share: BudgetShare, spent: Spent, cost: CostOf) -> None:
@@ -49,7 +48,7 @@ class BudgetedPacer:
         if not self._affords(expected):
             if not self._in_flight and self.wanting is None:
                 self.wanting = expected
-                asyncio.get_running_loop().call_soon(self.stop)  # not in the middle of somebody's question
+                asyncio.get_running_loop().call_soon(self.stop)  # not while a caller is inside `reserve`
             return now + LOOK_SECONDS
         start = self._pacer.reserve(now, turn)
         if start <= now:
@@ -81,7 +80,7 @@ class BudgetedPacer:
         self._settle(turn, {})
         self._pacer.connect_timed_out(turn, now)
 
-    # What has nothing to do with money.
+    # Methods that only delegate.
 
     def pause(self, until: float, now: float) -> None:
         self._pacer.pause(until, now)
@@ -130,7 +129,7 @@ class BudgetedPacer:
         return Spent(self._cost(usage) or 0.0 if tokens else 0.0, tokens)
 
     def _settle(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
-        """Pay for a call in the place of what was set aside for it."""
+        """Replace the reservation of a call by its actual cost."""
         self._spent += self._priced(usage)
         if turn.reserved is not None:
             self._reserved -= Spent(*turn.reserved)

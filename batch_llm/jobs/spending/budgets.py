@@ -1,4 +1,4 @@
-"""What a job may spend, and what it has spent: USD and tokens of a run, USD of a month."""
+"""Budgets of a job and their spending as recorded in the ledger: USD and tokens of a run, USD of a month."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _BUDGETS: dict[str, tuple[Scope, Unit]] = {
 
 
 def check_budget(job: BatchJob, *, own_strategy: bool) -> None:
-    """See that a budget in USD can be kept.
+    """Check that a budget in USD can be enforced.
 
     Raises:
-        JobError: Nobody knows what a call costs.
+        JobError: The price of a call is not known.
     """
     setting = "budget_usd" if job.budget_usd is not None else "monthly_budget_usd"
     if getattr(job, setting) is not None and prices_of(job, own_strategy=own_strategy).cost({}) is None:
         model = "the strategy" if own_strategy else f"model {job.model!r}"
-        raise JobError(f"{setting} cannot be kept, for the price of {model} is not known: set prices, or budget_tokens")
+        raise JobError(f"{setting} needs a price, and the price of {model} is not known: set prices, or budget_tokens")
 
 
 def budgets_of(job: BatchJob) -> dict[str, float]:
-    """Return the budgets that a job sets, by their settings."""
+    """Return the budgets of a job by the name of the setting."""
     return {name: value for name in _BUDGETS if (value := getattr(job, name)) is not None}
 
 
 def read_limits(job: BatchJob, run: RunFolder) -> list[BudgetStatus]:
-    """Return the job's budgets, with what the ledger's records say is spent of them.
+    """Return the status of a job's budgets, with the spending in the records of the ledger.
 
     Raises:
         JobError: The ledger cannot be read.
@@ -52,7 +52,7 @@ def read_limits(job: BatchJob, run: RunFolder) -> list[BudgetStatus]:
 
 
 def limits_of(budgets: Mapping[str, float], run: Store) -> list[BudgetStatus]:
-    """Return budgets, with what the records of a run and of its job's name say is spent of them.
+    """Return the status of budgets, with the spending in the records of a run and of all runs of its job.
 
     Raises:
         JobError: The ledger cannot be read.

@@ -1,4 +1,4 @@
-"""What a job's calls use, by what the ledger says of those that were made."""
+"""Expected usage of a job's calls, measured from the records of earlier calls in the ledger."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text
 from .prices import CostOf
 
 LEAST_ITEMS = 10
-"""Fewer say too little."""
+"""Minimum number of measured items."""
 
 LEAST_FIT = 0.1
-"""Of the spread, what the length of the prompt must explain for it to count."""
+"""Minimum share of the variance (R²) that the prompt length must explain to be used."""
 
 Three: TypeAlias = tuple[float, float, float]
-"""The lowest, the expected and the highest value."""
+"""Lowest, expected and highest value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What one item uses on average, failed attempts and re-asks included.
+    """Average usage of one item, including failed attempts and repeated calls after invalid answers.
 
     Attributes:
-        input_tokens: Lowest, expected, highest.
-        output_tokens: The same.
-        cached_share: How much of the input comes from the provider's cache.
-        seconds: How long an item takes; None where that is not known.
-        text: What this rests on.
+        input_tokens: Lowest, expected and highest number of input tokens.
+        output_tokens: Lowest, expected and highest number of output tokens.
+        cached_share: Share of the input tokens that is read from the provider's cache.
+        seconds: Duration of an item; None if it is not known.
+        text: Description of the data that was used.
     """
 
     input_tokens: Three
@@ -43,7 +43,7 @@ class Calibration:
     text: str
 
     def cost(self, cost_of: CostOf, at: int = 1) -> float | None:
-        """Return the USD of an item at its lowest (0), expected (1) or highest (2) tokens; None without a price."""
+        """Return the cost of an item in USD at its lowest (0), expected (1) or highest (2) usage; None if unpriced."""
         sent, received = self.input_tokens[at], self.output_tokens[at]
         usage = {"input_tokens": sent, "cached_input_tokens": sent * self.cached_share, "output_tokens": received}
         return cost_of(usage)
@@ -51,7 +51,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """A count over items, and how it goes with the length of the prompt."""
+    """A token count over items, and its linear regression on the prompt length."""
 
     items: int
     mean_size: float
@@ -61,7 +61,7 @@ class _Fit:
     fit: float
 
     def at(self, size: float) -> Three:
-        """Return what is expected at an average prompt of `size` characters."""
+        """Return the expected count for an average prompt of `size` characters."""
         goes_along = self.slope > 0 and self.fit >= LEAST_FIT
         expected = max(0.0, self.mean + (self.slope * (size - self.mean_size) if goes_along else 0.0))
         rest = self.spread * math.sqrt(1 - self.fit) if goes_along else self.spread
@@ -70,16 +70,16 @@ class _Fit:
 
 
 def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) -> Calibration | None:
-    """Return what the calls of a plan will use; None where too little is known.
+    """Return the expected usage of a plan's calls; None if there are too few records.
 
-    Best are items of this source that were tried with this very prompt and model; else what earlier runs of the job's
-    name have used with this model, in proportion to the length of their prompts.
+    Preferred are items of this source that were called with the same prompt and model. Otherwise the usage of earlier
+    runs of the job's name with this model is scaled by the prompt length.
 
     Args:
-        tables: The session in which the plan was made.
+        tables: DuckDB session in which the plan was made.
         job: The job.
-        planned: The folder of the plan.
-        size: Characters of a prompt that will be sent, on average.
+        planned: Folder of the plan.
+        size: Average number of characters of the prompts to be sent.
     """
     mean = _measure(tables, job)
     sizes = f"(SELECT {FINGERPRINT} AS fingerprint, characters AS size FROM {file_text(planned.items)})"
@@ -90,18 +90,18 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
 
 
 def calibrate_by_earlier_runs(tables: Tables, job: BatchJob, size: float) -> Calibration | None:
-    """Return what earlier runs of the job's name let expect of a prompt of `size` characters, as `calibrate` does."""
+    """Return the expected usage of a prompt of `size` characters, measured from earlier runs of the job's name."""
     return _by_others(tables, _measure(tables, job), size)
 
 
 def _measure(tables: Tables, job: BatchJob) -> float:
-    """Let the session see what each item of earlier runs has `used` in one run; return how long their prompts were."""
+    """Create the table `used` with the usage of each item in one earlier run; return the average prompt length."""
     store = job_store(job)
     runs = _runs_of_the_model(job)
     files = [file for file in record_files(store) if file.partition("/")[0] in runs]
     view_records(tables, store, files, view="measured", with_run=True)
-    # An item that several runs have called, by `refresh` or after a failure, is measured by one of them: the
-    # newest that answered it.
+    # An item that several runs called, by `refresh` or after a failure, is measured by the newest run that
+    # answered it.
     execute(
         tables,
         """
@@ -151,19 +151,19 @@ def _calibration(found: _Found, size: float, of_what: str) -> Calibration:
 
 
 def _runs_of_the_model(job: BatchJob) -> dict[str, dict[str, float]]:
-    """Return the plans of the earlier runs with this model, by the run's id."""
+    """Return the plans of earlier runs with the job's model by run id."""
     store = job_store(job)
     plans = {name.partition("/")[0]: json.loads(store.read(name) or b"{}") for name in store.names("*/plan.json")}
     return {run: plan for run, plan in plans.items() if plan.get("model") == job.model}
 
 
 def _mean_size(plans: list[dict[str, float]]) -> float:
-    """Return how long prompts were that these runs planned to send."""
+    """Return the average number of characters of the prompts in plans."""
     calls = sum(plan.get("called", 0) for plan in plans)
     return sum(plan.get("characters", 0) for plan in plans) / calls if calls else 0.0
 
 
 def guessed_output_tokens(job: BatchJob) -> float:
-    """Expect an answer as long as it may be, until there was one."""
+    """Return the expected output tokens before the first answer: max_tokens of the job, else 1000."""
     most = job.model_settings.get("max_tokens")
     return float(most) if isinstance(most, int | float) and most > 0 else 1000.0

@@ -1,7 +1,7 @@
-"""What an item costs: by the job's own prices or by genai-prices, offline; "unpriced" where neither knows the model.
+"""Prices of items: the job's own prices, else genai-prices (offline); items of unknown models are unpriced.
 
-A job calls models one request at a time. Each is priced by itself, at the service tier that answered it: prices for
-long contexts depend on the tokens of one request, not on their sum.
+Each request of an item is priced separately, at the service tier that answered it, because prices for long contexts
+depend on the tokens of one request, not on their sum.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
 CostOf: TypeAlias = Callable[[Mapping[str, float]], float | None]
-"""From an item's token usage to USD; None where the model's price is not known."""
+"""Function from an item's token usage to its cost in USD; None if the model's price is not known."""
 
 Context: TypeAlias = tuple[tuple[str, str], ...]
-"""What of an answer decides its price: `(("service_tier", "flex"),)`."""
+"""Attributes of an answer that determine its price: `(("service_tier", "flex"),)`."""
 
-# pydantic-ai's names of ways to a provider, and the provider as genai-prices knows it.
+# Provider names in pydantic-ai and the corresponding names in genai-prices.
 _PROVIDERS = {
     "openai-chat": "openai",
     "openai-responses": "openai",
@@ -45,22 +45,22 @@ _PROVIDERS = {
 }
 
 _PLAIN_TIERS = frozenset({"default", "standard", "auto", "on_demand", "on-demand", "standard_only"})
-"""Words of providers for the tier whose prices are the plain ones."""
+"""Names of the service tiers with standard prices."""
 
 _PRICES_LAST_SECONDS = 60.0
-"""Some prices depend on the time of day."""
+"""How long prices are cached. Some prices depend on the time of day."""
 
 Requests: TypeAlias = tuple[tuple[Mapping[str, float], Context], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PriceList:
-    """What the calls of a job cost.
+    """Prices of a job's calls.
 
     Attributes:
-        cost: Prices the tokens of an item.
-        source: Where the prices are from, with their version; empty where there are none.
-        missing: Names what of an item's usage has no price of its own, and is priced without it; empty for nothing.
+        cost: Function that prices the token usage of an item.
+        source: Source of the prices with its version; empty if there are no prices.
+        missing: Function that names the parts of an item's usage without a price, which its cost leaves out.
     """
 
     cost: CostOf
@@ -69,11 +69,11 @@ class PriceList:
 
 
 def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
-    """Return the prices of a job's calls; finding them costs more than using them.
+    """Return the prices of a job's calls. Looking them up is slow compared to using them.
 
     Args:
-        job: The job; its own `prices` win.
-        own_strategy: Whether the caller brings a strategy, of which a model that nobody has set says nothing.
+        job: The job; its own `prices` take precedence.
+        own_strategy: Whether the caller passes a strategy; the default model then has no price.
     """
     if own := own_prices(job.prices, job.model):
         from genai_prices.types import ModelPrice
@@ -103,7 +103,7 @@ def _published(model: str) -> PriceList:
 
 
 def _sum(usage: Mapping[str, float], rates: Callable[[Context], Rates]) -> float:
-    """Return what all requests of an item cost; a usage that does not list them is one request."""
+    """Return the cost of all requests of an item; usage without a list of requests is priced as one request."""
     if isinstance(usage, TokenUsage) and (requests := usage.requests):
         if len(requests) == 1:
             return float(rates(requests[0].context).cost(requests[0].units))
@@ -115,7 +115,7 @@ def _sum(usage: Mapping[str, float], rates: Callable[[Context], Rates]) -> float
 
 
 def tier_of(usage: Mapping[str, float]) -> str:
-    """Return the service tier that answered, where it is not the standard one; empty where it is."""
+    """Return the service tier that answered; empty for the standard tier."""
     if isinstance(usage, TokenUsage):
         for one in usage.requests:
             for name, value in one.context:
@@ -128,7 +128,7 @@ _OURS = frozenset({"total_tokens", "cached_input_tokens", "estimated_tokens"})
 
 
 class _Published:
-    """The published prices of one model, at each tier, as they are now."""
+    """Current published prices of one model at each service tier."""
 
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
@@ -136,7 +136,7 @@ class _Published:
         self._until = 0.0
 
     def rates(self, context: Context) -> Rates:
-        """Return the prices at a tier."""
+        """Return the prices in a context, such as a service tier."""
         now = monotonic()
         if now > self._until:
             self._rates, self._until = {}, now + _PRICES_LAST_SECONDS
@@ -146,7 +146,7 @@ class _Published:
         return found
 
     def missing(self, usage: Mapping[str, float]) -> str:
-        """Name what has no price: a tier, or searches and the like that are billed beside the tokens."""
+        """Return the names of parts of a usage without a price: a tier, or extras such as searches."""
         if not isinstance(usage, TokenUsage):
             return ""
         found = dict[str, None]()

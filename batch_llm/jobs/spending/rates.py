@@ -1,4 +1,4 @@
-"""A price list in numbers that are quick to multiply: exactly what genai-prices computes, in a microsecond."""
+"""Prices per token in a form that is fast to evaluate, with the same results as genai-prices."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _QUICK = frozenset({"input_tokens", "output_tokens", _READ, _WRITE})
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The prices of a model at one tier.
+    """Prices of a model at one service tier.
 
     Attributes:
-        price: As genai-prices has them.
-        relevant: The units on which they depend.
-        call: USD for each call.
-        sent: USD for a token of the input that no cache was used for.
-        received: USD for a token of the answer.
-        read: USD for a token that was read from the cache.
-        written: USD for a token that was written into it.
-        most: Tokens of the input up to which these apply; None for any number.
+        price: Prices in the form of genai-prices.
+        relevant: Units on which the prices depend.
+        call: USD per call.
+        sent: USD per uncached input token.
+        received: USD per output token.
+        read: USD per token read from the cache.
+        written: USD per token written to the cache.
+        most: Maximum number of input tokens for these prices; None for no maximum.
     """
 
     price: ModelPrice
@@ -41,7 +41,7 @@ class Rates:
     most: int | None
 
     def cost(self, units: Mapping[str, float]) -> Decimal:
-        """Return the USD of one request."""
+        """Return the cost of one request in USD."""
         sent, received = units.get("input_tokens", 0), units.get("output_tokens", 0)
         if type(sent) is int and type(received) is int and (self.most is None or sent <= self.most):
             if len(units) == 2:
@@ -54,7 +54,7 @@ class Rates:
         return _exact(self.price, {name: count for name, count in units.items() if name in self.relevant})
 
     def unpriced(self, units: Mapping[str, float]) -> Iterator[str]:
-        """Yield the units that are billed beside the tokens, and have no price here."""
+        """Yield the units other than tokens that have no price."""
         for name in units:
             if not name.endswith("_tokens") and name not in self.relevant and name != "total_tokens":
                 yield name.replace("_", " ")
@@ -74,7 +74,7 @@ def rates_of(price: ModelPrice) -> Rates:
     call = _exact(price, {})
 
     def rate(units: Mapping[str, float]) -> Decimal:
-        # At a count below the first tier; a power of ten keeps the quotient exact.
+        # Computed at a count below the first tier; a power of ten keeps the quotient exact.
         count = 10 ** (len(str(min(tiers))) - 1) if tiers else _MILLION
         return (_exact(price, dict.fromkeys(units, count)) - call) / count
 
@@ -91,11 +91,11 @@ def rates_of(price: ModelPrice) -> Rates:
 
 
 def _exact(price: ModelPrice, units: Mapping[str, float]) -> Decimal:
-    """Return what genai-prices computes; by input and output alone where the parts do not fit into each other."""
+    """Return the price that genai-prices computes; from input and output only if the other units are inconsistent."""
     from genai_prices import Usage
 
     plain = {name: count for name, count in units.items() if name in ("input_tokens", "output_tokens")}
-    # It asks for the overlap of two parts, such as audio that was read from a cache, which providers leave out.
+    # genai-prices requires overlaps of two units, such as audio read from a cache, which providers do not report.
     for usage in (units, {**dict.fromkeys(_OVERLAPS, 0), **units}):
         try:
             return price.calc_price(Usage(**usage))["total_price"]

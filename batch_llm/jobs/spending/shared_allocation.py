@@ -1,11 +1,11 @@
-"""A run's budget, shared out to carriers on several machines by a journal in the ledger, which all of them write.
+"""Allocation of a run's budget to processes on several machines, through a journal in the ledger.
 
-    <run>/budget/<plan>/limits.json    the budgets as they stood before the first shard
-    <run>/budget/<plan>/000001.json    a shard was given a share; or it has ended, and has spent so much
+    <run>/budget/<plan>/limits.json    status of the budgets before the first shard
+    <run>/budget/<plan>/000001.json    a share given to a shard, or the spending of a finished shard
 
-An entry is made by creating the next file, which succeeds for one of all who try: whoever makes one has read all before
-it. So what is spent and what shards may still spend never come to more than the budget, and nobody has to be alive for
-the others to go on. A carrier that dies leaves its share to whoever claims its shard.
+A process adds an entry by creating the next file. Only one process can create a file, so a process that adds an entry
+has read all entries before it. Spending plus shares therefore never exceed the budget, and no process depends on
+another being alive. The share of a process that died goes to the process that claims its shard.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LIMITS = "limits.json"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a carrier tells of the shard that it has by a claim: that it begins with a share, or that it has ended."""
+    """Journal entry about a claimed shard: the share with which it starts, or its spending when it has finished."""
 
     index: int
     claim: int
@@ -47,25 +47,25 @@ _limits = TypeAdapter(list[BudgetStatus])
 
 
 class JournaledAllocator(BudgetAllocator):
-    """A budget of which carriers on other machines take shares, too. Without limits nothing is written.
+    """Budget allocator that is shared by processes on several machines. Without budgets nothing is written.
 
     Args:
-        limits: The job's budgets, and what was spent of them before this run's shards.
-        output_tokens: Expected of an answer, until there was one.
-        journal: A folder that all carriers reach, of this plan's own.
+        limits: Budgets of the job, with the spending before this run's shards.
+        output_tokens: Expected output tokens of an answer, until one was received.
+        journal: Folder of the plan's journal, which all processes can reach.
     """
 
     def __init__(self, limits: list[BudgetStatus], output_tokens: float, journal: Store) -> None:
         super().__init__(limits, output_tokens)
         self._journal = journal
-        self._number = 0  # of the last entry that we know
-        self._claims: dict[int, int] = {}  # the newest one that has content of a shard
+        self._number = 0  # of the last entry that was read
+        self._claims: dict[int, int] = {}  # newest claim by shard
         self._finished: dict[int, Spent] = {}
         self._watch = StalenessTimer()
 
     @classmethod
     def of(cls, job: BatchJob, planned: Plan) -> JournaledAllocator:
-        """Return the budget of a run for one of its carriers.
+        """Return the allocator of a run for one of its processes.
 
         Raises:
             JobError: The ledger cannot be read or written.
@@ -77,7 +77,7 @@ class JournaledAllocator(BudgetAllocator):
         return cls(limits, guessed_output_tokens(job), journal)
 
     def read(self) -> None:
-        """Learn what the others have content.
+        """Read new entries of the journal.
 
         Raises:
             OSError: The ledger cannot be read.
@@ -88,12 +88,12 @@ class JournaledAllocator(BudgetAllocator):
                 entry = _entry.validate_json(content)
             except ValueError as error:
                 if self._watch.still(name, content) > heartbeat.PATIENCE_SECONDS:
-                    raise JobError(f"{self._journal.address}/{name} is damaged: run it again to go on") from error
-                raise OSError(f"{name} is just being written") from error
+                    raise JobError(f"{self._journal.address}/{name} is damaged: run again to continue") from error
+                raise OSError(f"{name} is being written") from error
             self._apply(entry)
 
     def share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
-        """Set aside what a shard may spend; None where that is less than its next call, or another carrier has it.
+        """Allocate a share to a shard; None if the remaining budget is too small or another process claimed the shard.
 
         Raises:
             OSError: The ledger cannot be reached.
@@ -111,7 +111,7 @@ class JournaledAllocator(BudgetAllocator):
                 return share
 
     def release(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        """Take back what a shard has not spent, unless another carrier has it by now.
+        """Return a shard's unspent share to the budget, unless another process has claimed the shard.
 
         Raises:
             OSError: The ledger cannot be reached.
@@ -124,15 +124,15 @@ class JournaledAllocator(BudgetAllocator):
                 return
 
     def is_held(self, shard: ShardRef) -> bool:
-        """Whether somebody has a share for a shard."""
+        """Return whether a shard holds a share."""
         return shard.index in self._held
 
     def fits(self, shard: ShardRef) -> bool:
-        """Whether whoever claims a shard can run it now."""
+        """Return whether a process that claims the shard could get a share for it."""
         return bool(self._left_to(shard.index) or self._offer(shard, [shard]))
 
     def _left_to(self, index: int) -> BudgetShare | None:
-        """Return what a shard has whose carrier is gone, also one that was done and is not known to be."""
+        """Return the share of a shard whose process is gone, including a finished shard that was not marked as done."""
         if index in self._held:
             return replace(self._held[index], estimate=self._estimate)
         spent = self._finished.get(index)
@@ -157,7 +157,7 @@ class JournaledAllocator(BudgetAllocator):
 
 
 def _first_limits(job: BatchJob, run: RunFolder, journal: Store) -> list[BudgetStatus]:
-    """Return the limits that whoever came first has seen: later ones would count what this run has spent twice."""
+    """Return the budgets as the first process read them, without spending of this run."""
     if not budgets_of(job):
         return []
     try:

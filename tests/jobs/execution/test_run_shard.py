@@ -77,7 +77,7 @@ async def test_a_second_try_runs_only_what_is_missing(home: Path) -> None:
     assert (first.succeeded, first.failed) == (2, 1)
     assert first.unfinished is not None
     assert (first.unfinished.is_retryable, first.unfinished.category) == (True, "connection")
-    assert first.unfinished_text == "1 of 3 items are left, 1 by connection: ConnectionError: down"
+    assert first.unfinished_text == "1 of 3 items are unfinished, 1 due to connection: ConnectionError: down"
     second = await _run(made_for, made, strategy)
     assert strategy.calls == {"a": 1, "b": 2, "c": 1}
     assert (second.succeeded, second.failed, second.categories, second.unfinished) == (3, 0, {}, None)

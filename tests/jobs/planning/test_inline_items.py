@@ -89,10 +89,10 @@ def test_a_generator_is_never_held_in_memory(home: Path) -> None:
 @pytest.mark.parametrize(
     ("items", "line"),
     [
-        ({"id": 1}, "items is a dict: give rows, such as"),
-        ("docs.csv", "items is a str: give rows, such as"),
-        (None, "items is a NoneType: give rows, such as"),
-        ([{"text": "a"}, "b"], "items: number 2 is a str, and must map columns to values"),
+        ({"id": 1}, "items is a dict: pass rows, such as"),
+        ("docs.csv", "items is a str: pass rows, such as"),
+        (None, "items is a NoneType: pass rows, such as"),
+        ([{"text": "a"}, "b"], "items: number 2 is a str; it must map columns to values"),
     ],
 )
 def test_what_is_no_rows_is_told_in_one_line(home: Path, items: Any, line: str) -> None:

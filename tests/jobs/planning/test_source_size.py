@@ -26,7 +26,9 @@ def test_a_source_that_lost_more_than_a_tenth_of_its_rows_is_told(home: Path) ->
     _run(home, 10, "run-3", stopped="the budget is gone")
     _run(home, 90, "run-4", limit=5)
     (warning,) = _run(home, 80, "run-5").warnings
-    expected = "The source has 80 rows, 11% fewer than the 90 of the last complete run (run-2): check that it is whole"
+    expected = (
+        "The source has 80 rows, 11% fewer than the 90 of the last complete run (run-2): check that it is complete"
+    )
     assert warning == expected
     assert _run(home, 80, "run-6").warnings == []
 

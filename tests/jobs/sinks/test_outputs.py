@@ -72,7 +72,7 @@ def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
         ({"output": "out.parquet.gz"}, "the file extension must be one of"),
         (
             {"partition_by": ["nope"]},
-            "partition_by names 'nope', which the output lacks: it has id, text, answer, item_id, status",
+            "partition_by has 'nope', which is not in the output: it has id, text, answer, item_id, status",
         ),
         (
             {"partition_by": ["id"], "output": "s3://b/out.csv"},
@@ -108,22 +108,22 @@ def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: 
 @pytest.mark.parametrize(
     ("source", "output", "line"),
     [
-        ("docs.jsonl", "docs.jsonl", "output docs.jsonl is in the source, and would take its place"),
+        ("docs.jsonl", "docs.jsonl", "output docs.jsonl is in the source, and would replace it"),
         ("docs.jsonl", "sub/../docs.jsonl", "is in the source"),
         ("link.jsonl", "docs.jsonl", "is in the source"),
         ("*.jsonl", "out.jsonl", "output out.jsonl is in the source"),
         ("**/*.jsonl", "out.jsonl", "is in the source"),
         ("parts.csv/*/*.csv", "parts.csv/topic=a/data_0.csv", "is in the source"),
         ("parts.csv/*/*.csv", "parts.csv", "is in the source"),
-        ("docs.failures.jsonl", "docs.jsonl", "has docs.failures.jsonl in it, which is where the failures of"),
-        ("docs.partial.jsonl", "docs.jsonl", "has docs.partial.jsonl in it, which a run with this output writes if"),
-        ("docs.partial.failures.jsonl", "docs.jsonl", "has docs.partial.failures.jsonl in it, which a run with"),
-        ("*.partial.jsonl", "docs.jsonl", "has docs.partial.jsonl in it"),
-        ("parts.partial.csv/*/*.csv", "parts.csv", "has parts.partial.csv in it"),
-        ("sqlite:///a.db#docs_PARTIAL", "sqlite:///a.db#docs", "has sqlite:///a.db#docs_partial in it"),
-        ("sqlite:///a.db#docs_partial_failures", "sqlite:///a.db#docs", "docs_partial_failures in it"),
+        ("docs.failures.jsonl", "docs.jsonl", "contains docs.failures.jsonl, which is the failures file of"),
+        ("docs.partial.jsonl", "docs.jsonl", "contains docs.partial.jsonl, which an incomplete run with this output"),
+        ("docs.partial.failures.jsonl", "docs.jsonl", "contains docs.partial.failures.jsonl, which an incomplete run"),
+        ("*.partial.jsonl", "docs.jsonl", "contains docs.partial.jsonl, which"),
+        ("parts.partial.csv/*/*.csv", "parts.csv", "contains parts.partial.csv, which"),
+        ("sqlite:///a.db#docs_PARTIAL", "sqlite:///a.db#docs", "contains sqlite:///a.db#docs_partial, which"),
+        ("sqlite:///a.db#docs_partial_failures", "sqlite:///a.db#docs", "docs_partial_failures, which"),
         ("sqlite:///a.db#docs", "sqlite:///a.db#Docs", "is in the source"),
-        ("sqlite:///a.db#docs_failures", "sqlite:///a.db#docs", "is where the failures of this output go"),
+        ("sqlite:///a.db#docs_failures", "sqlite:///a.db#docs", "is the failures file of this output"),
     ],
 )
 def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str, line: str) -> None:

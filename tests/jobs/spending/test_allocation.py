@@ -161,7 +161,7 @@ def test_a_budget_without_a_price_is_refused_at_the_start(
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     settings: dict[str, Any] = {"model": "openai-chat:my-model", setting: 5}
-    with pytest.raises(JobError, match=f"{setting} cannot be kept, for the price of model 'openai-chat:my-model' is"):
+    with pytest.raises(JobError, match=f"{setting} needs a price, and the price of model 'openai-chat:my-model' is"):
         plan(job(**settings), "r")
     assert plan(job(**settings, prices=_PRICES), "r").total == 1
     assert plan(job(model="openai-chat:my-model", budget_tokens=5), "r").total == 1

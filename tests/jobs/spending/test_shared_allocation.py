@@ -256,15 +256,15 @@ def test_a_shard_whose_carrier_died_just_before_it_was_marked_as_done_needs_no_b
 
 
 def test_an_entry_that_stays_damaged_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then it may be one that is just being written."""
+    """Until then another process may be writing the entry."""
     monkeypatch.setattr(heartbeat, "STALE_SECONDS", 0.2)
     budget, _ = _two(str(tmp_path))
     (tmp_path / "000001.json").write_bytes(b'{"index"')
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
-    with pytest.raises(OSError, match="just being written"):
+    with pytest.raises(OSError, match="is being written"):
         budget.share(shard, [shard])
     threading.Event().wait(0.3)
-    with pytest.raises(JobError, match=r"000001.json is damaged: run it again to go on"):
+    with pytest.raises(JobError, match=r"000001.json is damaged: run again to continue"):
         budget.share(shard, [shard])
 
 
