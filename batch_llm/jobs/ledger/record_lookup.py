@@ -11,7 +11,7 @@ from batch_llm.jobs.storage.access import make_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, joining_as_written, text
 from batch_llm.jobs.storage.store import Store
 
-from .records import view_records
+from .record_views import view_records
 
 BATCH_BYTES = 512 * 1024**2
 """Bytes of record files per join, about a million records: the wanted keys are in memory, the answers are streamed."""

@@ -13,7 +13,8 @@ from typing import IO, Any
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.records import ID_FINGERPRINT, INVALID_INPUT
+from batch_llm.jobs.ledger.record_views import ID_FINGERPRINT
+from batch_llm.jobs.ledger.records import INVALID_INPUT
 from batch_llm.jobs.prompts import Keys, Prompt
 from batch_llm.jobs.sources import BrokenRow
 from batch_llm.jobs.storage.duckdb_session import (

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from batch_llm.jobs.accepted_answers import accepted_condition
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_lookup import gathered
-from batch_llm.jobs.ledger.records import (
-    FINGERPRINT,
-    ID_FINGERPRINT,
-    KEY_FINGERPRINT,
-    drop_repeats,
-    record_files,
-    view_records,
-)
+from batch_llm.jobs.ledger.record_views import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, drop_repeats, view_records
+from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, text
 from batch_llm.jobs.storage.store import Store

@@ -10,7 +10,8 @@ from batch_llm.errors import ErrorInfo
 from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_lookup import gathered
-from batch_llm.jobs.ledger.records import FINGERPRINT, INVALID_INPUT, drop_repeats, record_files, view_records
+from batch_llm.jobs.ledger.record_views import FINGERPRINT, drop_repeats, view_records
+from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, open_tables, text
 

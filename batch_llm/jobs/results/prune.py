@@ -17,7 +17,8 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.ledger.checksums import sealed
 from batch_llm.jobs.ledger.lease import hold, newest_lease
-from batch_llm.jobs.ledger.records import FINGERPRINT, KEY_FINGERPRINT, record_files, view_records
+from batch_llm.jobs.ledger.record_views import FINGERPRINT, KEY_FINGERPRINT, view_records
+from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder, folder_in, working_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, one_line, open_tables, text
 from batch_llm.jobs.storage.store import Store

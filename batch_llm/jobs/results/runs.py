@@ -14,7 +14,8 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.ledger.lease import active_run
-from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files, view_records
+from batch_llm.jobs.ledger.record_views import view_records
+from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
 from batch_llm.jobs.run_types import Summary
 from batch_llm.jobs.spending.budgets import limits_of
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, one_line, open_tables, text

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.records import record_files, view_records
+from batch_llm.jobs.ledger.record_views import view_records
+from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import open_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, open_tables
 

@@ -11,7 +11,8 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.amounts import BudgetStatus, Scope, Spent, Unit
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.records import record_files, view_records
+from batch_llm.jobs.ledger.record_views import view_records
+from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.duckdb_session import Tables, open_tables
 from batch_llm.jobs.storage.store import Store

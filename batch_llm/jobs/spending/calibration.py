@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.records import FINGERPRINT, record_files, view_records
+from batch_llm.jobs.ledger.record_views import FINGERPRINT, view_records
+from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records, view_records
+from batch_llm.jobs.ledger.record_views import view_records
+from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
 from tests.support.selection import examples
