@@ -1,72 +1,90 @@
-"""Names hooks that take long, and ends them where there is a limit.
+"""Names hooks that take long in the log.
 
     called ──60 s──> named in a warning ──as long again──> named again, and so on ──returned
-       └──hook_timeout──> cancelled: TimeoutError
 
-One timer serves all the hooks of a run: it rings when the first of them is due.
+One timer serves all hooks of a run: it rings when the first hook is due. Records of calls are used again and again,
+because most hooks of most items return at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import count
-
-from .timeouts import Deadlines
 
 logger = logging.getLogger(__name__)
 
 WARN_SECONDS = 60.0
 
 
-class HookWatch:
-    """The hooks of one run that are under way.
-
-    Args:
-        timeout: Seconds that one call may take; None for as long as it likes.
+class HookCall:
+    """One call of a hook.
 
     Attributes:
-        deadlines: `with` blocks for calls of hooks; None where nothing bounds them.
+        name: The name of the hook in the log.
+        item_id: The item for which the hook is called.
+        started: When the call began, by the clock of the event loop.
+        due: When the call is to be named in the log.
+        task: The task that calls the hook; None once the hook has returned.
     """
 
-    def __init__(self, timeout: float | None) -> None:
+    __slots__ = ("due", "item_id", "name", "started", "task")
+
+    def __init__(self) -> None:
+        self.name = self.item_id = ""
+        self.started = self.due = 0.0
+        self.task: asyncio.Task[object] | None = None
+
+
+class HookWatch:
+    """The hooks of one run that are being called."""
+
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._numbers = count()
-        self._calls: dict[int, tuple[str, str, float]] = {}  # name, item and start: begun and ended for every item
-        self._named: dict[int, float] = {}  # when to name it again
+        self._clock = self._loop.time
+        self._calls: list[HookCall] = []  # as many as there were at once
+        self._idle: list[HookCall] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.deadlines = None if timeout is None else Deadlines(timeout)
 
-    def begin(self, name: str, item_id: str) -> int:
-        """Note that a hook is called, and return the number that `end` takes."""
-        number, now = next(self._numbers), self._loop.time()
-        self._calls[number] = (name, item_id, now)
+    def begin(self, name: str, item_id: str) -> HookCall:
+        """Note that the current task calls a hook, and return what `end` takes."""
+        if self._idle:
+            call = self._idle.pop()
+        else:
+            call = HookCall()
+            self._calls.append(call)
+        call.name, call.item_id = name, item_id
+        call.started = now = self._clock()
+        call.due = now + WARN_SECONDS
+        call.task = asyncio.current_task()
         if self._timer is None:
-            self._timer = self._loop.call_at(now + WARN_SECONDS, self._ring)
-        return number
+            self._timer = self._loop.call_at(call.due, self._ring)
+        return call
 
-    def end(self, number: int) -> None:
-        """Note that a hook has come back."""
-        del self._calls[number]
+    def end(self, call: HookCall) -> bool:
+        """Note that a hook has returned or raised; return whether its task was asked to end. Ending twice is harmless."""
+        task, call.task = call.task, None
+        if task is None:
+            return False
+        self._idle.append(call)
+        return task.cancelling() > 0
 
     def close(self) -> None:
-        """Let no timer be left."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.deadlines is not None:
-            self.deadlines.close()
 
     def _ring(self) -> None:
-        now, self._named = self._loop.time(), {key: due for key, due in self._named.items() if key in self._calls}
+        now = self._clock()
         dues: list[float] = []
-        for number, (name, item_id, started) in self._calls.items():
-            due = self._named.get(number, started + WARN_SECONDS)
-            if due <= now:
+        for call in self._calls:
+            if call.task is None:
+                continue
+            if call.due <= now:
                 text = (
                     "%s has been at item %s for %.0f s: the item waits for it; ProcessorConfig.hook_timeout bounds it"
                 )
-                logger.warning(text, name, item_id, now - started)
-                due = self._named[number] = started + 2 * (now - started)
-            dues.append(due)
+                logger.warning(text, call.name, call.item_id, now - call.started)
+                call.due = call.started + 2 * (now - call.started)
+            dues.append(call.due)
         self._timer = self._loop.call_at(min(dues), self._ring) if dues else None

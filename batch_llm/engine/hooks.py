@@ -15,9 +15,9 @@ from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFu
 from batch_llm.middleware import Middleware
 from batch_llm.observers.base import ProcessingEvent, ProcessorObserver
 
-from . import cancellation
 from .event_dispatch import ObserverQueue
-from .hook_watch import HookWatch
+from .hook_watch import HookCall, HookWatch
+from .timeouts import Deadlines
 from .user_errors import contain, settle
 from .user_values import PROGRAMMING, check_result, counts_in, in_words, shown
 
@@ -67,10 +67,14 @@ class Hooks:
         is_ending: Callable[[], bool],
     ) -> None:
         self._wraps = [_wrap(middleware) for middleware in middlewares]
-        self._watch = HookWatch(timeout)
+        self._reversed = self._wraps[::-1]
+        self._watch = HookWatch()
+        self._deadlines = None if timeout is None else Deadlines(timeout)
         self._is_ending = is_ending
         self._post_processor = post_processor
         self._progress_callback = progress_callback
+        self._post_processor_is_async = _is_async(post_processor)
+        self._progress_callback_is_async = _is_async(progress_callback)
         self._one_progress_at_a_time = asyncio.Lock()
         self._max_workers = max_workers
         self._threads: ThreadPoolExecutor | None = None
@@ -109,7 +113,15 @@ class Hooks:
         current: AnyWorkItem = item
         item_id = item.item_id
         for wrap in self._wraps:
-            changed: Any = await self._ask(wrap.before, item_id, wrap.hooks, "before_process", current)
+            call = self._watch.begin(wrap.before, item_id)
+            changed: Any
+            try:
+                given = wrap.hooks.before_process(current)
+                changed = await (given if self._deadlines is None else self._in_time(given))
+                if self._watch.end(call):
+                    await settle(None, self._is_ending)
+            except BaseException as error:
+                changed = await self._contained(call, error)
             if changed is None:
                 return None
             if isinstance(changed, LLMWorkItem):
@@ -125,15 +137,30 @@ class Hooks:
 
     async def failed(self, item_id: str, item: AnyWorkItem, error: Exception) -> None:
         """Show the middlewares the error that `item` failed with, in reverse order."""
-        for wrap in reversed(self._wraps):
-            await self._ask(wrap.on_error, item_id, wrap.hooks, "on_error", item, error)
+        for wrap in self._reversed:
+            call = self._watch.begin(wrap.on_error, item_id)
+            try:
+                given = wrap.hooks.on_error(item, error)
+                await (given if self._deadlines is None else self._in_time(given))
+                if self._watch.end(call):
+                    await settle(None, self._is_ending)
+            except BaseException as own:
+                await self._contained(call, own)
 
     async def after(self, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
         """Return the result that the middlewares make of `result`, in reverse; one that cannot be is a failure."""
-        for wrap in reversed(self._wraps):
+        for wrap in self._reversed:
             # What was billed stays billed, though a hook may put something else in its place.
             context, tokens, attempts = result.context, result.token_usage, result.attempts
-            changed: Any = await self._ask(wrap.after, item_id, wrap.hooks, "after_process", item, result)
+            call = self._watch.begin(wrap.after, item_id)
+            changed: Any
+            try:
+                given = wrap.hooks.after_process(item, result)
+                changed = await (given if self._deadlines is None else self._in_time(given))
+                if self._watch.end(call):
+                    await settle(None, self._is_ending)
+            except BaseException as error:
+                changed = await self._contained(call, error)
             if isinstance(changed, WorkItemResult):
                 result = cast("AnyResult", changed)
             elif changed is not _FAILED:
@@ -151,51 +178,68 @@ class Hooks:
     async def post_process(self, item_id: str, result: AnyResult) -> None:
         """Hand a finished item to the post-processor."""
         if self._post_processor is not None:
-            await self._ask("The post-processor", item_id, self, "_call", self._post_processor, result)
+            await self._call(
+                "The post-processor", item_id, self._post_processor, self._post_processor_is_async, (result,)
+            )
 
     async def progress(self, completed: int, total: int, item_id: str) -> None:
         """Report progress; the lock is fair, so reports come in the order in which the items finished."""
         if self._progress_callback is not None:
             async with self._one_progress_at_a_time:
-                call = (self._progress_callback, completed, total, item_id)
-                await self._ask("The progress callback", item_id, self, "_call", *call)
+                callback, args = self._progress_callback, (completed, total, item_id)
+                await self._call("The progress callback", item_id, callback, self._progress_callback_is_async, args)
 
-    async def _ask(self, name: str, item_id: str, owner: object, hook: str, *args: object) -> Any:
-        """Return what a hook gives; `_FAILED` where it raised or took too long, which is logged: the item goes on."""
-        number, deadline = self._watch.begin(name, item_id), None
+    async def _call(
+        self,
+        name: str,
+        item_id: str,
+        callback: Callable[..., Awaitable[None] | None],
+        is_async: bool,
+        args: tuple[Any, ...],
+    ) -> None:
+        call = self._watch.begin(name, item_id)
         try:
-            if self._watch.deadlines is None:
-                given = await getattr(owner, hook)(*args)
-            else:
-                deadline = self._watch.deadlines.one()
-                with deadline:
-                    given = await getattr(owner, hook)(*args)
-            if cancellation.is_requested():  # by the hook itself, or it kept the run's own to itself
+            given = callback(*args) if is_async else self._in_thread(callback, args)
+            if inspect.isawaitable(given):
+                await (given if self._deadlines is None else self._in_time(given))
+            if self._watch.end(call):
                 await settle(None, self._is_ending)
-            return given
         except BaseException as error:
-            late = deadline is not None and deadline.expired and isinstance(error, TimeoutError)
-            what = "took longer than hook_timeout" if late else "raised"
-            await contain(error, self._is_ending, "%s on item %s %s; the item goes on", name, item_id, what)
-            return _FAILED
-        finally:
-            self._watch.end(number)
+            await self._contained(call, error)
 
-    async def _call(self, callback: Callable[..., Awaitable[None] | None], *args: object) -> None:
-        if _is_async(callback):
-            outcome = callback(*args)
-        else:
-            # asyncio's own pool has a handful of threads: it would cap the workers without a word.
-            self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
-            call, context = _InThread(callback, args), contextvars.copy_context()
-            await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
-            outcome = call.outcome()
+    async def _in_thread(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        # asyncio's own pool has a handful of threads: it would cap the workers without a word.
+        self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
+        call, context = _InThread(callback, args), contextvars.copy_context()
+        await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
+        outcome = call.outcome()
         if inspect.isawaitable(outcome):
             await outcome
+
+    async def _in_time(self, given: Awaitable[Any]) -> Any:
+        """Return what a hook gives within `hook_timeout`; raises _TookTooLong."""
+        assert self._deadlines is not None
+        deadline = self._deadlines.one()
+        try:
+            with deadline:
+                return await given
+        except TimeoutError as error:
+            if deadline.expired:
+                raise _TookTooLong from error
+            raise
+
+    async def _contained(self, call: HookCall, error: BaseException) -> Any:
+        """Log what a hook raised, and return `_FAILED`: the item goes on; raises what ends the run."""
+        self._watch.end(call)
+        what = "took longer than hook_timeout" if isinstance(error, _TookTooLong) else "raised"
+        await contain(error, self._is_ending, "%s on item %s %s; the item goes on", call.name, call.item_id, what)
+        return _FAILED
 
     async def close(self) -> None:
         """Let the observers hear what is left for them, within a limit, and end the threads."""
         self._watch.close()
+        if self._deadlines is not None:
+            self._deadlines.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         endings = [listener.close() for listener in self._listeners]
@@ -209,6 +253,10 @@ class Hooks:
             for listener in self._listeners:
                 listener.end()
             await asyncio.wait(endings)
+
+
+class _TookTooLong(TimeoutError):
+    """A hook took longer than `hook_timeout`."""
 
 
 class _InThread:
@@ -244,5 +292,5 @@ def _complain(hook: str, item_id: str, rule: str, given: object) -> None:
     logger.warning("%s on item %s: %s; the item goes on as it was", hook, item_id, what)
 
 
-def _is_async(callback: Callable[..., object]) -> bool:
+def _is_async(callback: Callable[..., object] | None) -> bool:
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None))  # noqa: B004  asks for the method

@@ -42,29 +42,42 @@ class ItemState:
 
     def bill(self, usage: dict[str, int]) -> dict[str, int]:
         """Add what a call cost, and return it; what is no count is left out, as a sum must not break on it."""
-        tokens, is_sound = self.tokens, True
         for key, count in usage.items():
-            if type(count) is int and 0 <= count <= MOST_TOKENS and type(key) is str:
-                tokens[key] = tokens.get(key, 0) + count
-            else:
-                is_sound = False
-        if isinstance(usage, TokenUsage):
+            if type(count) is not int or not 0 <= count <= MOST_TOKENS or type(key) is not str:
+                counts = counts_in(usage)
+                break
+        else:
+            counts = usage
+        if self.tokens:
+            for key, count in counts.items():
+                self.tokens[key] = self.tokens.get(key, 0) + count
+        else:
+            self.tokens = dict(counts) if type(counts) is dict else dict(counts.items())
+        if type(usage) is not dict and isinstance(usage, TokenUsage):
             self.finish_reason = usage.finish_reason
             self.requests += usage.requests
             if usage.safety_ratings is not None:
                 self.ratings = usage.safety_ratings
-        return usage if is_sound else counts_in(usage)
+        return counts
 
     def result(self, item_id: str, context: Any, output: Any = _NONE_YET) -> AnyResult:
         """Return an item's result: with its output, or else with its last error, or not attempted."""
         success = output is not _NONE_YET
         tokens = TokenUsage(self.tokens, requests=self.requests) if self.requests else self.tokens
-        result: AnyResult = WorkItemResult(item_id, success, context=context, token_usage=tokens, attempts=self.calls)
-        result.gemini_safety_ratings = self.ratings
-        result.finish_reason = self.finish_reason
+        result: AnyResult = WorkItemResult(
+            item_id,
+            success,
+            output if success else None,
+            None,
+            context,
+            tokens,
+            self.ratings,
+            attempts=self.calls,
+            finish_reason=self.finish_reason,
+        )
         if success:
-            result.output = output
-        elif self.error is not None:
+            return result
+        if self.error is not None:
             result.error, result.error_info = in_words(self.error, self.info), self.info
         else:
             result.error = "Not attempted: the run ended early"

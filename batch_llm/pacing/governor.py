@@ -186,7 +186,9 @@ class Governor:
             if self._tokens.limits:
                 self._tokens.learn(turn.size, usage)
                 self._tokens.record_usage(turn, usage)
-            self._taken(turn)
+            if turn.started >= self._reopens_at:  # as in `_taken`, for every call
+                self.episodes = 0
+                self._proven = True
 
     def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Take back the tokens that a failed call was not billed; the provider's trouble is no limit.
