@@ -107,7 +107,9 @@ class ItemRunner:
     async def _attempt(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> AnyResult:
         item_id, context = item.item_id, item.context
         call = self._rehearse if self.config.dry_run else self._execute
-        size = self._size(item, tries, original)
+        size = len(item.prompt) if type(item.prompt) is str else None
+        if size is None or self.gate.too_large(size):
+            size = self._size(item, tries, original)
         while size is not None and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
@@ -120,7 +122,7 @@ class ItemRunner:
                     break
             else:
                 self.gate.succeeded(turn, usage)
-                self.denials.answered()
+                self.denials.in_a_row = 0
                 if self.config.enable_detailed_logging:
                     logger.debug("Item %s, attempt %s: answered", item_id, tries.attempt)
                 return tries.result(item_id, context, output)

@@ -25,22 +25,21 @@ class Denials:
 
     Args:
         pacer: Knows whether a call was ever answered.
+
+    Attributes:
+        in_a_row: The calls that were denied since the latest answer, which sets this to 0.
     """
 
     def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
-        self._in_a_row = 0
-
-    def answered(self) -> None:
-        """Note that a call was answered."""
-        self._in_a_row = 0
+        self.in_a_row = 0
 
     def ends_run(self, category: str) -> bool:
         """Note a failed call; return whether no further call can succeed."""
         if category in _IN_A_ROW:
-            self._in_a_row += 1
+            self.in_a_row += 1
             never_answered = category in FATAL_CATEGORIES and not self._pacer.has_answered
-            return never_answered or self._in_a_row >= _IN_A_ROW[category]
+            return never_answered or self.in_a_row >= _IN_A_ROW[category]
         if category in _OF_THE_ITEM:
-            self._in_a_row = 0
+            self.in_a_row = 0
         return category in FATAL_CATEGORIES

@@ -25,7 +25,7 @@ class Finished(WorkQueue[AnyResult]):
     def take(self) -> AnyResult:
         """Hand out the oldest result of those that are there."""
         self._positions.popleft()
-        return super().take()
+        return self._items.popleft()
 
     def in_order(self) -> list[AnyResult]:
         """Return the results in the order of their items."""

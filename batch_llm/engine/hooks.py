@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFunc, ProgressCallbackFunc, WorkItemResult
 from batch_llm.middleware import Middleware
@@ -125,7 +125,7 @@ class Hooks:
             if changed is None:
                 return None
             if isinstance(changed, LLMWorkItem):
-                current = cast("AnyWorkItem", changed)
+                current = changed  # pyright: ignore[reportUnknownVariableType]
             elif changed is not _FAILED:
                 _complain(wrap.before, item_id, "a work item or None", changed)
             if current.item_id != item_id:
@@ -162,7 +162,7 @@ class Hooks:
             except BaseException as error:
                 changed = await self._contained(call, error)
             if isinstance(changed, WorkItemResult):
-                result = cast("AnyResult", changed)
+                result = changed  # pyright: ignore[reportUnknownVariableType]
             elif changed is not _FAILED:
                 _complain(wrap.after, item_id, "a result", changed)
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from batch_llm.errors import ErrorInfo
@@ -14,11 +13,6 @@ from .user_values import MOST_TOKENS, counts_in, in_words
 _NONE_YET = object()
 
 
-def _none() -> dict[str, int]:  # calling `dict[str, int]` takes seven times as long
-    return {}
-
-
-@dataclass(slots=True)
 class ItemState:
     """The account of one item: its own, so nothing is pinned onto exceptions and nothing counts twice.
 
@@ -29,16 +23,19 @@ class ItemState:
         unsent: Those of them that never reached the provider, and don't count as attempts either.
     """
 
+    # Defaults of the class: most items change few of them, and every item has a state.
     attempt: int = 1
     calls: int = 0
     limited: int = 0
     unsent: int = 0
-    tokens: dict[str, int] = field(default_factory=_none)
     ratings: dict[str, str] | None = None
     finish_reason: str | None = None
     requests: tuple[BilledRequest, ...] = ()
     error: Exception | None = None
     info: ErrorInfo | None = None
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, int] = {}
 
     def bill(self, usage: dict[str, int]) -> dict[str, int]:
         """Add what a call cost, and return it; what is no count is left out, as a sum must not break on it."""

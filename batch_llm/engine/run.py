@@ -52,6 +52,8 @@ class Run:
     its result is handed out. Without, it keeps one of `max_queue_size` until a worker takes it.
 
     Attributes:
+        is_stream: Whether its items come from a source.
+        is_over: Whether it takes no more work.
         is_draining: Whether it ends as soon as nothing waits and nothing is in flight.
         finished: Results that nobody has claimed yet, in the order in which they came.
         stopped_by: Why the run ended early, if it did.
@@ -98,7 +100,8 @@ class Run:
         )
         self._feeder: asyncio.Task[None] | None = None
         self._coming = 0  # items that wait for room
-        self.is_draining = self._cancelled = False
+        self.is_stream = source is not None
+        self.is_draining = self.is_over = self._cancelled = False
         self._reported = 0  # not those with a result: post-processors overtake each other
         self._over = asyncio.Event()
         self._totals = Totals()
@@ -108,15 +111,6 @@ class Run:
         self.stopped_from: Exception | None = None
         self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None
-
-    @property
-    def is_stream(self) -> bool:
-        return self._source is not None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it takes no more work."""
-        return self._over.is_set()
 
     @property
     def is_broken(self) -> bool:
@@ -129,7 +123,7 @@ class Run:
         return self._backlog.is_full and not self._crew.is_around
 
     async def add(self, item: AnyWorkItem) -> None:
-        """Add an item, once there is room; the run does not end before.
+        """Add an item that was checked, once there is room; the run does not end before.
 
         Raises:
             RuntimeError: The run ended before, from what broke it if something did.
@@ -138,6 +132,7 @@ class Run:
         try:
             if self.is_full:
                 await self._backlog.room()
+                check_is_item(item)  # it may have been changed meanwhile
             if self.is_over:
                 cause = await self.cause()
                 how = "was cancelled" if cause is None else "broke"
@@ -155,10 +150,13 @@ class Run:
         return self._interrupt if self.task.cancelled() else self.task.exception()
 
     def _submit(self, item: AnyWorkItem) -> None:
-        check_is_item(item)
         self._backlog.put(item)
         self._totals.total += 1
         self._crew.spawn()
+
+    def _submit_checked(self, item: AnyWorkItem) -> None:
+        check_is_item(item)
+        self._submit(item)
 
     def start(self) -> None:
         """Begin to work."""
@@ -172,7 +170,7 @@ class Run:
 
     def stop(self, reason: ErrorInfo, error: Exception | None = None) -> None:
         """End early: calls in flight end, waits end at once, and what is left passes through without a call."""
-        if self.stopped_by is None and not self._over.is_set():
+        if self.stopped_by is None and not self.is_over:
             self.stopped_by, self.stopped_from = reason, error
             logger.warning("The run ends early (%s): no further call starts", reason.category)
             self._gate.stop()
@@ -181,7 +179,7 @@ class Run:
 
     def is_ending(self) -> bool:
         """Whether workers are being taken down: the run was cancelled, or a bug in one of them ends all."""
-        return self._over.is_set() or (self.task is not None and self.task.cancelling() > 0)
+        return self.is_over or (self.task is not None and self.task.cancelling() > 0)
 
     async def ended(self) -> None:
         """Wait for the end; cancelling the waiter cancels the run and waits for its end all the same.
@@ -261,7 +259,7 @@ class Run:
         self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
     async def _feed(self, source: Source) -> None:
-        error = await feed(source, self._backlog, self._submit, lambda: self.stopped_by is not None)
+        error = await feed(source, self._backlog, self._submit_checked, lambda: self.stopped_by is not None)
         if error is not None and self.stopped_by is None:
             self._source_error = error
         elif error is not None:  # it was told to end
@@ -292,6 +290,7 @@ class Run:
             self._end()
 
     def _end(self) -> None:
+        self.is_over = True
         self._over.set()
         self._crew.stop()
 

@@ -118,7 +118,7 @@ def check_result(result: AnyResult, where: str) -> None:
     """Check the result that a middleware made, and cut its error's text; raises InvalidValue."""
     if type(result.success) is bool and result.error is None is result.error_info and type(result.token_usage) is dict:
         for key, count in result.token_usage.items():
-            if type(key) is not str or not is_count(count):
+            if type(key) is not str or type(count) is not int or not 0 <= count <= MOST_TOKENS:
                 break
         else:  # nearly always; the rest is looked at below
             if type(result.attempts) is int and result.gemini_safety_ratings is None is result.finish_reason:

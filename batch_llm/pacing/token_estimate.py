@@ -49,7 +49,7 @@ class TokenEstimate:
         if not sent and not received:
             return  # the provider does not tell
         self.answers += 1
-        weight = self.weight
+        weight = 1 / self.answers if self.answers * LEAST_WEIGHT < 1 else LEAST_WEIGHT  # `weight`, for every call
         self.output_tokens += weight * (received - self.output_tokens)
         if size > 0:
             self.a_character += weight * (sent / size - self.a_character)
