@@ -30,6 +30,7 @@ from batch_llm.strategies.base import LLMCallStrategy
 
 from . import cancellation
 from .fatal_errors import Denials
+from .hook_watch import HookSlot
 from .hooks import Hooks
 from .item_state import ItemState, cancelled, skipped
 from .lifecycle import StrategyLifecycle
@@ -71,7 +72,7 @@ class ItemRunner:
     stop: Callable[[ErrorInfo, Exception | None], None]
     is_ending: Callable[[], bool]
 
-    async def run(self, item: AnyWorkItem) -> AnyResult:
+    async def run(self, item: AnyWorkItem, slot: HookSlot) -> AnyResult:
         """Return the item's result; what its strategy, its hooks or their values do ends the item, never the run."""
         tries, item_id, context = ItemState(), item.item_id, item.context
         if self.gate.stopped:
@@ -81,10 +82,10 @@ class ItemRunner:
         if self.hooks.observed:
             self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item_id})
         try:
-            changed = await self.hooks.before(item) if self.hooks.wrapped else item
-            result = skipped(item_id, context) if changed is None else await self._attempt(changed, tries, item)
+            changed = await self.hooks.before(slot, item) if self.hooks.wrapped else item
+            result = skipped(item_id, context) if changed is None else await self._attempt(changed, tries, item, slot)
             if self.hooks.wrapped:
-                result = await self.hooks.after(item_id, changed or item, result)
+                result = await self.hooks.after(slot, item_id, changed or item, result)
             result.duration_seconds = clock() - started
         except cancellation.NEVER_CONTAINED:
             raise
@@ -104,7 +105,7 @@ class ItemRunner:
         tries.info = PROGRAMMING
         return tries.result(item_id, context)
 
-    async def _attempt(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> AnyResult:
+    async def _attempt(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem, slot: HookSlot) -> AnyResult:
         item_id, context = item.item_id, item.context
         call = self._rehearse if self.config.dry_run else self._execute
         size = len(item.prompt) if type(item.prompt) is str else None
@@ -127,7 +128,7 @@ class ItemRunner:
                     logger.debug("Item %s, attempt %s: answered", item_id, tries.attempt)
                 return tries.result(item_id, context, output)
         if tries.error is not None:
-            await self.hooks.failed(item_id, item, tries.error)
+            await self.hooks.failed(slot, item, tries.error)
         return tries.result(item_id, context)
 
     def _size(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> int | None:

@@ -2,8 +2,8 @@
 
     called ──60 s──> named in a warning ──as long again──> named again, and so on ──returned
 
-One timer serves all hooks of a run: it rings when the first hook is due. Records of calls are used again and again,
-because most hooks of most items return at once.
+Nothing is measured when a hook is called: a worker only notes the hook in its slot. One timer of the run looks at the
+slots every second and measures what it finds there, so most hooks, which return at once, cost nothing.
 """
 
 from __future__ import annotations
@@ -14,59 +14,48 @@ import logging
 logger = logging.getLogger(__name__)
 
 WARN_SECONDS = 60.0
+LOOK_SECONDS = 1.0
 
 
-class HookCall:
-    """One call of a hook.
+class HookSlot:
+    """The hook that one worker is calling. The worker writes the attributes itself, because it does so for every item.
 
     Attributes:
-        name: The name of the hook in the log.
+        task: The task of the worker.
+        hook: The name of the hook in the log; empty while the worker calls no hook.
         item_id: The item for which the hook is called.
-        started: When the call began, by the clock of the event loop.
-        due: When the call is to be named in the log.
-        task: The task that calls the hook; None once the hook has returned.
+        since: When the watch first saw this call; None until it has, so the worker sets it to None at each call.
+        due: When the watch is to name the hook.
     """
 
-    __slots__ = ("due", "item_id", "name", "started", "task")
+    __slots__ = ("due", "hook", "item_id", "since", "task")
 
-    def __init__(self) -> None:
-        self.name = self.item_id = ""
-        self.started = self.due = 0.0
-        self.task: asyncio.Task[object] | None = None
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self.task = task
+        self.hook = self.item_id = ""
+        self.since: float | None = None
+        self.due = 0.0
 
 
 class HookWatch:
-    """The hooks of one run that are being called."""
+    """The slots of the workers of one run, and the timer that looks at them."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._clock = self._loop.time
-        self._calls: list[HookCall] = []  # as many as there were at once
-        self._idle: list[HookCall] = []
+        self._slots: list[HookSlot] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, name: str, item_id: str) -> HookCall:
-        """Note that the current task calls a hook, and return what `end` takes."""
-        if self._idle:
-            call = self._idle.pop()
-        else:
-            call = HookCall()
-            self._calls.append(call)
-        call.name, call.item_id = name, item_id
-        call.started = now = self._clock()
-        call.due = now + WARN_SECONDS
-        call.task = asyncio.current_task()
-        if self._timer is None:
-            self._timer = self._loop.call_at(call.due, self._ring)
-        return call
+    def slot(self) -> HookSlot:
+        """Return a slot for the current task, which is a worker."""
+        task = asyncio.current_task()
+        assert task is not None
+        slot = HookSlot(task)
+        self._slots.append(slot)
+        return slot
 
-    def end(self, call: HookCall) -> bool:
-        """Note that a hook has returned or raised; return whether its task was asked to end. Ending twice is harmless."""
-        task, call.task = call.task, None
-        if task is None:
-            return False
-        self._idle.append(call)
-        return task.cancelling() > 0
+    def open(self) -> None:
+        """Start the timer."""
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def close(self) -> None:
         """Cancel the timer."""
@@ -74,17 +63,18 @@ class HookWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _ring(self) -> None:
-        now = self._clock()
-        dues: list[float] = []
-        for call in self._calls:
-            if call.task is None:
+    def _look(self) -> None:
+        now = self._loop.time()
+        for slot in self._slots:
+            if not slot.hook:
                 continue
-            if call.due <= now:
+            if slot.since is None:
+                slot.since, slot.due = now, now + WARN_SECONDS
+            elif slot.due <= now:
+                seconds = now - slot.since
                 text = (
                     "%s has been at item %s for %.0f s: the item waits for it; ProcessorConfig.hook_timeout bounds it"
                 )
-                logger.warning(text, call.name, call.item_id, now - call.started)
-                call.due = call.started + 2 * (now - call.started)
-            dues.append(call.due)
-        self._timer = self._loop.call_at(min(dues), self._ring) if dues else None
+                logger.warning(text, slot.hook, slot.item_id, seconds)
+                slot.due = slot.since + 2 * seconds
+        self.open()

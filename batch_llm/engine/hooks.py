@@ -16,7 +16,7 @@ from batch_llm.middleware import Middleware
 from batch_llm.observers.base import ProcessingEvent, ProcessorObserver
 
 from .event_dispatch import ObserverQueue
-from .hook_watch import HookCall, HookWatch
+from .hook_watch import HookSlot, HookWatch
 from .timeouts import Deadlines
 from .user_errors import contain, settle
 from .user_values import PROGRAMMING, check_result, counts_in, in_words, shown
@@ -85,8 +85,14 @@ class Hooks:
 
     def open(self) -> None:
         """Let the observers begin to listen; what was emitted before is not lost."""
+        if self.wrapped or self.called_back:
+            self._watch.open()
         for listener in self._listeners:
             listener.open()
+
+    def slot(self) -> HookSlot:
+        """Return a slot for the current task, which is a worker."""
+        return self._watch.slot()
 
     def emit(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         """Tell every observer, each with a copy of its own; they hear it in their own time."""
@@ -108,20 +114,21 @@ class Hooks:
             category = result.error_info.category if result.error_info else "unknown"
             self.emit(ProcessingEvent.ITEM_FAILED, data | {"error": result.error, "category": category})
 
-    async def before(self, item: AnyWorkItem) -> AnyWorkItem | None:
+    async def before(self, slot: HookSlot, item: AnyWorkItem) -> AnyWorkItem | None:
         """Return the item that the middlewares make of `item`, which keeps its id, or None to skip it."""
         current: AnyWorkItem = item
-        item_id = item.item_id
+        item_id = slot.item_id = item.item_id
         for wrap in self._wraps:
-            call = self._watch.begin(wrap.before, item_id)
+            slot.hook, slot.since = wrap.before, None
             changed: Any
             try:
                 given = wrap.hooks.before_process(current)
                 changed = await (given if self._deadlines is None else self._in_time(given))
-                if self._watch.end(call):
+                if slot.task.cancelling():
                     await settle(None, self._is_ending)
             except BaseException as error:
-                changed = await self._contained(call, error)
+                changed = await self._contained(slot, error)
+            slot.hook = ""
             if changed is None:
                 return None
             if isinstance(changed, LLMWorkItem):
@@ -135,32 +142,34 @@ class Hooks:
                     current = replace(current, item_id=item_id)
         return current
 
-    async def failed(self, item_id: str, item: AnyWorkItem, error: Exception) -> None:
+    async def failed(self, slot: HookSlot, item: AnyWorkItem, error: Exception) -> None:
         """Show the middlewares the error that `item` failed with, in reverse order."""
         for wrap in self._reversed:
-            call = self._watch.begin(wrap.on_error, item_id)
+            slot.hook, slot.since = wrap.on_error, None
             try:
                 given = wrap.hooks.on_error(item, error)
                 await (given if self._deadlines is None else self._in_time(given))
-                if self._watch.end(call):
+                if slot.task.cancelling():
                     await settle(None, self._is_ending)
             except BaseException as own:
-                await self._contained(call, own)
+                await self._contained(slot, own)
+            slot.hook = ""
 
-    async def after(self, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
+    async def after(self, slot: HookSlot, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
         """Return the result that the middlewares make of `result`, in reverse; one that cannot be is a failure."""
         for wrap in self._reversed:
             # What was billed stays billed, though a hook may put something else in its place.
             context, tokens, attempts = result.context, result.token_usage, result.attempts
-            call = self._watch.begin(wrap.after, item_id)
+            slot.hook, slot.since = wrap.after, None
             changed: Any
             try:
                 given = wrap.hooks.after_process(item, result)
                 changed = await (given if self._deadlines is None else self._in_time(given))
-                if self._watch.end(call):
+                if slot.task.cancelling():
                     await settle(None, self._is_ending)
             except BaseException as error:
-                changed = await self._contained(call, error)
+                changed = await self._contained(slot, error)
+            slot.hook = ""
             if isinstance(changed, WorkItemResult):
                 result = changed  # pyright: ignore[reportUnknownVariableType]
             elif changed is not _FAILED:
@@ -175,37 +184,37 @@ class Hooks:
                 result.error_info, result.attempts = PROGRAMMING, attempts
         return result
 
-    async def post_process(self, item_id: str, result: AnyResult) -> None:
+    async def post_process(self, slot: HookSlot, result: AnyResult) -> None:
         """Hand a finished item to the post-processor."""
         if self._post_processor is not None:
-            await self._call(
-                "The post-processor", item_id, self._post_processor, self._post_processor_is_async, (result,)
-            )
+            callback = self._post_processor
+            await self._call(slot, "The post-processor", callback, self._post_processor_is_async, (result,))
 
-    async def progress(self, completed: int, total: int, item_id: str) -> None:
+    async def progress(self, slot: HookSlot, completed: int, total: int, item_id: str) -> None:
         """Report progress; the lock is fair, so reports come in the order in which the items finished."""
         if self._progress_callback is not None:
             async with self._one_progress_at_a_time:
                 callback, args = self._progress_callback, (completed, total, item_id)
-                await self._call("The progress callback", item_id, callback, self._progress_callback_is_async, args)
+                await self._call(slot, "The progress callback", callback, self._progress_callback_is_async, args)
 
     async def _call(
         self,
+        slot: HookSlot,
         name: str,
-        item_id: str,
         callback: Callable[..., Awaitable[None] | None],
         is_async: bool,
         args: tuple[Any, ...],
     ) -> None:
-        call = self._watch.begin(name, item_id)
+        slot.hook, slot.since = name, None
         try:
             given = callback(*args) if is_async else self._in_thread(callback, args)
             if inspect.isawaitable(given):
                 await (given if self._deadlines is None else self._in_time(given))
-            if self._watch.end(call):
+            if slot.task.cancelling():
                 await settle(None, self._is_ending)
         except BaseException as error:
-            await self._contained(call, error)
+            await self._contained(slot, error)
+        slot.hook = ""
 
     async def _in_thread(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         # asyncio's own pool has a handful of threads: it would cap the workers without a word.
@@ -228,11 +237,10 @@ class Hooks:
                 raise _TookTooLong from error
             raise
 
-    async def _contained(self, call: HookCall, error: BaseException) -> Any:
+    async def _contained(self, slot: HookSlot, error: BaseException) -> Any:
         """Log what a hook raised, and return `_FAILED`: the item goes on; raises what ends the run."""
-        self._watch.end(call)
         what = "took longer than hook_timeout" if isinstance(error, _TookTooLong) else "raised"
-        await contain(error, self._is_ending, "%s on item %s %s; the item goes on", call.name, call.item_id, what)
+        await contain(error, self._is_ending, "%s on item %s %s; the item goes on", slot.hook, slot.item_id, what)
         return _FAILED
 
     async def close(self) -> None:

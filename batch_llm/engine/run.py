@@ -30,6 +30,7 @@ from . import cancellation
 from .attempts import ItemRunner
 from .fatal_errors import Denials
 from .finished_results import Finished
+from .hook_watch import HookSlot
 from .hooks import Hooks
 from .lifecycle import StrategyLifecycle
 from .stream import Source, feed
@@ -265,18 +266,19 @@ class Run:
         elif error is not None:  # it was told to end
             logger.warning("The source of the stream raised as it was ended", exc_info=error)
 
-    async def _process(self, item: AnyWorkItem) -> None:
+    async def _process(self, item: AnyWorkItem, slot: HookSlot) -> None:
         position = self._taken  # items are taken in the order in which they came
         self._taken += 1
         if self._source is None:
             self._backlog.free()
-        result = await self._attempts.run(item)
+        result = await self._attempts.run(item, slot)
         item_id = result.item_id
         self._record(position, result)
         if self._hooks.called_back:
-            await self._hooks.post_process(item_id, result)
+            slot.item_id = item_id
+            await self._hooks.post_process(slot, result)
             self._reported += 1
-            await self._hooks.progress(self._reported, self._totals.total, item_id)
+            await self._hooks.progress(slot, self._reported, self._totals.total, item_id)
 
     def _record(self, position: int, result: AnyResult) -> None:
         """Count and report a result; it is there to be had from here on, whatever happens next."""

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from batch_llm.observers.base import ProcessingEvent
 
+from .hook_watch import HookSlot
 from .hooks import Hooks
 from .work_queue import WorkQueue
 
@@ -47,7 +48,7 @@ class WorkerPool(Generic[T]):
         group: asyncio.TaskGroup,
         most: int,
         backlog: WorkQueue[T],
-        process: Callable[[T], Awaitable[None]],
+        process: Callable[[T, HookSlot], Awaitable[None]],
         done: Callable[[], None],
         is_ending: Callable[[], bool],
         hooks: Hooks,
@@ -88,11 +89,11 @@ class WorkerPool(Generic[T]):
     async def _work(self, number: int) -> None:
         _INSIDE.set(_INSIDE.get() | {self})
         self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
-        done = 0
+        done, slot = 0, self._hooks.slot()
         try:
             while not self._dismissed and (self._backlog or await self._backlog.filled()):
                 self.busy += 1
-                await self._process(self._backlog.take())
+                await self._process(self._backlog.take(), slot)
                 self.busy -= 1
                 self._done()
                 done += 1

@@ -228,7 +228,7 @@ async def test_progress_keeps_its_order_though_post_processors_overtake_each_oth
     seen: list[tuple[int, str]] = []
 
     async def post(result: Result) -> None:
-        await asyncio.sleep(10 if result.item_id == "item-0" else 1)
+        await asyncio.sleep({"item-0": 10, "item-1": 1, "item-2": 2}[result.item_id])
 
     async def report(completed: int, total: int, item_id: str) -> None:
         seen.append((completed, item_id))
