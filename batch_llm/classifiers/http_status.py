@@ -105,7 +105,7 @@ def seconds(raw: object) -> float | None:
         return None
     try:
         value = float(raw)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for an integer of hundreds of digits
         return None
     return value if math.isfinite(value) and value >= 0 else None
 
@@ -114,12 +114,15 @@ def _until(raw: str | None, sent_at: str | None) -> float | None:
     moment = _date(raw)
     if moment is None:
         return None
-    return max(0.0, (moment - (_date(sent_at) or datetime.now(UTC))).total_seconds())
+    try:
+        return max(0.0, (moment - (_date(sent_at) or datetime.now(UTC))).total_seconds())
+    except OverflowError:  # the first or the last day of the calendar, in a time zone that leads beyond
+        return None
 
 
 def _date(raw: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(raw or "")
-    except ValueError:
+    except Exception:  # ValueError as documented, and OverflowError, TypeError or IndexError for some texts
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

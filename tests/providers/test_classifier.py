@@ -210,6 +210,28 @@ def test_a_circle_of_causes_ends() -> None:
     assert classify(_caused(error, _caused(Exception(), error))) == retryable("unknown")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2030 00:00:00 +99999999999999",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Mon, 99 Jan 2030 99:99:99 GMT",
+        "9" * 400,
+        "1e999",
+        "nan",
+        ",",
+        "\x00",
+        "",
+    ],
+)
+def test_retry_after_of_any_text_raises_nothing(text: str) -> None:
+    for headers in ({"retry-after": text}, {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": text}):
+        wait = retry_after(headers)
+        assert wait is None or wait >= 0
+
+
 def test_retry_after_as_a_date() -> None:
     """A date is measured from the response's own `Date`, whatever our clock says; a past one means no wait."""
     sent = datetime(2020, 1, 1, tzinfo=UTC)
