@@ -9,6 +9,7 @@ from batch_llm.errors import CallFailed
 
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import request_of, text_of, usage_of
+from .dry_output import dry_output
 from .finish_reasons import FinishReasons, is_broken_off, truncation_error
 from .model_output import ModelAnswers, reason_in_words
 from .output_modes import OutputMode, OutputModes, RequestMode
@@ -116,6 +117,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             raise ValueError(f"output_mode is {output_mode!r}; it must be 'auto', 'native', 'tool' or 'prompted'")
         self.model = model
         self._instructions = instructions or None
+        self._output_type = output_type
         shape = None if output_type is str else shape_of(output_type)
         self._answers = ModelAnswers(model, shape, self._instructions)
         self._shape_text = "" if shape is None else str(shape.schema)
@@ -124,6 +126,10 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         self._limit = TokenLimit(model, settings, facts)
         self._reasks = reasks
         self._endings = FinishReasons()
+
+    def dry_run(self, prompt: str) -> Any:
+        """Return an object of the output type without a call, else a text."""
+        return dry_output(self._output_type, prompt)
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Ask, and again where the answer does not fit. `attempt` and `timeout` are the engine's business."""

@@ -10,6 +10,7 @@ from batch_llm.errors import CallFailed, ContentFiltered
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import NOT_BILLED, billed, requests_of, text_of, usage_of
 from .blank_text import is_blank
+from .dry_output import dry_output
 from .finish_reasons import FinishReasons, truncation_error
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
         self.agent = agent
         self._endings = FinishReasons()
         self._takes_usage = _takes_usage(agent)
+
+    def dry_run(self, prompt: str) -> Any:
+        """Return an object of the agent's output type without a call, else a text."""
+        return dry_output(getattr(self.agent, "output_type", str), prompt)
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Run the agent once. `attempt` and `timeout` are the engine's business."""
