@@ -65,8 +65,8 @@ def _cut_below(limit: int, *, item: str) -> Any:
 @pytest.mark.parametrize(
     "blank", ["\n", "   \n\n ", "\u200b", "\u2060\ufeff", "\u3164", "\u00a0\u2003", "\u2800", "\0"]
 )
-async def test_a_blank_answer_is_asked_again(home: Path, openai: OpenAIServer, blank: str) -> None:
-    """And then it is an answer, or a failed validation."""
+async def test_blank_answer_is_requested_again(home: Path, openai: OpenAIServer, blank: str) -> None:
+    """The second reply is an answer, or the item fails validation."""
     documents(home, a="one")
     openai.script(OpenAIServer.text(blank))
     totals = await _run("r")
@@ -74,7 +74,7 @@ async def test_a_blank_answer_is_asked_again(home: Path, openai: OpenAIServer, b
 
 
 async def test_a_blank_answer_of_an_earlier_version_is_not_reused(home: Path) -> None:
-    """The ledger may have some that were taken for answers."""
+    """Earlier versions recorded blank text as an answer."""
     documents(home, a="one", b="two", c="three")
     todo = job(**_MODEL)
     made = plan(todo, "r1")
@@ -137,8 +137,8 @@ async def test_the_same_limit_reuses_a_truncated_answer(home: Path, openai: Open
     assert "max_tokens, which is 10" in error
 
 
-async def test_an_answer_that_no_ledger_should_hold_fails_its_row(home: Path, openai: OpenAIServer) -> None:
-    """Alone, with a line on its size; the run and the next one go on."""
+async def test_answer_that_is_too_large_fails_its_row(home: Path, openai: OpenAIServer) -> None:
+    """The error states the size; other items and later runs are not affected."""
     documents(home, a="one", b="two")
     openai.rule = lambda call: OpenAIServer.text("x" * (MAX_ANSWER_BYTES + 1)) if call.prompt == "two" else None
     totals = await _run("r1")
@@ -157,8 +157,8 @@ async def test_a_truncated_structured_answer_is_one_call(home: Path, openai: Ope
     assert "raise max_tokens, which is 4,000" in row["error"]
 
 
-def test_only_one_choice_of_items(home: Path) -> None:
-    """They exclude each other."""
+def test_selections_of_items_exclude_each_other(home: Path) -> None:
+    """refresh, only_failed and only_truncated cannot be combined."""
     with pytest.raises(JobError, match="only_truncated calls other items than refresh and only_failed: set one"):
         BatchJob.parse({"source": "a", "prompt": "b", "output": "c.jsonl", "only_truncated": True, "refresh": True})
 
@@ -180,7 +180,7 @@ async def test_a_server_without_json_schema_is_asked_by_other_means(home: Path, 
 
 
 async def test_a_server_that_knows_neither_schema_nor_tools(home: Path, openai: OpenAIServer) -> None:
-    """It is asked in words."""
+    """The schema is then passed as instructions."""
     documents(home, a="one", b="two")
 
     def rule(call: Call) -> Reply | None:

@@ -22,8 +22,8 @@ def test_three_settings_make_a_job() -> None:
     assert made.config == ProcessorConfig()
 
 
-def test_a_job_survives_the_way_through_json() -> None:
-    """What a deployment stores is what a run gets."""
+def test_job_round_trips_through_json() -> None:
+    """A run gets the same job that a deployment stores."""
     made = BatchJob.parse({**_LEAST, "config": {"max_workers": 7, "retry": {"max_attempts": 2}}, "limit": 3})
     assert BatchJob.model_validate_json(made.model_dump_json()) == made
 
@@ -62,16 +62,16 @@ def test_a_job_survives_the_way_through_json() -> None:
         ({"limit": "many"}, "limit is 'many': input should be a valid integer"),
     ],
 )
-def test_a_bad_setting_is_told_in_one_line(settings: dict[str, Any], line: str) -> None:
-    """The line says which setting, its value and the rule."""
+def test_invalid_setting_is_reported_in_one_line(settings: dict[str, Any], line: str) -> None:
+    """The line contains the setting, its value and the rule."""
     with pytest.raises(JobError) as error:
         BatchJob.parse({**_LEAST, **settings})
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
 
 
-def test_limits_of_several_models_stand_in_one_place() -> None:
-    """A job has those of its model, or none."""
+def test_limits_can_be_set_per_model() -> None:
+    """A job uses the limits of its model, or none."""
     limits = {"openai-chat:m": {"requests_per_minute": 600}, "google:m": {"tokens_per_minute": 1000}}
     jobs = [BatchJob.parse({**_LEAST, "limits": limits, "model": model}) for model in (*limits, "local")]
     assert [job.limits for job in jobs] == [Limits(requests_per_minute=600), Limits(tokens_per_minute=1000), Limits()]
@@ -79,7 +79,7 @@ def test_limits_of_several_models_stand_in_one_place() -> None:
 
 
 def test_a_missing_setting_is_named() -> None:
-    """The first thing that is missing is told."""
+    """The error names the first missing setting."""
     with pytest.raises(JobError, match="prompt is missing: set it"):
         BatchJob.parse({"source": "a", "output": "b.csv"})
 
@@ -100,10 +100,8 @@ def test_relative_paths_start_where_the_command_was_started(tmp_path: Path, monk
     assert home() == Path.cwd()
 
 
-def test_a_job_for_other_processes_means_the_same_in_every_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a shard reads has an absolute path; what has no folder stays as it is."""
+def test_job_for_other_processes_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that shards read are absolute; other values are unchanged."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     near = with_absolute_paths(BatchJob.parse({**_LEAST, "ledger": "kept", "cached_context": "@rules.md"}))
     assert (near.ledger, near.cached_context) == (str(tmp_path / "kept"), f"@{tmp_path / 'rules.md'}")

@@ -39,8 +39,8 @@ def test_values_read_well(value: Any, shown: str) -> None:
 
 
 @pytest.mark.parametrize("template", ["{", "}", "{}", "{x!r}", "{x:>3}", "{x", "{x}}"])
-def test_what_is_no_template_is_refused(template: str) -> None:
-    """One line that says how to write braces."""
+def test_invalid_template_is_rejected(template: str) -> None:
+    """The error is one line that explains how to write braces."""
     with pytest.raises(JobError, match="invalid prompt template") as error:
         Prompt(template)
     assert "{{ and }}" in str(error.value)
@@ -67,20 +67,20 @@ def test_a_column_may_have_any_name(template: str, column: str) -> None:
     assert prompt.render({column: "V"}) == f"{text} {{{text}}}"
 
 
-def test_text_that_looks_like_a_column_is_told() -> None:
-    """JSON in a prompt, say."""
+def test_text_that_looks_like_a_column_is_reported() -> None:
+    """For example JSON in a prompt."""
     with pytest.raises(JobError, match=r"uses column '\"a\": 1', which .* write literal braces as \{\{ and \}\}"):
         Prompt('{"a": 1} {text}').check(["id", "text"])
 
 
 def test_an_unknown_column_is_named_with_those_that_exist() -> None:
-    """The person who mistyped sees both."""
+    """The error lists the existing columns."""
     with pytest.raises(JobError, match="uses column 'txt', which is not in the source: it has id, text"):
         Prompt("{txt}").check(["id", "text"])
 
 
-def test_everything_that_shapes_an_answer_is_in_its_key(home: Path) -> None:
-    """A change of any of it asks again; a change of anything else does not."""
+def test_key_contains_everything_that_influences_an_answer(home: Path) -> None:
+    """Only a change of these settings causes a new call."""
     (home / "context.txt").write_text("one")
     base: dict[str, Any] = {"model": "gemini-direct:m", "cached_context": "@context.txt"}
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
@@ -102,6 +102,6 @@ def test_everything_that_shapes_an_answer_is_in_its_key(home: Path) -> None:
 
 
 def test_the_order_of_settings_does_not_matter() -> None:
-    """A database may give them back in another one."""
+    """A database may change the order of keys."""
     one = Keys(job(model_settings={"temperature": 0, "max_tokens": 5}))
     assert one.key("p") == Keys(job(model_settings={"max_tokens": 5, "temperature": 0})).key("p")

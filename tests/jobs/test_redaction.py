@@ -29,13 +29,13 @@ from batch_llm.jobs.secrets import redact
         ("Expected 4290 tokens", "Expected 4290 tokens"),
     ],
 )
-def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
-    """And an ordinary sentence is left alone."""
+def test_text_that_looks_like_a_secret_is_redacted(text: str, shown: str) -> None:
+    """Ordinary sentences are not changed."""
     assert redact(text) == shown
 
 
 def test_values_of_secret_variables_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever they stand in the text; short ones would hide ordinary words."""
+    """At any position in a text; short values are ignored, because they may be ordinary words."""
     monkeypatch.setenv("MY_TOKEN", "qwertyuiop")
     monkeypatch.setenv("MY_PASSWORD", "test")
     assert redact("a qwertyuiop in a test") == "a *** in a test"
@@ -76,8 +76,8 @@ def test_the_password_in_a_pair_or_an_address_is_hidden_by_itself(monkeypatch: p
     assert redact("wrong: hunter2hunter2, s3cretsecret") == "wrong: ***, ***"
 
 
-def test_where_a_secret_is_kept_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A path is what a user needs to mend the error."""
+def test_path_of_a_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The user needs the path to fix the error."""
     file = tmp_path / "account.json"
     file.touch()
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))

@@ -1,4 +1,4 @@
-"""What a job says of who carries its shards."""
+"""Runners of a job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.jobs import documents, job
 
 
 @pytest.mark.parametrize(("runner", "package"), [("dask", "prefect_dask"), ("ray", "prefect_ray")])
-def test_a_package_that_a_runner_lacks_is_told_before_anything_is_planned(
+def test_missing_package_of_a_runner_is_reported_before_planning(
     home: Path, monkeypatch: pytest.MonkeyPatch, runner: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -1,4 +1,4 @@
-"""A job with a key in it is refused, and what says so does not show the key."""
+"""A job that contains a key is rejected, and the error does not show the key."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_a_key_of_the_environment_is_refused_anywhere(
 
 
 def test_ordinary_settings_pass() -> None:
-    """Token limits are no tokens, and a prompt may speak of passwords."""
+    """Token limits are not tokens, and a prompt may mention passwords."""
     settings: dict[str, Any] = {"max_tokens": 5, "extra_headers": {"x-title": "nightly"}, "stop_sequences": ["token"]}
     job = BatchJob.parse({**JOB, "prompt": "The password: swordfish99 {text}", "model_settings": settings})
     assert job.model_settings == settings
 
 
-def test_a_missing_key_is_told_across_processes() -> None:
+def test_missing_key_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(key_missing("mistral:m", ("MISTRAL_API_KEY",))))
     assert error.variables == ("MISTRAL_API_KEY",)
     assert "set MISTRAL_API_KEY in the environment" in str(error)

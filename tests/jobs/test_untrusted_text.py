@@ -34,7 +34,7 @@ def test_other_text_stays_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("text", ATTACKS)
 def test_json_means_the_same(text: str) -> None:
-    """A program reads what it read before."""
+    """Parsing the escaped JSON gives the same value."""
     line = visible_json(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(line) == {text: text}
     assert visible(line) == line

@@ -1,4 +1,4 @@
-"""What the simulation foretells, where it can be reckoned by hand."""
+"""Forecasts of simple scenarios with known results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_workers_and_latency_alone() -> None:
     assert (forecast.calls, forecast.refused, forecast.failed) == (5_000, 0, 0)
 
 
-def test_a_limit_that_is_told_is_used_whole() -> None:
+def test_known_limit_is_fully_used() -> None:
     forecast = foretold(6_000, requests_per_minute=1200, processes=1, shard_size=6_000)
     assert forecast.call_seconds == pytest.approx(300, rel=0.06)
     assert forecast.limit_used == pytest.approx(1.0, rel=0.06)
@@ -50,7 +50,7 @@ def test_tokens_sent_and_received_have_limits_of_their_own(limit: str, a_call: i
     assert forecast.limit_used == pytest.approx(1.0, rel=0.1)
 
 
-def test_a_limit_that_is_not_told_is_found_by_refusals() -> None:
+def test_unknown_limit_is_detected_from_rate_limits() -> None:
     forecast = foretold(4_000, requests_per_minute=1200, told=False, processes=1, shard_size=4_000)
     assert 0 < forecast.refused < 200
     assert 200 < forecast.call_seconds < 240
@@ -76,14 +76,14 @@ def test_failures_are_tried_again_and_some_items_fail_in_the_end() -> None:
     assert forecast.input_tokens == pytest.approx(500 * 2_000, rel=0.01)
 
 
-def test_items_that_a_run_that_ends_early_has_not_come_to_have_no_answer() -> None:
+def test_items_not_attempted_by_a_stopped_run_have_no_answer() -> None:
     """A provider that refuses everything ends each try of the shard after some calls."""
     forecast = foretold(200, max_workers=5, rate_limited=0.999999)
     assert forecast.calls < 100
     assert forecast.failed == 200
 
 
-def test_what_is_beyond_the_window_goes_on_at_its_pace() -> None:
+def test_rest_of_the_run_is_extrapolated_from_the_window() -> None:
     """A run that is extended takes as long as one that is played out, also where shards are larger than a window."""
     settings: dict[str, Any] = {"requests_per_minute": 6_000, "processes": 1, "shard_size": 10_000}
     short, long = foretold(10_000, **settings), foretold(100_000, **settings)
@@ -155,6 +155,6 @@ def test_a_model_without_a_price_is_unpriced() -> None:
         ({"items": 10**6, "max_workers": 10**8}, "there are 100,000,000 concurrent calls in 4 processes"),
     ],
 )
-def test_what_cannot_be_says_so_in_a_line(settings: dict[str, Any], problem: str) -> None:
+def test_invalid_scenario_is_reported_in_one_line(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(JobError, match=problem):
         foretold(**({"items": 1} | settings))

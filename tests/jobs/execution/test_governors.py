@@ -20,7 +20,7 @@ def test_runs_of_one_scope_share_a_governor_while_they_last() -> None:
         assert later is not first
 
 
-def test_a_process_that_is_lent_to_runs_keeps_its_pace_between_two_shards() -> None:
+def test_pool_process_keeps_its_governor_between_shards() -> None:
     lent = job(limit_scope="lent")
     with governed(lent, lingers=True) as first:
         pass
@@ -28,7 +28,7 @@ def test_a_process_that_is_lent_to_runs_keeps_its_pace_between_two_shards() -> N
         assert second is first
 
 
-def test_the_latest_job_of_a_scope_says_its_limits() -> None:
+def test_latest_job_of_a_scope_sets_its_limits() -> None:
     with governed(job(limits={"requests_per_minute": 600})) as governor:
         assert governor.status().rate == 10
         with governed(job(limits={"requests_per_minute": 1200})):

@@ -35,7 +35,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "model", ["openai-chat:m", "openai:m", "anthropic:m", "google:gemini-2.5-flash", "gemini-direct:gemini-2.5-flash"]
 )
-async def test_a_connection_that_is_not_to_be_had_in_time_is_told_from_a_slow_answer(model: str) -> None:
+async def test_connect_timeout_is_distinguished_from_a_slow_answer(model: str) -> None:
     """It is given up before the engine gives up on the call, of which nobody could tell then how far it came."""
     settings = {"timeout_per_item": 2.0, "retry": {"max_attempts": 1}, "rate_limit": {"max_rate_limit_retries": 0}}
     made = job(model=model, config=settings)

@@ -1,4 +1,4 @@
-"""A shard: what it answers, what it leaves, what it remembers."""
+"""Execution of a shard: calls, unfinished items and records."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def _run(made_for: BatchJob, made: Plan, strategy: LLMCallStrategy[Any], *
     return await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy, **how)
 
 
-async def test_every_item_is_answered_and_remembered(home: Path) -> None:
+async def test_every_item_is_answered_and_recorded(home: Path) -> None:
     """The outcome counts, the ledger has the answers, the output shows them."""
     made_for, made = _planned(home, "a", "b", "c")
     outcome = await _run(made_for, made, _Scripted())
@@ -69,7 +69,7 @@ async def test_every_item_is_answered_and_remembered(home: Path) -> None:
     assert [row["answer"] for row in read_lines(merge(made_for, made).output)] == ["A", "B", "C"]
 
 
-async def test_a_second_try_runs_only_what_is_missing(home: Path) -> None:
+async def test_second_attempt_calls_only_unanswered_items(home: Path) -> None:
     """What was answered is not paid for again, and the counts are over both tries."""
     made_for, made = _planned(home, "a", "b", "c")
     strategy = _Scripted({"b": [ConnectionError("down")]})
@@ -84,14 +84,14 @@ async def test_a_second_try_runs_only_what_is_missing(home: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [TypeError("a bug"), json.JSONDecodeError("no JSON", "x", 0)])
-async def test_what_cannot_pass_leaves_nothing_unfinished(home: Path, error: Exception) -> None:
+async def test_permanent_failure_leaves_nothing_unfinished(home: Path, error: Exception) -> None:
     """A programming error, or an answer in the wrong shape: another try of the shard is no help."""
     made_for, made = _planned(home, "a", "b")
     outcome = await _run(made_for, made, _Scripted({"a": [error]}))
     assert (outcome.succeeded, outcome.failed, outcome.unfinished) == (1, 1, None)
 
 
-async def test_a_fatal_error_ends_the_shard_and_settles_nothing(home: Path) -> None:
+async def test_fatal_error_stops_the_shard_and_leaves_items_unfinished(home: Path) -> None:
     """What had not started is not attempted; with a good key everything that is left runs."""
     texts = [f"t{number}" for number in range(20)]
     made_for, made = _planned(home, *texts, config={**_FAST, "max_workers": 1})
@@ -105,8 +105,8 @@ async def test_a_fatal_error_ends_the_shard_and_settles_nothing(home: Path) -> N
     assert again.succeeded == 20
 
 
-async def test_a_row_that_is_refused_like_a_bad_key_does_not_end_the_nights_to_come(home: Path) -> None:
-    """It is called first, night after night, and the others are answered all the same."""
+async def test_row_rejected_like_a_bad_key_does_not_stop_later_runs(home: Path) -> None:
+    """The row is called first in every run, and all other rows are answered."""
     refused = ModelHTTPError(403, "some-model", {"message": "You may not do this"})
     for texts in (["t0", "t1"], ["t0", "t1", "t2", "t3"]):
         made_for, made = _planned(home, *texts, config={**_FAST, "max_workers": 1})
@@ -163,7 +163,7 @@ async def test_secrets_are_kept_out_of_errors(home: Path, monkeypatch: pytest.Mo
     assert row["error"] == "TypeError: key *** and Bearer ***"
 
 
-async def test_progress_is_told_while_it_runs(home: Path) -> None:
+async def test_progress_is_published_while_a_shard_runs(home: Path) -> None:
     """The terminal and the flow read it from the run's folder."""
     made_for, made = _planned(home, "a", "b", "c", shard_size=2)
     assert read_progress(made.folder).total == 3
@@ -179,8 +179,8 @@ async def test_progress_is_told_while_it_runs(home: Path) -> None:
     assert (progress.categories, progress.input_tokens, progress.cost_usd) == ({"programming": 1}, 3, None)
 
 
-async def test_a_pause_of_the_provider_is_shown(home: Path) -> None:
-    """How much longer it lasts, before any result comes."""
+async def test_cooldown_is_shown_in_progress(home: Path) -> None:
+    """The progress contains the end of the cooldown before any result arrives."""
     limits = {"cooldown_seconds": 2, "slow_start_items": 0}
     made_for, made = _planned(home, "a", config={**_FAST, "rate_limit": limits})
     running = asyncio.create_task(_run(made_for, made, _Scripted({"a": [ModelHTTPError(429, "some-model")]})))
@@ -192,7 +192,7 @@ async def test_a_pause_of_the_provider_is_shown(home: Path) -> None:
 
 
 async def test_an_item_that_was_tried_again_counts_once(home: Path) -> None:
-    """However many tries of its shard it took."""
+    """An item counts once, independent of the number of attempts of its shard."""
     made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "retry": {"max_attempts": 2, "initial_wait": 0.01}})
     down = ModelHTTPError(500, "some-model")
     strategy = _Scripted({"a": [down, down, down], "b": [TypeError("bug")]})
@@ -203,7 +203,7 @@ async def test_an_item_that_was_tried_again_counts_once(home: Path) -> None:
     assert (stats.tried_again, stats.attempts) == (1, sum(strategy.calls.values()))
 
 
-async def test_pauses_of_all_tries_count(home: Path) -> None:
+async def test_cooldowns_of_all_attempts_count(home: Path) -> None:
     """A shard that is tried again, for another item, has paused all the same."""
     limits = {"cooldown_seconds": 0.1, "slow_start_items": 0}
     made_for, made = _planned(home, "a", "b", config={**_FAST, "rate_limit": limits})

@@ -201,9 +201,7 @@ async def _failure(model: str) -> tuple[str, str]:
 
 @pytest.mark.filterwarnings("ignore:(BasicAuth|The 'proxy_auth'):DeprecationWarning")  # openai's transport, of aiohttp
 @pytest.mark.parametrize("model", MODELS)
-async def test_a_broken_connection_is_told_with_its_host_and_reason(
-    monkeypatch: pytest.MonkeyPatch, model: str
-) -> None:
+async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     """Whatever client the provider's library makes its calls through."""
     nobody = _nobody()
     at(monkeypatch, nobody)
@@ -247,7 +245,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
 
 
 @pytest.mark.parametrize("model", ["openai-chat:m", "anthropic:m", "gemini-direct:gemini-2.5-flash"])
-async def test_a_certificate_that_is_not_accepted_is_told(
+async def test_rejected_certificate_is_reported(
     monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, ssl.SSLContext], model: str
 ) -> None:
     async with serving(_closes, ssl=certificate[1]) as url:
@@ -258,7 +256,7 @@ async def test_a_certificate_that_is_not_accepted_is_told(
     assert "SSL_CERT_FILE" in error
 
 
-async def test_a_loopback_provider_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loopback_provider_is_called_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A company's proxy knows nothing of what runs on this machine; other hosts are asked through it."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, _nobody())
@@ -274,9 +272,7 @@ async def test_a_loopback_provider_is_asked_without_a_proxy(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("known", "kept"), [("", ""), ("corp.example, 10.0.0.1", "corp.example,10.0.0.1,")])
-def test_what_a_command_starts_asks_no_proxy_for_this_machine(
-    monkeypatch: pytest.MonkeyPatch, known: str, kept: str
-) -> None:
+def test_child_processes_use_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPatch, known: str, kept: str) -> None:
     monkeypatch.setenv("NO_PROXY", known)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.7:4200/api")
     exclude_loopback_from_proxies()

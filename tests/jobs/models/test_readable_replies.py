@@ -143,7 +143,7 @@ async def test_a_usage_that_cannot_be_read_loses_no_answer(server: OpenAIServer,
     assert (await ask())[0] == "an answer"
 
 
-async def test_an_object_where_its_text_is_due(server: OpenAIServer) -> None:
+async def test_object_instead_of_json_text_is_accepted(server: OpenAIServer) -> None:
     schema = {"type": "object", "properties": {"kind": {"type": "string"}}, "required": ["kind"]}
     server.script(Reply(200, completion({"content": {"kind": "late"}})))
     assert (await ask(output_schema=schema))[0] == {"kind": "late"}

@@ -39,11 +39,11 @@ def test_a_new_job_sends_its_first_items_alone() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"canary": 0}, {"canary": 3}, {"canary": 2, "limit": 20}, {}])
-def test_there_is_none_where_it_is_not_wanted_or_spares_little(settings: dict[str, Any]) -> None:
+def test_canary_is_skipped_if_disabled_or_of_little_use(settings: dict[str, Any]) -> None:
     assert sizes(plan(job(shard_size=30, **settings), "first")) == [settings.get("limit", 30)]
 
 
-def test_a_run_that_went_well_spares_the_next_one_its_canary() -> None:
+def test_successful_run_makes_the_next_canary_unnecessary() -> None:
     """Also one of a few items, that had none itself; whatever does not shape answers may change."""
     night(job(**SMALL, limit=5), "few")
     assert sizes(plan(job(**SMALL, failure_threshold=0.5, config={"max_workers": 2}), "all")) == [15, 10]
@@ -72,7 +72,7 @@ def test_a_run_in_which_too_many_failed_shows_nothing(fail: str, items: int) -> 
     assert plan(job(**SMALL), "second").canary.items == items
 
 
-def test_what_it_should_cost_is_what_earlier_runs_paid() -> None:
+def test_expected_cost_is_measured_from_earlier_runs() -> None:
     """An item of theirs cost five cents at these prices, however dear the canary that the last run stopped for was."""
     prices = {"input_mtok": 0, "output_mtok": 1000.0}
     night(job(**SMALL, prices=prices, limit=12), "first", tokens=50)
@@ -86,7 +86,7 @@ def test_what_it_should_cost_is_what_earlier_runs_paid() -> None:
     assert expected < 0.3
 
 
-def test_of_a_new_job_nobody_knows_what_it_should_cost() -> None:
+def test_new_job_has_no_expected_cost() -> None:
     assert plan(job(**SMALL), "first").canary.cost_usd is None
 
 

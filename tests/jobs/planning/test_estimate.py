@@ -106,7 +106,7 @@ def test_an_estimate_leaves_no_trace_and_counts_what_the_ledger_spares(home: Pat
     assert (again.items, again.reused, again.to_answer) == (21, 19, 1)
 
 
-def test_new_documents_are_estimated_by_those_of_earlier_nights(home: Path) -> None:
+def test_new_documents_are_estimated_from_earlier_runs(home: Path) -> None:
     """In proportion to their length."""
     made_for = job()
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 100} for number in range(20)))
@@ -117,7 +117,7 @@ def test_new_documents_are_estimated_by_those_of_earlier_nights(home: Path) -> N
     assert found.calibrated_by == "20 items of earlier runs of this name with this model"
 
 
-def test_a_ledger_that_cannot_be_reached_is_told_in_a_line(home: Path) -> None:
+def test_unreachable_ledger_is_reported_in_one_line(home: Path) -> None:
     """As it is when the job runs."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     with pytest.raises(JobError, match=r"^the job cannot be estimated: .*127\.0\.0\.1"):

@@ -95,8 +95,8 @@ def test_a_generator_is_never_held_in_memory(home: Path) -> None:
         ([{"text": "a"}, "b"], "items: number 2 is a str; it must map columns to values"),
     ],
 )
-def test_what_is_no_rows_is_told_in_one_line(home: Path, items: Any, line: str) -> None:
-    """And which one."""
+def test_invalid_rows_are_reported_in_one_line(home: Path, items: Any, line: str) -> None:
+    """The error names the invalid row."""
     with pytest.raises(JobError) as error:
         with_items(job(), items, "r")
     assert str(error.value).startswith(line)

@@ -1,4 +1,4 @@
-"""How a run is cut into shards, where the job does not say."""
+"""Default number of processes and default shard size."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_more_items_make_no_smaller_shards(items: int, more: int, workers: int, 
         ({"model": "local"}, 1),
     ],
 )
-def test_shards_are_cut_for_those_who_carry_them(settings: dict[str, Any], processes: int) -> None:
+def test_shard_size_depends_on_the_number_of_processes(settings: dict[str, Any], processes: int) -> None:
     """Where a plan cannot know how many there are, it counts on many: too few shards would leave machines idle."""
     made = job(**{"model": "openai-chat:m", "config": {"max_workers": 500}, **settings})
     assert expected_processes(made, 10_000) == processes
 
 
-def test_what_earlier_runs_took_is_counted_on(home: Path) -> None:
+def test_shard_size_uses_durations_of_earlier_runs(home: Path) -> None:
     """Slow items make small shards; the job's own word stands against it."""
     write_lines(home / "docs.jsonl", *({"id": number, "text": f"{number}"} for number in range(2_000)))
     settings = {"config": {"max_workers": 20}, "runner_options": {"processes": 2}, "runner": "processes", "canary": 0}

@@ -63,7 +63,7 @@ def test_another_prompt_or_setting_is_another_key(home: Path, change: dict[str, 
     assert night(_export(**change), "two").reused == 0
 
 
-def test_an_id_column_is_who_a_row_is(home: Path) -> None:
+def test_id_column_identifies_a_row(home: Path) -> None:
     """Rows with an id of their own get an answer of their own, also to a text that another row had."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "same"})
     night(job(canary=0), "one")
@@ -211,7 +211,7 @@ def test_a_refresh_of_another_prompt_pays_for_all(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("ten_documents")
-def test_a_refresh_that_is_planned_again_stays_what_it_was() -> None:
+def test_refresh_that_is_planned_again_is_unchanged() -> None:
     """A retry of the flow run, whose plan is there already; and an old plan, which says nothing of a refresh."""
     night(job(canary=0), "old")
     kept = job_store(job()).folder("old")

@@ -1,4 +1,4 @@
-"""A source that lost rows is told before they are missed."""
+"""Warning about a source that has lost rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _run(home: Path, rows: int, run: str, *, stopped: str = "", **settings: Any)
     return merge(made_for, made, stopped=stopped)
 
 
-def test_a_source_that_lost_more_than_a_tenth_of_its_rows_is_told(home: Path) -> None:
+def test_source_with_a_tenth_fewer_rows_causes_a_warning(home: Path) -> None:
     """Compared with the last complete run: what was stopped or limited says nothing."""
     assert _run(home, 100, "run-1").warnings == []
     assert _run(home, 90, "run-2").warnings == []
@@ -38,6 +38,6 @@ def test_a_source_that_lost_more_than_a_tenth_of_its_rows_is_told(home: Path) ->
     [("docs-2026-11-27.jsonl", "docs-2026-11-28.jsonl", True), ("docs.jsonl", "others.jsonl", False)],
 )
 def test_exports_of_different_days_are_compared(home: Path, before: str, now: str, is_told: bool) -> None:
-    """Another source is not."""
+    """Other sources are not compared."""
     _run(home, 100, "run-1", source=before)
     assert bool(_run(home, 50, "run-2", source=now).warnings) == is_told

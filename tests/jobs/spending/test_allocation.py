@@ -83,7 +83,7 @@ async def test_a_share_that_lasts_changes_nothing(home: Path) -> None:
     assert outcome.estimate.answers == 20
 
 
-async def test_nothing_starts_where_nothing_is_left(home: Path) -> None:
+async def test_no_call_starts_with_a_used_up_share(home: Path) -> None:
     """Not even the first call, of which nobody knows what it costs."""
     strategy = _Words()
     outcome = await _run(home, [10] * 3, BudgetShare(tokens=0), 2, strategy)

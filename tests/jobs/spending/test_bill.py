@@ -1,4 +1,4 @@
-"""What a run says it cost is what the provider counted, to the cent."""
+"""The reported cost of a run equals the usage that the provider counted."""
 
 from __future__ import annotations
 

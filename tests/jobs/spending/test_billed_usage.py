@@ -233,7 +233,7 @@ _UNUSABLE: list[tuple[str, Any]] = [
 
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize(("flavour", "usage"), _UNUSABLE)
-def test_usage_that_cannot_be_right_is_estimated_and_said_once(
+def test_invalid_usage_is_estimated_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, flavour: str, usage: Any
 ) -> None:
     """By every client: the answers are there and paid for, so they count in cost and tokens."""
@@ -265,7 +265,7 @@ class _Silent(LLMCallStrategy[str]):
 
 
 @pytest.mark.usefixtures("documents")
-def test_a_strategy_of_the_callers_that_reports_nothing_is_estimated() -> None:
+def test_usage_of_an_own_strategy_without_usage_is_estimated() -> None:
     made_for = job(canary=0, prices={"input_mtok": 4, "output_mtok": 8})
     made = plan(made_for, "r", strategy="own")
     for shard in made.shards:

@@ -1,4 +1,4 @@
-"""What an item costs."""
+"""Prices of items."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def test_a_known_model_has_its_price(model: str) -> None:
 
 
 def test_gemini_direct_costs_what_google_asks() -> None:
-    """Two ways to one provider."""
+    """Both model names refer to the same provider."""
     assert cost_of("gemini-direct:gemini-2.5-flash")(_USAGE) == cost_of("google:gemini-2.5-flash")(_USAGE)
 
 
 @pytest.mark.parametrize("model", ["openai-chat:my-own-model", "nobody:gpt-4.1"])
 def test_an_unknown_price_is_none(model: str) -> None:
-    """Never 0."""
+    """An unknown price is not reported as 0."""
     assert cost_of(model)(_USAGE) is None
 
 
 def test_the_local_model_is_free() -> None:
-    """It runs here."""
+    """The local model runs on this machine."""
     assert cost_of("local")(_USAGE) == 0.0
 
 
-def test_a_strategy_of_the_callers_has_no_price_but_its_own() -> None:
-    """The default model says nothing of it."""
+def test_own_strategy_has_only_own_prices() -> None:
+    """The price of the default model does not apply to it."""
     assert prices_of(job(), own_strategy=True).cost(_USAGE) is None
     assert prices_of(job(prices={"input_mtok": 1, "output_mtok": 2}), own_strategy=True).cost(_USAGE) == 3.0
 
@@ -63,7 +63,7 @@ def test_own_prices_win_and_are_named() -> None:
     assert prices_of(other).cost(_USAGE) is None
 
 
-def test_published_prices_tell_their_version() -> None:
+def test_published_prices_have_a_version() -> None:
     assert prices_of(job(model="openai-chat:gpt-4.1-mini")).source == f"genai-prices {version('genai-prices')}"
     assert prices_of(job(model="nobody:gpt-4.1")).source == ""
 

@@ -97,7 +97,7 @@ def test_a_long_context_is_that_of_one_request() -> None:
         ((), {"code_executions": 2}, "code executions"),
     ],
 )
-def test_what_has_no_price_is_named(context: Any, units: dict[str, float], missing: str) -> None:
+def test_parts_without_a_price_are_named(context: Any, units: dict[str, float], missing: str) -> None:
     request = BilledRequest({"input_tokens": 10, "output_tokens": 1, **units}, context)
     assert prices_of(job(model="openai-chat:gpt-5-mini")).missing(usage_of([request])) == missing
 

@@ -171,7 +171,7 @@ def _outcome(shard: ShardRef, usd: float, wanting: float | None) -> ShardOutcome
     price=st.integers(1, 9),
     draws=st.lists(st.tuples(st.integers(0, CARRIERS - 1), st.integers(0, CARRIERS - 1), st.floats(0, 1)), max_size=60),
 )
-def test_carriers_never_hold_more_than_the_budget_and_leave_nothing_that_a_call_fits_into(
+def test_processes_never_exceed_the_budget_and_use_all_of_it(
     kind: str, calls: list[int], price: int, draws: list[tuple[int, int, float]]
 ) -> None:
     """However they come and go, and whoever is faster between another one's look and its entry."""
@@ -192,7 +192,7 @@ def test_carriers_never_hold_more_than_the_budget_and_leave_nothing_that_a_call_
         assert site.budgets[living].tightest.spent == pytest.approx(total)
 
 
-def test_carriers_that_come_at_the_same_moment_hold_no_more_than_the_budget(tmp_path: Path) -> None:
+def test_concurrent_processes_never_exceed_the_budget(tmp_path: Path) -> None:
     """One after another asks for all that there is; with them all are as many as there are threads."""
     shards = [ShardRef(index, 1, 10, 10, "", "", claim=1) for index in range(40)]
     start = threading.Barrier(8)
@@ -215,7 +215,7 @@ def _two(place: str) -> tuple[JournaledAllocator, JournaledAllocator]:
     return JournaledAllocator(limits, 1.0, Store(place)), JournaledAllocator(limits, 1.0, Store(place))
 
 
-def test_who_claims_the_shard_of_a_dead_carrier_has_its_share(tmp_path: Path) -> None:
+def test_process_that_claims_the_shard_of_a_dead_one_gets_its_share(tmp_path: Path) -> None:
     """Also where nothing else is left; what the dead one tells when it comes back changes nothing."""
     far, here = _two(str(tmp_path))
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
@@ -238,7 +238,7 @@ def test_who_claims_the_shard_of_a_dead_carrier_has_its_share(tmp_path: Path) ->
     assert rest.usd == 70.0
 
 
-def test_a_shard_whose_carrier_died_just_before_it_was_marked_as_done_needs_no_budget(tmp_path: Path) -> None:
+def test_shard_finished_by_a_process_that_died_needs_no_budget(tmp_path: Path) -> None:
     """Else a run that has answered everything for exactly its budget would end as one that has not."""
     far, here = _two(str(tmp_path))
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
@@ -268,7 +268,7 @@ def test_an_entry_that_stays_damaged_ends_the_run(tmp_path: Path, monkeypatch: p
         budget.share(shard, [shard])
 
 
-def test_what_the_run_spends_is_not_counted_again_by_a_carrier_that_joins_later(home: Path) -> None:
+def test_process_that_joins_later_does_not_count_spending_twice(home: Path) -> None:
     """The ledger's records of earlier runs count once, those of this run's shards by the journal alone."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     made_for = job(budget_tokens=100, monthly_budget_usd=10, prices={"input_mtok": 1, "output_mtok": 1})
