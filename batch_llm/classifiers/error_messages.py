@@ -54,6 +54,7 @@ _CREDIT = _any_of(
     r"\benable billing\b",
     r"\bpayment (?:is )?required\b",
     r"\bspecified api usage limits\b",
+    r"\bkey (?:total )?limit exceeded\b",  # OpenRouter, with 403: what this key may spend
 )
 
 _THE_CONTENT = r"(?:content|prompt|input|message|text|request|query|conversation)s?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from batch_llm.classifiers import DefaultErrorClassifier
@@ -41,8 +42,8 @@ class ResetAwareCooldown(RateLimitStrategy):
         if error_info.resets_in is None:
             return await self._other.handle_rate_limit(error_info, attempt)
         logger.warning(
-            "The provider's daily limit is reached: the run sleeps for %.1f h until the limit resets "
+            "The provider's daily limit is reached: the run sleeps for %s until the limit resets "
             "(daily_limit is 'wait')",
-            error_info.resets_in / 3600,
+            timedelta(seconds=round(error_info.resets_in)),
         )
         return error_info.resets_in

@@ -140,6 +140,7 @@ QUOTA: list[tuple[int, Body]] = [
     (400, anthropic("invalid_request_error", "You have reached your specified API usage limits.")),
     (402, {"error": {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request_error"}}),
     (402, {"error": {"message": "This request requires more credits, or fewer max_tokens.", "code": 402}}),
+    (403, {"error": {"message": "Key limit exceeded (daily limit). Manage it in your settings.", "code": 403}}),
     (
         403,
         {

@@ -8,6 +8,7 @@ from dataclasses import replace
 from batch_llm.errors import ErrorInfo
 from batch_llm.jobs.ledger.progress import ShardProgress
 from batch_llm.jobs.ledger.records import Record
+from batch_llm.jobs.messages import duration
 
 STOPPED = "stopped"
 """Error category of the engine for a run that was asked to stop."""
@@ -86,8 +87,8 @@ class ShardTally:
 def _full_again(info: ErrorInfo) -> str:
     if info.resets_in is None:
         return ""
-    hours = f"{info.resets_in / 3600:.1f} h" if info.resets_in >= 3600 else f"{info.resets_in / 60:.0f} min"
-    return f"; the limit resets in {hours}: run again then, or set daily_limit to 'wait'"
+    reset = duration(info.resets_in)
+    return f"; the limit resets in {reset}: run again then, or set daily_limit to 'wait'"
 
 
 def _short(record: Record) -> str:

@@ -304,3 +304,26 @@ async def test_models_in_answers_become_objects(home: Path) -> None:
     made_for, made = _planned(home, "a", output_schema={"type": "object", "properties": {"title": {"type": "string"}}})
     await _run(made_for, made, Titles())
     assert [row["title"] for row in read_lines(merge(made_for, made).output)] == ["a"]
+
+
+async def test_waits_for_the_reset_of_a_daily_limit(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With daily_limit="wait" the item is answered after the reset, and the log says how long the run sleeps."""
+    made_for, made = _planned(home, "a", daily_limit="wait")
+    strategy = _Scripted({"a": [_daily_limit("0.1s")]})
+    outcome = await _run(made_for, made, strategy)
+    assert (outcome.succeeded, strategy.calls["a"], outcome.unfinished) == (1, 2, None)
+    assert "daily limit is reached: the run sleeps for 0:00:01 until" in caplog.text
+
+
+async def test_stops_at_a_daily_limit(home: Path) -> None:
+    """By default the run stops, and the message says when the limit is full again."""
+    made_for, made = _planned(home, "a")
+    strategy = _Scripted({"a": [_daily_limit("40s")]})
+    outcome = await _run(made_for, made, strategy)
+    assert (outcome.succeeded, strategy.calls["a"]) == (0, 1)
+    assert "the limit resets in 40 s: run again then" in outcome.unfinished_text
+
+
+def _daily_limit(reset: str) -> ModelHTTPError:
+    body = {"message": f"Rate limit reached on requests per day (RPD): Limit 5, Used 5. Try again in {reset}."}
+    return ModelHTTPError(429, "m", body)
