@@ -1,17 +1,17 @@
-"""The ledger: what is done, item by item. Append-only, one writer a file, read forgivingly.
+"""The ledger: one record per finished item, in append-only files with one writer each.
 
-<ledger>/<name>/<run>/ledger/<part>-<random>.jsonl           what one writer wrote, one record a line
-<ledger>/<name>/<run>/ledger/<part>-<random>.000001.jsonl    a piece of it, where files cannot be added to
-<ledger>/<name>/<run>/plan.json, summary.json, outcomes.parquet   the run's plan, totals, and what became of each item
-<ledger>/<name>/kept/ledger/<part>-<random>.jsonl            answers of runs that were pruned
-<ledger>/<name>/lease/000000000007.json                      which run works on the ledger (see `lease`)
-<ledger>/<name>/published.json                               whether outputs are those of a complete run
+<ledger>/<name>/<run>/ledger/<part>-<random>.jsonl           records of one writer, one per line
+<ledger>/<name>/<run>/ledger/<part>-<random>.000001.jsonl    a piece of this file, in buckets, where files cannot grow
+<ledger>/<name>/<run>/plan.json, summary.json, outcomes.parquet   the run's plan, its totals, the outcome of each item
+<ledger>/<name>/kept/ledger/<part>-<random>.jsonl            answers of removed runs
+<ledger>/<name>/lease/000000000007.json                      the run that owns the ledger (see `lease`)
+<ledger>/<name>/published.json                               whether each output is that of a complete run
 
-A part is `n000007-<plan>-<shard>`, where 7 is the number of the plan: the next plan of the name has the next number,
-whatever the clock says. A record is an object of JSON with the fields of `Record`, of which `number` may be missing (a
-ledger of an older version: 0), and then `check` (see `sound_records`). The last record of an item is the one with the
-highest number, and of those the one with the latest `finished_at`; a success stands against any failure. A file may be
-there twice, as a copy: the same record counts once.
+A part is named `n000007-<plan>-<shard>`, where 7 is the number of the plan: the next plan of the job has the next
+number, regardless of the clock. A record is a JSON object with the fields of `Record`, followed by `check` (see
+`checksums`); ledgers of older versions lack `number`, which counts as 0. The last record of an item is the one with the
+highest number, and among these, with the latest `finished_at`; a success counts over any failure. A file may exist
+twice, as a copy: the same record counts once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ INVALID_INPUT = "invalid_input"
 
 
 _OPTIONAL = frozenset({"finish_reason", "number", "estimated_tokens", "unpriced", "service_tier"})
-"""Fields that records of earlier versions lack."""
+"""Fields that records of earlier versions do not have."""
 
 
 _NUMBERED = re.compile(r"(?:.*/)?n(\d{1,12})-[^/]*")
@@ -50,7 +50,7 @@ _PIECE = re.compile(r"(.*)\.\d{6}\.jsonl")
 
 
 def _now() -> str:
-    """Return the time as `datetime` writes it, in a quarter of the time."""
+    """Return the current time in ISO 8601; four times as fast as `datetime.isoformat`."""
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     return f"{_second(seconds)}.{rest // 1000:06d}+00:00"
 
@@ -62,19 +62,29 @@ def _second(seconds: int) -> str:
 
 @dataclass(slots=True)  # not frozen: one is made for every item, and that takes six times as long
 class Record:
-    """What became of one item in one try of its shard.
+    """Outcome of one item in one attempt of its shard.
 
     Attributes:
-        cost_usd: None where the model's price is not known.
-        attempts: Made, those that met a rate limit too; a re-ask is part of its attempt.
-        retryable: Whether the failure can pass.
-        finished_at: ISO 8601, UTC.
-        finish_reason: Why the answer ended, as in `WorkItemResult`; None where it is not known, as in records of
-            versions before there was this field.
-        number: Of the plan that the item was called by; the writer sets it. 0 for a record of an older version.
-        estimated_tokens: How many of the tokens are estimated, for the provider reported none that can be right.
-        unpriced: What of the usage has no price of its own, and is priced without it: `service_tier scale`.
-        service_tier: The tier that answered, where it is not the standard one.
+        id: Id of the item.
+        key: Hash of everything that determines the answer, such as the prompt and the model.
+        status: Outcome of the item.
+        output: The answer; None if there is none.
+        input_tokens: Input tokens of all attempts.
+        output_tokens: Output tokens of all attempts.
+        cached_input_tokens: Input tokens from the provider's cache.
+        cost_usd: Cost of all attempts; None if the price of the model is not known.
+        attempts: Number of attempts, including rate-limited attempts; a re-ask is part of its attempt.
+        seconds: Duration of the item, including waits and retries.
+        category: Category of the failure.
+        error: Message of the failure.
+        retryable: Whether the failure is temporary.
+        finished_at: Time of the outcome, ISO 8601, UTC.
+        finish_reason: Why the answer ended, as in `WorkItemResult`; None if it is not known, as in records of earlier
+            versions.
+        number: Number of the plan that the item was called by, set by the writer; 0 in records of older versions.
+        estimated_tokens: Number of estimated tokens, if the provider reported no plausible token usage.
+        unpriced: Part of the usage without a published price, which is priced without it: `service_tier scale`.
+        service_tier: The service tier that answered, if it is not the standard tier.
     """
 
     id: str
@@ -101,7 +111,7 @@ class Record:
     def settled(self) -> bool:
         """Whether the item needs no further call by this shard.
 
-        A fatal failure (a bad key, an empty account) says nothing of the item, so it never settles one.
+        A fatal failure (a bad key, an empty account) is not a property of the item, so it never settles the item.
         """
         return self.status != "failed" or not (self.retryable or self.category in FATAL_CATEGORIES)
 
@@ -112,14 +122,18 @@ def _serializer() -> SchemaSerializer:
 
 
 class LedgerWriter:
-    """Appends records to a file of its own; use it as a context manager.
+    """Writer of records to a new file; use it as a context manager.
 
     Args:
-        run: What is kept of the run.
-        part: What the records are of, in the file's name; it begins with the plan's number, `n000007-`.
+        run: The run's folder in the ledger.
+        part: Beginning of the file's name: the plan's number and the shard, `n000007-<plan>-<shard>`.
 
     Raises:
         OSError: The folder cannot be written.
+
+    Example:
+        >>> with LedgerWriter(run_folder(job, run_id).store, shard.part) as writer:
+        ...     await writer.commit(record)
     """
 
     def __init__(self, run: Store, part: str) -> None:
@@ -130,7 +144,7 @@ class LedgerWriter:
         self._sending: asyncio.Task[None] | None = None
 
     def append(self, *records: Record) -> None:
-        """Add records; when this returns, they outlive the process.
+        """Append records; after this returns, they survive a crash of the process.
 
         Raises:
             OSError: The disk is full, the folder is gone, the bucket cannot be reached.
@@ -140,21 +154,21 @@ class LedgerWriter:
         self._file.write(b"\n".join([*map(_line, records), b""]))
 
     def sync(self) -> None:
-        """Make what was added outlive the machine as well; to be called from a thread.
+        """Flush the records to disk, so that they survive a crash of the machine; call it from a thread.
 
         Raises:
-            OSError: The disk lost something.
+            OSError: Written records were lost.
         """
         self._file.sync()
 
     async def commit(self, record: Record) -> None:
-        """Add a record; when this returns, it outlives the process.
+        """Append a record; after this returns, it survives a crash of the process.
 
-        A file takes it at once, in less time than a task needs to wait; on its way to a bucket it goes with all that
-        other callers add meanwhile.
+        A local file is written at once, which is faster than switching tasks. Records for a bucket are written in a
+        thread, together with all records that other callers add meanwhile.
 
         Raises:
-            OSError: As `append`.
+            OSError: The record cannot be written, as in `append`.
         """
         if not self._file.is_slow:
             self.append(record)
@@ -170,7 +184,7 @@ class LedgerWriter:
             error = await asyncio.to_thread(self._error_of, [record for record, _ in waiting])
             for _, written in waiting:
                 if written.done():
-                    continue  # whoever asked is gone
+                    continue  # the caller was cancelled
                 if error is None:
                     written.set_result(None)
                 else:
@@ -201,12 +215,12 @@ def _line(record: Record) -> bytes:
 
 
 def number_in(name: str) -> int:
-    """Return the number of a plan, from the name of a part or of a file; 0 where it has none."""
+    """Return the number of the plan in the name of a part or a file; 0 if the name has none."""
     return int(found[1]) if (found := _NUMBERED.fullmatch(name)) else 0
 
 
 def next_number(store: Store) -> int:
-    """Return the number for a new plan: higher than that of any record in the folder of a job's name.
+    """Return the number of a new plan, which is higher than that of any record of the job's name.
 
     Raises:
         OSError: The folder cannot be read.
@@ -215,31 +229,35 @@ def next_number(store: Store) -> int:
 
 
 def record_files(store: Store, pattern: str = "*/ledger/*.jsonl") -> dict[str, int]:
-    """Return the files with records, sorted, and their bytes; pieces whose whole file is there are left out.
+    """Return the record files, sorted, with their sizes in bytes; pieces of a file that was joined are left out.
 
     Args:
         store: The folder of a job's name.
-        pattern: Which of them; `RUN/ledger/*.jsonl` for one run.
+        pattern: Pattern of the names; `RUN/ledger/*.jsonl` for one run.
     """
     sizes = store.sizes(pattern)
     return {name: sizes[name] for name in sorted(sizes) if (whole := _whole(name)) == name or whole not in sizes}
 
 
 def _whole(name: str) -> str:
-    """Return the file that the pieces of one will be; another file is its own."""
+    """Return the name of the joined file for a piece; the name itself for other files."""
     return f"{piece[1]}.jsonl" if (piece := _PIECE.fullmatch(name)) else name
 
 
 def read_records(run: Store, part: str) -> Iterator[Record]:
-    """Yield what a run's ledger has on one part; torn lines, garbage and damaged records are left out.
+    """Yield the records of one part of a run; truncated, invalid and damaged lines are left out.
 
-    The records of one file come in their order; the last one of an item is the one with the latest `finished_at`.
+    The records of each file are in their order; the last record of an item is the one with the latest `finished_at`.
+
+    Args:
+        run: The run's folder in the ledger.
+        part: The part, `n000007-<plan>-<shard>`.
     """
     names = {entry.name for entry in fields(Record)}
     seen = set[bytes]()
     for content in _contents(run, f"ledger/{part}-*.jsonl"):
         lines = [line for line in sound_lines(content.splitlines()) if line not in seen]
-        seen.update(lines)  # a file may be there as a copy
+        seen.update(lines)  # there may be a copy of a file
         for values in objects_in(lines):
             if names - _OPTIONAL <= values.keys() and isinstance(values["id"], str):
                 yield Record(**{name: values[name] for name in names & values.keys()})
@@ -252,7 +270,7 @@ def _contents(run: Store, pattern: str) -> Iterator[bytes]:
         if whole in put_together:
             continue
         if (content := run.read(file)) is None:
-            # A writer that was taken for dead and is back puts its pieces together while others read them.
+            # A writer that was treated as dead has resumed, and joins its pieces while others read them.
             put_together.add(whole)
             content = run.read(whole)
         yield content or b""

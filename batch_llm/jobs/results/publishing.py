@@ -1,6 +1,6 @@
-"""Where the rows of a run go: a run that is not complete never takes the place of the output of one that was.
+"""Publishing of outputs: an incomplete run never replaces the output of a complete run.
 
-<ledger>/<name>/published.json    of each output: whether a complete run wrote it, and where later rows are
+<ledger>/<name>/published.json    for each output: whether a complete run wrote it, and the place of later partial rows
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _NOTES = "published.json"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is known of an output.
+    """Published state of an output.
 
     Attributes:
-        complete: Whether the run that wrote it last was complete.
-        partial: Where the rows of a later run are that was not; empty where there are none.
+        complete: Whether the run that wrote the output last was complete.
+        partial: Place of the rows of a later, incomplete run; empty if there is none.
     """
 
     complete: bool = True
@@ -35,15 +35,15 @@ class Published:
 
 
 def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
-    """Return where a run's rows go.
+    """Return the place to write a run's rows to: the output, or its partial place.
 
     Args:
         job: The job.
         store: The folder of the job's name.
-        complete: Whether the run has tried all items, and no more failed than the job allows.
+        complete: Whether the run has called all items, and no more items failed than the job allows.
 
     Raises:
-        JobError: The output cannot be looked at.
+        JobError: The output cannot be reached.
     """
     if complete or job.publish == "always":
         return job.output
@@ -55,10 +55,16 @@ def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
 
 
 def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -> None:
-    """Remember what an output is; where it is complete, remove the rows of earlier runs that were not.
+    """Record the state of an output; after a complete run, remove the partial rows of earlier runs.
+
+    Args:
+        job: The job.
+        store: The folder of the job's name.
+        place: Where the rows of the run were written.
+        complete: Whether the run was complete.
 
     Raises:
-        JobError: Those cannot be removed.
+        JobError: The partial rows cannot be removed.
         OSError: The ledger cannot be written.
     """
     known = _read(store)
@@ -74,7 +80,12 @@ def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -
 
 
 def see_that_it_is_ours(store: Store, lease: int) -> Callable[[], None]:
-    """Return what checks that no other run has taken the ledger over; to be called right before what replaces."""
+    """Return a function that checks that no other run has taken over the ledger; call it right before a replacement.
+
+    Args:
+        store: The folder of the job's name.
+        lease: Number of the run's lease; 0 for a run without a lease.
+    """
 
     def check() -> None:
         try:
@@ -83,8 +94,8 @@ def see_that_it_is_ours(store: Store, lease: int) -> Callable[[], None]:
             raise JobError(f"ledger {store.address} cannot be read: {error}") from error
         if taken:
             raise JobError(
-                f"another run took the ledger {store.address} over while this one gave no sign of life: its output "
-                "stays, and this run's answers are in the ledger"
+                f"another run took over the ledger {store.address}, because this run had sent no heartbeat: the other "
+                "run's output is kept, and this run's answers are in the ledger"
             )
 
     return check

@@ -1,4 +1,4 @@
-"""A folder of files, one for each value of some columns: `out.csv/topic=billing/data_0.csv`, as Hive has it."""
+"""A folder of files as an output, partitioned by columns in Hive's layout: `out.csv/topic=billing/data_0.csv`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OLD = "old"
 
 
 class FolderSink(Sink):
-    """A local folder; between two of its states there is, for an instant, none."""
+    """A local folder of partitioned files; while it is replaced, the folder does not exist for an instant."""
 
     def __init__(self, place: str, partition_by: Sequence[str], *, escape: bool = False) -> None:
         """Write to a folder.
@@ -72,7 +72,7 @@ class FolderSink(Sink):
         return str(self._path)
 
     def _salvage(self, left: Path) -> None:
-        """Put back what a process was killed over between taking the old folder away and putting the new one there."""
+        """Restore the old output, if a process was killed after moving it away and before moving the new one in."""
         if (left / _OLD).exists() and not self._path.exists():
             (left / _OLD).rename(self._path)
 
@@ -81,7 +81,7 @@ class FolderSink(Sink):
         named = ", ".join(map(name, self._columns))
         options = f"PARTITION_BY ({named}), FILE_EXTENSION '{ending[1:]}{packing}'"
         columns = column_types(tables, query)
-        # In the name of a folder, text in a column of JSON is that text, without quotes.
+        # In the name of a folder, a text in a JSON column has no quotes.
         kinds = {column: columns[column] for column in self._columns}
         bytes_for = bytes_for_values(self._path, self._columns)
         same_case = ignores_case(made.parent)
@@ -92,7 +92,7 @@ class FolderSink(Sink):
             rows = f"SELECT * EXCLUDE ({named}){whole}, {parts} FROM ({query})"
             copy(tables, rows, made, packing=packing, more=options)
             return
-        # DuckDB partitions no JSON, and writes it as a CSV of one column itself.
+        # DuckDB does not support partitioned JSON: the lines are written as a CSV file with one column.
         row, line = map(name, added_column_names(columns, ("row", "line")).values())
         values = f"SELECT {', '.join(for_json(columns))} FROM ({query})"
         lines = f"SELECT to_json({row}) AS {line}, {parts} FROM ({values}) AS {row}"

@@ -1,4 +1,4 @@
-"""Folders to work in that go with their process, or, where that was killed, with the next one that works there."""
+"""Scratch folders, which are removed at the end, or by the next process if their process was killed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 @contextmanager
 def scratch_folder(parent: Path, prefix: str, salvage: Callable[[Path], None] | None = None) -> Generator[Path]:
-    """Have a folder whose name begins with a prefix; those that killed processes left go first.
+    """Create a scratch folder and remove it at the end; the folders of killed processes are removed first.
 
-    Whose process lives has a lock on its folder, which ends with it, however it ends.
+    A process holds a lock on its folder. The operating system releases the lock however the process ends.
 
     Args:
-        parent: Where it is.
-        prefix: What tells that a folder is of this kind, and of nobody else.
-        salvage: Takes what must not go out of a folder that was left.
+        parent: The parent folder.
+        prefix: Prefix of the folder's name, which only scratch folders of this kind have.
+        salvage: Called with each abandoned folder before it is removed, to save its content.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     remove_left_folders(parent, prefix, salvage)
     folder, lock = _locked_folder(parent, prefix)
@@ -35,7 +35,13 @@ def scratch_folder(parent: Path, prefix: str, salvage: Callable[[Path], None] | 
 
 
 def remove_left_folders(parent: Path, prefix: str, salvage: Callable[[Path], None] | None = None) -> None:
-    """Remove the folders of killed processes; what cannot be removed stays."""
+    """Remove the scratch folders of killed processes; errors are ignored.
+
+    Args:
+        parent: The parent folder.
+        prefix: Prefix of the scratch folders' names.
+        salvage: Called with each abandoned folder before it is removed.
+    """
     with suppress(OSError):
         for name in os.listdir(parent):  # noqa: PTH208  a prefix is no pattern
             if name.startswith(prefix):
@@ -60,11 +66,11 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
         lock = -1
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            with suppress(OSError):  # a file system without locks: then nobody takes it for one that was left, either
+            with suppress(OSError):  # on a file system without locks, no process removes abandoned folders
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if folder.exists():
                 return folder, lock
         except FileNotFoundError:
-            pass  # another process took it for one that was left, before it was locked
+            pass  # another process removed it as abandoned, before it was locked
         if lock >= 0:
             os.close(lock)

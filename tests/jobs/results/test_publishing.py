@@ -50,7 +50,7 @@ def test_a_run_that_lost_its_lease_publishes_nothing(home: Path) -> None:
         answer(job(), made)
     with (
         hold(job_store(job()), "second", waits_for=print, lost=print),
-        pytest.raises(JobError, match="took the ledger"),
+        pytest.raises(JobError, match="took over the ledger"),
     ):
         merge(job(), made)
     assert not (home / "out.jsonl").exists()
