@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sqlite3
@@ -41,7 +42,7 @@ def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> Non
     write_lines(home / "docs.jsonl", {"id": 7, "text": "7", "topic": "c"}, {"id": 8, "text": "8", "topic": None})
     assert whole_run("r2", output=output, partition_by=["topic"]).output == str(home / output)
     kind = output.split(".")[1].replace("jsonl", "json")
-    files = f"read_{kind}('{home / output}/*/*.{output.partition('.')[2]}', hive_partitioning=true)"
+    files = f"read_{kind}('{glob.escape(str(home / output))}/*/*.{output.partition('.')[2]}', hive_partitioning=true)"
     found = duckdb.sql(f"SELECT id, topic, answer FROM {files} ORDER BY ALL").fetchall()
     assert [(int(item), topic, said) for item, topic, said in found] == [
         (7, "c", "answer to 7"),
