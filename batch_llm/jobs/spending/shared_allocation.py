@@ -87,7 +87,7 @@ class JournaledAllocator(BudgetAllocator):
             try:
                 entry = _entry.validate_json(content)
             except ValueError as error:
-                if self._watch.still(name, content) > heartbeat.STALE_SECONDS:
+                if self._watch.seconds_unchanged(name, content) > heartbeat.STALE_SECONDS:
                     raise JobError(f"{self._journal.address}/{name} is damaged: run again to continue") from error
                 raise OSError(f"{name} is being written") from error
             self._apply(entry)
