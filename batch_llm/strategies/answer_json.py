@@ -1,4 +1,4 @@
-"""Find the one JSON object that a model means as its answer, whatever it wrote around it."""
+"""Extraction of the JSON object that is a model's answer from the text around it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 T = TypeVar("T")
 Fit = Callable[[str], T]
-"""Turns the JSON of an object into the output; raises `ValueError` where it does not fit."""
+"""Function that turns the JSON of an object into the output, or raises `ValueError` if it does not match."""
 
 _TAGS = "think|thinking|thought|thoughts|reasoning|analysis|scratchpad|reflection"
 _THOUGHTS = re.compile(rf"<({_TAGS})>.*?(?:</\1>|\Z)", flags=re.DOTALL | re.IGNORECASE)
@@ -24,12 +24,12 @@ _MARKS = "\ufeff\u200b\u2060 \t\r\n"
 
 
 _LONGEST = 2_000_000
-"""Characters of a text that is searched. A longer one is read as it is, for the search is Python's, not C's."""
+"""Longest text that is searched for objects, in characters: the search is pure Python, so it is slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitting(Generic[T]):
-    """An object that fits: its JSON with sorted keys, its output, and the number of its fenced block; 0 for none."""
+    """Object that matches: its JSON with sorted keys, its output, and the number of its fenced block (0: no block)."""
 
     json: str
     output: T
@@ -39,12 +39,12 @@ class _Fitting(Generic[T]):
 def read_json(text: str) -> Any:
     """Return the value of strict JSON.
 
-    Python's own reader takes what JSON has no words for (NaN, Infinity), makes infinity of 1e400, and of equal keys
-    takes the last one: each would let an answer pass that is another one than the model gave.
+    Python's own parser accepts NaN and Infinity, which are not JSON, turns 1e400 into infinity, and uses the last of
+    several equal keys. Each of these would change the model's answer without an error.
 
     Raises:
-        ValueError: It is not JSON, or has a number that no float holds, a key with two values, half a character, or too
-            many levels.
+        ValueError: The text is not JSON, or contains a number that no float can represent, a key with two values, an
+            unpaired surrogate, or too many levels.
     """
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_without_repeats)
@@ -56,19 +56,19 @@ def read_json(text: str) -> Any:
 
 
 def read_object(text: str, fit: Fit[T], properties: Container[str] = ()) -> T:
-    """Return what the one JSON object in a text that fits becomes.
+    """Return the output for the only JSON object in a text that matches.
 
-    The object may be all of the text, be in a fenced block, among words, in a list of one, in a string of JSON, or
-    under a single other key. What the model thought aloud is left out. Of several fenced blocks the last one is the
-    answer; else, where several different objects fit, none is chosen.
+    The object may be the whole text, in a fenced block, within other text, in a list of one element, in a string of
+    JSON, or the value of a single other key. Reasoning in tags such as `<think>` is ignored. If several fenced blocks
+    match, the last one is the answer; if several different objects match otherwise, none is chosen.
 
     Args:
         text: The answer.
-        fit: Turns an object's JSON into the output.
-        properties: Names that the object's own keys have, so that none of them is taken for a wrapper around it.
+        fit: Function that turns the JSON of an object into the output.
+        properties: Names of the object's own keys, so that none of them is treated as a wrapper.
 
     Raises:
-        ValueError: None fits, or more than one; the text says why, for the model to read.
+        ValueError: No object matches, or several do; the message is written for the model.
     """
     text = text.strip(_MARKS)
     try:
@@ -96,8 +96,8 @@ def _search(text: str, fit: Fit[T], properties: Container[str]) -> T:
     if not fitting:
         if reason is not None:
             raise reason
-        return fit(text)  # which says what is wrong with it
-    if all(one.block for one in fitting):  # drafts, and the final answer
+        return fit(text)  # raises with the reason
+    if all(one.block for one in fitting):  # drafts, followed by the final answer
         fitting = [one for one in fitting if one.block == fitting[-1].block]
     if len(different := {one.json for one in fitting}) > 1:
         raise ValueError(f"There are {len(different)} different JSON objects in the answer; return exactly one")
@@ -105,7 +105,7 @@ def _search(text: str, fit: Fit[T], properties: Container[str]) -> T:
 
 
 def _unwrapped(text: str, value: Any, fit: Fit[T], properties: Container[str]) -> T:
-    """Return the output of an object, or else of the object that is its only value, under a name of the model's."""
+    """Return the output of an object, or of the object that is its only value, under a key that the model invented."""
     try:
         return fit(text)
     except ValueError:
@@ -126,7 +126,7 @@ def _without_thoughts(text: str) -> str:
 
 
 def _objects(text: str) -> Iterator[tuple[str, int]]:
-    """Yield the outermost objects of a text in their order, each with the number of its fenced block; 0 for none."""
+    """Yield the outermost objects of a text in order, each with the number of its fenced block (0: no block)."""
     decoder = json.JSONDecoder()
     place = block = blocks = 0
     fence = ""
@@ -144,14 +144,14 @@ def _objects(text: str) -> Iterator[tuple[str, int]]:
             _, place = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             if _OBJECT_BEGINS.match(text, start):
-                # A broken object: one inside it that happens to fit is not the answer.
+                # A malformed object: an object inside it that happens to match is not the answer.
                 place = _end_of_broken(text, start)
             continue
         yield text[start:place], block
 
 
 def _end_of_broken(text: str, start: int) -> int:
-    """Return where the braces of a broken object are even; the end of the text where they never are."""
+    """Return the position at which the braces of a malformed object are balanced, or the end of the text."""
     depth, place = 0, start
     while place < len(text):
         if text[place] == '"' and (string := _STRING.match(text, place)):
@@ -179,7 +179,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         for key, value in pairs:
             if json.dumps(found[key]) != json.dumps(value):
-                raise ValueError(f"The key {key[:40]!r} is there twice, with different values; return it once")
+                raise ValueError(f"The key {key[:40]!r} occurs twice, with different values; return it once")
     return found
 
 

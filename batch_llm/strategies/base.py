@@ -1,4 +1,4 @@
-"""How one LLM call is made: the interface that every provider implements."""
+"""Base class of strategies: the interface that every provider implements, and the token usage of a call."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TOutput = TypeVar("TOutput")
 
 @dataclass(frozen=True, slots=True)
 class BilledRequest:
-    """One request as the provider bills it. Tiers of a price depend on a request, so a sum of several is not enough.
+    """One request as the provider bills it; price tiers apply per request, so a sum of several is not enough.
 
     Attributes:
-        units: What is billed, by the names that genai-prices has for it: `input_tokens`, `cache_write_1h_tokens`,
-            `web_searches`, ... Tokens of the cache and of a modality are part of the input or output tokens.
-        context: What else decides the price, such as `("service_tier", "flex")`.
-        estimated: How many of the tokens are estimated from the length of the texts, for the provider reported none.
+        units: Billed amounts under the names of genai-prices: `input_tokens`, `cache_write_1h_tokens`, `web_searches`,
+            ... Tokens of the cache and of a modality are included in the input or output tokens.
+        context: Other facts that determine the price, such as `("service_tier", "flex")`.
+        estimated: Number of tokens that are estimated from the length of the texts because the provider reported none.
     """
 
     units: Mapping[str, float]
@@ -27,13 +27,16 @@ class BilledRequest:
 
 
 class TokenUsage(dict[str, int]):
-    """Token counts that carry what else a provider said of the answer; a plain dict serves where there is nothing.
+    """Token counts of a call, with further facts about the answer; a plain dict is enough if there are none.
 
     Attributes:
-        safety_ratings: `{category: probability}` by their names; becomes `WorkItemResult.gemini_safety_ratings`.
+        safety_ratings: `{category: probability}`; becomes `WorkItemResult.gemini_safety_ratings`.
         finish_reason: Why the answer ended: "stop", "length" at the token limit, "tool_call", "content_filter" or
-            "error"; becomes `WorkItemResult.finish_reason`. None where the provider does not report it.
-        requests: The requests of which the counts are the sum, where they are known one by one.
+            "error"; becomes `WorkItemResult.finish_reason`. None if the provider does not report it.
+        requests: The single requests that the counts sum up, if they are known.
+
+    Example:
+        usage = TokenUsage({"input_tokens": 120, "output_tokens": 40, "total_tokens": 160}, finish_reason="stop")
     """
 
     __slots__ = ("finish_reason", "requests", "safety_ratings")
@@ -53,34 +56,41 @@ class TokenUsage(dict[str, int]):
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):
-    """One way to make an LLM call, with whatever clients and caches it needs.
+    """Base class of strategies, which make LLM calls with the clients and caches that they need.
 
-    The engine calls `prepare` once per instance and run, before the first item that needs it, `execute` once per
-    attempt, and `cleanup` once when the run ends, if `prepare` succeeded. An instance may serve many items at once.
+    The engine calls `prepare` once per instance and run, before the first item that uses it, `execute` once per
+    attempt, and `cleanup` once at the end of the run if `prepare` succeeded. One instance may serve many items
+    concurrently.
 
-    A strategy may also define `dry_run(prompt: str) -> TOutput`; a dry run then answers with that.
+    A strategy may also define `dry_run(prompt: str) -> TOutput`, which provides the answers of a dry run.
+
+    Example:
+        class MyStrategy(LLMCallStrategy[str]):
+            async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
+                reply = await my_client.complete(prompt)
+                return reply.text, {"input_tokens": reply.sent, "output_tokens": reply.received}
     """
 
     async def prepare(self) -> None:
-        """Create what the calls need. A failure fails the attempt; the next attempt tries again."""
+        """Create the resources that the calls need; an error fails the attempt, and the next attempt calls it again."""
 
     @abstractmethod
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
         """Make one call.
 
         Args:
-            prompt: What to send.
-            attempt: Which attempt of this item it is: 1, 2, 3, ...
+            prompt: Text to send.
+            attempt: Number of the item's attempt: 1, 2, 3, ...
             timeout: Seconds until the engine cancels this call.
 
         Returns:
             The output and its token usage: `input_tokens`, `output_tokens`, `total_tokens`, and
-            `cached_input_tokens` where the provider tells. A `TokenUsage` carries safety ratings too.
+            `cached_input_tokens` if the provider reports them. A `TokenUsage` may also contain safety ratings.
 
         Raises:
             CallFailed: The call failed but was billed: `raise CallFailed(error, token_usage) from error`.
-            Exception: Anything; the error classifier decides whether there is another attempt.
+            Exception: Any other error; the error classifier decides whether there is another attempt.
         """
 
     async def cleanup(self) -> None:
-        """Give back what `prepare` created."""
+        """Release the resources that `prepare` created."""

@@ -1,4 +1,4 @@
-"""What a request is billed for: the counts that a provider reports, or an estimate where they cannot be right."""
+"""Billed units of a request: the counts that a provider reports, or an estimate if they are missing or implausible."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ModelResponse
 
 BYTES_PER_TOKEN = 4
-"""Of UTF-8: English has about four characters a token; scripts of two or three bytes a character have fewer."""
+"""UTF-8 bytes per token: about four characters in English, fewer in scripts with multi-byte characters."""
 
 MOST_TOKENS = 50_000_000
-"""No model reads or writes so much in a request: what is beyond is not a count of tokens."""
+"""Largest plausible token count of a request: no model reads or writes more."""
 
 CONTEXT = ("service_tier", "processing", "speed", "route", "search_type")
-"""What of a response's details may decide its price, as genai-prices names it."""
+"""Details of a response that may determine its price, as genai-prices names them."""
 
 _INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count", "promptTokenCount", "inputTokens")
 _OUTPUT = ("output_tokens", "completion_tokens", "candidates_token_count", "candidatesTokenCount", "outputTokens")
-"""Names under which strategies report the same."""
+"""Names under which strategies report their output tokens; `_INPUT` has those of the input tokens."""
 
 NOT_BILLED = frozenset({"details", "cost", "unmeasured_requests", "requests", "tool_calls", "total_tokens"})
-"""What a usage of pydantic-ai has beside what is billed."""
+"""Attributes of a pydantic-ai usage that are not billed."""
 _WRITES = ("cache_write_5m_tokens", "cache_write_1h_tokens")
 
 
 def request_of(response: ModelResponse, sent: Callable[[], str]) -> BilledRequest:
-    """Return what a response of pydantic-ai is billed for.
+    """Return the billed units of a pydantic-ai response.
 
     Args:
         response: The response.
-        sent: Returns what was sent; asked only where the provider does not report it.
+        sent: Function that returns the text of the request; called only if the provider reports no input tokens.
     """
     units = {name: count for name, count in vars(response.usage).items() if count and name not in NOT_BILLED}
     return billed(units, sent, lambda: _received(response), response.provider_details)
 
 
 def requests_of(messages: Sequence[ModelMessage]) -> list[BilledRequest]:
-    """Return what the responses in a conversation with pydantic-ai are billed for."""
+    """Return the billed units of each response in a pydantic-ai conversation."""
 
     def sent_before(place: int) -> Callable[[], str]:
         return lambda: text_of(messages[:place])
@@ -56,13 +56,13 @@ def billed(
     received: Callable[[], str],
     details: Mapping[str, Any] | None = None,
 ) -> BilledRequest:
-    """Return a request's billed units: as counted where that can be, else estimated from the texts.
+    """Return the billed units of a request: the reported counts if they are plausible, else estimates from the texts.
 
     Args:
-        counts: What the provider reports.
-        sent: Returns the text of the request.
-        received: Returns the text of the answer.
-        details: What else is known of the response, such as its service tier.
+        counts: Counts that the provider reports.
+        sent: Function that returns the text of the request.
+        received: Function that returns the text of the answer.
+        details: Other details of the response, such as its service tier.
     """
     units = {name: count for name, count in counts.items() if _is_amount(name, count)}
     estimated = 0
@@ -86,7 +86,7 @@ def usage_of(
     safety_ratings: Mapping[str, str] | None = None,
     finish_reason: str | None = None,
 ) -> TokenUsage:
-    """Sum what was billed, under the names that every strategy gives; `finish_reason` is the last answer's."""
+    """Return the sum of billed requests as a token usage; `finish_reason` is that of the last answer."""
     sent = received = cached = written = estimated = 0
     for request in requests:
         units = request.units
@@ -102,14 +102,14 @@ def usage_of(
 
 
 def complete(usage: Mapping[str, Any], sent: str, received: Callable[[], str]) -> dict[str, int]:
-    """Return the usage that any strategy reports, with an estimate where it reports none that can be right.
+    """Return the usage that a strategy reports, completed with estimates if it is missing or implausible.
 
-    A strategy that counts only what it sends, or only what it receives, is taken at its word.
+    A usage with only input tokens or only output tokens is accepted unchanged.
 
     Args:
-        usage: What the strategy reports.
+        usage: Usage that the strategy reports.
         sent: The prompt.
-        received: Returns the text of the answer.
+        received: Function that returns the text of the answer.
     """
     if isinstance(usage, TokenUsage) and usage.requests:
         return usage
@@ -130,12 +130,12 @@ _KNOWN = frozenset({"input_tokens", "output_tokens", "cache_read_tokens", "cache
 
 
 def tokens_in(text: str) -> int:
-    """Return about how many tokens a text has, whatever the model's tokenizer; 0 for no text."""
+    """Return the approximate number of tokens of a text, independent of the tokenizer; 0 for an empty text."""
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
 def text_of(messages: Iterable[ModelMessage]) -> str:
-    """Return the text of messages of pydantic-ai, for an estimate of their tokens."""
+    """Return the text of pydantic-ai messages, for an estimate of their tokens."""
     found: list[str] = []
     for message in messages:
         if message.kind == "response":
@@ -152,7 +152,7 @@ def _received(response: ModelResponse) -> str:
 
 
 def _is_amount(name: str, count: object) -> bool:
-    """Whether a number can be right: tokens are whole, seconds of audio need not be."""
+    """Return whether a reported amount is plausible: tokens are integers, seconds of audio may be fractions."""
     if type(count) is int:
         return 0 <= count <= MOST_TOKENS
     return type(count) is float and 0 <= count <= MOST_TOKENS and not name.endswith("_tokens")
@@ -163,7 +163,7 @@ def _is_count(count: object) -> bool:
 
 
 def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int | None:
-    """Return the first of these counts that can be one; a whole number may be written as 12.0."""
+    """Return the first plausible count under one of these names; an integer may be written as 12.0."""
     for name in names:
         count: object = usage.get(name)
         if isinstance(count, float) and count.is_integer():
@@ -174,7 +174,7 @@ def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int | None:
 
 
 def _include(units: dict[str, float]) -> None:
-    """Make parts fit into what they are part of, for some providers report them beside it."""
+    """Add parts to their totals if they exceed them, because some providers report them separately."""
     writes = sum(units.get(name, 0) for name in _WRITES)
     if writes > units.get("cache_write_tokens", 0):
         units["cache_write_tokens"] = writes

@@ -1,4 +1,4 @@
-"""Text with nothing to see in it: white space, zero-width characters, fillers."""
+"""Detection of texts without visible characters: white space, zero-width characters, fillers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAGS_AND_SELECTORS = range(0xE0000, 0xE1000)
 
 
 def is_blank(text: str) -> bool:
-    """Whether a reader sees nothing of `text`: it is empty, or has invisible characters alone."""
+    """Return whether `text` is empty or consists of invisible characters only."""
     return all(map(_is_invisible, text))
 
 

@@ -1,4 +1,4 @@
-"""What a response of pydantic-ai tells beside its answer: why it ended."""
+"""Finish reasons of pydantic-ai responses: blocked, truncated and broken-off answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_REFUSAL = 300
 
 
 class FinishReasons:
-    """Judges why answers ended; warns of the token limit once."""
+    """Checks of the finish reasons of a strategy's answers; the warning about the token limit is logged once."""
 
     def __init__(self) -> None:
         self._warned_of_limit = False
@@ -26,27 +26,27 @@ class FinishReasons:
         """Check that the answer was not blocked.
 
         Args:
-            finish_reason: Why it ended, as pydantic-ai names it.
-            details: What the provider says itself, `ModelResponse.provider_details`.
+            finish_reason: Finish reason of the answer, as pydantic-ai names it.
+            details: Details from the provider, `ModelResponse.provider_details`.
 
         Raises:
-            ContentFiltered: It was, so what there is of it is no answer; with the provider's words.
+            ContentFiltered: The answer was blocked; the message contains the provider's reason.
         """
         if finish_reason == "content_filter":
             raise ContentFiltered(_why_blocked(details or {}))
 
     def warn_if_truncated(self, finish_reason: str | None) -> None:
-        """Warn if an answer that is taken was cut off."""
+        """Log a warning, once, if an accepted answer was cut off at the token limit."""
         if finish_reason == "length" and not self._warned_of_limit:
             self._warned_of_limit = True
-            log.warning("An answer was cut off at the token limit; raise max_tokens if answers must be whole.")
+            log.warning("An answer was cut off at the token limit; raise max_tokens if answers must be complete.")
 
 
 def is_broken_off(finish_reason: str | None, details: Mapping[str, Any] | None) -> bool:
-    """Whether the provider ended an answer for a reason of its own, which has nothing to do with what was asked.
+    """Return whether the provider broke off an answer for a reason that is unrelated to the request.
 
-    Gemini's OTHER, LANGUAGE and MALFORMED_FUNCTION_CALL are such, and words that are not known: to tell the model what
-    was wrong with its answer is of no use then. A response without any candidate gives no reason at all.
+    Examples are Gemini's OTHER, LANGUAGE and MALFORMED_FUNCTION_CALL, and unknown reasons: feedback to the model does
+    not help then. A response without any candidate has no reason at all.
     """
     return finish_reason == "error" or (finish_reason is None and not _ends_as_usual(details))
 
@@ -60,8 +60,8 @@ def _why_blocked(details: Mapping[str, Any]) -> str:
         return f"the model refused: {str(refusal)[:_LONGEST_REFUSAL]}"
     words = [details.get("block_reason"), details.get("block_reason_message"), details.get("refusal_category")]
     words += [*_filters(details.get("content_filter_result")), details.get("finish_reason")]
-    said = ", ".join(str(word) for word in words if word and word != "content_filter")
-    return "the provider's content filter stopped the answer" + (f" ({said})" if said else "")
+    reasons = ", ".join(str(word) for word in words if word and word != "content_filter")
+    return "the provider's content filter stopped the answer" + (f" ({reasons})" if reasons else "")
 
 
 def _filters(result: object) -> list[str]:
@@ -73,7 +73,7 @@ def _filters(result: object) -> list[str]:
 
 
 def truncation_error(response: ModelResponse, limit: int | None) -> AnswerTruncated:
-    """Return the error for a response that the token limit cut off, so that there is no answer in it."""
+    """Return the error for a response that was cut off at the token limit and contains no valid answer."""
     from pydantic_ai.messages import TextPart
 
     begun = response.tool_calls or any(isinstance(part, TextPart) and part.content.strip() for part in response.parts)
@@ -81,12 +81,12 @@ def truncation_error(response: ModelResponse, limit: int | None) -> AnswerTrunca
 
 
 def truncation_message(tokens: int, limit: int | None, *, begun: bool) -> str:
-    """Return that an answer was cut off, and what to do.
+    """Return the message for an answer that was cut off at the token limit, with the fix.
 
     Args:
-        tokens: How many it had.
-        limit: The setting `max_tokens`; None where there is none.
-        begun: Whether there was a part of an answer, or thoughts alone.
+        tokens: Number of output tokens of the response.
+        limit: The setting `max_tokens`; None if it is not set.
+        begun: Whether the response contains a part of an answer, and not only thoughts.
     """
     before = "" if begun else " before there was an answer (thoughts count, too)"
     after = f" after {tokens:,} tokens" if tokens else ""

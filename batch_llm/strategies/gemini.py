@@ -1,4 +1,4 @@
-"""Calls to Gemini through google-genai, without an agent between."""
+"""Strategy that calls Gemini directly through google-genai."""
 
 from __future__ import annotations
 
@@ -41,22 +41,26 @@ _ENDINGS = {"STOP": "stop", "MAX_TOKENS": "length", "MALFORMED_FUNCTION_CALL": "
 
 
 class GeminiStrategy(LLMCallStrategy[TOutput]):
-    """Asks a Gemini model once per attempt and hands the response to `response_parser`.
+    """Strategy that makes one Gemini request per attempt and passes the response to `response_parser`.
 
-    The parser sees the whole response, `finish_reason` included: an answer that ends at the token limit is the parser's
-    to accept or to refuse. A `ValueError` out of it (`pydantic.ValidationError` and `JSONDecodeError` are such) makes
-    the attempt a `validation` failure, which is tried again unless the token limit cut the answer off; an answer with
-    nothing in it, or invisible characters alone, is one without asking it.
+    The parser receives the complete response, including `finish_reason`: it decides whether to accept an answer that
+    was cut off at the token limit. A `ValueError` from the parser (including `pydantic.ValidationError` and
+    `JSONDecodeError`) is a `validation` failure, which is retried unless the answer was cut off at the token limit. An
+    empty answer, or one of invisible characters only, is a `validation` failure too; the parser is not called.
     A blocked prompt or answer is a `content_filter` failure. Tokens are counted in every case.
 
-    google-genai sends a request again by itself after a broken connection, unless the client was made with
+    google-genai resends a request after a broken connection, unless the client was created with
     `http_options=HttpOptions(retry_options=HttpRetryOptions(attempts=1))`.
 
     Args:
         model: Model name, such as "gemini-3.8-flash".
-        client: A ready client; it stays open.
-        response_parser: Turns a `GenerateContentResponse` into the output.
+        client: Client to use; the strategy does not close it.
+        response_parser: Function that turns a `GenerateContentResponse` into the output.
         config: Temperature, response schema, system instruction, ...
+
+    Example:
+        client = genai.Client()
+        strategy = GeminiStrategy("gemini-3.8-flash", client, response_parser=lambda response: response.text)
     """
 
     def __init__(
@@ -72,7 +76,7 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
         self.config = config
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
-        """Make one request. `attempt` and `timeout` are the engine's business."""
+        """Make one request; `attempt` and `timeout` are not used."""
         response = await generate(self.client, self.model, prompt, self.config)
         config: Any = self.config or {}
         instruction: Any = dict(config).get("system_instruction")  # a config may be a dict, as the SDK takes it
@@ -82,7 +86,7 @@ class GeminiStrategy(LLMCallStrategy[TOutput]):
 def generate(
     client: genai.Client, model: str, contents: str | list[Content], config: GenerateContentConfig | None
 ) -> Awaitable[GenerateContentResponse]:
-    """Make one request."""
+    """Return an awaitable that makes one `generate_content` request."""
     models: Any = client.aio.models  # its signature names types of Pillow, which need not be installed
     return models.generate_content(model=model, contents=contents, config=config)
 
@@ -90,15 +94,15 @@ def generate(
 def read_response(
     response: GenerateContentResponse, parse: Callable[[Any], TOutput], sent: Callable[[], str] = str
 ) -> tuple[TOutput, dict[str, int]]:
-    """Return the parsed answer and what it cost.
+    """Return the parsed answer and its token usage.
 
     Args:
         response: The response.
-        parse: Makes the output of it.
-        sent: Returns what was sent, for an estimate of its tokens where Gemini reports none.
+        parse: Function that turns the response into the output.
+        sent: Function that returns the text of the request, to estimate its tokens if Gemini reports none.
 
     Raises:
-        CallFailed: The prompt or the answer was blocked, there is no answer, or `parse` raised; with the tokens.
+        CallFailed: The prompt or the answer was blocked, there is no answer, or `parse` raised; contains the tokens.
     """
     candidate = response.candidates[0] if response.candidates else None
     usage = _usage(response, candidate, sent)
@@ -116,7 +120,7 @@ def read_response(
 
 
 def _finish_reason(response: GenerateContentResponse, candidate: Candidate | None) -> str | None:
-    """Return why the answer ended, in the words that all strategies share."""
+    """Return the finish reason of the answer, under the names that all strategies share."""
     feedback = response.prompt_feedback
     if feedback is not None and feedback.block_reason is not None:
         return "content_filter"
@@ -127,7 +131,7 @@ def _finish_reason(response: GenerateContentResponse, candidate: Candidate | Non
 
 
 def _texts(candidate: Candidate | None) -> str:
-    """Return what a reader sees of the answer; thoughts are none of it."""
+    """Return the text of the answer without thoughts."""
     parts = (candidate and candidate.content and candidate.content.parts) or []
     return "".join(part.text or "" for part in parts if not part.thought)
 
@@ -142,13 +146,13 @@ def _check(response: GenerateContentResponse, candidate: Candidate | None) -> No
     if candidate is None or candidate.content is None or not candidate.content.parts:
         why = "no candidates" if candidate is None else reason.name if reason else "no finish reason"
         raise ValueError(f"Gemini gave an empty answer ({why})")
-    # What is no text (a call of a function, an image) is the parser's to judge.
+    # Parts that are not text (a function call, an image) are left to the parser.
     if all(part.text is not None for part in candidate.content.parts) and is_blank(_texts(candidate)):
         raise ValueError(f"Gemini gave a blank answer ({reason.name if reason else 'no finish reason'})")
 
 
 def _usage(response: GenerateContentResponse, candidate: Candidate | None, sent: Callable[[], str]) -> TokenUsage:
-    """Count as Gemini bills: thoughts are output, and the prompt includes what came from a cache.
+    """Return the token usage as Gemini bills it: thoughts are output, and the prompt includes cached tokens.
 
     Source: https://ai.google.dev/api/generate-content#UsageMetadata
     """
@@ -179,7 +183,7 @@ def _counts(metadata: GenerateContentResponseUsageMetadata) -> dict[str, Any]:
 
 
 def _ratings(response: GenerateContentResponse, candidate: Candidate | None) -> dict[str, str] | None:
-    """Return the answer's ratings, or the prompt's where there is no answer, by their names."""
+    """Return the safety ratings of the answer, or those of the prompt if there is no answer."""
     feedback = response.prompt_feedback
     ratings = (candidate and candidate.safety_ratings) or (feedback and feedback.safety_ratings)
     if not ratings:

@@ -1,4 +1,4 @@
-"""Calls to Gemini that share a long context, which is sent once and cached by Gemini."""
+"""Strategy that calls Gemini with a long shared context, which is sent once and cached by Gemini."""
 
 from __future__ import annotations
 
@@ -20,33 +20,39 @@ if TYPE_CHECKING:
         GenerateContentResponse,
     )
 
-# A call that names a cache may carry none of these; they go into the cache.
+# Gemini rejects these in a call that refers to a cache; they are put into the cache.
 _IN_THE_CACHE = ("system_instruction", "tools", "tool_config")
 
 
 class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
-    """Asks a Gemini model with `cached_content` before each prompt, at the price of cached tokens.
+    """Strategy that sends `cached_content` before each prompt, billed at Gemini's price for cached tokens.
 
-    One cache serves every item that shares the instance: give the same instance to all of them. It is made before the
-    first call, prolonged when less than `cache_refresh_threshold` of its time is left, made again when the server no
-    longer knows it, and deleted when the run ends. Its age is told by the server's own times. A context that is too
-    small for a cache (the least size differs by model) is sent with every call instead, and a warning says so. What
-    makes and keeps the cache is billed by Gemini apart from the calls, and is not in any item's tokens.
+    One cache serves all items that share the instance, so use one instance for all items. The cache is created before
+    the first call, extended when less than `cache_refresh_threshold` of its lifetime is left, created again when the
+    server no longer knows it, and deleted at the end of the run. Its age is computed from the server's timestamps. A
+    context that is too small for a cache (the minimum differs by model) is sent with every call instead, and a warning
+    is logged. Gemini bills the creation and storage of the cache separately; no item's token usage contains them.
 
-    Otherwise like `GeminiStrategy`.
+    Otherwise, it behaves like `GeminiStrategy`.
 
     Args:
         model: Model name; a cache serves one model only.
-        client: A ready client; it stays open.
-        response_parser: Turns a `GenerateContentResponse` into the output.
-        cached_content: What every call starts with. Parts of `role="system"` become the system instruction, for the
-            service knows only the roles "user" and "model". Dicts of the same shape serve as well.
-        cache_ttl_seconds: How long the cache lives unless it is prolonged.
-        cache_refresh_threshold: Share of that time, from 0 up to 1.
+        client: Client to use; the strategy does not close it.
+        response_parser: Function that turns a `GenerateContentResponse` into the output.
+        cached_content: Context that every call starts with. Parts of `role="system"` become the system instruction,
+            because the service knows only the roles "user" and "model". Dicts of the same shape are accepted too.
+        cache_ttl_seconds: Lifetime of the cache in seconds, unless it is extended.
+        cache_refresh_threshold: Share of the lifetime below which the cache is extended: 0 or more, and less than 1.
         config: Temperature, response schema, ..., also as a dict; its system instruction and tools go into the cache.
 
     Raises:
-        ValueError: The time or the threshold breaks its rule.
+        ValueError: `cache_ttl_seconds` or `cache_refresh_threshold` is out of range.
+
+    Example:
+        manual = [Content(role="user", parts=[Part(text=open("manual.txt").read())])]
+        strategy = GeminiCachedStrategy(
+            "gemini-3.8-flash", client, response_parser=lambda response: response.text, cached_content=manual
+        )
     """
 
     def __init__(
@@ -60,10 +66,10 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         config: GenerateContentConfig | GenerateContentConfigDict | None = None,
     ) -> None:
         if type(cache_ttl_seconds) is not int or cache_ttl_seconds <= 0:
-            rule = "it must be a whole number greater than 0: 3600 is an hour"
+            rule = "it must be an integer greater than 0: 3600 is an hour"
             raise ValueError(f"cache_ttl_seconds is {cache_ttl_seconds!r}; {rule}")
         if isinstance(cache_refresh_threshold, bool) or not 0 <= cache_refresh_threshold < 1:
-            rule = "it must be from 0 up to, but not, 1: 0.1 refreshes in the last tenth of the cache's time"
+            rule = "it must be 0 or more and less than 1: 0.1 refreshes in the last tenth of the cache's lifetime"
             raise ValueError(f"cache_refresh_threshold is {cache_refresh_threshold!r}; {rule}")
         self.model = model
         self.client = client
@@ -73,10 +79,10 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         self.cache_refresh_threshold = cache_refresh_threshold
         self.config = config
         self._cache: ContextCache | None = None
-        self._runs = 0  # that share the cache: whichever ends last deletes it
+        self._runs = 0  # number of runs that share the cache; the last one deletes it
 
     async def prepare(self) -> None:
-        """Make the cache, or share that of another run which is under way."""
+        """Create the cache, or share that of another run in progress."""
         self._cache = self._cache or self._new_cache()
         self._runs += 1
         try:
@@ -86,8 +92,8 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
             raise
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
-        """Make one request; a second one where the server no longer knew the cache."""
-        return read_response(await self._ask(prompt), self.response_parser, lambda: self._context_text() + prompt)
+        """Make one request, and a second one if the server no longer knew the cache."""
+        return read_response(await self._request(prompt), self.response_parser, lambda: self._context_text() + prompt)
 
     async def cleanup(self) -> None:
         """Delete the cache, unless another run still uses it."""
@@ -96,7 +102,7 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
             cache, self._cache = self._cache, None
             await cache.close()
 
-    async def _ask(self, prompt: str) -> GenerateContentResponse:
+    async def _request(self, prompt: str) -> GenerateContentResponse:
         from google.genai.errors import APIError
 
         if self._cache is None:
@@ -148,7 +154,7 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         return [content for content in self._contents() if content.role != "system"]
 
     def _system_instruction(self) -> list[Any] | None:
-        """Return the parts of `role="system"`, then those of the config's own instruction; None for no parts."""
+        """Return the parts of `role="system"`, then those of the config's instruction; None if there are none."""
         config: Any = self._settings()
         own: Any = config and config.system_instruction
         own = getattr(own, "parts", own) or []
@@ -162,13 +168,13 @@ class GeminiCachedStrategy(LLMCallStrategy[TOutput]):
         return "".join(part.text or "" for content in self._contents() for part in content.parts or [])
 
     def _settings(self) -> GenerateContentConfig | None:
-        """Return the config, which may have been given as a dict, as the SDK takes it."""
+        """Return the config, converted from a dict if necessary."""
         from google.genai.types import GenerateContentConfig
 
         return GenerateContentConfig.model_validate(self.config) if isinstance(self.config, dict) else self.config
 
     def _contents(self) -> list[Content]:
-        """Return the cached content, which may have been given in the forms that the SDK takes: dicts, parts, texts."""
+        """Return the cached content, converted from the other forms that the SDK accepts: dicts, parts, strings."""
         given: Any = self.cached_content
         return [_content(each) for each in (given if isinstance(given, list | tuple) else [given])]  # pyright: ignore[reportUnknownVariableType]
 

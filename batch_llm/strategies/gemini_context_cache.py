@@ -1,9 +1,9 @@
-"""A Gemini context cache and its life: made, prolonged, made again, deleted.
+"""Lifecycle of a Gemini context cache: created, extended, created again, deleted.
 
-    none --name()--> live --refresh due--> live (prolonged)
-                     live --the server no longer knows it--> none --> live (made again)
-    none --too small for the model--> off: calls go on without a cache
-    any  --close()--> none, and nothing is left on the server
+    none --name()--> live --refresh due--> live (extended)
+                     live --the server no longer knows it--> none --> live (created again)
+    none --too small for the model--> off: calls continue without a cache
+    any  --close()--> none, and nothing remains on the server
 
 Source: https://ai.google.dev/gemini-api/docs/caching
 """
@@ -28,7 +28,7 @@ _UNDO_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Lease:
-    """A cache that lives until `ends` and is prolonged from `refresh_from` on, both on our monotonic clock."""
+    """Cache that expires at `ends` and is extended from `refresh_from` on, both on the local monotonic clock."""
 
     name: str
     refresh_from: float
@@ -36,14 +36,14 @@ class _Lease:
 
 
 class ContextCache:
-    """One cache on the server, shared by every call of a strategy.
+    """One cache on the server, shared by all calls of a strategy.
 
     Args:
-        client: A ready client.
-        model: The model that will use it; a cache serves one model only.
-        config: What is cached, with its `ttl`.
-        ttl_seconds: The same ttl as a number.
-        refresh_threshold: Share of the ttl that must be left; below it, the cache is prolonged before the next call.
+        client: Client to use.
+        model: Model that uses the cache; a cache serves one model only.
+        config: Content of the cache, with its `ttl`.
+        ttl_seconds: The `ttl` as a number of seconds.
+        refresh_threshold: Share of the lifetime below which the cache is extended before the next call.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class ContextCache:
         self._lease: _Lease | None = None
         self._off = False
         self._made: list[str] = []
-        # Workers that find the cache due at the same moment would each make or prolong one.
+        # Workers that find the cache due at the same moment would each create or extend one.
         self._one_at_a_time = asyncio.Lock()
 
     async def name(self) -> str | None:
-        """Return the cache to use now, made or prolonged if need be; None where the model takes none this small."""
+        """Return the name of the cache, created or extended if necessary; None if the content is too small to cache."""
         if not self._is_due():
             return self._lease and self._lease.name
         async with self._one_at_a_time:
@@ -76,14 +76,14 @@ class ContextCache:
         return self._lease and self._lease.name
 
     async def replace(self, stale: str) -> str | None:
-        """Return a cache other than `stale`, which the server refused: the one that was made since, or a new one."""
+        """Return a cache other than `stale`, which the server rejected: one that was created since, or a new one."""
         async with self._one_at_a_time:
             if self._lease is not None and self._lease.name == stale:
                 self._lease = await self._make()
         return await self.name()
 
     async def close(self) -> None:
-        """Delete every cache that was made; one that cannot be deleted is logged, with the time when it ends."""
+        """Delete every cache that was created; a cache that cannot be deleted is logged."""
         self._lease, made = None, self._made
         self._made = []
         for name in made:
@@ -106,12 +106,12 @@ class ContextCache:
             if not _is_too_small(error):
                 raise
             self._off = True
-            log.warning("Gemini makes no cache this small (%s); the calls go on without one.", error.message)
+            log.warning("The content is too small for a Gemini cache (%s); calls continue without one.", error.message)
             return None
         return self._lease_of(cache, asked)
 
     async def _create(self) -> CachedContent:
-        """Make a cache. When cancelled meanwhile, wait for its name and delete it: only the answer tells the name."""
+        """Create a cache; if cancelled, wait for its name, which only the response contains, and delete it."""
         making = asyncio.ensure_future(self._caches.create(model=self._model, config=self._config))
         try:
             cache = await asyncio.shield(making)
@@ -132,13 +132,13 @@ class ContextCache:
         except APIError as error:
             if is_gone(error):
                 return await self._make()
-            log.warning("Gemini's cache %s could not be prolonged: %s", lease.name, error)
-            # Not with every call from now on: again when half of what is left is over.
+            log.warning("The Gemini cache %s could not be extended: %s", lease.name, error)
+            # Try again after half of the remaining time, not with every call.
             return _Lease(lease.name, refresh_from=asked + (lease.ends - asked) / 2, ends=lease.ends)
         return self._lease_of(cache, asked)
 
     def _lease_of(self, cache: CachedContent, asked: float) -> _Lease:
-        """Measure the lifetime between the server's own times, so that a wrong clock on our side does not matter."""
+        """Return the lease of a cache, with its lifetime from server timestamps, as the local clock may be wrong."""
         lifetime = float(self._ttl_seconds)
         if cache.expire_time and (since := cache.update_time or cache.create_time):
             lifetime = (cache.expire_time - since).total_seconds()
@@ -153,15 +153,15 @@ class ContextCache:
         except Exception as error:
             if isinstance(error, APIError) and is_gone(error):
                 return
-            log.warning("Gemini's cache %s could not be deleted and is billed until it expires: %s", name, error)
+            log.warning("The Gemini cache %s could not be deleted and is billed until it expires: %s", name, error)
 
 
 def is_gone(error: APIError) -> bool:
-    """Whether the server no longer knows a cache: 404, or 403 "CachedContent not found (or permission denied)"."""
+    """Return whether the cache no longer exists: 404, or 403 "CachedContent not found (or permission denied)"."""
     return error.code in (403, 404)
 
 
 def _is_too_small(error: APIError) -> bool:
-    """Whether a cache has less than the model's least size; the Gemini API and Vertex AI word it differently."""
+    """Return whether the content is below the model's minimum; the messages of the Gemini API and Vertex AI differ."""
     message = (error.message or "").lower()
     return error.code == 400 and ("too small" in message or "minimum token count" in message)

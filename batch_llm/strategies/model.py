@@ -1,4 +1,4 @@
-"""Calls to a PydanticAI model without an agent between: the lean way to any provider."""
+"""Strategy that calls a PydanticAI model directly: any provider, with little CPU time per call."""
 
 from __future__ import annotations
 
@@ -24,42 +24,46 @@ if TYPE_CHECKING:
 
 
 class ModelStrategy(LLMCallStrategy[TOutput]):
-    """Asks `model` once per attempt: `ModelStrategy(OpenAIChatModel("gpt-6-luna"), output_type=Summary)`.
+    """Strategy that calls a pydantic-ai model once per attempt.
 
-    It does what `PydanticAIStrategy` does with an agent that has instructions and an output type, for a fraction of the
-    CPU. A model sees the same prompt, the same schema and the same words where its answer does not fit. Structured
-    output is native where the model has it, else a call of a tool, else asked for in words.
+    It behaves like `PydanticAIStrategy` with an agent that has instructions and an output type, for a fraction of the
+    CPU time. The model receives the same prompt, the same schema, and the same feedback on an invalid answer.
+    Structured output uses the provider's JSON Schema output if the model supports it, else a tool call, else a prompt.
 
-    An answer that does not fit is asked for again within the attempt, with the reason, up to `reasks` times; then the
-    attempt fails (`validation`). The tokens of every request are counted, also when the attempt fails. Two answers are
-    not asked for again, neither here nor by the engine, for they would end the same way: a blocked one
-    (`content_filter`), and structured output that was cut off at the token limit (`validation`). Plain text that ends
-    at the token limit is an answer, whose `finish_reason` is "length"; a warning says so once. A text of white space
-    and other invisible characters is no answer. Of structured output, what the model wrote around the one JSON object
-    that fits is left out; where several different ones fit, none is chosen.
+    After an invalid answer, the model is asked again within the attempt, with the reason, up to `reasks` times; then
+    the attempt fails (`validation`). The tokens of every request are counted, also if the attempt fails. Two kinds of
+    answers are never retried, because they would end the same way: a blocked answer (`content_filter`), and structured
+    output that was cut off at the token limit (`validation`). Plain text that was cut off at the token limit is a valid
+    answer with the `finish_reason` "length"; one warning is logged. A text of white space and other invisible
+    characters only is not an answer. In structured output, text around the only JSON object that matches is ignored; if
+    several different objects match, the answer is invalid.
 
-    A compatible server (an `OpenAIChatModel` whose base URL is not OpenAI's) gets the setting `max_tokens` under this
-    name, and as `max_completion_tokens` once it refuses that.
+    A compatible server (an `OpenAIChatModel` whose base URL is not OpenAI's) receives the setting `max_tokens` under
+    this name, and as `max_completion_tokens` after it rejected `max_tokens`.
 
-    The model's client stays open and keeps its own retries: `settings={"max_retries": 0}`, or a client made without,
-    leaves them to the engine, which then sees every 429.
+    The strategy does not close the model's client, and the client's own retries apply: with
+    `settings={"max_retries": 0}`, or a client without retries, the engine makes all retries and sees every 429.
 
     Args:
-        model: A live model of pydantic-ai.
+        model: A pydantic-ai model.
         instructions: System instructions, the same for every prompt.
-        output_type: What an answer is: `str`, any type that pydantic knows, or a JSON Schema of type object, whose
+        output_type: Type of the answers: `str`, any type that pydantic supports, or a JSON Schema of type object, whose
             answers are dicts.
-        settings: Temperature, token limit, ... They are added to the model's own.
-        reasks: How often an answer that does not fit is asked for again within an attempt; 0 or more.
-        output_mode: By what means the model is held to the shape: "native" (the provider's JSON Schema output), "tool"
-            (a call of a tool) or "prompted" (words). "auto" takes the best one that the model has, and the next one
-            where the server refuses that; it learns so from the first refusal, which uses up no attempt.
-        facts: What is known of the server; shared by strategies that call the same one.
+        settings: Temperature, token limit, ... They are added to the model's own settings.
+        reasks: Maximum number of times that the model is asked again within an attempt after an invalid answer.
+        output_mode: How structured output is requested: "native" (the provider's JSON Schema output), "tool" (a tool
+            call) or "prompted" (instructions). "auto" uses the best mode that the model supports, and the next one if
+            the server rejects it; the first rejection does not count as an attempt.
+        facts: Known facts about the server; shared by strategies that call the same server.
 
     Raises:
-        ValueError: `reasks` or `output_mode` breaks its rule.
-        pydantic_ai.exceptions.UserError: The JSON Schema describes something else than an object.
-        LookupError: A reference in the JSON Schema leads nowhere.
+        ValueError: `reasks` or `output_mode` is invalid.
+        pydantic_ai.exceptions.UserError: The JSON Schema does not describe an object.
+        LookupError: A reference in the JSON Schema cannot be resolved.
+
+    Example:
+        strategy = ModelStrategy(OpenAIChatModel("gpt-6-luna"), output_type=Summary)
+        item = LLMWorkItem(item_id="1", strategy=strategy, prompt="Summarize: ...")
     """
 
     @overload
@@ -112,7 +116,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         facts: ServerFacts | None = None,
     ) -> None:
         if type(reasks) is not int or reasks < 0:
-            raise ValueError(f"reasks is {reasks!r}; it must be a whole number of 0 or more: 0 asks once only")
+            raise ValueError(f"reasks is {reasks!r}; it must be an integer of 0 or more: 0 asks only once")
         if output_mode not in ("auto", "native", "tool", "prompted"):
             raise ValueError(f"output_mode is {output_mode!r}; it must be 'auto', 'native', 'tool' or 'prompted'")
         self.model = model
@@ -132,7 +136,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         return dry_output(self._output_type, prompt)
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
-        """Ask, and again where the answer does not fit. `attempt` and `timeout` are the engine's business."""
+        """Call the model, and again after an invalid answer; `attempt` and `timeout` are not used."""
         from pydantic_ai.messages import UserPromptPart
 
         billed: list[BilledRequest] = []
@@ -149,7 +153,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
     async def _converse(
         self, messages: list[ModelMessage], responses: list[ModelResponse], billed: list[BilledRequest]
     ) -> Any:
-        """Return the first answer that fits; each response goes into `responses`, and its bill into `billed`."""
+        """Return the first valid answer; append each response to `responses`, and its billed request to `billed`."""
 
         def sent() -> str:
             return self._shape_text + text_of(messages)
@@ -175,7 +179,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
                 return answer
 
     async def _request(self, messages: list[ModelMessage]) -> tuple[ModelResponse, RequestMode]:
-        """Make one request, again by other means where the server does not know these; return what they were."""
+        """Make one request, again in another mode if the server rejects this one; return the response and its mode."""
         from pydantic_ai.direct import model_request
 
         while True:

@@ -1,4 +1,4 @@
-"""Between a model of pydantic-ai and an output: what is asked of it, what it answered, what was wrong with that."""
+"""Requests to a pydantic-ai model for one kind of output, parsing of its answers, and feedback on invalid ones."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model, ModelRequestParameters
     from pydantic_ai.output import OutputObjectDefinition
 
-# What agents call the tool that takes the answer.
+# Name and description of the tool that receives the answer, as in pydantic-ai's agents.
 _TOOL = "final_result"
 _TOOL_DESCRIPTION = "The final response which ends this conversation"
 _CALL_THE_TOOL = "Please include your response in a tool call."
 
 
 class _NoAnswer(ValueError):
-    """There is nothing in the response that could be an answer."""
+    """The response contains nothing that could be an answer."""
 
 
 class ModelAnswers:
-    """One kind of answer: plain text, or a shape that the model is held to.
+    """One kind of answer: plain text, or structured output of a given shape.
 
     Args:
-        model: Who answers.
-        shape: What a structured answer is; None for plain text.
+        model: Model that answers.
+        shape: Shape of structured output; None for plain text.
         instructions: System instructions.
     """
 
@@ -41,7 +41,7 @@ class ModelAnswers:
         self._parameters: dict[RequestMode, ModelRequestParameters] = {}
 
     def parameters(self, means: RequestMode) -> ModelRequestParameters:
-        """Return what tells the model how to answer: the same for every request by the same means."""
+        """Return the request parameters of a mode: the same object for every request."""
         if means not in self._parameters:
             self._parameters[means] = self._made(means)
         return self._parameters[means]
@@ -61,7 +61,7 @@ class ModelAnswers:
             return ModelRequestParameters(instruction_parts=[*parts, InstructionPart(content=self._in_words(told))])
         description = shape.description or _TOOL_DESCRIPTION
         tool = ToolDefinition(name=_TOOL, description=description, parameters_json_schema=shape.schema, kind="output")
-        # Each of them is fitted to the model anew with every request, so the one that is not used is left out.
+        # pydantic-ai converts each schema again for every request, so the unused one is omitted.
         return ModelRequestParameters(
             output_mode=means,
             output_object=None if means == "tool" else told,
@@ -71,7 +71,7 @@ class ModelAnswers:
         )
 
     def _in_words(self, told: OutputObjectDefinition) -> str:
-        """Return the instruction that "prompted" output gives, for a server that knows of no JSON beside it."""
+        """Return the instruction of "prompted" output, for a server without a JSON mode."""
         from pydantic_ai.models import ModelRequestParameters
         from pydantic_ai.profiles import DEFAULT_PROMPTED_OUTPUT_TEMPLATE
 
@@ -80,10 +80,10 @@ class ModelAnswers:
         return asked.prompted_output_instructions or ""
 
     def read(self, response: ModelResponse, means: RequestMode) -> Any:
-        """Return the output.
+        """Return the output that a response contains.
 
         Raises:
-            ValueError: There is no answer, or it does not fit.
+            ValueError: There is no answer, or it is invalid.
         """
         from pydantic_ai.messages import TextPart
 
@@ -101,20 +101,18 @@ class ModelAnswers:
             return self._shape.parse(answer)
         except ValueError as error:
             if means == "tool" and not response.tool_calls:
-                raise _NoAnswer(
-                    f"there is no call of the tool in the response, no answer in its text: {error}"
-                ) from None
+                raise _NoAnswer(f"the response has no tool call, and its text is not a valid answer: {error}") from None
             raise
 
     def feedback(self, response: ModelResponse, error: ValueError, means: RequestMode) -> list[ModelRequestPart]:
-        """Return what to tell the model of a response that `read` refused, in the words of pydantic-ai's agents."""
+        """Return the feedback to the model on a response that `read` rejected, worded as by pydantic-ai's agents."""
         if calls := response.tool_calls:  # a call without an answer would make the next request invalid
             return [_refused_call(call, error) for call in calls]
         return [_refused_text(error, means)]
 
 
 def reason_in_words(response: ModelResponse) -> str:
-    """Return why a response ended: the provider's own word where pydantic-ai has one for it, too."""
+    """Return the finish reason of a response, followed by the provider's own name for it if that differs."""
     own = (response.provider_details or {}).get("finish_reason")
     known = response.finish_reason
     return f"{known}, {own}" if known and own and own != known else str(own or known or "none given")
@@ -148,7 +146,7 @@ def _refused_call(call: ToolCallPart, error: ValueError) -> ModelRequestPart:
 
 
 def _details(error: ValidationError) -> list[dict[str, Any]]:
-    """Return what was wrong as plain JSON; the whole answer, where it is quoted, is quoted once."""
+    """Return the validation errors as plain JSON, which quotes the whole answer at most once."""
     details: list[dict[str, Any]] = json.loads(error.json(include_url=False, include_context=False))
     of_the_whole = [detail for detail in details if len(detail["loc"]) <= 1]
     for detail in of_the_whole[1:]:

@@ -1,4 +1,4 @@
-"""By what means a model is held to a shape, and what follows where a server does not know them."""
+"""Modes of structured output, and the fallback if a server does not support one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OutputMode: TypeAlias = Literal["auto", "native", "tool", "prompted"]
-"""What may be set: the best that the model has, its JSON Schema output, a call of a tool, or words."""
+"""Setting for structured output: the best mode of the model, its JSON Schema output, a tool call, or a prompt."""
 
 RequestMode: TypeAlias = Literal["text", "auto", "native", "tool", "prompted", "words"]
-"""What a request uses: as pydantic-ai names them; "words" is "prompted" without asking for JSON beside that."""
+"""Mode of a request, as pydantic-ai names it; "words" is "prompted" without the provider's JSON mode."""
 
 _FACT = "output_mode"
 _NEXT: dict[str, RequestMode] = {"native": "tool", "tool": "prompted", "prompted": "words"}
@@ -30,16 +30,16 @@ _WORDS = {
     "prompted": (*_SHAPE_WORDS, "json mode"),
 }
 _PATIENCE_SECONDS = 2.0
-"""A server refuses within moments; a slow answer is not waited for, for its time is that of a call."""
+"""Longest wait for the first call: a server rejects a mode within moments, so a slower first call is not waited for."""
 
 
 class OutputModes:
-    """The means of a run's requests: found out with the first call, and kept.
+    """Mode of a run's requests, detected with the first call and then kept.
 
     Args:
-        model: Who answers.
-        wanted: What the job asks for.
-        facts: What is known of the server.
+        model: Model that answers.
+        wanted: Mode that the job requests.
+        facts: Known facts about the server.
     """
 
     def __init__(self, model: Model, wanted: OutputMode, facts: ServerFacts) -> None:
@@ -52,13 +52,13 @@ class OutputModes:
 
     @property
     def current(self) -> RequestMode:
-        """What the next request uses."""
+        """Mode of the next request."""
         found: RequestMode | None = self._facts.get(_FACT)  # pyright: ignore[reportAssignmentType]  only we write it
         return found or self._first
 
     @asynccontextmanager
     async def call(self) -> AsyncGenerator[None]:
-        """Surround a call: the first one to a compatible server goes ahead, so that one refusal is enough."""
+        """Wrap a call; the first call to a compatible server goes ahead, so that only one request is rejected."""
         if self._server is None or self._accepted or self.current not in self._falls:
             yield
         elif self._probe is None:
@@ -73,11 +73,11 @@ class OutputModes:
             yield
 
     def accept(self) -> None:
-        """Note that the server took a request: what it refuses from now on is something else."""
+        """Record that the server accepted the mode: later rejections have other reasons."""
         self._accepted = True
 
     def is_replaced(self, error: Exception, used: RequestMode) -> bool:
-        """Whether a request that failed should be sent again by other means, for the server does not know these."""
+        """Return whether to send a failed request again in another mode, because the server does not support `used`."""
         if used != self.current:
             return used in self._falls and refuses(error, *_WORDS[used])
         if self._accepted or used not in self._falls or not refuses(error, *_WORDS[used]):
@@ -85,20 +85,20 @@ class OutputModes:
         following = _NEXT[used]
         self._facts.learn(_FACT, following)
         log.warning(
-            "%s does not take answers by output_mode=%s (%s): this run asks by %s.",
+            "%s does not support output_mode=%s (%s): this run uses %s.",
             self._server or "The provider",
             used,
             " ".join(str(error).split())[:200],
-            "words alone" if following == "words" else f"output_mode={following}",
+            "the prompt only" if following == "words" else f"output_mode={following}",
         )
         return True
 
 
 def _best(model: Model) -> RequestMode:
-    """Return the best means that a model has to answer in a shape."""
+    """Return the best mode for structured output that a model supports."""
     try:
         profile = model.profile
-    except NotImplementedError:  # one of several models will answer, and has the choice then
+    except NotImplementedError:  # a fallback over several models: the model that answers chooses
         return "auto"
     if profile.get("supports_json_schema_output"):
         return "native"

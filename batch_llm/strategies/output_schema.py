@@ -1,4 +1,4 @@
-"""What an answer has to be: the JSON Schema that a model is given, and how its text becomes the output."""
+"""Shape of structured output: the JSON Schema that is sent to the model, and the parser of its answers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class AnswerShape:
-    """One structured output.
+    """Shape of one kind of structured output.
 
     Attributes:
-        schema: JSON Schema of an object, for providers take no other.
-        name: What the model is told that it is called.
-        description: What the model is told that it is for.
-        parse: Turns the answer's JSON into the output.
-            Raises `ValueError` where it does not fit: pydantic's, or one whose text is for the model to read.
+        schema: JSON Schema of an object; providers accept no other type.
+        name: Name of the output that is sent to the model.
+        description: Description of the output that is sent to the model.
+        parse: Function that turns the JSON of an answer into the output. It raises `ValueError` if the answer is
+            invalid, either pydantic's or one with a message for the model.
     """
 
     schema: Json
@@ -33,12 +33,12 @@ class AnswerShape:
 
 
 def shape_of(output_type: Any) -> AnswerShape:
-    """Return the shape of a type that pydantic knows, or of a JSON Schema of type object.
+    """Return the shape of a type that pydantic supports, or of a JSON Schema of type object.
 
     Raises:
-        pydantic_ai.UserError: The JSON Schema describes something else than an object.
-        LookupError: A reference in it leads nowhere.
-        pydantic.errors.PydanticUserError: The type cannot be told as JSON Schema.
+        pydantic_ai.UserError: The JSON Schema does not describe an object.
+        LookupError: A reference in the JSON Schema cannot be resolved.
+        pydantic.errors.PydanticUserError: The type cannot be converted to a JSON Schema.
     """
     if isinstance(output_type, dict):
         return _of_schema(cast("Json", output_type))
@@ -52,10 +52,10 @@ def _of_schema(schema: Json) -> AnswerShape:
 
 
 def schema_reader(schema: Json) -> Callable[[str], Json]:
-    """Return what reads an answer's text as an object that fits a JSON Schema.
+    """Return a function that parses the text of an answer as an object that matches a JSON Schema.
 
-    It raises `ValueError` where there is no such object, or one whose numbers no column holds; its text is for the
-    model to read.
+    The function raises `ValueError`, with a message for the model, if there is no such object or if one of its numbers
+    is too large for a column.
     """
     from jsonschema import Draft202012Validator
     from pydantic import TypeAdapter
@@ -68,7 +68,7 @@ def schema_reader(schema: Json) -> Callable[[str], Json]:
         try:
             answer = read_json(text)
         except json.JSONDecodeError:
-            answer = anything.validate_json(text)  # whose words models know
+            answer = anything.validate_json(text)  # raises with pydantic's wording, which models know
         try:
             reason = reason_against(validator, answer)
         except RecursionError:
@@ -82,7 +82,7 @@ def schema_reader(schema: Json) -> Callable[[str], Json]:
 
 
 def _as_told(schema: Json, name: str) -> Json:
-    """Return a JSON Schema as a model is given it: with definitions only where it refers to itself."""
+    """Return a JSON Schema as it is sent to the model: with definitions only if it is recursive."""
     from pydantic import TypeAdapter
     from pydantic_ai import StructuredDict
     from pydantic_ai.exceptions import UserError
@@ -107,16 +107,16 @@ def _of_type(output_type: Any) -> AnswerShape:
     if schema.get("type") == "object" and "properties" in schema:
         return _told(schema, schema.get("title") or name, _reader(adapter.validate_json, schema))
     wrapped = _schema(TypeAdapter(_wrapper(output_type)))
-    del wrapped["title"]  # it would tell the model nothing
-    # Some models write such a value as a string of JSON within the JSON.
-    lenient = _wrapper(Union[output_type, JsonText[output_type]])  # noqa: UP007  a type may be no operand of `|`
+    del wrapped["title"]  # it is useless to the model
+    # Some models write such a value as a string of JSON inside the JSON.
+    lenient = _wrapper(Union[output_type, JsonText[output_type]])  # noqa: UP007  not every type supports `|`
     return _told(wrapped, name, _reader(lambda text: lenient.model_validate_json(text).response, wrapped))
 
 
 def _reader(validate: Callable[[str], Any], schema: Json) -> Callable[[str], Any]:
     def fit(text: str) -> Any:
-        with suppress(json.JSONDecodeError):  # which pydantic reports in words that models know
-            read_json(text)  # pydantic takes NaN, and a key with two values
+        with suppress(json.JSONDecodeError):  # pydantic reports it with a wording that models know
+            read_json(text)  # pydantic accepts NaN, and a key with two values
         return validate(text)
 
     return lambda text: read_object(text, fit, schema["properties"])
@@ -133,7 +133,7 @@ def _told(schema: Json, name: str | None, parse: Callable[[str], Any]) -> Answer
 
 
 def _schema(adapter: Any) -> Json:
-    """Return the type's JSON Schema as pydantic-ai's agents tell it: without titles of properties."""
+    """Return the JSON Schema of a type as pydantic-ai's agents send it: without titles of properties."""
     from pydantic_ai.tools import GenerateToolJsonSchema
 
     schema: Json = adapter.json_schema(schema_generator=GenerateToolJsonSchema)
@@ -144,7 +144,7 @@ def _schema(adapter: Any) -> Json:
 
 
 def reason_against(validator: Any, answer: Any) -> str | None:
-    """Return why `answer` does not fit the schema of a jsonschema `validator`; None where it fits."""
+    """Return why `answer` does not match the schema of a jsonschema `validator`; None if it matches."""
     error = next(validator.iter_errors(answer), None)
     if error is None:
         return None

@@ -1,4 +1,4 @@
-"""Calls through a PydanticAI agent: any provider, structured output, tools."""
+"""Strategy that runs a PydanticAI agent: any provider, structured output, tools."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ if TYPE_CHECKING:
 
 
 class PydanticAIStrategy(LLMCallStrategy[TOutput]):
-    """Runs `agent` once per attempt: `Agent("openai-chat:gpt-6-luna", output_type=Summary)`.
+    """Strategy that runs a pydantic-ai agent once per attempt.
 
-    The tokens of every request of a run are counted, also when the run fails. A blocked answer is a failure
-    (`content_filter`), even where PydanticAI takes the text before the block for an answer. Plain text that ends at the
-    token limit is an answer, as it is to PydanticAI, whose `finish_reason` is "length"; a warning says so once.
-    Structured output that ends there fails after one attempt (`validation`). A text of white space and other invisible
-    characters is no answer.
+    The tokens of every request of an agent run are counted, also if the agent run fails. A blocked answer is a failure
+    (`content_filter`), even if PydanticAI accepts the text before the block. Plain text that was cut off at the token
+    limit is a valid answer, as in PydanticAI, with the `finish_reason` "length"; one warning is logged. Structured
+    output that was cut off fails without another attempt (`validation`). A text of white space and other invisible
+    characters only is not an answer.
 
-    Two things multiply the requests of an attempt and are the agent's to set: its own `retries` (re-asks after an
-    answer that does not fit, 1 by default) and the SDK's (`model_settings={"max_retries": 0}` leaves them to the
-    engine, which then sees every 429).
+    Two settings of the agent multiply the requests of an attempt: its `retries` (new requests after an invalid answer,
+    1 by default) and those of the SDK (with `model_settings={"max_retries": 0}`, the engine makes all retries and sees
+    every 429).
 
-    Another object with a `run(prompt)`, a test's own agent for one, serves as well: what its result lacks of an
-    output, a response and a usage is done without, for a call that worked is no failure.
+    Any other object with a `run(prompt)` method works too, such as a fake agent in a test: its result may lack an
+    output, a response and a usage.
 
     Args:
-        agent: A ready agent without dependencies.
+        agent: Agent without dependencies.
+
+    Example:
+        agent = Agent("openai-chat:gpt-6-luna", output_type=Summary)
+        item = LLMWorkItem(item_id="1", strategy=PydanticAIStrategy(agent), prompt="Summarize: ...")
     """
 
     def __init__(self, agent: Agent[None, TOutput]) -> None:
@@ -49,11 +53,11 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
         return dry_output(getattr(self.agent, "output_type", str), prompt)
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[TOutput, dict[str, int]]:
-        """Run the agent once. `attempt` and `timeout` are the engine's business."""
+        """Run the agent once; `attempt` and `timeout` are not used."""
         from pydantic_ai import capture_run_messages
         from pydantic_ai.usage import RunUsage
 
-        usage = RunUsage()  # filled as the run goes on: the only place that knows the tokens of a run that raises
+        usage = RunUsage()  # filled during the agent run: the only source of the tokens of an agent run that raises
         with capture_run_messages() as messages:
             try:
                 result: Any = await (
@@ -78,7 +82,7 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
 
 
 def _billed(usage: RunUsage, messages: list[ModelMessage]) -> list[BilledRequest]:
-    """Return the requests of a run one by one; all in one where it made others than those of its messages."""
+    """Return the billed requests of an agent run, as one sum if its messages do not account for all tokens."""
     requests = [message.usage for message in messages if message.kind == "response"]
     if sum(one.total_tokens for one in requests) == usage.total_tokens:
         return requests_of(messages)
@@ -87,7 +91,7 @@ def _billed(usage: RunUsage, messages: list[ModelMessage]) -> list[BilledRequest
 
 
 def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:
-    """Return what really happened where an answer did not fit because the filter or the token limit had cut it off."""
+    """Return the real cause of an invalid answer that the content filter or the token limit cut off."""
     if any(response.finish_reason == "content_filter" for response in responses):
         return ContentFiltered(f"the provider's content filter stopped the answer ({error})")
     if responses and responses[-1].finish_reason == "length":
@@ -96,7 +100,7 @@ def _cut_off(error: Exception, responses: list[ModelResponse]) -> Exception:
 
 
 def _takes_usage(agent: object) -> bool:
-    """Whether an agent's `run` fills a usage, as pydantic-ai's do."""
+    """Return whether an agent's `run` accepts a usage object to fill, as pydantic-ai's agents do."""
     try:
         parameters = inspect.signature(getattr(agent, "run", agent)).parameters.values()  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
@@ -120,7 +124,7 @@ def _details(result: object) -> Any:
 
 
 def _tokens_in(result: object) -> dict[str, int]:
-    """Read what a result tells of its tokens, as a property or a method; as far as it goes."""
+    """Return the token counts that a result has in its `usage`, a property or a method; missing counts are omitted."""
     names = {"cached_input_tokens": "cache_read_tokens"}
     tokens: dict[str, int] = {}
     try:

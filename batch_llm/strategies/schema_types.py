@@ -1,4 +1,4 @@
-"""What a JSON Schema says of a value through references, unions and constants: its type, its properties."""
+"""Types and properties that a JSON Schema allows, resolved through references, unions and constants."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Json = dict[str, Any]
 
 ANY_TYPE = frozenset({"string", "integer", "number", "boolean", "null", "object", "array"})
 _LARGEST_INTEGER = 2**63 - 1
-"""In a column of integers, which databases and Parquet files have with 64 bits."""
+"""Largest value in a column of integers: databases and Parquet files use 64 bits."""
 
 
 def resolved(schema: Json) -> Json:
-    """Return an object's schema with its properties at the top.
+    """Return the schema of an object with its properties at the top level.
 
-    A type that contains itself is a reference at the top in pydantic's words, and one with a description beside it an
-    `allOf` of one. What stands beside the reference stays; definitions stay where they are.
+    Pydantic writes a recursive type as a reference at the top level, and a reference with a description as an `allOf`
+    of one schema. Keys next to the reference are kept, and definitions are not moved.
 
     Raises:
-        LookupError: The reference leads nowhere.
+        LookupError: A reference cannot be resolved.
     """
     found, seen = schema, set[str]()
     while "properties" not in found:
@@ -40,29 +40,29 @@ def resolved(schema: Json) -> Json:
 
 
 def check_references(schema: Json) -> None:
-    """Check that every reference in a schema leads somewhere.
+    """Check that every reference in a schema can be resolved.
 
     Raises:
-        LookupError: One does not, or leads to itself with nothing between.
+        LookupError: A reference cannot be resolved, or refers only to itself.
     """
     for reference in _references(schema):
         seen: set[str] = set()
         target: Any = {"$ref": reference}
         while isinstance(target, dict) and isinstance(again := cast("Json", target).get("$ref"), str):
             if again in seen:
-                raise LookupError(f"$ref {again!r} leads to itself")
+                raise LookupError(f"$ref {again!r} refers to itself")
             seen.add(again)
             target = lookup(schema, again)
 
 
 def lookup(schema: Json, reference: str) -> Any:
-    """Return what a reference such as `#/$defs/Mood` stands for.
+    """Return the target of a reference such as `#/$defs/Mood`.
 
     Raises:
-        LookupError: It leads nowhere, or out of the schema.
+        LookupError: The target does not exist, or is outside the schema.
     """
     if not reference.startswith("#"):
-        raise LookupError(f"$ref {reference!r} leads out of the schema")
+        raise LookupError(f"$ref {reference!r} is outside the schema")
     found: Any = schema
     for step in reference.removeprefix("#").split("/")[1:]:
         name = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -71,16 +71,16 @@ def lookup(schema: Json, reference: str) -> Any:
         else:
             found = cast("Json", found).get(name) if isinstance(found, dict) else None
         if found is None:
-            raise LookupError(f"$ref {reference!r} leads nowhere")
+            raise LookupError(f"$ref {reference!r} does not exist in the schema")
     return found
 
 
 def types_of(field: Any, schema: Json) -> frozenset[str]:
-    """Return the JSON types that a field's values may have, `null` among them; a number may be an integer as well.
+    """Return the JSON types that the values of a field may have, including `null`; "number" implies "integer".
 
     Args:
-        field: The field's own schema.
-        schema: The whole one, for references.
+        field: Schema of the field.
+        schema: The whole schema, for references.
     """
     return _types_of(field, schema, ())
 
@@ -109,7 +109,7 @@ def _types_of(field: Any, schema: Json, within: tuple[str, ...]) -> frozenset[st
 
 
 def _named(kind: Any) -> frozenset[str]:
-    """Return the types that `type` names: one, several, or any where it is not there."""
+    """Return the types that the keyword `type` lists, or all types if it is missing."""
     names: list[Any] = cast("list[Any]", kind) if isinstance(kind, list) else [kind]
     known = frozenset(str(name).lower() for name in names if isinstance(name, str))
     if not known:
@@ -136,14 +136,14 @@ def _type_of(value: Any) -> frozenset[str]:
 
 
 def check_numbers(answer: Mapping[str, Any], types: Mapping[str, frozenset[str]]) -> None:
-    """Check that no number of an answer is too large for its column, which would be null in its place.
+    """Check that no number of an answer is too large for its column, which would contain null instead.
 
     Args:
         answer: The answer.
-        types: What `types_of` says of each field.
+        types: Types of each field, from `types_of`.
 
     Raises:
-        ValueError: One is; for the model to read.
+        ValueError: A number is too large; the message is written for the model.
     """
     for name, kinds in types.items():
         value = answer.get(name)
@@ -158,7 +158,7 @@ def check_numbers(answer: Mapping[str, Any], types: Mapping[str, frozenset[str]]
 
 
 def is_scalar(types: frozenset[str]) -> bool:
-    """Whether no value of these types holds others."""
+    """Return whether the types include neither objects nor arrays."""
     return not types & {"object", "array"}
 
 

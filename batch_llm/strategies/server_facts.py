@@ -1,4 +1,4 @@
-"""What the calls of a run have found out about their server, for the calls and the shards that follow."""
+"""Facts that the calls of a run have learned about their server, for later calls and shards."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _OWN_HOSTS = ("openai.com", "azure.com")
-"""OpenAI's own API, and Azure's: both know what OpenAI's documentation says."""
+"""Hosts of OpenAI and Azure, which support everything that OpenAI documents."""
 
 
 class ServerFacts:
-    """A few facts, such as how a server takes a schema; each is learned once.
+    """Facts about a server, such as the output mode that it supports; each is learned once.
 
     Args:
-        known: What an earlier shard of the run has learned.
-        keep: Is given all facts whenever there is a new one, for the shards that follow; None to keep none.
+        known: Facts that earlier shards of the run have learned.
+        keep: Function called with all facts whenever one is added, to save them for later shards; None to save nothing.
     """
 
     def __init__(self, known: Mapping[str, str] | None = None, keep: Callable[[dict[str, str]], None] | None = None):
@@ -23,11 +23,11 @@ class ServerFacts:
         self._keep = keep
 
     def get(self, name: str) -> str | None:
-        """Return a fact; None where it is not known."""
+        """Return the value of a fact; None if it is unknown."""
         return self._known.get(name)
 
     def learn(self, name: str, value: str) -> None:
-        """Note a fact."""
+        """Record a fact, and save it if it is new."""
         if self._known.get(name) != value:
             self._known[name] = value
             if self._keep is not None:
@@ -35,7 +35,7 @@ class ServerFacts:
 
 
 def compatible_server(model: Any) -> str | None:
-    """Return the address of a server that speaks OpenAI's API and is not OpenAI's; None for every other provider."""
+    """Return the address of an OpenAI-compatible server; None for OpenAI itself and every other provider."""
     if not any(cls.__name__ == "OpenAIChatModel" for cls in type(model).__mro__):
         return None
     address = str(model.base_url)
@@ -44,9 +44,9 @@ def compatible_server(model: Any) -> str | None:
 
 
 def refuses(error: Exception, *words: str) -> bool:
-    """Whether a provider's error refuses a request for something that it names in one of these words.
+    """Return whether an error rejects a request because of something that it names with one of these words.
 
-    A bad key, a rate limit, a timeout refuse no part of a request, whatever they quote of it.
+    A wrong key, a rate limit or a timeout is never such a rejection, whatever its message quotes.
     """
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or status < 400 or status in (401, 402, 403, 408, 409, 425, 429, 498, 502, 503, 504):

@@ -1,4 +1,4 @@
-"""The limit of an answer's tokens: under the name that the server knows, and whether it is respected."""
+"""Token limit of answers: the setting name that the server accepts, and a check that it respects the limit."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ log = logging.getLogger(__name__)
 _NAMES = ("max_tokens", "max_completion_tokens")
 _FACT = "token_limit_name"
 _SLACK = 1.1, 8
-"""Servers count a few tokens of their own, at the end of an answer and around it."""
+"""Tolerance as factor and summand: servers count a few extra tokens at the end of an answer and around it."""
 
 
 class TokenLimit:
-    """`max_tokens` of a model's settings on its way to a server.
+    """The setting `max_tokens`, under the name that the server accepts.
 
-    OpenAI calls it `max_completion_tokens` and refuses the older name for some models. Compatible servers know
-    `max_tokens`; of the newer name some refuse the request, and some know nothing and answer without a limit. So a
-    compatible server gets the older name, and the other one once it refuses or ignores that.
+    OpenAI's name is `max_completion_tokens`, and it rejects the older name for some models. Compatible servers know
+    `max_tokens`; some of them reject the newer name, and some ignore it and answer without a limit. So a compatible
+    server receives the older name, and the newer one after it rejected or ignored that.
 
     Args:
-        model: Who answers.
-        settings: The settings of each request.
-        facts: What is known of the server.
+        model: Model that answers.
+        settings: Settings of each request.
+        facts: Known facts about the server.
     """
 
     def __init__(self, model: Model, settings: ModelSettings | None, facts: ServerFacts) -> None:
@@ -38,7 +38,7 @@ class TokenLimit:
         limit = given.get("max_tokens")
         self.value = limit if type(limit) is int else None
         self._facts = facts
-        self._told = False
+        self._warned = False
         self._server = compatible_server(model)
         own_body: Any = given.get("extra_body") or {}
         chooses = self._server is not None and self.value is not None and isinstance(own_body, Mapping)
@@ -53,30 +53,30 @@ class TokenLimit:
 
     @property
     def name(self) -> str:
-        """The name under which the next request has the limit."""
+        """Name of the token limit in the next request."""
         return self._facts.get(_FACT) or _NAMES[0]
 
     def settings(self, name: str) -> ModelSettings | None:
-        """Return a request's settings, with the limit under a name."""
+        """Return the settings of a request, with the limit under the given name."""
         return self._by_name[name]
 
     def is_renamed(self, error: Exception, sent: str) -> bool:
-        """Whether a request that failed should be sent again, with the limit under its other name."""
+        """Return whether to send a failed request again, with the limit under its other name."""
         if not self._chooses or not refuses(error, sent):
             return False
         if sent == self.name:
             self._refused.add(sent)
             if len(self._refused) == len(_NAMES):
-                return False  # it refuses the number, not the name
+                return False  # the server rejects the value, not the name
             self._rename(sent)
         return True
 
     def note(self, output_tokens: int, sent: str) -> None:
-        """Notice an answer that is longer than the limit; said once."""
+        """Log a warning, once, if an answer is longer than the limit, and use the other name from then on."""
         factor, more = _SLACK
-        if self.value is None or self._told or output_tokens <= self.value * factor + more:
+        if self.value is None or self._warned or output_tokens <= self.value * factor + more:
             return
-        self._told = True
+        self._warned = True
         log.warning(
             "%s ignores the token limit: an answer has %s tokens, and max_tokens is %s. Such answers cost more than "
             "the limit allows; set the limit where the server is started, or name it as the server does in extra_body.",

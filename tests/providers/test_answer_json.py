@@ -61,7 +61,7 @@ def test_the_only_object_that_fits_is_the_answer(text: str) -> None:
         (f"[{_DRAFT}, {_GOOD}]", "does not fit the schema"),
         (f"```\n{_DRAFT}\n{_GOOD}\n```", "There are 2 different JSON objects"),
         (f"{_DRAFT}\n```\n{_GOOD}\n```", "There are 2 different JSON objects"),
-        ('{"kind": "a", "kind": "b", "note": ""}', "The key 'kind' is there twice, with different values"),
+        ('{"kind": "a", "kind": "b", "note": ""}', "The key 'kind' occurs twice, with different values"),
         ('{"kind": NaN, "note": ""}', "NaN is not a JSON value"),
         ('{"kind": "\\ud83d", "note": ""}', "half a surrogate pair"),
         ('{"kind": "late", "note": "x",}', "Invalid JSON"),

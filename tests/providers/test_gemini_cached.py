@@ -168,7 +168,7 @@ async def test_prolonging_fails(
     await strategy.cleanup()
     assert [outcome.info for outcome in outcomes] == [None] * 3
     assert gemini_server.kinds["cache.patch"] == 1
-    assert "could not be prolonged" in caplog.text
+    assert "could not be extended" in caplog.text
 
 
 async def test_expired_by_our_own_clock(gemini_server: GeminiServer, client: genai.Client) -> None:

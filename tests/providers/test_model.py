@@ -205,6 +205,6 @@ async def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("reasks", [-1, True, 0.5, float("nan")])
 def test_reasks_is_checked(on_openai: Model, reasks: Any) -> None:
-    """Only a whole number is a number of times."""
-    with pytest.raises(ValueError, match=f"reasks is {reasks}; it must be a whole number of 0 or more"):
+    """A number of times is an integer."""
+    with pytest.raises(ValueError, match=f"reasks is {reasks}; it must be an integer of 0 or more"):
         ModelStrategy(on_openai, reasks=reasks)
