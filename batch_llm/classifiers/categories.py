@@ -1,21 +1,21 @@
-"""What each category means for the next attempt: the one place that says so."""
+"""Retry behaviour of each error category."""
 
 from __future__ import annotations
 
 from batch_llm.errors import ErrorInfo
 
 RETRYABLE = frozenset({"rate_limit", "timeout", "connection", "server_error", "validation", "unknown"})
-"""Categories in which another attempt can succeed. Unknown errors are among them: users' own strategies raise a bare
-exception for what passes, and `max_attempts` bounds what that may cost."""
+"""Categories in which another attempt can succeed. Unknown errors are included: users' strategies raise bare exceptions
+for temporary errors, and `max_attempts` limits the cost."""
 
 
 def as_info(category: str, wait: float | None = None, resets_in: float | None = None) -> ErrorInfo:
-    """Return the full answer for `category`.
+    """Return the error information for a category.
 
     Args:
         category: The category.
-        wait: Seconds that the provider asked to wait; counts only where there is another attempt.
-        resets_in: Seconds until a used-up quota is full again.
+        wait: Seconds that the provider asked to wait; ignored if the category is not retryable.
+        resets_in: Seconds until an exhausted quota resets.
     """
     retryable = category in RETRYABLE
     return ErrorInfo(

@@ -1,4 +1,4 @@
-"""The classifier that every run uses unless told otherwise."""
+"""Default classifier of every run."""
 
 from __future__ import annotations
 
@@ -19,40 +19,44 @@ from .message_text import classify_text
 from .reset_times import resets_in, until_midnight_pacific
 
 _FROM_THE_RESPONSE = frozenset({"auth", "invalid_request", "rate_limit", "server_error", "quota_exhausted"})
-"""Categories of classes that stand for a status or a code; what the response says tells more."""
+"""Categories of classes that correspond to a status or a code; the response itself is more specific."""
 
-# What the network says without a class of its own: Python has `ConnectionError` only for refused and broken ones.
+# Network errors without a class of their own: Python has `ConnectionError` only for refused and broken connections.
 _CUT_OFF = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH})
 
 
 class DefaultErrorClassifier(ErrorClassifier):
-    """Knows the errors of Python, httpx, httpx2, aiohttp, openai, anthropic, google-genai and pydantic-ai.
+    """Classifier for errors of Python, httpx, httpx2, aiohttp, openai, anthropic, google-genai and pydantic-ai.
 
-    It goes by class, by the provider's error code and by HTTP status, first for the exception itself, then for what it
-    was raised from (`__cause__`). The words of a response count where neither code nor status tells what it is about;
-    the message of an exception does for a bare `Exception` or `RuntimeError` only. None of these libraries is imported.
+    It uses the class, the provider's error code and the HTTP status, first of the exception itself, then of its cause
+    (`__cause__`). The text of a response is used if neither code nor status is specific; the message of an exception is
+    used for a bare `Exception` or `RuntimeError` only. None of these libraries is imported.
 
-    | category | retried | what belongs to it |
+    | category | retried | errors |
     |---|---|---|
-    | `rate_limit` | yes, pauses the run | 429 |
-    | `quota_exhausted` | no, ends the run | a limit of the day or longer, billing, 402; `resets_in` where it is known |
-    | `timeout` | yes; one before the request left uses up no attempt | timeouts of the client, 408 |
-    | `connection` | yes | refused, reset or cut connections |
-    | `server_error` | yes | 5xx, and 4xx that pass: 409, 423, 424, 425, 498, 499, or with a `Retry-After` |
-    | `auth` | no, ends the run unless calls were answered before | 401, 403, a wrong key, an unsupported region |
-    | `forbidden` | no, ten in a row end the run | a 403 that is not about the key: a page of a firewall |
-    | `model_not_found` | no, ends the run | a model that does not exist or was retired, whatever the status |
-    | `not_found` | no, five in a row end the run | another 404 or 410 |
-    | `invalid_request` | no | other 4xx: a prompt that is too long, or more than a minute's tokens alone |
-    | `validation` | yes, at once | an answer that does not parse or fit: `ValueError` and its kin |
-    | `validation` | no | an answer that the token limit cut off: `AnswerTruncated` |
+    | `rate_limit` | yes, after a cooldown of the run | 429 |
+    | `quota_exhausted` | no, stops the run | a limit per day or longer, billing, 402; `resets_in` if it is known |
+    | `timeout` | yes; not counted as an attempt if the request was never sent | timeouts of the client, 408 |
+    | `connection` | yes | refused, reset or closed connections |
+    | `server_error` | yes | 5xx, and temporary 4xx: 409, 423, 424, 425, 498, 499, or with a `Retry-After` |
+    | `auth` | no, stops the run unless calls were answered before | 401, 403, a wrong key, an unsupported region |
+    | `forbidden` | no, ten in a row stop the run | a 403 that is not about the key, such as a firewall's page |
+    | `model_not_found` | no, stops the run | a model that does not exist or was retired, with any status |
+    | `not_found` | no, five in a row stop the run | other 404 or 410 |
+    | `invalid_request` | no | other 4xx: a prompt that is too long, or exceeds a token limit per minute |
+    | `validation` | yes, immediately | an answer that cannot be parsed or is invalid: `ValueError` and subclasses |
+    | `validation` | no | an answer that was cut off at the token limit: `AnswerTruncated` |
     | `content_filter` | no | a prompt or an answer that the provider blocked |
     | `programming` | no | `TypeError`, `AttributeError`, `LookupError`, ... |
-    | `unknown` | yes | everything else: a bare `Exception` or `OSError`, a client's or a strategy's own class |
+    | `unknown` | yes | everything else: a bare `Exception` or `OSError`, a custom class of a client or a strategy |
+
+    Example:
+        info = DefaultErrorClassifier().classify(TimeoutError())
+        assert info.is_retryable and info.category == "timeout"
     """
 
     def classify(self, exception: Exception) -> ErrorInfo:
-        """Return what is known of `exception`, without changing it."""
+        """Return the classification of `exception`, without modifying it."""
         chain = list(_chain(exception))
         for read in (_by_type, classify_text):
             for error in chain:
@@ -64,14 +68,14 @@ class DefaultErrorClassifier(ErrorClassifier):
 def _unless_never_sent(info: ErrorInfo, chain: list[BaseException]) -> ErrorInfo:
     if info.category != "timeout" or not any(map(is_never_sent, chain)):
         return info
-    # openai's client over aiohttp says ConnectTimeout of a connection that broke in the middle of a call, too.
+    # openai's client over aiohttp also raises ConnectTimeout for a connection that broke in the middle of a call.
     if any(category_of_class(error, BEFORE_STATUS) == "connection" for error in chain):
         return as_info("connection", info.suggested_wait)
     return replace(info, never_sent=True)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised from; a group stands for its members, the hopeful ones first."""
+    """Yield an exception and its causes; of a group, yield its exceptions first, retryable ones before others."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -102,7 +106,7 @@ def _by_type(error: BaseException) -> ErrorInfo | None:
 
 
 def _by_response(error: BaseException, of_class: str | None) -> ErrorInfo | None:
-    """Return what the response behind an exception says; None where there is none."""
+    """Return the classification by the response of an exception; None if there is no response."""
     from_google = is_google(error)
     wait = retry_delay(error) if from_google else asked_wait(error)
     status, body = status_of(error), read_error(error)
@@ -113,7 +117,7 @@ def _by_response(error: BaseException, of_class: str | None) -> ErrorInfo | None
     category = of_class if of_class == "quota_exhausted" else category_of_error(status, body, wait) or of_class
     if category != "quota_exhausted" or not is_of_a_long_limit(body, wait):
         return as_info(category, wait) if category else None
-    if any("perday" in code for code in body.codes):  # the delay that Google sends with it is of no use
+    if any("perday" in code for code in body.codes):  # the retry delay in Google's error is useless here
         return as_info(category, resets_in=until_midnight_pacific())
     return as_info(category, resets_in=resets_in(body, headers_of(error), wait))
 

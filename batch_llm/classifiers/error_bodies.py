@@ -1,4 +1,4 @@
-"""What a provider's error says beside its status: codes and messages, wherever the body has them.
+"""Codes and messages of a provider's error, extracted from response bodies of any shape.
 
 Bodies differ: `{"error": {"message", "type", "code"}}` (OpenAI), `{"type": "error", "error": {...}}` (Anthropic),
 `{"code", "error"}` (xAI), `{"detail": ...}` (FastAPI), `{"Error": {"Code"}}` (Bedrock), `{"error": {"metadata":
@@ -28,14 +28,14 @@ _PAGE = re.compile(r"\s*<[!?a-z]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What was found.
+    """Content of an error's response body.
 
     Attributes:
         codes: Machine-readable codes, types and reasons, in lower case.
         text: All messages.
-        is_page: Whether the body is a page, which no provider's API sends.
-        is_flagged: Whether it holds the result of a moderation.
-        resets_at: A time at which a limit is full again, as the body gives it; empty where it gives none.
+        is_page: Whether the body is an HTML page, which no provider's API sends.
+        is_flagged: Whether the body contains the result of a moderation.
+        resets_at: Time at which a limit resets, as written in the body; empty if missing.
     """
 
     codes: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class ErrorBody:
 
 
 def read_error(error: BaseException) -> ErrorBody:
-    """Read what an exception of any provider's client holds of the response's body."""
+    """Return the error body that an exception of any provider's client contains."""
     facts: dict[str, object] = vars(error)  # not getattr: some libraries have deprecated properties, which warn
     found = list[tuple[str, object]]()
     for name in ("code", "type", "status", "reason", "provider_error_code", "provider_error_type"):
@@ -62,14 +62,14 @@ def read_error(error: BaseException) -> ErrorBody:
 
 
 def read_text(message: str) -> ErrorBody:
-    """Read a message of which nothing else is known; it often quotes the body."""
+    """Return the error body of a message without further information; such messages often quote the body."""
     quoted = re.search(r"\{.*\}", message, re.DOTALL)
     within = _walk(quoted[0], _DEPTH) if quoted else ()
     return _put_together([("message", message), *within])
 
 
 def read_json(body: object) -> ErrorBody:
-    """Read a body that is parsed already."""
+    """Return the error body of parsed JSON."""
     return _put_together(list(_walk(body, _DEPTH)))
 
 
@@ -96,7 +96,7 @@ def _of_response(response: object) -> Iterator[object]:
         return
     try:
         text: object = getattr(response, "text", None)
-    except Exception:  # a stream that nobody has read
+    except Exception:  # a stream that was not read
         return
     if isinstance(text, str):
         yield text
@@ -135,7 +135,7 @@ def _walk_object(body: Mapping[Any, object], depth: int) -> Iterator[tuple[str, 
 
 
 def _parsed(text: str) -> object:
-    """Return the object or list that a text is, None where it is neither."""
+    """Return the JSON object or array in a text, or None."""
     if text.lstrip()[:1] not in ("{", "[") or len(text) > _LONGEST_BODY:
         return None
     try:

@@ -1,7 +1,7 @@
-"""The category of an error that a provider answered with: codes first, then the status, then words.
+"""Category of a provider's error response: by its codes, then its status, then its text.
 
-Words count only for what neither codes nor status tell: that a request alone is too large, that a limit is one of the
-day, that an account has no credit, that a rule about the content was broken, that the model is gone.
+The text is used only for facts that neither codes nor status contain: a request that is too large, a limit per day, an
+account without credit, a violated content policy, a model that does not exist.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .http_status import category_of
 from .provider_codes import category_of_codes
 
 _LONG_WAIT_SECONDS = 3600.0
-"""A limit of a minute never asks for more; the longest that a run sleeps for one."""
+"""Longest wait that a limit per minute suggests, and the longest cooldown that a run makes for one."""
 
 _NO_MORE = re.compile(r"(?:\W|\d|http|status|error|code|forbidden|request failed|access denied)*", re.IGNORECASE)
-"""What repeats the status 403."""
+"""Texts that only repeat the status 403."""
 
 _OF_THE_REQUEST = frozenset({400, 401, 403, 404, 410, 412, 422})
-"""Statuses that providers use for a model that is gone, an empty account, a blocked prompt."""
+"""Statuses that providers use for a missing model, an account without credit, or a blocked prompt."""
 
 
 def category_of_error(status: int | None, body: ErrorBody, wait: float | None = None) -> str | None:
-    """Return the category of a response; None where nothing tells.
+    """Return the category of an error response; None if it is unknown.
 
     Args:
         status: The HTTP status, if it is known.
-        body: What the response says.
+        body: Content of the response.
         wait: Seconds that the provider asked to wait.
     """
     if status is not None and not 400 <= status < 600:
@@ -54,7 +54,7 @@ def category_of_error(status: int | None, body: ErrorBody, wait: float | None = 
 
 
 def is_of_a_long_limit(body: ErrorBody, wait: float | None) -> bool:
-    """Whether a limit is one of the day or longer, and not of a minute."""
+    """Return whether a limit is per day or longer, and not per minute."""
     return says_day(body) or (wait is not None and wait >= _LONG_WAIT_SECONDS)
 
 
@@ -69,7 +69,7 @@ def _of_a_limit(status: int | None, body: ErrorBody, code: str | None, wait: flo
 
 
 def _of_a_server(status: int, code: str | None) -> str | None:
-    """Return what a 5xx means; a gateway may pass on an error that is none of its own."""
+    """Return the category of a 5xx; a gateway may forward an error of another server."""
     return (
         code if code in ("quota_exhausted", "model_not_found", "content_filter", "rate_limit") else category_of(status)
     )
@@ -92,7 +92,7 @@ def _of_status(status: int, body: ErrorBody, wait: float | None) -> str | None:
     if status == 403:
         return "forbidden" if _says_more_than_the_status(body) and not says_access(body) else "auth"
     category = category_of(status)
-    # Who says when to come back expects it to work then.
+    # A server that suggests a wait expects the request to succeed afterwards.
     return "server_error" if category == "invalid_request" and wait is not None else category
 
 

@@ -1,7 +1,7 @@
-"""What only the words of an error tell, where its status and codes are those of something else.
+"""Facts that only the text of an error contains, because its status and codes are ambiguous.
 
-Each phrase is a whole one, with the words that make it plain, so that a message that mentions a model, a limit or a
-policy in passing is nothing. Typographic quotes are read as plain ones.
+Each pattern matches a complete phrase, so that a message that only mentions a model, a limit or a policy does not
+match. Typographic quotes are treated as plain ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from .error_bodies import ErrorBody
 
 _LONGEST_MESSAGE = 1000
-"""A message that is longer quotes something, such as the prompt."""
+"""Longest message that is searched: longer ones quote something, such as the prompt."""
 
 
 def _any_of(*phrases: str) -> re.Pattern[str]:
@@ -99,32 +99,32 @@ _MINUTE = _any_of(r"\bper[- ](?:min(?:ute)?|sec(?:ond)?|hour)s?\b|\b(?:TPM|RPM|R
 
 
 def says_model_is_missing(body: ErrorBody) -> bool:
-    """Whether it is the model, or its deployment, that does not exist or is there no longer."""
+    """Return whether the error says that the model or its deployment does not exist, or no longer exists."""
     return not body.is_page and len(body.text) <= _LONGEST_MESSAGE and _found(_MODEL, body)
 
 
 def says_no_credit(body: ErrorBody) -> bool:
-    """Whether the account has nothing left to pay with."""
+    """Return whether the error says that the account has no credit."""
     return len(body.text) <= _LONGEST_MESSAGE and _found(_CREDIT, body)
 
 
 def says_content(body: ErrorBody) -> bool:
-    """Whether a rule about the content of this request was broken."""
+    """Return whether the error says that the content of the request violates a policy."""
     return body.is_flagged or (not body.is_page and _found(_CONTENT, body))
 
 
 def says_region(body: ErrorBody) -> bool:
-    """Whether the provider does not serve where the call comes from."""
+    """Return whether the error says that the caller's region is not supported."""
     return _found(_REGION, body)
 
 
 def says_access(body: ErrorBody) -> bool:
-    """Whether it is the key, the account or where it calls from."""
+    """Return whether the error is about the key, the account or the caller's region."""
     return not body.is_page and (_found(_ACCESS, body) or says_region(body))
 
 
 def says_too_large(body: ErrorBody) -> bool:
-    """Whether this request alone is more than the limit: no wait makes room for it."""
+    """Return whether the error says that a single request exceeds the limit, so waiting does not help."""
     limit, requested = _LIMIT.search(body.text), _REQUESTED.search(body.text)
     if limit and requested:
         return _number(requested) > _number(limit)
@@ -132,8 +132,10 @@ def says_too_large(body: ErrorBody) -> bool:
 
 
 def says_day(body: ErrorBody) -> bool:
-    """Whether the limit is one of a day or longer; a message that names a minute's as well is about that."""
-    if any("perday" in code for code in body.codes):  # Google's `quotaId`; those of a minute may be there as well
+    """Return whether the error is about a limit per day or longer; a text that also names a minute is about that."""
+    if any(
+        "perday" in code for code in body.codes
+    ):  # Google's `quotaId`; the body may contain limits per minute as well
         return True
     return _found(_DAY, body) and not _found(_MINUTE, body)
 

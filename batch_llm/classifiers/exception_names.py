@@ -1,8 +1,8 @@
-"""Exception classes whose name says all: which category each belongs to.
+"""Categories of exception classes, by the name of the class.
 
-Classes are named as "package.Class" and never imported, so a library that is not installed costs nothing. An exception
-belongs to the nearest of its classes, bases included, that stands here. `BEFORE_STATUS` holds classes that tell more
-than an HTTP status, `AFTER_STATUS` those that are asked when there is none.
+Classes are listed as "package.Class" and never imported, so no library has to be installed. The category of an
+exception is that of the first listed class in its method resolution order. `BEFORE_STATUS` contains classes that are
+more specific than an HTTP status, `AFTER_STATUS` those that are used if there is no status.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ _PROGRAMMING = (
 )
 
 AFTER_STATUS = {
-    "aiohttp.ContentTypeError": "server_error",  # a page of some proxy where JSON was due, sent as a success
+    "aiohttp.ContentTypeError": "server_error",  # a proxy's page with a success status instead of JSON
     "builtins.TimeoutError": "timeout",
     "builtins.ConnectionError": "connection",
     "builtins.EOFError": "connection",
     "socket.gaierror": "connection",
     "ssl.SSLError": "connection",
-    "builtins.ValueError": "validation",  # of a parser: pydantic's ValidationError and JSONDecodeError are such too
+    "builtins.ValueError": "validation",  # raised by parsers; includes pydantic's ValidationError and JSONDecodeError
     **{f"builtins.{name}": "programming" for name in _PROGRAMMING},
 }
 
@@ -100,17 +100,17 @@ NEVER_SENT = frozenset(
         "aiohttp.ConnectionTimeoutError",
     }
 )
-"""Timeouts before a request could leave: no connection in time, or none of the pool's."""
+"""Timeouts before a request was sent: no connection was established, or no pooled connection was free, in time."""
 
 
 def is_never_sent(error: BaseException) -> bool:
-    """Whether `error` says that the request timed out before it left."""
+    """Return whether `error` is a timeout before the request was sent."""
     phase = vars(error).get("phase")  # pydantic-ai's
     return phase in ("connect", "pool") or any(_name(cls) in NEVER_SENT for cls in type(error).__mro__)
 
 
 def category_of_class(error: BaseException, categories: Mapping[str, str]) -> str | None:
-    """Return the category of the nearest class of `error` that `categories` names."""
+    """Return the category of the first class in the method resolution order of `error` that is in `categories`."""
     for cls in type(error).__mro__:
         if category := categories.get(_name(cls)):
             return category

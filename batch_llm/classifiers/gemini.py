@@ -1,4 +1,4 @@
-"""The classifier for runs that talk to Gemini only."""
+"""Classifier for runs that call Gemini only."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ _DELAY = re.compile(r"retryDelay\W{1,5}([\d.]+)s")
 
 
 class GeminiErrorClassifier(ErrorClassifier):
-    """Specialised in Gemini: what `DefaultErrorClassifier` knows, and Google's own words where only text is left.
+    """Classifier for Gemini: `DefaultErrorClassifier`, plus errors that are available as text only.
 
-    Gateways and wrappers often pass on an error as a plain exception whose message quotes Google's body; its status
-    name, the day's quota, a bad key and the retry delay are read out of that.
+    Gateways and wrappers often forward an error as a plain exception whose message quotes Google's response body. The
+    status name, an exhausted daily quota, a wrong key and the retry delay are extracted from that message.
+
+    Example:
+        processor = ParallelBatchProcessor(config, error_classifier=GeminiErrorClassifier())
     """
 
     def __init__(self) -> None:
         self._default = DefaultErrorClassifier()
 
     def classify(self, exception: Exception) -> ErrorInfo:
-        """Return what is known of `exception`, without changing it."""
+        """Return the classification of `exception`, without modifying it."""
         info = self._default.classify(exception)
         if type(exception) not in (Exception, RuntimeError) or exception.__cause__ is not None:
             return info

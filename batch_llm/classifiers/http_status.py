@@ -1,4 +1,4 @@
-"""What an HTTP status and its headers say, whoever's client met them."""
+"""HTTP status, headers and suggested wait of an error of any client."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _CATEGORIES = {
     409: "server_error",
     410: "not_found",
     423: "server_error",
-    424: "server_error",  # of TGI and Bedrock: what generates has failed
+    424: "server_error",  # TGI and Bedrock: the generation failed
     425: "server_error",
     429: "rate_limit",
-    440: "server_error",  # from here on, of no RFC: a session that timed out,
+    440: "server_error",  # from here on, not in any RFC: session timed out,
     444: "server_error",  # nginx closed without an answer,
     449: "server_error",  # "retry with",
-    460: "server_error",  # the client closed, says a load balancer of AWS,
+    460: "server_error",  # client closed the connection (AWS load balancer),
     498: "server_error",  # Groq's flex tier is full,
-    499: "server_error",  # the client closed, says nginx
+    499: "server_error",  # client closed the connection (nginx)
 }
 _NAMES = ("status_code", "status", "code", "http_status")
 
 
 def category_of(status: int) -> str | None:
-    """Return what a 4xx or 5xx status means (RFC 9110, section 15), None for any other.
+    """Return the category of a 4xx or 5xx status (RFC 9110, section 15), None for any other status.
 
-    402 is a bill to be paid and 408 the server's own timeout. 409, 423, 424 and 425 say that something else has to be
-    over first, and so do some statuses of servers' own. Every other 4xx is a request that would be refused again.
+    402 requires a payment, and 408 is a timeout of the server. 409, 423, 424, 425 and some non-standard statuses are
+    temporary. Every other 4xx would fail again.
     """
     if 500 <= status < 600:
         return "server_error"
@@ -43,9 +43,9 @@ def category_of(status: int) -> str | None:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the status that an exception, or the response that it carries, holds under one of the usual names."""
+    """Return the status of an exception or of its response, found under one of the usual attribute names."""
     if _is_of_a_parser(error):
-        return 502  # what a gateway says of a response that it cannot read
+        return 502  # as a gateway reports a response that it cannot parse
     facts, response = _facts(error)
     statuses = [*(facts.get(name) for name in _NAMES), *(getattr(response, name, None) for name in _NAMES[:2])]
     if isinstance(response, Mapping):  # botocore's
@@ -57,7 +57,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def headers_of(error: BaseException) -> dict[str, str]:
-    """Return the headers of the response behind an exception, with names in lower case."""
+    """Return the response headers of an exception, with names in lower case."""
     facts, response = _facts(error)
     headers: Any = facts.get("headers") or getattr(response, "headers", None) or {}
     try:
@@ -67,28 +67,28 @@ def headers_of(error: BaseException) -> dict[str, str]:
 
 
 def _is_of_a_parser(error: BaseException) -> bool:
-    """Whether aiohttp says 400 because it could not read a response, which has no status then."""
+    """Return whether aiohttp reports 400 because it could not parse a response, which then has no status."""
     return any(cls.__name__ == "HttpProcessingError" for cls in type(error.__cause__).__mro__)
 
 
 def asked_wait(error: BaseException) -> float | None:
-    """Return the seconds that the provider asked to wait: read by the client already, or from the headers."""
+    """Return the seconds that the provider asked to wait, from an attribute of the exception or the headers."""
     facts, _ = _facts(error)
     known = seconds(facts.get("retry_after"))
     return known if known is not None else retry_after(headers_of(error))
 
 
 def _facts(error: BaseException) -> tuple[dict[str, Any], Any]:
-    """Return an exception's own attributes and its response; properties are left alone, for some warn or raise."""
+    """Return the instance attributes and the response of an exception; properties are not read: some warn or raise."""
     facts = vars(error)
     return facts, facts.get("response")
 
 
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Return the seconds that `retry-after-ms` (OpenAI, Anthropic) or `Retry-After` (RFC 9110, 10.2.3) ask to wait.
+    """Return the seconds to wait from `retry-after-ms` (OpenAI, Anthropic) or `Retry-After` (RFC 9110, 10.2.3).
 
-    `Retry-After` holds seconds or a date; a date is measured from the response's own `Date`, so that a wrong clock on
-    our side does not matter. What cannot be read says nothing.
+    `Retry-After` contains seconds or a date. A date is compared with the response's `Date` header, so a wrong local
+    clock does not matter. Values that cannot be parsed are ignored.
     """
     found = {name.lower(): value for name, value in (headers or {}).items()}
     milliseconds = seconds(found.get("retry-after-ms"))
@@ -100,7 +100,7 @@ def retry_after(headers: Mapping[str, str] | None) -> float | None:
 
 
 def seconds(raw: object) -> float | None:
-    """Read a number of seconds; None for what is no number, negative or endless."""
+    """Return a number of seconds; None if the value is not a number, negative or not finite."""
     if not isinstance(raw, int | float | str) or isinstance(raw, bool):
         return None
     try:

@@ -1,7 +1,7 @@
-"""The last resort: an exception of no particular class, of which nothing is known but its message.
+"""Classification of bare exceptions by their message, as a last resort.
 
-A status counts only where the message presents it as one ("429 Too Many Requests", "HTTP 503", "status code: 500"), so
-that "Expected 4290 tokens" or "item 429" is nothing.
+A number is used as a status only in a phrase such as "429 Too Many Requests", "HTTP 503" or "status code: 500", so that
+"Expected 4290 tokens" or "item 429" does not match.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PHRASES = {
 
 
 def classify_text(error: BaseException) -> ErrorInfo | None:
-    """Return what the message of a bare `Exception` or `RuntimeError` says, None for any other class."""
+    """Return the classification by the message of a bare `Exception` or `RuntimeError`, None for any other class."""
     if type(error) not in _BARE:
         return None
     message = str(error)
@@ -46,8 +46,8 @@ def classify_text(error: BaseException) -> ErrorInfo | None:
 
 
 def status_in_words(message: str) -> int | None:
-    """Return the status that a message presents, or the one that its words stand for; None where it has neither."""
+    """Return the status in a message, or the one that a phrase such as "timed out" corresponds to; else None."""
     if (found := _STATUS.search(message)) and category_of(int(found[1] or found[2])):
         return int(found[1] or found[2])
-    said = (status for status, phrase in _PHRASES.items() if re.search(phrase, message, re.IGNORECASE))
-    return next(said, None)
+    matching = (status for status, phrase in _PHRASES.items() if re.search(phrase, message, re.IGNORECASE))
+    return next(matching, None)

@@ -1,7 +1,7 @@
-"""What broke a connection, in words: providers' clients say "Connection error." of all that can go wrong.
+"""Readable causes of connection errors, for which providers' clients only report "Connection error.".
 
-The reason is in what an exception was raised from (`__cause__`), and differs by client: openai's and anthropic's over
-httpx2, google-genai's, httpx, aiohttp. None of these is imported.
+The cause is in the chain of exceptions (`__cause__`), and differs between clients: openai and anthropic over httpx2,
+google-genai, httpx, aiohttp. None of these is imported.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ Chain = list[BaseException]
 
 
 def network_cause(error: BaseException) -> str:
-    """Return which host a broken connection was to, and what broke it; nothing where that is not known.
+    """Return the address of a failed connection and the cause of the failure; empty if both are unknown.
 
-    `https://llm.example: the name llm.example cannot be resolved (DNS): Name or service not known`
+    Example:
+        https://llm.example: the name llm.example cannot be resolved (DNS): Name or service not known
     """
     chain = list(_chain(error))
     address = _address(chain)
@@ -33,14 +34,14 @@ def network_cause(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception, its members where it is a group, and what it was raised from."""
+    """Yield an exception, the exceptions of a group, and its causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
         for member in cast("BaseExceptionGroup[Any]", error).exceptions if _is_group(error) else ():
             yield from _chain(member)
-        # httpcore takes the cause away from what its pool raises, and leaves it as the context.
+        # httpcore removes the cause of exceptions from its pool, but their context remains.
         error = error.__cause__ or (error.__context__ if type(error).__module__.startswith("httpcore") else None)
 
 
@@ -55,7 +56,7 @@ def _files(chain: Chain) -> str:
 
 
 def _proxy(chain: Chain) -> str:
-    """Return what is wrong with a proxy, which otherwise would look like the provider's own fault."""
+    """Return the problem with a proxy, which would otherwise look like an error of the provider."""
     asked = _address(chain)
     proxy = _proxy_for(asked)
     names = {_name(cls) for error in chain for cls in type(error).__mro__}
@@ -79,8 +80,8 @@ def _certificate(chain: Chain) -> str:
         if isinstance(inner, ssl.SSLCertVerificationError):
             why = inner.verify_message or inner.reason or str(inner)
             return (
-                f"the certificate is not accepted: {why}: where it is your company's, name the file with its authority "
-                "in SSL_CERT_FILE"
+                f"the certificate is not accepted: {why}: for a certificate of your company, set SSL_CERT_FILE to the "
+                "file of its certificate authority"
             )
     return ""
 
@@ -107,12 +108,12 @@ def _protocol(chain: Chain) -> str:
     wrong = {"UnsupportedProtocol", "InvalidURL", "NonHttpUrlClientError", "InvalidUrlClientError"}
     for error in chain:
         if any(_name(cls) in wrong for cls in type(error).__mro__):
-            return f"the address cannot be called, for it begins with neither http:// nor https://: {_text(error)}"
+            return f"the address is invalid, it must begin with http:// or https://: {_text(error)}"
     return ""
 
 
-_REFUSED = "the connection is refused: nothing listens there"
-_CLOSED = "the connection was closed before the answer was whole"
+_REFUSED = "the connection was refused: no server listens on this port"
+_CLOSED = "the connection was closed before the answer was complete"
 _SYSTEM = {
     errno.ECONNREFUSED: _REFUSED,
     errno.ENETUNREACH: "the network cannot be reached",
@@ -154,7 +155,7 @@ def _by_name(chain: Chain) -> str:
 
 
 def _deepest(chain: Chain) -> str:
-    """Return the words of what everything else was raised from, where they are other words."""
+    """Return the text of the root cause if the first exception does not contain it."""
     return "" if _text(chain[-1]) in _text(chain[0]) else _text(chain[-1])
 
 
@@ -172,7 +173,7 @@ _CAUSES: tuple[Callable[[Chain], str], ...] = (
 
 
 def _address(chain: Chain) -> str:
-    """Return scheme, host and port that were asked, from the request that most clients' exceptions carry."""
+    """Return scheme, host and port of the request, which the exceptions of most clients contain."""
     for error in chain:
         facts = vars(error)
         request = facts.get("request") or facts.get("_request") or facts.get("request_info")
@@ -191,12 +192,12 @@ def _address(chain: Chain) -> str:
 
 
 def _host_of(error: BaseException) -> str | None:
-    """Return the host, a proxy's too, to which aiohttp made a connection."""
+    """Return the host, possibly a proxy, to which aiohttp connected."""
     return getattr(vars(error).get("_conn_key"), "host", None)
 
 
 def _proxy_for(address: str) -> str:
-    """Return the proxy that the environment names for an address, without its password."""
+    """Return the proxy that the environment sets for an address, without its password."""
     parts = urlsplit(address)
     if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
         return ""
@@ -219,5 +220,5 @@ def _name(cls: type) -> str:
 def _text(error: BaseException) -> str:
     try:
         return " ".join(str(error).split())[:300] or type(error).__name__
-    except Exception:  # a library's exception that cannot say what it is
+    except Exception:  # the `__str__` of a library's exception failed
         return type(error).__name__

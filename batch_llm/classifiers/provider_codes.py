@@ -1,4 +1,4 @@
-"""The codes and types by which providers name what went wrong, in lower case.
+"""Error codes and types of providers, in lower case, by category.
 
 Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.anthropic.com/en/api/errors,
 https://console.groq.com/docs/errors, https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter,
@@ -38,7 +38,7 @@ _CODES = {
         "responsibleaipolicyviolation",
         "data_inspection_failed",
         "datainspectionfailed",
-        "invalid_prompt",  # OpenAI, of a prompt that its reasoning models may not see
+        "invalid_prompt",  # OpenAI: a prompt that its reasoning models reject
         "moderation_blocked",
         "moderation_error",
         "prompt_blocked",
@@ -121,7 +121,7 @@ _ORDER = tuple(_CODES)
 
 
 def category_of_codes(body: ErrorBody) -> str | None:
-    """Return what a body's codes say; of several, what leaves the least hope."""
+    """Return the category of the codes in an error body; of several, the least retryable one."""
     found = {_CATEGORIES[code] for code in body.codes if code in _CATEGORIES}
     if any(code.startswith("api_key_") for code in body.codes):  # Google's reasons, beside a 400
         return "auth"

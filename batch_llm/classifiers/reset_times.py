@@ -1,4 +1,4 @@
-"""When a used-up limit is full again, as the provider says it."""
+"""Time until an exhausted limit resets, as the provider reports it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _IN = re.compile(
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _YEAR = 366 * 86400.0
 _EPOCH = 1e9
-"""A number beyond it is a moment since 1970, in seconds or, a thousand times larger, in milliseconds."""
+"""Smallest number that is a Unix timestamp in seconds; a thousand times as much is one in milliseconds."""
 
 
 def resets_in(body: ErrorBody, headers: Mapping[str, str], asked: float | None) -> float | None:
-    """Return the seconds until a limit is full again; None where nobody says.
+    """Return the seconds until a limit resets; None if they are unknown.
 
     Args:
-        body: The error's body.
-        headers: The response's headers, with names in lower case.
-        asked: What `Retry-After` says.
+        body: Body of the error response.
+        headers: Headers of the response, with names in lower case.
+        asked: Seconds from `Retry-After`.
     """
     if asked is not None:
         return asked
@@ -36,7 +36,7 @@ def resets_in(body: ErrorBody, headers: Mapping[str, str], asked: float | None) 
 
 
 def until_midnight_pacific() -> float | None:
-    """Return when Gemini's limits of a day are full again: https://ai.google.dev/gemini-api/docs/rate-limits."""
+    """Return the seconds until Gemini's daily limits reset: https://ai.google.dev/gemini-api/docs/rate-limits."""
     try:
         now = datetime.now(ZoneInfo("America/Los_Angeles"))
     except ZoneInfoNotFoundError:
@@ -46,7 +46,7 @@ def until_midnight_pacific() -> float | None:
 
 
 def _in_words(text: str) -> float | None:
-    """Read "try again in 7h12m12s", "9m38.016s", "retry after 86400 seconds"."""
+    """Return the seconds in a text such as "try again in 7h12m12s" or "retry after 86400 seconds"."""
     found = _IN.search(text)
     parts = {unit: value for unit, value in found.groupdict().items() if value} if found else {}
     return sum(float(value) * _UNITS[unit] for unit, value in parts.items()) or None

@@ -1,4 +1,4 @@
-"""What an observer is told."""
+"""Events of a run, and the base class of observers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 
 
 class ProcessingEvent(StrEnum):
-    """Something that happened in a run, with the keys of the data that come with it.
+    """Event of a run, listed with the keys of its data.
 
     Attributes:
-        PROCESSING_STARTED: A run began: `total` (items known so far), `max_workers`.
-        PROCESSING_COMPLETED: A run ended, in whatever way: `total`, `succeeded`, `failed`, `input_tokens`,
-            `output_tokens`, `duration`, `stopped_by` (a category, or None), `cancelled`.
-        ITEM_STARTED: A worker took up an item, once per item: `item_id`.
-        ITEM_COMPLETED: An item succeeded: `item_id`, `duration` (seconds, waits included), `attempts`, `tokens`.
-        ITEM_FAILED: An item failed: the same, and `error`, `category`. The category is `not_attempted` for an item that
-            never started, `skipped` for one that a middleware dropped, `cancelled` for one whose run was cancelled.
-        RETRY_SCHEDULED: An attempt failed and another follows: `item_id`, `attempt` (the one that failed), `wait`
+        PROCESSING_STARTED: A run started: `total` (number of items so far), `max_workers`.
+        PROCESSING_COMPLETED: A run completed, stopped, failed or was cancelled: `total`, `succeeded`, `failed`,
+            `input_tokens`, `output_tokens`, `duration`, `stopped_by` (a category, or None), `cancelled`.
+        ITEM_STARTED: A worker started an item, once per item: `item_id`.
+        ITEM_COMPLETED: An item succeeded: `item_id`, `duration` (seconds, including waits), `attempts`, `tokens`.
+        ITEM_FAILED: An item failed: `item_id`, `duration`, `attempts`, `tokens`, `error`, `category`. The category is
+            `not_attempted` for an item that never started, `skipped` for an item that a middleware dropped, and
+            `cancelled` for an item whose run was cancelled.
+        RETRY_SCHEDULED: An attempt failed and another one follows: `item_id`, `attempt` (the one that failed), `wait`
             (seconds), `category`.
-        RATE_LIMIT_HIT: The run pauses, once per episode: `item_id` (the first that met it), `pause` (seconds), and with
-            a governor `limit` (calls a second after it).
-        WORKER_STARTED: A worker began: `worker`.
-        WORKER_STOPPED: A worker ended: `worker`.
+        RATE_LIMIT_HIT: A cooldown starts: `item_id` (the first item that met the rate limit), `pause` (seconds), and
+            with a governor `limit` (calls per second afterwards).
+        WORKER_STARTED: A worker started: `worker`.
+        WORKER_STOPPED: A worker stopped: `worker`.
     """
 
     PROCESSING_STARTED = "processing_started"
@@ -38,18 +39,25 @@ class ProcessingEvent(StrEnum):
 
 
 class ProcessorObserver(ABC):
-    """Is told of a run's events, in their order, beside the calls and never in their way.
+    """Base class of observers, which receive the events of a run in order and never delay its calls.
 
-    What it raises is logged. One whose call takes longer than 5 seconds is dropped for the rest of the run.
+    An error that an observer raises is logged. An observer that takes longer than 5 seconds for one event is removed
+    for the rest of the run.
+
+    Example:
+        class PrintFailures(ProcessorObserver):
+            async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+                if event is ProcessingEvent.ITEM_FAILED:
+                    print(data["item_id"], data["error"])
     """
 
     @abstractmethod
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        """Take note of `event`; `data` is a copy of its own, with the keys that `ProcessingEvent` lists."""
+        """Handle one event; `data` is the observer's own copy, with the keys that `ProcessingEvent` lists."""
 
 
 class BaseObserver(ProcessorObserver):
-    """An observer that ignores everything: derive from it and look at the events you need."""
+    """Observer that ignores all events: derive from it and override `on_event`."""
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        return None
+        """Ignore the event."""

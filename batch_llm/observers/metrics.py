@@ -1,4 +1,4 @@
-"""Counts what happens and times how long it takes, in bounded memory."""
+"""Metrics of runs: counts, tokens and durations, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPORTED_BOUNDS = _BOUNDS[::4]
 
 
 class _Histogram:
-    """Durations as counts in buckets; a quantile is off by a bucket's width, 19 %, at most."""
+    """Histogram of durations; the error of a quantile is at most the width of a bucket, 19 %."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_BOUNDS) + 1)
@@ -34,7 +34,7 @@ class _Histogram:
         self._most = max(self._most, value)
 
     def quantile(self, share: float) -> float:
-        """Return the upper bound of the bucket that the quantile lies in, within what was seen; 0 when empty."""
+        """Return the upper bound of the quantile's bucket, limited to the observed range; 0 if empty."""
         rank, seen = math.ceil(share * self.count), 0
         if not self.count:
             return 0.0
@@ -49,9 +49,15 @@ class _Histogram:
 
 
 class MetricsObserver(BaseObserver):
-    """Collects counts, tokens and times over all runs that it observes.
+    """Observer that collects counts, tokens and durations of all runs that it is passed to.
 
-    What it has seen of a run is complete once `process_all` returns or `process_stream` ends.
+    The metrics of a run are complete once `process_all` returns or `process_stream` ends.
+
+    Example:
+        metrics = MetricsObserver()
+        processor = ParallelBatchProcessor(config, observers=[metrics])
+        ...
+        print(await metrics.export_prometheus())
     """
 
     def __init__(self) -> None:
@@ -61,23 +67,24 @@ class MetricsObserver(BaseObserver):
         self._limit: float | None = None
         self._errors: Counter[str] = Counter()
         self._times = _Histogram()
-        self._notes = {
+        self._handlers = {
             ProcessingEvent.ITEM_COMPLETED: self._completed,
-            ProcessingEvent.ITEM_FAILED: self._went_wrong,
+            ProcessingEvent.ITEM_FAILED: self._failed_item,
             ProcessingEvent.RETRY_SCHEDULED: self._retried,
             ProcessingEvent.RATE_LIMIT_HIT: self._paused,
         }
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        note = self._notes.get(event)
-        if note is not None:
-            note(data)
+        """Count the event."""
+        handler = self._handlers.get(event)
+        if handler is not None:
+            handler(data)
 
     def _completed(self, data: dict[str, Any]) -> None:
         self._succeeded += 1
         self._ended(data)
 
-    def _went_wrong(self, data: dict[str, Any]) -> None:
+    def _failed_item(self, data: dict[str, Any]) -> None:
         self._failed += 1
         self._errors[data["category"]] += 1
         self._ended(data)
@@ -94,16 +101,16 @@ class MetricsObserver(BaseObserver):
         tokens: dict[str, int] = data["tokens"]
         self._input_tokens += tokens.get("input_tokens", 0)
         self._output_tokens += tokens.get("output_tokens", 0)
-        if data["attempts"]:  # an item without a call says nothing of how long items take
+        if data["attempts"]:  # an item without a call would distort the durations
             self._times.add(data["duration"])
 
     async def get_metrics(self) -> dict[str, Any]:
-        """Return the metrics; times are in seconds, over the items for which a call was made.
+        """Return the metrics; durations are in seconds and cover the items for which a call was made.
 
         Keys: `items_processed`, `items_succeeded`, `items_failed`, `success_rate` (0 to 1; 0 without items),
         `avg_processing_time`, `p50_processing_time`, `p95_processing_time`, `p99_processing_time`, `retries`,
-        `rate_limits` (episodes), `rate_limit_seconds`, `limit_per_second` (calls that a governor allowed after the
-        latest of them, else None), `total_input_tokens`, `total_output_tokens`, `errors`
+        `rate_limits` (cooldowns), `rate_limit_seconds`, `limit_per_second` (calls that a governor allowed after the
+        latest cooldown, else None), `total_input_tokens`, `total_output_tokens`, `errors`
         (`{category: items}`).
         """
         processed = self._succeeded + self._failed
@@ -127,7 +134,7 @@ class MetricsObserver(BaseObserver):
         }
 
     async def export_dict(self) -> dict[str, Any]:
-        """Return what `get_metrics` returns."""
+        """Return the metrics as a dict, the same as `get_metrics`."""
         return await self.get_metrics()
 
     async def export_json(self) -> str:
@@ -135,7 +142,7 @@ class MetricsObserver(BaseObserver):
         return json.dumps(await self.get_metrics(), indent=2)
 
     async def export_prometheus(self) -> str:
-        """Return the metrics in Prometheus' text format, version 0.0.4."""
+        """Return the metrics in the Prometheus text format, version 0.0.4."""
         lines = [
             *_counter(
                 "items_total", "Items that ended.", {"succeeded": self._succeeded, "failed": self._failed}, "status"

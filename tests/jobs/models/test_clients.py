@@ -206,7 +206,7 @@ async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: p
     nobody = _nobody()
     at(monkeypatch, nobody)
     error, category = await _failure(model)
-    assert error.endswith(f": {nobody}: the connection is refused: nothing listens there")
+    assert error.endswith(f": {nobody}: the connection was refused: no server listens on this port")
     assert category == "connection"
 
     at(monkeypatch, "http://no-such-host.invalid/v1")
@@ -216,7 +216,7 @@ async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: p
     async with serving(_closes) as url:
         at(monkeypatch, url)
         error, _ = await _failure(model)
-    assert error.endswith(f": {url}: the connection was closed before the answer was whole")
+    assert error.endswith(f": {url}: the connection was closed before the answer was complete")
 
     async with serving(_long_header) as url:
         at(monkeypatch, url)
