@@ -1,5 +1,5 @@
-"""When a call may start: cooldowns, slow start, found and stated rate limits, and shares of a limit.
+"""Pacing of calls: cooldowns, slow start, configured and detected rate limits, and shares of a limit.
 
-A worker asks before each call and reports how the call ended; what comes out is a wait. Nothing here performs a call
-or knows what an item is. It imports configuration and errors only.
+A worker asks for a permit before each call and reports the result of the call; the outcome is the time at which the
+call may start. This package makes no calls and knows nothing about items. It imports configuration and errors only.
 """

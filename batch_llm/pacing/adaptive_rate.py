@@ -1,4 +1,4 @@
-"""The calls that a provider took lately, and what they tell of its limit once it refuses one."""
+"""Adaptive rate of calls: grows while calls are accepted, and is cut after a rate limit (like TCP CUBIC)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 _TICKS = 50
 _SAVED_SECONDS = 0.2
-"""What providers let be saved up, at least. Where it is more, the estimate is too high, and a refusal costs little."""
+"""Smallest burst that providers allow. If it is larger, the estimate is too high, and a rate limit costs little."""
 
 
 class AcceptedCalls:
-    """Calls since the last cut or pause, tick by tick, in the latest fifty ticks.
+    """Accepted calls since the last cut or cooldown, by tick, for the latest fifty ticks.
 
     Attributes:
-        count: How many they are.
+        count: Number of calls.
     """
 
     def __init__(self) -> None:
@@ -22,24 +22,24 @@ class AcceptedCalls:
         self.count = 0.0
 
     def add(self, calls: float, seconds: float) -> None:
-        """Count the calls of a tick; a negative number takes back."""
+        """Add the calls of a tick; a negative number removes calls."""
         self._ticks.append((calls, seconds))
         self.count += calls
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Remove all calls."""
         self._ticks.clear()
         self.count = 0.0
 
     def mean(self) -> float:
-        """Return how many there were in a second."""
+        """Return the mean number of calls per second."""
         return sum(calls for calls, _ in self._ticks) / max(sum(seconds for _, seconds in self._ticks), 1e-9)
 
     def limit(self) -> float:
-        """Return the calls a second that a provider allows which has just refused one.
+        """Return the estimated limit, in calls per second, of a provider that has just rejected a call.
 
-        A token bucket takes, in whatever time, at most what flows in meanwhile and what was saved up. When it refuses
-        it is empty: it has taken just that since it was full, whenever that was.
+        In any period, a token bucket accepts at most the inflow of that period plus the saved burst. When it rejects a
+        call, it is empty: it has accepted exactly that much since it was last full, whenever that was.
         """
         most = calls = seconds = 0.0
         for of_tick, in_tick in reversed(self._ticks):
@@ -55,37 +55,37 @@ MOST = 1e6
 _CUT = 0.95
 _CUT_OF_FEW = 0.8
 _FEW = 8
-"""So few calls since the last cut tell little of the limit, except that it is lower."""
+"""Number of calls since the last cut below which the estimate is unreliable, except that the limit is lower."""
 
 _LEAST_DEPTH = 0.25
-"""A cut goes down to a quarter at most: where calls were few for want of work, they tell nothing of the limit."""
+"""Largest cut, to a quarter of the rate: if there was little work, the few calls do not show the limit."""
 
-_WAY_PER_PAUSE = 8.0
+_WAY_PER_COOLDOWN = 8.0
 _LEAST_WAY = 3.0
 _LONGEST_WAY = 300.0
-"""Finding that a limit is what it was costs a pause: the longer the pauses, the later it is tried again."""
+"""Longest time to the plateau. Probing an unchanged limit costs a cooldown, so longer cooldowns mean later probes."""
 
 _STEEPNESS_BEYOND = 0.002
 _BEYOND = 1.1
 _DOUBLING_SECONDS = 2.0
-"""So far beyond the top the limit must have been raised, by whatever much."""
+"""Time in which the rate doubles beyond `_BEYOND` times the plateau, where the limit must have been raised."""
 
 _SECONDS_BEYOND = ((_BEYOND - 1) / _STEEPNESS_BEYOND) ** (1 / 3)
 _SECONDS_A_CALL = 0.25
-"""Growth takes calls as well as seconds: at three a minute, ten seconds without a refusal mean nothing. A call lets it
-grow by so much at most; they are counted by the rate, so that whoever follows a curve knows it as well."""
+"""Most growth per call: at three calls per minute, ten seconds without a rate limit prove nothing. Calls are computed
+from the rate, so that processes which follow a curve compute the same growth."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateCurve:
-    """How far a rate has grown, for others who share the limit.
+    """State of an adaptive rate, which processes that share the limit can follow.
 
     Attributes:
-        rate: Calls a second.
-        top: Where it is flat; None while it doubles.
-        drop: How far below the top it began, as a share of the top.
-        way: Seconds of growth from the cut to the top.
-        grown: Seconds of growth since the cut.
+        rate: Calls per second.
+        plateau: Rate at which the curve is flat; None while the rate doubles.
+        drop_ratio: Depth of the last cut below the plateau, as a share of the plateau.
+        seconds_to_plateau: Seconds of growth from the cut to the plateau.
+        seconds_since_cut: Seconds of growth since the cut.
     """
 
     rate: float
@@ -95,7 +95,7 @@ class RateCurve:
     seconds_since_cut: float = 0.0
 
     def later(self, seconds: float) -> RateCurve:
-        """Return it after more growth, `seconds` in which the rate was used."""
+        """Return the curve after further growth, for `seconds` in which the rate was used."""
         if self.plateau is None:
             return self
         grown = self.seconds_since_cut + seconds * min(1.0, _SECONDS_A_CALL * self.rate)
@@ -112,39 +112,39 @@ class RateCurve:
 
 
 class AdaptiveRate:
-    """Calls a second that a whole scope may start."""
+    """Rate at which a whole scope may start calls, in calls per second."""
 
     def __init__(self, ceiling: float | None = None) -> None:
-        self._said, self._told = ceiling or MOST, MOST
+        self._configured, self._reported = ceiling or MOST, MOST
         self._curve = RateCurve(FIRST if ceiling is None else ceiling)
         self._accepted = AcceptedCalls()
 
     @property
     def rate(self) -> float:
-        """What may start in a second now."""
+        """Current number of calls per second."""
         return self._curve.rate
 
     @property
     def curve(self) -> RateCurve:
-        """That, and how far it has grown."""
+        """Current rate and the state of its growth."""
         return self._curve
 
     def set_ceiling(self, ceiling: float | None) -> None:
-        """Start anew with another ceiling, from what was found where there is none."""
-        self._said = ceiling or MOST
+        """Restart at another ceiling; without a ceiling, continue from the current rate."""
+        self._configured = ceiling or MOST
         self._curve = RateCurve(self.rate if ceiling is None else ceiling)
 
     def on_limit_header(self, ceiling: float) -> None:
-        """Go no faster than the provider itself says."""
-        self._told = ceiling
+        """Limit the rate to the one in the provider's headers."""
+        self._reported = ceiling
         self._follow(self._curve)
 
     def follow(self, curve: RateCurve, seconds: float) -> None:
-        """Take over what somebody else has found, `seconds` of growth ago."""
+        """Adopt the curve of another process, which is `seconds` of growth old."""
         self._follow(curve.later(seconds))
 
     def grow(self, seconds: float, latency: float) -> None:
-        """Grow after `seconds` of use; calls are answered after some `latency` seconds."""
+        """Grow after `seconds` of use; `latency` is the typical duration of a call in seconds."""
         curve = self._curve
         if curve.plateau is None:
             self._follow(RateCurve(self.rate * 2 ** (seconds / min(1.0, max(0.1, 2 * latency)))))
@@ -153,21 +153,21 @@ class AdaptiveRate:
 
     @property
     def _ceiling(self) -> float:
-        return min(self._said, self._told)
+        return min(self._configured, self._reported)
 
     def _follow(self, curve: RateCurve) -> None:
         self._curve = replace(curve, rate=max(min(curve.rate, self._ceiling), LEAST))
 
     def accepted(self, calls: int, seconds: float) -> None:
-        """Count calls of this process that were not refused, in so many seconds; a negative number takes back."""
+        """Count accepted calls of this process in `seconds`; a negative number removes calls."""
         self._accepted.add(calls, seconds)
 
     def cut(self, share: float, *, bound: bool) -> None:
-        """Go down once for an episode.
+        """Cut the rate, once per cooldown.
 
         Args:
-            share: This process's part of the rate.
-            bound: Whether calls had to wait for it.
+            share: Share of the rate that this process has.
+            bound: Whether calls had to wait for the rate.
         """
         found = (self._accepted.limit() if bound else self._accepted.mean()) / share
         top = max(min(found, self.rate), _LEAST_DEPTH * self.rate, LEAST)
@@ -176,7 +176,7 @@ class AdaptiveRate:
         self._accepted.clear()
 
     def paused(self, seconds: float) -> None:
-        """Note that no call starts for so long."""
-        way = min(max(_WAY_PER_PAUSE * seconds, _LEAST_WAY), _LONGEST_WAY)
+        """Record a cooldown of `seconds`, which determines the time until the plateau."""
+        way = min(max(_WAY_PER_COOLDOWN * seconds, _LEAST_WAY), _LONGEST_WAY)
         self._curve = replace(self._curve, seconds_to_plateau=way)
         self._accepted.clear()

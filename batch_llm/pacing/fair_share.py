@@ -1,6 +1,6 @@
-"""What the members of a scope tell each other, and how a limit is shared out from that: pure functions.
+"""Reports of the processes in a scope, and the division of a limit between them, as pure functions.
 
-A member is a process that makes calls under a scope's limit. Each writes one record, of its own, and reads all.
+Each process that makes calls under a scope's limit publishes one report and reads the reports of all processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from .governor import RateCurve
 
 ALIVE_SECONDS = 15.0
-"""A member whose record is so much older than ours is dead: it would have written twice."""
+"""Age, relative to our own report, at which a report is expired: a live process would have written twice since."""
 
 
 _CURVE_FIELDS = {
@@ -37,17 +37,18 @@ def curve_attributes(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 class MemberReport(BaseModel, frozen=True):
-    """What a member writes; moments are seconds by the server's clock, the only one that all of them see.
+    """Report of one process; times are seconds on the server's clock, which all processes share.
 
     Attributes:
-        want: How much of the limit it could use, 0 to 1; 1 for as much as it can get. Who wants nothing has left.
-        claim: How much of it it has or is about to take.
-        rate, top, drop, way, grown: The rate that its governor has found for the whole scope, and how it grows.
-        held: Whether its calls had to wait for the rate lately.
-        busy: Whether it made calls lately.
-        began: When the latest pause of its own began.
-        until: When that one ends.
-        heard: When the latest pause began that its rate accounts for, its own or another member's.
+        want: Share of the limit that the process could use, 0 to 1; 1 for as much as possible, 0 if it has left.
+        claim: Share of the limit that the process uses or is about to use.
+        rate, top, drop, way, grown: Rate that its governor has detected for the whole scope, with the state of its
+            growth.
+        held: Whether its calls recently had to wait for the rate.
+        busy: Whether it recently made calls.
+        began: Start of its latest own cooldown.
+        until: End of its latest own cooldown.
+        heard: Start of the latest cooldown, its own or another process's, that its rate accounts for.
     """
 
     want: float = Field(ge=0, le=1, allow_inf_nan=False)
@@ -65,19 +66,19 @@ class MemberReport(BaseModel, frozen=True):
 
     @property
     def curve(self) -> RateCurve:
-        """The rate and how it grows."""
+        """Rate of the scope and the state of its growth."""
         return RateCurve(self.rate, self.top, self.drop, self.way, self.grown)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedReport:
-    """What stands on the board for one member.
+    """Report of one process as stored on the server.
 
     Attributes:
-        id: The member's.
-        born: When it was first written, by the server's clock.
-        written: When it was written last, by the server's clock.
-        said: What it says.
+        id: Id of the process in the scope.
+        created_at: Time of the first write, on the server's clock.
+        written_at: Time of the last write, on the server's clock.
+        report: Content of the report.
     """
 
     id: str
@@ -88,11 +89,14 @@ class PublishedReport:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A rate limit that a member's calls met; moments are seconds by the server's clock.
+    """Cooldown after a rate limit that the calls of one process met; times are seconds on the server's clock.
 
     Attributes:
-        curve: What the member takes the whole scope to be allowed since.
-        episodes: How many there were in a row, without an answer between them; None where that is not known.
+        member: Id of the process in the scope.
+        began: Start of the cooldown.
+        until: End of the cooldown.
+        curve: Rate of the whole scope after the cut.
+        episodes: Number of consecutive cooldowns without an answer between them; None if unknown.
     """
 
     member: str
@@ -103,19 +107,19 @@ class Pause:
 
 
 def live_reports(records: Iterable[PublishedReport], now: float) -> list[PublishedReport]:
-    """Return the records of those who live and want something, `now` by the server's clock."""
+    """Return the reports that are not expired and want a share; `now` is a time on the server's clock."""
     return [record for record in records if record.report.want and record.written_at >= now - ALIVE_SECONDS]
 
 
 def leader(records: Sequence[PublishedReport]) -> PublishedReport:
-    """Return who finds the rate for all: of those who make calls, if any do, the one that was first."""
+    """Return the report of the process that determines the rate for all: the oldest one that makes calls, if any."""
     return min(records, key=lambda record: (not record.report.busy, record.created_at, record.id))
 
 
 def share_out(wants: Mapping[str, float]) -> dict[str, float]:
-    """Share out a whole, max-min fair: nobody gets less than another who gets less than it wants.
+    """Return max-min fair shares: no process gets less than another one that gets less than it wants.
 
-    What nobody wants is shared out evenly on top, for the next moment's needs; so the shares sum up to 1.
+    The unwanted remainder is divided evenly, to cover sudden needs, so the shares sum up to 1.
     """
     shares: dict[str, float] = {}
     left = 1.0

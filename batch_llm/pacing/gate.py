@@ -1,15 +1,15 @@
-"""Where a run's calls wait for their start: in one line, whose head asks the pacer.
+"""Gate of a run: calls wait for their start in one queue, and the first in the queue asks the pacer.
 
-    arriving ──the line is empty and the pacer agrees──────────────────┐
+    arriving ──the queue is empty and the pacer agrees─────────────────┐
         │                                                              v
-        └──> in line ──first──> asking, sleeping ──the pacer agrees──> turnstile ──> started
+        └──> queued ──first──> asking, sleeping ──the pacer agrees──> throttle ──> started
                  ^                                                       │
-                 └──────── the pacer paused meanwhile: void ─────────────┘
+                 └──────── a cooldown started meanwhile: void ───────────┘
 
-    stop(), from anywhere ──> stopped: everybody who waits goes home, and nobody enters any more
+    stop(), from any state ──> stopped: all waits end, and no call enters any more
 
-Nobody owns a pause: it is a number in the pacer, so cancelling any caller changes nothing for the others. Behind the
-pacer stands the turnstile: what may start at once still starts no faster than the event loop can take it.
+A cooldown is a number in the pacer and is owned by no caller, so cancelling a caller does not affect the others. Calls
+that the pacer admits at the same time pass the loop throttle, so they start no faster than the event loop can handle.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .pacer import CallPermit, Pacer
 
 
 class Gate:
-    """The one place where a run's calls wait for their start.
+    """Gate that all calls of a run pass before they start.
 
     Attributes:
-        clock: The event loop's.
-        too_large: Returns why a prompt of so many characters can never be sent; empty where it can.
+        clock: Clock of the event loop.
+        too_large: Function that returns why a prompt of so many characters can never be sent; empty if it can.
         stopped: Whether no further call may start.
     """
 
@@ -45,21 +45,21 @@ class Gate:
 
     @property
     def episodes(self) -> int:
-        """Rate-limit episodes in a row without a success between them."""
+        """Number of consecutive cooldowns without a success between them."""
         return self._pacer.episodes
 
     @property
     def rate(self) -> float | None:
-        """Calls a second that may start; None where nothing bounds them."""
+        """Number of calls per second that may start; None if unlimited."""
         return self._pacer.rate
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether nearly everything has been refused for too long."""
+        """Whether nearly all calls have met a rate limit for too long."""
         return self._pacer.is_hopeless(self.clock())
 
     def enter_at_once(self, size: int) -> CallPermit | None:
-        """Take a turn if there is nothing to wait for; None where `enter` has to."""
+        """Return a permit if there is nothing to wait for; None if the caller has to await `enter`."""
         turn, now = CallPermit(size), self.clock()
         if self._waiting or self.stopped or self._turnstile.is_closed(now) or self._pacer.reserve(now, turn) > now:
             return None
@@ -68,7 +68,7 @@ class Gate:
         return turn
 
     async def enter(self, size: int) -> CallPermit | None:
-        """Wait for a turn for a prompt of `size` characters, and take it; None once the run stops."""
+        """Wait for a permit for a prompt of `size` characters and return it; return None once the run stops."""
         turn, pacer = CallPermit(size), self._pacer
         while not self.stopped:
             due = now = self.clock()
@@ -89,10 +89,10 @@ class Gate:
         return None
 
     async def _line_up(self, turn: CallPermit) -> tuple[float, float]:
-        """Wait until everybody before is through and the pacer agrees; return when it might have been, and when it was.
+        """Wait in the queue until the pacer agrees; return when the call could have started, and the current time.
 
-        The time between them went by because the loop was busy: where the pacer held up nobody since this one came, all
-        of it.
+        The difference between both times is the delay by a busy event loop. If the pacer delayed no call since this one
+        arrived, it is the whole wait.
         """
         clock = self.clock
         came = clock()
@@ -103,14 +103,14 @@ class Gate:
                 due = now if self._slept_at >= came else came
                 while not self.stopped and (start := self._pacer.reserve(now, turn)) > now:
                     slept = await self._sleep(start)
-                    now = max(clock(), start) if slept else clock()  # a timer may ring a moment early
+                    now = max(clock(), start) if slept else clock()  # a timer may fire a moment early
                     due, self._slept_at = start if slept else now, now
                 return due, now
         finally:
             self._waiting -= 1
 
     async def _sleep(self, until: float) -> bool:
-        """Sleep as the head of the line; False when woken before."""
+        """Sleep as the first in the queue; return False if woken earlier."""
         loop = asyncio.get_running_loop()
         alarm = self._asleep = loop.create_future()
         timer = loop.call_at(until, _ring, alarm) if until < math.inf else None
@@ -123,35 +123,35 @@ class Gate:
         return timer is not None and timer.when() <= loop.time() + _EARLY
 
     def rate_limited(self, turn: CallPermit) -> bool:
-        """Note that a call met a rate limit; True where it begins an episode: find out how long, and `pause`."""
+        """Record a rate limit; return whether it starts a cooldown, whose length the caller sets with `pause`."""
         return self._pacer.rate_limited(turn, self.clock())
 
     def pause(self, until: float) -> None:
-        """Let no call start before `until`."""
+        """Start a cooldown: no call starts before `until`."""
         self._pacer.pause(until, self.clock())
         self._wake()
 
     def succeeded(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
-        """Note that a call was answered, and what it cost."""
+        """Record that a call was answered, and its token usage."""
         was_charged = turn.input_tokens > 0
         self._pacer.answered(turn, self.clock(), usage)
-        if was_charged:  # what it did not use may be enough for the head of the line
+        if was_charged:  # its unused tokens may be enough for the first call in the queue
             self._wake()
 
     def failed(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
-        """Note that a call failed otherwise than by a rate limit, and what it cost."""
+        """Record that a call failed without a rate limit, and its token usage."""
         self._pacer.failed(turn, self.clock(), usage)
 
     def not_sent(self, turn: CallPermit) -> None:
-        """Give back the turn of a call that is not made after all."""
+        """Return the permit of a call that was not made."""
         self._pacer.not_sent(turn, self.clock())
 
     def connect_timed_out(self, turn: CallPermit) -> None:
-        """Give back the turn of a call that found no connection in time."""
+        """Return the permit of a call that got no connection in time."""
         self._pacer.connect_timed_out(turn, self.clock())
 
     async def rest(self, seconds: float) -> None:
-        """Wait that long, or until the run stops."""
+        """Wait for `seconds`, or until the run stops."""
         if seconds <= 0 or self.stopped:
             return
         loop = asyncio.get_running_loop()
@@ -165,7 +165,7 @@ class Gate:
             timer.cancel()
 
     def stop(self) -> None:
-        """Let nobody enter any more, and send everybody home who waits."""
+        """Close the gate for good and end all waits."""
         self.stopped = True
         self._wake()
         for alarm in self._resting:
@@ -178,7 +178,7 @@ class Gate:
 
 
 _EARLY = 0.001
-"""Seconds that a timer may ring before its time: the event loop's clock is coarse."""
+"""Seconds that a timer may fire too early, because the event loop's clock is coarse."""
 
 
 def _ring(alarm: asyncio.Future[None]) -> None:

@@ -1,11 +1,11 @@
-"""One pace for everything that shares a provider's limit: runs, shards in threads, and, by its share, processes.
+"""Pacer for all calls that share a provider's limit: of runs, of shards in threads, and, by its share, of processes.
 
-    finding out ──a call is refused──> paused ──the pause is over──> open ──an answer──> open, growing
-                                         ^                            │
-                                         └──── refused again ──── probing: one call now and then
+    detecting ──a rate limit──> cooldown ──it is over──> open ──an answer──> open, growing
+                                   ^                       │
+                                   └──── rate limit ──── probing: single calls at intervals
 
-It is a bundle of numbers behind a lock: it has no clock, no task and no loop, so that engines in several threads can
-ask it. How fast calls may start is in `_found_rate`, what is left of that in `_allowance`.
+The governor is a set of numbers behind a lock: it has no clock, no task and no event loop, so that engines in several
+threads can use it. `adaptive_rate` computes the rate of calls, and `token_bucket` its unused part.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ logger = logging.getLogger(__name__)
 BURST_SECONDS = 0.1
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 1.0
-"""Between two looks of somebody who waits: limits, shares and pauses may change from outside."""
+"""Longest time between two requests of a waiting call: limits, shares and cooldowns may change meanwhile."""
 
 PROBE_SECONDS = 10.0
-"""Between two calls while a provider refuses even the first one after a pause."""
+"""Seconds between two calls while even the first call after a cooldown meets a rate limit."""
 
 PROBED_SECONDS = 2.0
-"""For the first call after a pause to be refused, and for others to hear of it."""
+"""Time for the first call after a cooldown to meet a rate limit, and for other processes to receive the news."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageSample:
-    """What a governor did since it was last asked.
+    """Usage of a governor since the last sample.
 
     Attributes:
-        curve: Calls a second that the whole scope may start: found, and no more than was said.
-        started: Calls a second that this process started.
-        held: Whether calls had to wait for the rate, so that more of it would have been used.
-        short: Whether they had to wait for the rate or for tokens, so that a larger share would have been used.
-        paused_until: When the latest pause ends or ended, by the event loop's clock; -inf where there was none.
+        curve: Rate of the whole scope, at most the configured one.
+        started: Calls per second that this process started.
+        held: Whether calls had to wait for the rate, so a higher rate would have been used.
+        short: Whether calls had to wait for the rate or for tokens, so a larger share would have been used.
+        paused_until: End of the latest cooldown, on the event loop's clock; -inf if there was none.
     """
 
     curve: RateCurve
@@ -60,13 +60,13 @@ class UsageSample:
 
 @dataclass(frozen=True, slots=True)
 class GovernorStatus:
-    """What is in force, for people to see.
+    """Current state of a governor, for display.
 
     Attributes:
-        rate: Calls a second that the whole scope may start; None while nothing has come near it.
-        share: This process's part of it.
-        episodes: Rate limits that this process's calls have met, since its start.
-        paused_seconds: How long they paused calls in all.
+        rate: Calls per second that the whole scope may start; None as long as no call had to wait for it.
+        share: Share of the rate that this process has.
+        episodes: Number of cooldowns that calls of this process started.
+        paused_seconds: Total length of these cooldowns in seconds.
     """
 
     rate: float | None
@@ -76,23 +76,28 @@ class GovernorStatus:
 
 
 class Governor:
-    """Paces calls by what a provider allows: found by itself, or said.
+    """Pacer that keeps calls within a provider's limits, whether they are configured or detected.
 
-    Without limits it begins at 10 calls a second and doubles while that is used and nothing is refused. A rate limit
-    pauses everything once, then the rate goes on below the one that was refused and grows back to it, stays there, and
-    tries more. With `requests_per_minute` it begins there, evenly spaced, and still gives way when it is refused. Token
-    limits are kept by an estimate before each call, which is corrected after it. Server errors change nothing.
+    Without limits, it starts at 10 calls per second and doubles the rate while it is used and no rate limit occurs. A
+    rate limit starts one cooldown for all calls. The rate then resumes below the one that met the limit, grows back to
+    it, stays there, and probes for more. With `requests_per_minute`, it starts at that rate, evenly spaced, and still
+    slows down after a rate limit. Token limits use an estimate before each call, which is corrected afterwards. Server
+    errors do not change the rate.
 
-    Give one governor to all processors that share a provider's limit: `ParallelBatchProcessor(config,
-    governor=governor)`; they may run in several threads. `slow_start_items` and its delays don't apply then, and where
-    the provider names no wait, a pause begins at half a second, or `cooldown_seconds` if that is shorter.
+    Pass one governor to all processors that share a provider's limit; they may run in several threads. The settings
+    `slow_start_*` do not apply then. If the provider does not suggest a wait, a cooldown starts at half a second, or
+    at `cooldown_seconds` if that is shorter.
 
     Args:
-        limits: What is known of the provider's limits.
-        output_tokens: Expected of an answer, until there have been some; for token limits.
+        limits: Known limits of the provider.
+        output_tokens: Expected output tokens of an answer until there are answers; used for token limits.
 
     Attributes:
-        has_answered: Whether a call was ever answered; a single `auth` failure does not end a run then.
+        has_answered: Whether any call was answered; a single `auth` failure does not stop a run then.
+
+    Example:
+        governor = Governor(Limits(requests_per_minute=600))
+        processor = ParallelBatchProcessor(config, governor=governor)
     """
 
     def __init__(self, limits: Limits | None = None, *, output_tokens: float = 1000.0) -> None:
@@ -105,31 +110,31 @@ class Governor:
         self._calls = TokenBucket(BURST_SECONDS)
         self._tokens = TokenLimits(self._limits, output_tokens)
         self._latency = 0.2
-        self._told: list[Callable[[float], None]] = []
-        self._needed_until = -math.inf  # by somebody else of the scope
+        self._listeners: list[Callable[[float], None]] = []
+        self._needed_until = -math.inf  # until then, other processes of the scope use the rate
         self._reopens_at = -math.inf
-        self._strained_at = -math.inf
-        self._spent_until = -math.inf  # as the provider's headers tell
-        self._proven = False  # by an answer to a call that started after the latest pause
+        self._connect_timed_out_at = -math.inf
+        self._spent_until = -math.inf  # from the provider's headers
+        self._proven = False  # a call that started after the latest cooldown was answered
         self._last_start = -math.inf
-        self._first_start = math.inf  # since the latest pause
+        self._first_start = math.inf  # since the latest cooldown
         self._looked_at = 0.0
         self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
         self._refused_share = RefusalMonitor()
-        self._stock_at: float | None = None
-        self._stock_started = 0
-        self._stock_held = self._stock_short = False
+        self._sample_at: float | None = None
+        self._sample_started = 0
+        self._sample_held = self._sample_short = False
         self._all_episodes = 0
         self._paused_seconds = 0.0
         self.episodes = 0
         self.version = 0
         self.has_answered = False
 
-    # What a processor asks and tells, see `Pacer`.
+    # Methods for processors, see `Pacer`.
 
     def reserve(self, now: float, turn: CallPermit) -> float:
-        """Return `now`, and charge for `turn`, if it may start; else a later time at which to ask again."""
+        """Return `now` and charge the call if it may start; else return a later time at which to ask again."""
         with self._lock:
             if now - self._looked_at >= TICK_SECONDS:
                 self._look(now)
@@ -139,9 +144,9 @@ class Governor:
             if start <= now:
                 start = self._calls.until(now, self._found.rate * self._share, 1.0)
                 if start > now:
-                    self._held = self._stock_short = True
+                    self._held = self._sample_short = True
                 if self._tokens.limits and (free := self._tokens.until(now, self._share, turn)) > now:
-                    start, self._stock_short = max(start, free), True
+                    start, self._sample_short = max(start, free), True
             if start > now:
                 return min(start, now + LOOK_SECONDS)
             self._charge(turn, 1)
@@ -151,14 +156,14 @@ class Governor:
             return now
 
     def rate_limited(self, turn: CallPermit, now: float) -> bool:
-        """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
+        """Record a rate limit; return whether it starts a cooldown, whose length the caller then sets with `pause`."""
         with self._lock:
             self._tokens.record_usage(turn, {})
             self._refused_share.count(now, refused=1)
             if turn.started < self._reopens_at:
                 return False
             self._found.accepted(-1, 0.0)
-            # Those that started well before it would have been refused by now, if they were to be.
+            # Calls that started well before this one would have met the rate limit by now.
             others_were_taken = turn.started - self._first_start > 2 * (now - turn.started)
             self.episodes = 1 if others_were_taken else self.episodes + 1
             self._all_episodes += 1
@@ -169,16 +174,16 @@ class Governor:
             return True
 
     def pause(self, until: float, now: float) -> None:
-        """Let no call start before `until`, and tell those who share the limit."""
+        """Start a cooldown: no call starts before `until`; notify the listeners."""
         with self._lock:
             self._paused_seconds += max(0.0, until - now)
             self._close(until, now)
-            told = list(self._told)
-        for tell in told:
-            tell(until)
+            listeners = list(self._listeners)
+        for notify in listeners:
+            notify(until)
 
     def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Note an answer and what it cost; one to a call from before the latest pause proves nothing."""
+        """Record an answer and its token usage; the rate grows only after a call from after the latest cooldown."""
         with self._lock:
             self.has_answered = True
             self._latency += 0.1 * (now - turn.started - self._latency)
@@ -191,9 +196,9 @@ class Governor:
                 self._proven = True
 
     def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Take back the tokens that a failed call was not billed; the provider's trouble is no limit.
+        """Refund the tokens that a failed call was not billed for; the rate does not change.
 
-        A call that was billed is one that the provider took, whatever its answer was worth.
+        A failed call that was billed counts as accepted by the provider.
         """
         with self._lock:
             self._tokens.record_usage(turn, usage)
@@ -201,24 +206,24 @@ class Governor:
                 self._taken(turn)
 
     def not_sent(self, turn: CallPermit, now: float) -> None:
-        """Take back what was charged for a call that never reached the provider."""
+        """Refund a call that was never sent to the provider."""
         with self._lock:
             self._charge(turn, -1)
             turn.input_tokens = turn.output_tokens = 0.0
 
     def connect_timed_out(self, turn: CallPermit, now: float) -> None:
-        """Take back a call that found no connection in time, and go slower: it is this side that has too much to do."""
+        """Refund a call that got no connection in time, and cut the rate, because this machine is overloaded."""
         self.not_sent(turn, now)
         with self._lock:
-            if turn.started >= self._strained_at:
-                self._strained_at = now
+            if turn.started >= self._connect_timed_out_at:
+                self._connect_timed_out_at = now
                 self._cut(now)
 
     def on_headers(self, headers: Mapping[str, str], now: float) -> None:
-        """Take note of what a response's headers tell of the limits; names are in lower case.
+        """Apply the rate-limit headers of a response; names are in lower case.
 
-        A limit of requests a minute is never exceeded; where nothing is left of any limit, calls wait for its reset.
-        What a provider sends there may be anything: what cannot be read changes nothing and raises nothing.
+        The rate never exceeds a reported limit of requests per minute. If any limit is used up, calls wait for its
+        reset. Headers that cannot be parsed are ignored.
         """
         for window in windows(headers):
             with self._lock:
@@ -228,21 +233,21 @@ class Governor:
                     self._spent_until = max(self._spent_until, now + window.wait)
 
     def too_large(self, size: int) -> str:
-        """Return why a prompt of `size` characters can never be sent; empty where it can."""
+        """Return why a prompt of `size` characters can never be sent; empty if it can."""
         return self._tokens.too_large(size)
 
     def is_hopeless(self, now: float) -> bool:
-        """Whether nearly everything was refused for half an hour; says so in the log."""
+        """Return whether nearly all calls met a rate limit for half an hour; if so, log a warning."""
         with self._lock:
             hopeless = self._refused_share.warning(now)
         if hopeless:
             logger.warning(hopeless)
         return bool(hopeless)
 
-    # What those who share the limit say, from any thread.
+    # Methods for limits and for processes that share a limit, called from any thread.
 
     def set_limits(self, limits: Limits) -> None:
-        """Change what is known of the limits, from the next call on; the same ones again change nothing."""
+        """Replace the known limits, from the next call on; equal limits change nothing."""
         with self._lock:
             if limits == self._limits:
                 return
@@ -252,43 +257,43 @@ class Governor:
             self._tokens.set_limits(limits)
 
     def set_share(self, share: float, *, place: float = 0.0, is_waiting: bool = False) -> None:
-        """Take so much of the whole, 0 to 1; the rest is for other processes.
+        """Set the share of the limit that this process uses; the rest is for other processes.
 
         Args:
-            share: How much.
-            place: Where this process stands in a row of all, 0 to 1: after a pause they come back one by one.
-            is_waiting: Whether more of it is to come, when others have given way. Until then the rate does not grow:
-                not all of it is shared out, so that nobody would tell that it is too high.
+            share: Share of the limit, 0 to 1.
+            place: Position of this process among all, 0 to 1: after a cooldown, they resume one after another.
+            is_waiting: Whether the share will grow after others have reduced theirs. Until then the rate does not grow:
+                a part of it is unused, so a rate that is too high would not be detected.
         """
         with self._lock:
             self._share, self._place, self._is_waiting = max(share, 1e-6), place, is_waiting
 
     def follow(self, curve: RateCurve, seconds: float) -> None:
-        """Take over the rate that another process has found for the whole scope, `seconds` of growth ago.
+        """Adopt the rate that another process has detected for the whole scope, `seconds` of growth ago.
 
-        It goes on growing here as it does there: a process that had to be told of each step would lag behind, and the
-        one that finds the rate would go beyond the limit without a refusal.
+        The rate continues to grow here as it does there. If it followed each step only after a report, this process
+        would lag behind, and the other one would exceed the limit without a rate limit.
         """
         with self._lock:
             self._found.follow(curve, seconds)
 
     def require_share(self, until: float) -> None:
-        """Take it that others of the scope use the rate up until then."""
+        """Assume that other processes of the scope use the whole rate until the given time."""
         with self._lock:
             self._needed_until = until
 
     def pause_for_others(self, until: float, now: float, curve: RateCurve, episodes: int | None = None) -> None:
-        """Pause, as another process met a rate limit, and go on at the rate that it has found by that.
+        """Start a cooldown because another process met a rate limit, and resume at the rate that it detected.
 
-        Where this one pauses already, the higher of both: what is too high is refused once more, and found; what is
-        too low is found much later.
+        During a cooldown of this process, the higher of both rates is used: a rate that is too high meets another rate
+        limit and is corrected, but a rate that is too low is detected much later.
 
         Args:
-            until: When the pause ends.
-            now: The time.
-            curve: What the other one takes the scope to be allowed.
-            episodes: Rate limits that it met in a row; None where it is not known. After more than one it goes first,
-                alone, and would tell if it was refused again.
+            until: End of the cooldown.
+            now: Current time.
+            curve: Rate of the whole scope that the other process detected.
+            episodes: Number of consecutive cooldowns of the other process; None if unknown. After more than one, the
+                other process resumes first, alone, and reports another rate limit.
         """
         with self._lock:
             if now >= self._reopens_at or curve.rate > self._found.rate:
@@ -298,63 +303,63 @@ class Governor:
             if until > self._reopens_at:
                 self._close(until, now)
 
-    def listen(self, told: Callable[[float], None]) -> None:
-        """Have `told` called with the end of every pause that begins here; it must return at once."""
+    def listen(self, listener: Callable[[float], None]) -> None:
+        """Register a function to call with the end of every cooldown that starts here; it must return immediately."""
         with self._lock:
-            self._told.append(told)
+            self._listeners.append(listener)
 
-    def ignore(self, told: Callable[[float], None]) -> None:
-        """Call `told` no more."""
+    def ignore(self, listener: Callable[[float], None]) -> None:
+        """Remove a function that was registered with `listen`."""
         with self._lock:
-            self._told.remove(told)
+            self._listeners.remove(listener)
 
     @property
     def rate(self) -> float | None:
-        """Calls a second that this process may start."""
+        """Calls per second that this process may start."""
         return self._found.rate * self._share
 
     @property
     def curve(self) -> RateCurve:
-        """Calls a second that the whole scope may start, and how that grows."""
+        """Rate of the whole scope and the state of its growth."""
         return self._found.curve
 
     @property
     def limits(self) -> Limits:
-        """What is known of the limits."""
+        """Known limits of the provider."""
         return self._limits
 
     def status(self) -> GovernorStatus:
-        """Return what is in force."""
+        """Return the current state for display."""
         with self._lock:
             is_felt = self._felt or self._limits != Limits()
             rate = self._found.rate if is_felt else None
             return GovernorStatus(rate, self._share, self._all_episodes, self._paused_seconds)
 
     def sample_usage(self, now: float) -> UsageSample:
-        """Return what happened since the last time; for the one who shares the limit out."""
+        """Return the usage since the last sample, from which the shares of the limit are computed."""
         with self._lock:
-            seconds = now - self._stock_at if self._stock_at is not None else 0.0
-            stock = UsageSample(
+            seconds = now - self._sample_at if self._sample_at is not None else 0.0
+            sample = UsageSample(
                 curve=self._found.curve,
-                started=(self._started - self._stock_started) / seconds if seconds > 0 else 0.0,
-                held=self._stock_held or self._held,
-                short=self._stock_short,
+                started=(self._started - self._sample_started) / seconds if seconds > 0 else 0.0,
+                held=self._sample_held or self._held,
+                short=self._sample_short,
                 paused_until=self._reopens_at,
             )
-            self._stock_at, self._stock_started = now, self._started
-            self._stock_held = self._stock_short = False
-            return stock
+            self._sample_at, self._sample_started = now, self._started
+            self._sample_held = self._sample_short = False
+            return sample
 
-    # Behind the lock.
+    # Internal methods; the caller has the lock.
 
     def _taken(self, turn: CallPermit) -> None:
-        """Note that the provider took a call; one from before the latest pause proves nothing."""
+        """Record that the provider accepted a call; calls from before the latest cooldown are ignored."""
         if turn.started >= self._reopens_at:
             self.episodes = 0
             self._proven = True
 
     def _look(self, now: float) -> None:
-        """At the end of a tick, see what was used of the rate, and grow if it was."""
+        """At the end of a tick, let the rate grow if it was used."""
         seconds, calls = now - self._looked_at, self._calls_in_tick
         self._calls_in_tick, self._looked_at = 0, now
         self._found.accepted(calls, seconds)
@@ -362,7 +367,7 @@ class Governor:
         if used and self._proven and seconds < 2 * LOOK_SECONDS:
             self._found.grow(seconds, self._latency)
         self._bound, self._held = self._held, False
-        self._stock_held = self._stock_held or self._bound
+        self._sample_held = self._sample_held or self._bound
         self._felt = self._felt or self._bound
 
     def _charge(self, turn: CallPermit, sign: int) -> None:

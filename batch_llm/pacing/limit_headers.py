@@ -1,12 +1,12 @@
-"""What a response's headers tell of a provider's limits.
+"""Rate-limit headers of responses.
 
 `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI and many others send them, with a reset such as
 "6m0s" (https://platform.openai.com/docs/guides/rate-limits), and
 `anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`, with a date
-(https://docs.anthropic.com/en/api/rate-limits). Others send moments of their own kinds under these names: seconds or
-milliseconds since 1970 (https://openrouter.ai/docs/api-reference/limits), dates as in HTTP, dates without a zone.
+(https://docs.anthropic.com/en/api/rate-limits). Other providers send times in other formats under these names: seconds
+or milliseconds since 1970 (https://openrouter.ai/docs/api-reference/limits), HTTP dates, dates without a time zone.
 
-A header may hold anything, so whatever cannot be read is left out: no header is a reason for an answered call to fail.
+Headers that cannot be parsed are ignored, so that a header never fails an answered call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST_WAIT_SECONDS = 60.0
 _LONGEST_VALUE = 64
 _LEAST_EPOCH_SECONDS = 1e8
 _LEAST_EPOCH_MILLISECONDS = 1e11
-"""Smaller numbers are seconds from now: these are in the year 1973, as seconds and as milliseconds since 1970."""
+"""Smallest timestamps, in the year 1973, as seconds and as milliseconds since 1970; smaller numbers are durations."""
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
@@ -35,13 +35,13 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class LimitWindow:
-    """One limit of an account.
+    """One limit of an account, as reported in the headers of a response.
 
     Attributes:
         kind: "requests" or "tokens".
-        limit: What it is when it is full.
-        remaining: What is left of it.
-        reset: Seconds until it is full again.
+        limit: The full limit.
+        remaining: Unused part of the limit.
+        reset: Seconds until the limit is full again.
     """
 
     kind: str
@@ -51,31 +51,31 @@ class LimitWindow:
 
     @property
     def is_of_a_minute(self) -> bool:
-        """Whether it fills evenly within a minute: then the seconds until it is full tell so; a day's limit differs."""
+        """Whether the limit is per minute: it then refills evenly, and `reset` matches the used part of it."""
         until_full = 60 * (1 - self.remaining / self.limit)
         return until_full > 0 and abs(self.reset - until_full) <= max(until_full / 2, 0.05)
 
     @property
     def wait(self) -> float:
-        """Seconds for which nothing is left; 0 where something is, or comes back all the time."""
+        """Seconds to wait for the reset; 0 if the limit is not used up, or refills continuously."""
         return 0.0 if self.remaining >= 1 or self.is_of_a_minute else min(self.reset, _LONGEST_WAIT_SECONDS)
 
 
 def windows(headers: Mapping[str, str]) -> Iterator[LimitWindow]:
-    """Yield the limits that `headers`, with names in lower case, tell of; what cannot be read is left out."""
+    """Yield the limits in `headers`, with names in lower case; headers that cannot be parsed are ignored."""
     for kind in ("requests", "tokens"):
         for pattern in (f"x-ratelimit-%s-{kind}", f"anthropic-ratelimit-{kind}-%s"):
             try:
                 window = _window(kind, pattern, headers)
-            except Exception:  # whatever a provider thinks of there: the answer that came with it is paid
-                logger.debug("The headers of a limit on %s cannot be read", kind, exc_info=True)
+            except Exception:  # any value is possible, and must not fail the answer that was paid for
+                logger.debug("The rate-limit headers on %s cannot be parsed", kind, exc_info=True)
             else:
                 if window is not None:
                     yield window
 
 
 def _window(kind: str, pattern: str, headers: Mapping[str, str]) -> LimitWindow | None:
-    """Read one limit; None where it is not told, or is none. Raises ValueError, among others, for what is no number."""
+    """Return one limit, or None if its headers are missing or implausible; raise ValueError if they are not numbers."""
     limit, remaining, reset = (headers.get(pattern % part) for part in ("limit", "remaining", "reset"))
     if limit is None or remaining is None or reset is None:
         return None
@@ -87,7 +87,7 @@ def _window(kind: str, pattern: str, headers: Mapping[str, str]) -> LimitWindow 
 
 
 def _seconds(reset: str, sent_at: str | None) -> float:
-    """Read "1m30s", "20ms", "0.5", or a moment, measured from the response's own date; raises ValueError."""
+    """Return the seconds of "1m30s", "20ms", "0.5" or a time, relative to the response's date; raise ValueError."""
     if _NUMBER.fullmatch(reset):
         number = float(reset)
         if number < _LEAST_EPOCH_SECONDS:
@@ -100,7 +100,7 @@ def _seconds(reset: str, sent_at: str | None) -> float:
 
 
 def _moment(text: str) -> datetime:
-    """Read a date of ISO 8601 or of HTTP, in UTC where it names no zone; raises ValueError."""
+    """Return the time of an ISO 8601 or HTTP date, in UTC if it has no time zone; raise ValueError if it is neither."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,11 +1,11 @@
-"""Spreads the starts of calls, so that the event loop gets round to the calls in flight.
+"""Throttle that spreads the starts of calls, so that the event loop can serve the calls in flight.
 
-    free ──a start──> in a pass of the loop ──the pass is over, nobody waits──> free
+    free ──a start──> in an iteration of the loop ──it completes, no call waits──> free
                           │        ^
-    too much of it used ──┘        └── the next pass lets some of those in who wait
+    its time is used up ──┘        └── the next iteration admits some of the waiting calls
 
-A thousand agent runs that start in one pass block the loop for seconds: answers lie unread, and connections that stand
-are given up as timed out. So a pass starts calls for `PASS_SECONDS` at most; whoever comes later waits for his turn.
+A thousand agent runs that start in one iteration block the loop for seconds: answers are not read, and established
+connections time out. So each iteration starts calls for at most `PASS_SECONDS`; later calls wait for the next one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 PASS_SECONDS = 0.02
 WINDOW_SECONDS = 5.0
 LEAST_CPU_SHARE = 0.2
-"""Below that the loop is blocked, not busy; a busy one gets less than a whole core where others want it too."""
+"""CPU share below which the loop is blocked rather than busy; a busy loop may get less than a whole core."""
 
 
 class LoopThrottle:
-    """Lets calls start as the event loop can take them, and says once when it is the bottleneck."""
+    """Throttle for starts of calls; logs one warning if the event loop is the bottleneck."""
 
     def __init__(self) -> None:
         self._began: float | None = None  # the current pass, if any call started in it
@@ -33,11 +33,11 @@ class LoopThrottle:
         self._strain = _Strain()
 
     def is_closed(self, now: float) -> bool:
-        """Whether a call has to wait for its turn; `now` is the loop's time."""
+        """Return whether a call has to `wait`; `now` is the event loop's time."""
         return self._began is not None and now - self._began > PASS_SECONDS
 
     def pass_through(self, now: float, *, seconds_late: float = 0.0) -> None:
-        """Count a call that starts at once, or has waited for the loop in the line before."""
+        """Count a call that starts immediately, or whose wait in the gate's queue was due to the loop."""
         if self._began is None:
             self._begin(now)
         if seconds_late > PASS_SECONDS:
@@ -46,13 +46,13 @@ class LoopThrottle:
             self._strain.started += 1
 
     async def wait(self) -> None:
-        """Wait for a turn, first come, first served."""
+        """Wait until the call may start, in order of arrival."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         await turn
 
     def open(self) -> None:
-        """Let everybody through who waits."""
+        """Admit all waiting calls."""
         self._let_in(len(self._queue))
 
     def _begin(self, now: float) -> None:
@@ -60,7 +60,7 @@ class LoopThrottle:
         asyncio.get_running_loop().call_soon(self._next_pass)
 
     def _next_pass(self) -> None:
-        """Let in twice as many as last time where that went quickly, else one."""
+        """Admit twice as many calls as in the last iteration if that was fast, else one."""
         now = asyncio.get_running_loop().time()
         quick = self._began is not None and now - self._began <= PASS_SECONDS
         self._at_once = self._at_once * 2 if quick and self._queue else 1
@@ -79,7 +79,7 @@ class LoopThrottle:
 
 
 class _Strain:
-    """How many of the latest starts had to wait, and whether that has been said."""
+    """Counts of recent starts with and without a wait, and the warning if most had to wait."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -89,7 +89,7 @@ class _Strain:
         self.waited = 0
 
     def look(self, now: float) -> None:
-        """At the end of a window, warn if most of its starts had to wait."""
+        """Log a warning at the end of a window if most of its starts had to wait."""
         if self._since is not None and now - self._since < WINDOW_SECONDS:
             return
         if self._since is not None and not self._said and self.waited > self.started / 2:
@@ -103,13 +103,13 @@ class _Strain:
         rate = (self.started + self.waited) / seconds
         if share > LEAST_CPU_SHARE:
             logger.warning(
-                "CPU-bound at %.0f calls/s: more processes, not more workers. A strategy that needs less of the CPU, "
-                "such as ModelStrategy, helps too",
+                "CPU-bound at %.0f calls/s: use more processes, not more workers, or a strategy that needs less CPU "
+                "time, such as ModelStrategy",
                 rate,
             )
         else:
             logger.warning(
-                "Calls wait for the event loop, which something blocks (it used %.0f %% of the CPU): look for a "
-                "strategy or a hook that waits without `await`",
+                "Calls wait for a blocked event loop (it used %.0f %% of the CPU): look for a strategy or a hook that "
+                "waits without `await`",
                 share * 100,
             )

@@ -1,4 +1,4 @@
-"""A call's permission to start, and the account of what it was charged for."""
+"""Interface of pacers, which decide when calls may start, and the permit of a call."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 @dataclass(slots=True)
 class CallPermit:
-    """One try of one item.
+    """Permit for one call of one item.
 
     Attributes:
-        size: Characters of the prompt.
-        started: When the call started, by the event loop's clock.
-        input_tokens: What was charged for it before it started.
-        output_tokens: The same.
-        reserved: What of a budget is set aside for it, in USD and in tokens.
+        size: Number of characters of the prompt.
+        started: Start time of the call, on the event loop's clock.
+        input_tokens: Estimated input tokens that were charged before the call started.
+        output_tokens: Estimated output tokens that were charged before the call started.
+        reserved: Part of a budget that is reserved for the call, in USD and in tokens.
     """
 
     size: int
@@ -27,60 +27,60 @@ class CallPermit:
 
 
 class Pacer(Protocol):
-    """Decides when calls may start; plain numbers, changed between two awaits. Times are the event loop's."""
+    """Interface of objects that decide when calls may start; times are on the event loop's clock."""
 
     @property
     def episodes(self) -> int:
-        """Rate-limit episodes in a row without a success between them."""
+        """Number of consecutive cooldowns without a success between them."""
         ...
 
     @property
     def has_answered(self) -> bool:
-        """Whether a call was ever answered, so that the key and the address are good ones."""
+        """Whether any call was answered, which shows that the key and the address are valid."""
         ...
 
     @property
     def version(self) -> int:
-        """What changes whenever starts that were promised are void."""
+        """Number that changes whenever granted permits of calls that have not started become void."""
         ...
 
     @property
     def rate(self) -> float | None:
-        """Calls a second that may start; None where nothing bounds them."""
+        """Number of calls per second that may start; None if unlimited."""
         ...
 
     def reserve(self, now: float, turn: CallPermit) -> float:
-        """Return `now`, and charge for `turn`, if it may start; else a later time at which to ask again."""
+        """Return `now` and charge the call if it may start; else return a later time at which to ask again."""
         ...
 
     def rate_limited(self, turn: CallPermit, now: float) -> bool:
-        """Note a rate limit; whether it begins an episode, whose length the caller then tells with `pause`."""
+        """Record a rate limit; return whether it starts a cooldown, whose length the caller then sets with `pause`."""
         ...
 
     def pause(self, until: float, now: float) -> None:
-        """Let nothing start before `until`."""
+        """Start a cooldown: no call starts before `until`."""
         ...
 
     def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Note an answer and what it cost."""
+        """Record an answer and its token usage."""
         ...
 
     def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Note a failure that is no rate limit, and what it cost."""
+        """Record a failure without a rate limit, and its token usage."""
         ...
 
     def not_sent(self, turn: CallPermit, now: float) -> None:
-        """Take back what was charged for a call that never reached the provider."""
+        """Refund a call that was never sent to the provider."""
         ...
 
     def connect_timed_out(self, turn: CallPermit, now: float) -> None:
-        """The same, of a call that found no connection in time."""
+        """Refund a call that got no connection in time."""
         ...
 
     def too_large(self, size: int) -> str:
-        """Return why a prompt of `size` characters can never be sent; empty where it can."""
+        """Return why a prompt of `size` characters can never be sent; empty if it can."""
         ...
 
     def is_hopeless(self, now: float) -> bool:
-        """Whether nearly everything has been refused for so long that the run had better end."""
+        """Return whether nearly all calls have met a rate limit for so long that the run should stop."""
         ...

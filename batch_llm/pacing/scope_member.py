@@ -1,18 +1,19 @@
-"""One process's part in sharing a limit, as a protocol: what it writes, and what it makes of what the others wrote.
+"""Protocol by which the processes in a scope share a limit: the reports of one process, and its use of the others.
 
-    each cycle:  write what I want and claim -> read all records -> share out, and take it
-                   └───────────────── once more where my claim has changed ─────────────┘
+    each cycle:  write own want and claim -> read all reports -> compute the shares, and use the own share
+                   └──────────────────── once more if the own claim has changed ──────────────────┘
 
-No locks: each record has one writer. No clocks compared: a record carries the server's time of its writing, and ours,
-just written, is the server's now. Two rules keep the shares in force within the limit, however late news are:
+There are no locks, because each report has one writer. Clocks are not compared: a report contains the server's time of
+its last write, and the time of our report, just written, is the server's current time. Two rules keep the sum of the
+used shares within the limit, however late the reports are:
 
-    1. I have no more than what I claim on the board, and no more than what the others' claims on the board leave.
-    2. I take less before I claim less.
+    1. A process uses no more than its published claim, and no more than the other published claims leave.
+    2. A process reduces its share before it reduces its claim.
 
-So whoever takes more has seen what all the others may have at most, and they, whenever they take more, see its claim.
-Shrinking works at once, growing when those who have to give way have written so: within two cycles. There is one
-exception: a member that cannot write for 15 s looks dead to the others, who share out the whole among them, and goes on
-with its last share until it reads again.
+So a process that takes more has seen the largest shares of all others, and each of the others sees its claim before
+taking more. Shrinking takes effect immediately, growing after the other processes have published smaller claims: within
+two cycles. There is one exception: a process that cannot write for 15 s is expired for the others, which divide the
+whole limit, while it continues with its last share until it reads again.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from .governor import Governor, UsageSample
 
 CYCLE_SECONDS = 7.0
 QUICK_SECONDS = 2.0
-"""Until the next cycle after members have come or gone."""
+"""Seconds until the next cycle after processes joined or left."""
 
 BUSY_SECONDS = 30.0
 REWRITE = 0.05
-"""A change of the claim that is worth a second round in the same cycle: the others see it, and what is free is ours."""
+"""Change of the claim that triggers a second round in the same cycle, so that others see it and free share is used."""
 
 ROUNDS = 2
 
@@ -46,17 +47,17 @@ _ALMOST = 0.9
 _HEADROOM = 1.25
 _LITTLE = 0.02
 _STEPS = 20
-"""Wants are rounded up to twentieths, so that shares stand still while use trembles."""
+"""Wants are rounded up to twentieths, so that small changes of usage do not change the shares."""
 
 
 class ScopeMember:
-    """One process under a scope's limit. Plain numbers; `now` is the time of the governor, `time.monotonic()`.
+    """One process in a scope; `now` is the governor's time, `time.monotonic()`.
 
     Attributes:
-        id: Its name on the board.
-        share: What is in force of the whole, 0 to 1.
-        claim: What stands on the board, or is to stand there next.
-        seconds: Until the next cycle.
+        id: Id of the process in the scope.
+        share: Share of the limit that the process uses, 0 to 1.
+        claim: Claim in the published report, or in the next one.
+        cycle_seconds: Seconds until the next cycle.
     """
 
     def __init__(self, id: str, governor: Governor, now: float) -> None:
@@ -65,10 +66,10 @@ class ScopeMember:
         self.claim = 1.0
         self.cycle_seconds = QUICK_SECONDS
         self._governor = governor
-        self._stock = governor.sample_usage(now)
+        self._sample = governor.sample_usage(now)
         self._want = self._wanted = 1.0
         self._busy_until = -math.inf
-        self._on_board = 1.0
+        self._published_claim = 1.0
         self._sent_at = self._wrote_at = -math.inf
         self._ahead = math.nan  # the server's clock of ours
         self._others: frozenset[str] = frozenset()
@@ -80,22 +81,22 @@ class ScopeMember:
     # The cycle.
 
     def sample_usage(self, now: float) -> None:
-        """See what was used since the last cycle, and what is wanted from that."""
-        stock = self._stock = self._governor.sample_usage(now)
-        if stock.short or stock.started or stock.paused_until > now:
+        """Sample the usage since the last cycle, and derive the wanted share."""
+        sample = self._sample = self._governor.sample_usage(now)
+        if sample.short or sample.started or sample.paused_until > now:
             self._busy_until = now + BUSY_SECONDS
-        waits_for_others = stock.short and self.share < _ALMOST * self._on_board
-        if stock.paused_until <= now and not waits_for_others:  # either tells nothing of what it would use
-            self._wanted, before = _want(stock), self._wanted
+        waits_for_others = sample.short and self.share < _ALMOST * self._published_claim
+        if sample.paused_until <= now and not waits_for_others:  # else the sample does not show the potential usage
+            self._wanted, before = _want(sample), self._wanted
             self._want = max(before, self._wanted)
 
     def report(self, now: float) -> MemberReport:
-        """Return what to write."""
+        """Return the report to publish."""
         return MemberReport(
             want=self._want,
             claim=self.claim,
-            **curve_fields(self._stock.curve),
-            held=self._stock.held,
+            **curve_fields(self._sample.curve),
+            held=self._sample.held,
             busy=now < self._busy_until,
             began=self._own.began,
             until=self._own.until,
@@ -103,18 +104,18 @@ class ScopeMember:
         )
 
     def on_written(self, sent: float, now: float) -> None:
-        """Note that what it says stands on the board since a moment between `sent` and `now`."""
+        """Record that the report was written at a time between `sent` and `now`."""
         if now - self._sent_at > ALIVE_SECONDS:
-            self.share = 0.0  # the others may have taken us for dead, and have shared out what was ours
-        self._sent_at, self._wrote_at, self._on_board = sent, (sent + now) / 2, self.claim
+            self.share = 0.0  # the others may have treated our report as expired and divided our share
+        self._sent_at, self._wrote_at, self._published_claim = sent, (sent + now) / 2, self.claim
 
     def on_reports(self, records: Sequence[PublishedReport], now: float) -> bool:
-        """Take what the records say; whether the claim has changed so much that it should be written at once."""
+        """Apply the reports of all processes; return whether the claim has changed so much that it must be written."""
         mine = next((record for record in records if record.id == self.id), None)
         if mine is None:
-            return True  # removed by somebody's cleaning; without a record nothing may be claimed
+            return True  # another process removed our expired report; without a report there is no claim
         self._ahead = mine.written_at - self._wrote_at
-        self._until = max(self._until, mine.created_at)  # what was before is no news
+        self._until = max(self._until, mine.created_at)  # cooldowns from before this process joined are not new
         living = live_reports(records, mine.written_at)
         others = [record for record in living if record.id != self.id]
         self._take(living, others)
@@ -125,13 +126,13 @@ class ScopeMember:
         self.cycle_seconds = CYCLE_SECONDS if names == self._others else QUICK_SECONDS
         self._others = names
         self._last = {name: began for name, began in self._last.items() if name in names}
-        return abs(self.claim - self._on_board) > REWRITE
+        return abs(self.claim - self._published_claim) > REWRITE
 
     def _take(self, living: Sequence[PublishedReport], others: Sequence[PublishedReport]) -> None:
         wants = {record.id: record.report.want for record in living}
         target = share_out(wants | {self.id: self._want})[self.id]
         room = max(0.0, 1.0 - sum(record.report.claim for record in others))
-        self.share = min(target, self._on_board, max(self.share, room))
+        self.share = min(target, self._published_claim, max(self.share, room))
         place = sum(record.id < self.id for record in others) / len(living)
         self._governor.set_share(self.share, place=place, is_waiting=self.share < _ALMOST * target)
         self.claim = target
@@ -140,14 +141,14 @@ class ScopeMember:
         if leads.id == self.id:
             if any(record.report.held for record in others):
                 self._governor.require_share(now + 2 * CYCLE_SECONDS)
-        elif leads.report.heard >= self._heard:  # else its rate is from before a refusal
+        elif leads.report.heard >= self._heard:  # else its rate is from before a rate limit
             age = max(0.0, now + self._ahead - leads.written_at) if leads.report.held else 0.0
             self._governor.follow(leads.report.curve, age)
 
-    # Pauses.
+    # Cooldowns.
 
     def on_rate_limit(self, until: float, now: float) -> Pause | None:
-        """Note a rate limit that calls of ours met; return what to tell the others, once the server's time is known."""
+        """Record a rate limit of own calls; return the cooldown to publish, or None until the server time is known."""
         if math.isnan(self._ahead):
             return None
         self._own = Pause(
@@ -158,7 +159,7 @@ class ScopeMember:
         return self._own
 
     def on_pause(self, pause: Pause, now: float) -> None:
-        """Pause with another member; cut once more where its rate limit is none that is known already."""
+        """Start the cooldown of another process; cut the rate again if its rate limit is not known yet."""
         if math.isnan(self._ahead) or pause.member == self.id or pause.began <= self._last.get(pause.member, 0.0):
             return
         self._last[pause.member] = pause.began
@@ -169,8 +170,8 @@ class ScopeMember:
         self._until = max(self._until, pause.until)
 
 
-def _want(stock: UsageSample) -> float:
-    if stock.short:
+def _want(sample: UsageSample) -> float:
+    if sample.short:
         return 1.0
-    used = _HEADROOM * stock.started / stock.curve.rate + _LITTLE
+    used = _HEADROOM * sample.started / sample.curve.rate + _LITTLE
     return min(1.0, math.ceil(used * _STEPS) / _STEPS)

@@ -1,6 +1,6 @@
-"""The pace of a run that has no governor: as fast as it can, a cooldown after a rate limit, then slowly at first.
+"""Pacer of a run without a governor: full speed, a cooldown after a rate limit, then a slow start.
 
-open ──a rate limit, begin()──> closed, for how long is being asked ──pause(until)──> closed
+open ──rate_limited()──> closed, the length is not known yet ──pause(until)──> closed
  ^                                                                                       │
  └──────── after `slow_start_items` spaced starts ────── slow start <── the clock reaches `until`
 """
@@ -16,30 +16,30 @@ from .pacer import CallPermit
 
 
 class SlowStart:
-    """A pacer that knows cooldowns only.
+    """Pacer with cooldowns and slow starts, but without a rate.
 
     Attributes:
-        episodes: Cooldowns in a row without a success between them.
-        version: Changes whenever starts that were promised are void.
-        has_answered: Whether a call was ever answered.
+        episodes: Number of consecutive cooldowns without a success between them.
+        version: Number that changes whenever granted permits of calls that have not started become void.
+        has_answered: Whether any call was answered.
     """
 
     def __init__(self, config: RateLimitConfig) -> None:
         self._config = config
         self._reopens_at = -math.inf
         self._next_start = -math.inf
-        self._slow_starts = config.slow_start_items  # none are left: a fresh run starts at full speed
+        self._slow_starts = config.slow_start_items  # none remain: a new run starts at full speed
         self.episodes = 0
         self.version = 0
         self.has_answered = False
 
     @property
     def rate(self) -> None:
-        """Nothing bounds it."""
+        """Always None: the rate is unlimited."""
         return None
 
     def reserve(self, now: float, turn: CallPermit) -> float:
-        """Return when `turn` may start: now, and then the turn is taken, or when to ask again."""
+        """Return `now` if the call may start; else return a later time at which to ask again."""
         if self._reopens_at > now or self._next_start > now:
             return max(self._reopens_at, self._next_start)
         if self._slow_starts < self._config.slow_start_items:
@@ -53,10 +53,10 @@ class SlowStart:
         return first + (last - first) * index / max(1, config.slow_start_items - 1)
 
     def rate_limited(self, turn: CallPermit, now: float) -> bool:
-        """Close for a rate limit that a call met; False where it belongs to an episode that is known.
+        """Record a rate limit; return False if the call started before the end of the latest cooldown.
 
-        A call that started before the last reopening tells nothing new. The caller of a new episode finds out how long
-        it lasts and says so with `pause`; until then nothing starts.
+        Such a call belongs to the latest cooldown. After a new one started, no call starts until the caller has set its
+        length with `pause`.
         """
         if turn.started < self._reopens_at:
             return False
@@ -66,33 +66,33 @@ class SlowStart:
         return True
 
     def pause(self, until: float, now: float) -> None:
-        """Reopen at `until`, slowly."""
+        """End the cooldown at `until`, followed by a slow start."""
         self._reopens_at = until
         self._next_start = -math.inf
         self._slow_starts = 0
         self.version += 1
 
     def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """The next episode is a first one again, if the call began after the last."""
+        """Reset the number of consecutive cooldowns if the call started after the latest one."""
         self.has_answered = True
         if turn.started >= self._reopens_at:
             self.episodes = 0
 
     def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """A failure that is no rate limit says nothing of the pace; if it was billed, the provider took the call."""
+        """Treat a failed call that was billed as answered, because the provider accepted it; else do nothing."""
         if any(usage.values()):
             self.answered(turn, now, usage)
 
     def not_sent(self, turn: CallPermit, now: float) -> None:
-        """Nor does a call that was never sent."""
+        """Do nothing: calls are not charged."""
 
     def connect_timed_out(self, turn: CallPermit, now: float) -> None:
-        """Nor one that found no connection."""
+        """Do nothing: calls are not charged, and there is no rate to cut."""
 
     def too_large(self, size: int) -> str:
-        """No request is."""
+        """Return an empty string: there are no token limits."""
         return ""
 
     def is_hopeless(self, now: float) -> bool:
-        """A run goes on as long as its items have tries."""
+        """Return False: a run continues as long as its items have attempts left."""
         return False

@@ -1,4 +1,4 @@
-"""What a call is expected to use: a guess that learns from answers."""
+"""Estimate of the tokens of a call, learned from answers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 TOKENS_PER_CHARACTER = 0.25
 LEAST_WEIGHT = 0.02
-"""Of the newest answer in the average, once there have been fifty."""
+"""Weight of the newest answer in the averages, after fifty answers."""
 
 
 @dataclass(slots=True)
 class TokenEstimate:
-    """Averages over the answers so far, the newest ones weighing more.
+    """Averages over the answers so far, with more weight on recent ones.
 
     Attributes:
-        a_character: Input tokens for each character of the prompt, instructions and schema included.
-        output_tokens: Of an answer.
-        cached_share: How much of the input comes from the provider's cache.
-        answers: How many it has learnt from; 0 for a guess.
-        price_factor: What a call costs beside the plain price of its tokens, for a service tier or writes to a cache.
+        a_character: Input tokens per character of the prompt, including instructions and schema.
+        output_tokens: Output tokens per answer.
+        cached_share: Share of the input tokens that comes from the provider's cache.
+        answers: Number of answers that the averages are based on; 0 for a guess.
+        price_factor: Ratio of the actual price to the plain price of the tokens: service tier, writes to a cache, ...
     """
 
     a_character: float = TOKENS_PER_CHARACTER
@@ -29,25 +29,25 @@ class TokenEstimate:
     price_factor: float = 1.0
 
     def input_tokens(self, size: int) -> float:
-        """Return what a prompt of `size` characters is expected to have."""
+        """Return the expected number of input tokens for a prompt of `size` characters."""
         tokens = size * self.a_character
         return tokens if tokens > 1.0 else 1.0
 
     @property
     def weight(self) -> float:
-        """Of the newest answer in the averages."""
+        """Weight of the newest answer in the averages."""
         return 1 / self.answers if self.answers * LEAST_WEIGHT < 1 else LEAST_WEIGHT
 
     def learn_price(self, paid: float, plain: float) -> None:
-        """Learn what the newest answer cost, beside the plain price of its tokens."""
+        """Update the price factor with the price paid for the newest answer and the plain price of its tokens."""
         if plain > 0 and self.answers:
             self.price_factor += self.weight * (paid / plain - self.price_factor)
 
     def learn(self, size: int, usage: Mapping[str, int]) -> None:
-        """Learn from an answer to a prompt of `size` characters."""
+        """Update the averages with the answer to a prompt of `size` characters."""
         sent, received = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
         if not sent and not received:
-            return  # the provider does not tell
+            return  # the provider does not report tokens
         self.answers += 1
         weight = 1 / self.answers if self.answers * LEAST_WEIGHT < 1 else LEAST_WEIGHT  # `weight`, for every call
         self.output_tokens += weight * (received - self.output_tokens)

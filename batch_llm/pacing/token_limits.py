@@ -1,4 +1,4 @@
-"""Limits on tokens: an estimate is charged before a call, and corrected after it."""
+"""Token limits: an estimate is charged before a call and corrected afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COUNTED = {
     "input_tokens_per_minute": (1, 0),
     "output_tokens_per_minute": (0, 1),
 }
-"""Whether tokens sent count, and tokens received."""
+"""Limits, each with whether input tokens and output tokens count towards it."""
 
 
 @dataclass(slots=True)
@@ -31,11 +31,11 @@ class _Limit:
 
 
 class TokenLimits:
-    """The limits that were said, and what a call is expected to cost, learnt from those that were answered.
+    """Configured token limits, and an estimate of the tokens of a call that is learned from answers.
 
     Args:
-        limits: What was said; there may be none for tokens.
-        output_tokens: Expected of an answer before there was one.
+        limits: Configured limits; token limits may be missing.
+        output_tokens: Expected output tokens of an answer until there are answers.
     """
 
     def __init__(self, limits: Limits, output_tokens: float) -> None:
@@ -44,12 +44,12 @@ class TokenLimits:
         self.set_limits(limits)
 
     def set_limits(self, limits: Limits) -> None:
-        """Keep to other limits from now on."""
-        said = {name: getattr(limits, name) for name in _COUNTED}
-        self.limits = [_Limit(name, value / 60, *_COUNTED[name]) for name, value in said.items() if value is not None]
+        """Replace the limits."""
+        values = {name: getattr(limits, name) for name in _COUNTED}
+        self.limits = [_Limit(name, value / 60, *_COUNTED[name]) for name, value in values.items() if value is not None]
 
     def until(self, now: float, share: float, turn: CallPermit) -> float:
-        """Return when a call may start with this share of the limits, and note in `turn` what it will be charged."""
+        """Return when a call may start with this share of the limits, and set the estimated tokens of its permit."""
         sent = turn.input_tokens = self._estimate.input_tokens(turn.size)
         received = turn.output_tokens = self._estimate.output_tokens
         start = now
@@ -61,27 +61,27 @@ class TokenLimits:
         return start
 
     def take(self, sent: float, received: float) -> None:
-        """Charge, or give back where it is negative."""
+        """Charge tokens to all limits; negative numbers are refunds."""
         for limit in self.limits:
             limit.allowance.take(limit.sent * sent + limit.received * received)
 
     def record_usage(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
-        """Put what was used in the place of what was charged."""
+        """Replace the charged estimate of a call with its actual usage."""
         self.take(usage.get("input_tokens", 0) - turn.input_tokens, usage.get("output_tokens", 0) - turn.output_tokens)
         turn.input_tokens = turn.output_tokens = 0.0
 
     def learn(self, size: int, usage: Mapping[str, int]) -> None:
-        """Learn from an answer to a prompt of `size` characters."""
+        """Update the estimate with the answer to a prompt of `size` characters."""
         self._estimate.learn(size, usage)
 
     def too_large(self, size: int) -> str:
-        """Return why no minute has room for a prompt of `size` characters; empty where one has."""
+        """Return why a prompt of `size` characters exceeds a limit per minute; empty if it does not."""
         tokens = self._estimate.input_tokens(size)
         for limit in self.limits:
             a_minute = 60 * limit.a_second
             if limit.sent * tokens > a_minute:
                 return (
-                    f"the prompt has about {tokens:,.0f} tokens and {limit.name} is {a_minute:,.0f}: no minute has "
-                    "room for it; shorten the prompt, or raise the limit"
+                    f"the prompt has about {tokens:,.0f} tokens, more than {limit.name} ({a_minute:,.0f}) allows: "
+                    "shorten the prompt, or raise the limit"
                 )
         return ""

@@ -108,8 +108,8 @@ async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
     batch = await governed(work, Governor(Limits(input_tokens_per_minute=10_000)))
     assert [result.success for result in batch.results] == [False, True]
     assert batch.results[0].error == (
-        "RequestTooLarge: the prompt has about 25,000 tokens and input_tokens_per_minute is 10,000: no minute has room "
-        "for it; shorten the prompt, or raise the limit"
+        "RequestTooLarge: the prompt has about 25,000 tokens, more than input_tokens_per_minute (10,000) allows: "
+        "shorten the prompt, or raise the limit"
     )
     assert batch.results[0].error_info is not None
     assert batch.results[0].error_info.category == "invalid_request"

@@ -115,7 +115,8 @@ async def test_calls_that_start_quickly_all_start_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "words"), [(Kept.busy, "CPU-bound at 5 calls/s"), (Kept.blocked, "which something blocks (it used 0 %")]
+    ("keep", "words"),
+    [(Kept.busy, "CPU-bound at 5 calls/s"), (Kept.blocked, "Calls wait for a blocked event loop (it used 0 %")],
 )
 async def test_a_loop_that_is_the_bottleneck_is_said_once_with_what_to_do(
     keep: Callable[[Kept, float], None],
