@@ -1,5 +1,5 @@
-"""One run of work items: a queue, workers, attempts, hooks and totals.
+"""Execution of one run of work items: a queue, workers, attempts, hooks and totals.
 
-Work items come in from a processor; a `WorkItemResult` per item goes out, and the totals of the run. It imports
+A processor passes work items in; one `WorkItemResult` per item and the totals of the run come out. This package imports
 `pacing`, the classifiers, strategies and observers; it knows neither jobs nor files.
 """

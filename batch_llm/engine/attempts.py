@@ -1,13 +1,13 @@
-"""One item: its hooks, and its attempts.
+"""Execution of one item: its hooks and its attempts.
 
 waiting ──gate opens──> calling ──answer─────────────────────> succeeded
    ^                       │
    │                     error ──decide()──> Fail ───────────> failed, and with a fatal category the run stops
    │                                   ├───> Retry(wait) ───┐
-   │                                   └───> CoolDown ──────┤  (no tries left: failed at once)
-   └────────────────── rested, or the gate reopens ─────────┘
+   │                                   └───> CoolDown ──────┤  (no retries left: failed immediately)
+   └────────── backoff or cooldown is over ─────────────────┘
 
-waiting, resting ──the run stops──> failed with the last error, or not attempted where there was no call yet
+waiting ──the run stops──> failed with the last error, or not attempted if there was no call yet
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ItemRunner:
-    """What every item of a run meets on its way: `run(item)` is that way.
+    """Runner of single items, shared by all workers of a run.
 
     Attributes:
-        stop: Ends the run early, for the reason given.
-        is_ending: Whether the run takes its workers down; a cancellation at any other time is a call's own doing.
+        stop: Function that stops the run early, for the given reason.
+        is_ending: Function that returns whether the run cancels its workers; any other cancellation comes from users'
+            code.
     """
 
     config: ProcessorConfig
@@ -98,9 +99,9 @@ class ItemRunner:
         return result
 
     async def _give_up(self, error: BaseException, tries: ItemState, item_id: str, context: Any) -> AnyResult:
-        """The net around an item: what nothing before has caught is this item's failure alone."""
+        """Return a failed result for an unexpected error, so that only this item fails."""
         await settle(error, self.is_ending)
-        logger.warning("Item %s fails, for what should not have happened did", item_id, exc_info=error)
+        logger.warning("Item %s failed with an unexpected error", item_id, exc_info=error)
         tries.error = _from_within() if isinstance(error, asyncio.CancelledError) else as_exception(error)
         tries.info = PROGRAMMING
         return tries.result(item_id, context)
@@ -116,7 +117,7 @@ class ItemRunner:
                 if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
                     self.gate.not_sent(turn)
                     await self._prepare(item.strategy)
-                    continue  # back to the gate, which may have closed meanwhile
+                    continue  # a cooldown may have started meanwhile
                 output, usage = self._bill(item, tries, await call(item, tries.attempt))
             except Exception as error:
                 if not await self._try_again(item_id, tries, error, turn):
@@ -132,7 +133,7 @@ class ItemRunner:
         return tries.result(item_id, context)
 
     def _size(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> int | None:
-        """Return the characters of a prompt; None where it cannot be sent, and `tries` has the reason."""
+        """Return the number of characters of a prompt; None if it cannot be sent, with the reason in `tries`."""
         prompt = item.prompt
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
             where = "the item" if item is original else "the item that before_process returned"
@@ -146,7 +147,7 @@ class ItemRunner:
         return size
 
     async def _try_again(self, item_id: str, tries: ItemState, error: Exception, turn: CallPermit) -> bool:
-        """Do what the policy says of a failed try, waits included; False to give the item up."""
+        """Apply the retry policy to a failed call, including waits; return whether to try the item again."""
         info, usage = self._note(item_id, tries, error)
         if info.never_sent:
             self.gate.connect_timed_out(turn)
@@ -183,10 +184,10 @@ class ItemRunner:
             await settle(None, self.is_ending)
         except BaseException as error:
             name = type(self.rate_limits).__name__
-            await contain(error, self.is_ending, "%s raised; the run pauses for %s s", name, pause)
-        finally:  # also when cancelled here: a gate that nobody reopens would hold everybody for ever
+            await contain(error, self.is_ending, "%s raised an error; the cooldown is %s s", name, pause)
+        finally:  # also if cancelled: a cooldown without an end would block all calls forever
             self.gate.pause(self.gate.clock() + pause)
-        logger.info("Item %s met a rate limit: no call starts for %.1f s", item_id, pause)
+        logger.info("Rate limit on item %s: no call starts for %.1f s", item_id, pause)
         data = {"item_id": item_id, "pause": pause, "limit": self.gate.rate}
         self.hooks.emit(
             ProcessingEvent.RATE_LIMIT_HIT, {key: value for key, value in data.items() if value is not None}
@@ -226,7 +227,7 @@ class ItemRunner:
         return answer
 
     async def _rehearse(self, item: AnyWorkItem, attempt: int) -> object:
-        """Answer without a call, with the strategy's own `dry_run(prompt)` where it has one."""
+        """Return an answer without a call, from the strategy's `dry_run(prompt)` if it has one."""
         nothing = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         own = getattr(item.strategy, "dry_run", None)
         if own is None:
@@ -241,11 +242,11 @@ class ItemRunner:
         return output, nothing
 
     async def _raise(self, error: BaseException) -> NoReturn:
-        """Raise what a strategy raised as what the item fails with; the run's own cancellation, whatever became of it.
+        """Raise the error of a strategy as the error of its item, or the cancellation of the run.
 
         Raises:
-            asyncio.CancelledError: The run takes this worker down.
-            Exception: What the item fails with.
+            asyncio.CancelledError: The run cancels this worker, even if the strategy raised another error.
+            Exception: The error that the item fails with.
         """
         if isinstance(error, cancellation.NEVER_CONTAINED):
             raise error
@@ -255,7 +256,7 @@ class ItemRunner:
         raise as_exception(error)
 
     def _note(self, item_id: str, tries: ItemState, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
-        """Bill a failed try, and find out and remember what it failed with; return that and what it cost."""
+        """Record the usage and the error of a failed call; return its classification and usage."""
         tries.calls += 1
         error, usage = failure_in(error)
         usage = tries.bill(usage)
@@ -274,10 +275,10 @@ class ItemRunner:
         except cancellation.NEVER_CONTAINED:
             raise
         except BaseException as own:
-            logger.warning("%s raised", name, exc_info=own)
+            logger.warning("The error classifier %s raised an error", name, exc_info=own)
             return as_exception(own), PROGRAMMING
         return error, info
 
 
 def _from_within() -> CallCancelled:
-    return CallCancelled("the call was cancelled from within, not by the run")
+    return CallCancelled("the call was cancelled by its own code, not by the run")

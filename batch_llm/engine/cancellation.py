@@ -1,36 +1,36 @@
-"""Telling the run's own cancellation from a `CancelledError` that a user's code raised or asked for."""
+"""Distinction between the cancellation of a run and a `CancelledError` that users' code raised or requested."""
 
 from __future__ import annotations
 
 import asyncio
 
 NEVER_CONTAINED = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What ends the program, or closes a coroutine; everything else that users' code raises ends one item at most."""
+"""Exceptions that end the program or close a coroutine; any other exception of users' code fails one item at most."""
 
 
 def requests() -> int:
-    """Return how often somebody asked the current task to end."""
+    """Return the number of pending cancellation requests of the current task."""
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
 
 
 def is_requested() -> bool:
-    """Whether somebody asked the current task to end; a strategy or a hook that raises by itself leaves this False."""
+    """Return whether the cancellation of the current task was requested; False if code only raised `CancelledError`."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def forgive() -> None:
-    """Take back a cancellation of the current task that its own code asked for, and that has arrived."""
+    """Undo a delivered cancellation of the current task that its own code requested."""
     task = asyncio.current_task()
     while task is not None and task.cancelling() > 0:
         task.uncancel()
 
 
 async def absorb() -> bool:
-    """Take back a cancellation of the current task that its own code asked for; whether it was still to arrive.
+    """Undo a cancellation of the current task that its own code requested; return whether it was still pending.
 
-    Before Python 3.13 it arrives at the next `await` also when it was taken back.
+    Before Python 3.13, an undone cancellation is still delivered at the next `await`.
     """
     try:
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
-"""Tells an observer what happens, in its own time: a slow one delays nobody but itself.
+"""Delivery of events to observers, each in its own task, so that a slow observer delays only itself.
 
 listening ──an event takes too long, or too many wait──> dropped for the rest of the run
-    └──────close()──> hears what is left ──> ended
+    └──────close()──> receives the remaining events ──> done
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Entry: TypeAlias = tuple[ProcessingEvent, dict[str, Any]]
 
 
 class ObserverQueue:
-    """One observer, the events that wait for it, and the task that tells it of them."""
+    """Queue of events for one observer, and the task that delivers them."""
 
     def __init__(self, observer: ProcessorObserver) -> None:
         self._observer = observer
@@ -39,7 +39,7 @@ class ObserverQueue:
         self._task = asyncio.create_task(self._listen(), name=f"batch-llm observer {self._name}")
 
     def put(self, entry: Entry) -> None:
-        """Have the observer hear of an event, with a copy of its data, which nobody changes."""
+        """Add an event; the observer receives its own copy of the data."""
         if not self._listening:
             return
         if len(self._events) >= OBSERVER_BACKLOG:
@@ -50,13 +50,13 @@ class ObserverQueue:
         self._events.append(entry)
 
     def close(self) -> asyncio.Task[None]:
-        """Return the task, which ends as soon as the observer has heard everything."""
+        """Return the task, which completes after the observer has received all events."""
         self._closing = True
         self._news.set()
         return self._task
 
     def end(self) -> None:
-        """End the task at once, whatever the observer is about."""
+        """Cancel the task immediately."""
         self._ending = True
         self._task.cancel()
 
@@ -65,16 +65,16 @@ class ObserverQueue:
             while self._listening:
                 await self._news.wait()
                 self._news.clear()
-                await self._hear_what_waits()
+                await self._deliver_waiting()
                 if self._closing and not self._events:
                     return
-                await asyncio.sleep(0)  # an observer that never waits must not keep the loop to itself
+                await asyncio.sleep(0)  # an observer that never waits must not block the loop
         finally:
             self._deadlines.close()
 
-    async def _hear_what_waits(self) -> None:
-        """Tell the observer of what waits by now, under one deadline that is renewed for each event."""
-        hear, deadline = self._observer.on_event, self._deadlines.one()
+    async def _deliver_waiting(self) -> None:
+        """Deliver the events that wait now, under one deadline that is renewed for each event."""
+        on_event, deadline = self._observer.on_event, self._deadlines.one()
         waiting, self._events = self._events, []
         try:
             with deadline:
@@ -86,11 +86,11 @@ class ObserverQueue:
                         own["tokens"] = own["tokens"].copy()
                     deadline.renew()
                     try:
-                        await hear(event, own)
+                        await on_event(event, own)
                     except BaseException as error:
                         if deadline.expired and isinstance(error, Exception | asyncio.CancelledError):
                             raise asyncio.CancelledError from error
-                        text = "Observer %s on %s raised; the run goes on"
+                        text = "Observer %s raised an error on %s; the run continues"
                         await contain(error, lambda: self._ending, text, self._name, event.name)
         except TimeoutError:
             self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)

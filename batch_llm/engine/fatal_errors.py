@@ -1,4 +1,4 @@
-"""Whether an error is about the run rather than about one item, so that no further call can succeed."""
+"""Detection of errors that affect the whole run, so that no further call can succeed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from batch_llm.errors import FATAL_CATEGORIES
 from batch_llm.pacing.pacer import Pacer
 
 _IN_A_ROW = {"auth": 10, "forbidden": 10, "not_found": 5}
-"""Categories that may be about a single request, and after how many of them in a row they are not.
+"""Categories that may concern a single request, with the number of consecutive errors after which the run stops.
 
-Providers and firewalls use the status of a bad key, 403, for a single prompt that breaks a rule as well. Such prompts
-come in clusters where a source is sorted; nobody's 404 is about a prompt.
+Providers and firewalls use 403, the status of a wrong key, also for a single prompt that violates a policy. Such
+prompts come in clusters if a source is sorted. A 404 never concerns the prompt.
 """
 
 _OF_THE_ITEM = frozenset({"validation", "content_filter"})
-"""Failures that only an accepted key leads to."""
+"""Categories of failures that occur only with an accepted key."""
 
 
 class Denials:
-    """Counts the calls in a row that were denied.
+    """Count of consecutive denied calls.
 
-    `quota_exhausted` and `model_not_found` end a run at once. `auth` does as long as no call was answered, by this run
-    or by another one with the same governor; after that only several in a row do, as for the other categories that
-    may be about one request.
+    `quota_exhausted` and `model_not_found` stop a run immediately. `auth` does so as long as no call was answered, by
+    this run or by another one with the same governor; after that, only several consecutive errors do, as for the other
+    categories that may concern a single request.
 
     Args:
         pacer: Knows whether a call was ever answered.
@@ -35,7 +35,7 @@ class Denials:
         self.in_a_row = 0
 
     def ends_run(self, category: str) -> bool:
-        """Note a failed call; return whether no further call can succeed."""
+        """Record a failed call; return whether no further call can succeed."""
         if category in _IN_A_ROW:
             self.in_a_row += 1
             never_answered = category in FATAL_CATEGORIES and not self._pacer.has_answered

@@ -1,4 +1,4 @@
-"""The results of a run that nobody has claimed yet, in the order in which they came and in that of their items."""
+"""Finished results of a run that were not claimed yet, by completion and by the order of their items."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .work_queue import WorkQueue
 
 
 class Finished(WorkQueue[AnyResult]):
-    """A queue of results that knows the place of each result's item."""
+    """Queue of results with the position of each result's item."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Beside the results, not in pairs with them: the garbage collector walks over every pair.
+        # A separate deque instead of pairs, because the garbage collector visits every pair.
         self._positions: deque[int] = deque()
 
     def add(self, position: int, result: AnyResult) -> None:
@@ -23,7 +23,7 @@ class Finished(WorkQueue[AnyResult]):
         self.put(result)
 
     def take(self) -> AnyResult:
-        """Hand out the oldest result of those that are there."""
+        """Remove and return the oldest result."""
         self._positions.popleft()
         return self._items.popleft()
 

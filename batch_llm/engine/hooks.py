@@ -1,4 +1,4 @@
-"""Calls users' code (middleware, callbacks, observers) and contains what it raises: the item goes on."""
+"""Calls of users' code (middleware, callbacks, observers); its errors are logged, and the item continues."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 OBSERVERS_AT_THE_END_SECONDS = 60.0
 
 _FAILED: Any = object()
-"""In the place of what a hook gives: it raised, which is logged."""
+"""Marker that is returned instead of a hook's value if the hook failed."""
 
 
 class _Wrap(NamedTuple):
-    """A middleware, and what its hooks are called in the log: put together once, not for every item."""
+    """Middleware with the names of its hooks for the log, computed once instead of for every item."""
 
     hooks: Middleware
     before: str
@@ -39,19 +39,19 @@ class _Wrap(NamedTuple):
 
 
 class Hooks:
-    """One run's hooks, from its start to `close`.
+    """Hooks of one run, from its start to `close`.
 
     Args:
-        middlewares: In their order before the call.
-        observers: Told of events.
-        post_processor: Called with each result.
-        progress_callback: Called after each item.
-        max_workers: As many plain callbacks run at once.
+        middlewares: Middlewares in their order before the call.
+        observers: Receivers of events.
+        post_processor: Function called with each result.
+        progress_callback: Function called after each item.
+        max_workers: Maximum number of plain callbacks that run concurrently.
         timeout: Seconds for one call of a hook; None for no limit.
-        is_ending: Whether the run takes its workers down.
+        is_ending: Function that returns whether the run cancels its workers.
 
     Attributes:
-        observed: Whether there are observers; asked before an event's data are put together.
+        observed: Whether there are observers; checked before the data of an event are built.
         wrapped: Whether there are middlewares.
         called_back: Whether there is a post-processor or a progress callback.
     """
@@ -95,13 +95,13 @@ class Hooks:
         return self._watch.slot()
 
     def emit(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        """Tell every observer, each with a copy of its own; they hear it in their own time."""
+        """Queue an event for every observer; each receives its own copy in its own task."""
         entry = (event, data)
         for listener in self._listeners:
             listener.put(entry)
 
     def finished(self, result: AnyResult) -> None:
-        """Tell the observers how an item ended."""
+        """Emit the event of a finished item."""
         data: dict[str, Any] = {
             "item_id": result.item_id,
             "duration": result.duration_seconds,
@@ -244,7 +244,7 @@ class Hooks:
         return _FAILED
 
     async def close(self) -> None:
-        """Let the observers hear what is left for them, within a limit, and end the threads."""
+        """Deliver the remaining events within a time limit, and stop the threads."""
         self._watch.close()
         if self._deadlines is not None:
             self._deadlines.close()
@@ -256,8 +256,8 @@ class Hooks:
         try:
             _, late = await asyncio.wait(endings, timeout=OBSERVERS_AT_THE_END_SECONDS)
             for _ in late:
-                logger.warning("An observer still had events to hear when the run ended; they are dropped")
-        finally:  # also when the run is cancelled while it waits for them
+                logger.warning("An observer did not process all events by the end of the run; the rest is dropped")
+        finally:  # also if the run is cancelled during the wait
             for listener in self._listeners:
                 listener.end()
             await asyncio.wait(endings)
@@ -268,7 +268,7 @@ class _TookTooLong(TimeoutError):
 
 
 class _InThread:
-    """A plain callback that is called in a thread; what it raises is kept, for a future takes no StopIteration."""
+    """Plain callback that runs in a thread; its error is stored, because a future does not accept StopIteration."""
 
     def __init__(self, callback: Callable[..., object], args: tuple[object, ...]) -> None:
         self._callback, self._args = callback, args
@@ -282,7 +282,7 @@ class _InThread:
             self._error = error
 
     def outcome(self) -> object:
-        """Return what the callback returned; raises what it raised, in words where a coroutine cannot raise it."""
+        """Return the callback's value or raise its error, as a RuntimeError if a coroutine cannot raise it."""
         if isinstance(self._error, StopIteration | GeneratorExit):
             raise RuntimeError(f"it raised {in_words(self._error)}") from self._error
         if self._error is not None:
@@ -297,7 +297,7 @@ def _wrap(middleware: Middleware) -> _Wrap:
 
 def _complain(hook: str, item_id: str, rule: str, given: object) -> None:
     what = f"it returned {shown(given)}, and must return {rule}"
-    logger.warning("%s on item %s: %s; the item goes on as it was", hook, item_id, what)
+    logger.warning("%s on item %s: %s; the item continues unchanged", hook, item_id, what)
 
 
 def _is_async(callback: Callable[..., object] | None) -> bool:

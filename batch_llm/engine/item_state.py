@@ -1,4 +1,4 @@
-"""What one item has been through, and the result that comes of it."""
+"""State of one item during its attempts, and its result."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NONE_YET = object()
 
 
 class ItemState:
-    """The account of one item: its own, so nothing is pinned onto exceptions and nothing counts twice.
+    """Calls, tokens and last error of one item.
 
     Attributes:
-        attempt: The attempt that is next or under way; tries that end in a rate limit do not count.
-        calls: Tries that ended.
-        limited: Those of them that ended in a rate limit.
-        unsent: Those of them that never reached the provider, and don't count as attempts either.
+        attempt: Number of the next or current attempt; calls that end in a rate limit do not count as attempts.
+        calls: Number of completed calls.
+        limited: Number of calls that ended in a rate limit.
+        unsent: Number of calls that were never sent; they do not count as attempts either.
     """
 
     # Defaults of the class: most items change few of them, and every item has a state.
@@ -58,7 +58,7 @@ class ItemState:
         return counts
 
     def result(self, item_id: str, context: Any, output: Any = _NONE_YET) -> AnyResult:
-        """Return an item's result: with its output, or else with its last error, or not attempted."""
+        """Return the result of the item: its output, else its last error, else `not_attempted`."""
         success = output is not _NONE_YET
         tokens = TokenUsage(self.tokens, requests=self.requests) if self.requests else self.tokens
         result: AnyResult = WorkItemResult(
@@ -77,7 +77,7 @@ class ItemState:
         if self.error is not None:
             result.error, result.error_info = in_words(self.error, self.info), self.info
         else:
-            result.error = "Not attempted: the run ended early"
+            result.error = "Not attempted: the run stopped early"
             result.error_info = ErrorInfo(is_retryable=True, category="not_attempted")
         return result
 
@@ -89,6 +89,6 @@ def skipped(item_id: str, context: Any) -> AnyResult:
 
 
 def cancelled(item_id: str, duration: float) -> AnyResult:
-    """Return what observers are told of an item that was under way when its run was cancelled."""
+    """Return the result that observers receive for an item that was running when its run was cancelled."""
     info = ErrorInfo(is_retryable=True, category="cancelled")
     return WorkItemResult(item_id, False, error="The run was cancelled", error_info=info, duration_seconds=duration)

@@ -1,8 +1,8 @@
-"""Prepare a strategy once, clean it up once, however many items share it.
+"""Lifecycle of strategies: each is prepared once and cleaned up once, even if many items share it.
 
-unknown ──ready()──> preparing ──ok──> prepared ──close()──> cleaned up
-            ^             │
-            └──── fails ──┘   (the attempt that asked fails; the next one that asks prepares again)
+unknown ──prepare()──> preparing ──ok──> prepared ──close()──> cleaned up
+            ^               │
+            └───── fails ───┘   (the attempt fails; the next attempt prepares the strategy again)
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class _Lifetime:
 
 
 class StrategyLifecycle:
-    """The strategies of one run.
+    """Strategies of one run, distinguished by identity.
 
-    They are told apart by identity: equal instances have clients and caches of their own, and may not be hashable. The
-    entry keeps its strategy alive, so an `id` is not given to another one meanwhile.
+    Equal instances have separate clients and caches, and may not be hashable. Each entry keeps a reference to its
+    strategy, so its `id` is not reused.
 
     Args:
-        seconds: How long one `prepare` may take.
+        seconds: Seconds that one `prepare` may take.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class StrategyLifecycle:
         self._plain: dict[type, bool] = {}
 
     def is_ready(self, strategy: LLMCallStrategy[object]) -> bool:
-        """Whether `strategy` needs no (further) preparation; one that overrides neither hook is not even remembered."""
+        """Return whether `strategy` is prepared, or overrides neither `prepare` nor `cleanup`."""
         kind = type(strategy)
         plain = self._plain.get(kind)
         if plain is None:
@@ -56,10 +56,11 @@ class StrategyLifecycle:
         return lifetime is not None and lifetime.prepared
 
     async def prepare(self, strategy: LLMCallStrategy[object]) -> None:
-        """Prepare `strategy` unless somebody does or did; raises what its `prepare` raises.
+        """Prepare `strategy` once; concurrent callers wait for the same preparation.
 
         Raises:
-            AttemptTimedOut: Its `prepare` took too long.
+            AttemptTimedOut: `prepare` took too long.
+            Exception: Any error of `prepare`.
         """
         lifetime = self._lifetimes.setdefault(id(strategy), _Lifetime(strategy))
         async with lifetime.lock:
@@ -77,11 +78,11 @@ class StrategyLifecycle:
                 raise
             name = type(strategy).__name__
             raise AttemptTimedOut(
-                f"{name}.prepare did not end within {self._seconds:g} s (timeout_per_item)"
+                f"{name}.prepare did not complete within {self._seconds:g} s (timeout_per_item)"
             ) from error
 
     async def close(self) -> None:
-        """Clean up what was prepared, the last first; what fails or hangs is logged."""
+        """Clean up the prepared strategies, the latest first; failures and timeouts are logged."""
         prepared = [lifetime.strategy for lifetime in self._lifetimes.values() if lifetime.prepared]
         self._lifetimes.clear()
 
@@ -108,12 +109,12 @@ class StrategyLifecycle:
                 await strategy.cleanup()
             await settle(None, lambda: self._is_ending)
         except BaseException as error:
-            text = "Cleaning up %s failed; what it created at the provider may still be there"
+            text = "The cleanup of %s failed; resources that it created at the provider may still exist"
             await contain(error, lambda: self._is_ending, text, name)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for tasks that were told to end, however often their owner is cancelled meanwhile."""
+    """Wait for cancelled tasks, even if the current task is cancelled meanwhile."""
     was_cancelled = False
     while waiting := [task for task in tasks if not task.done()]:
         try:

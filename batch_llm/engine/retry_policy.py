@@ -1,4 +1,7 @@
-"""Draws the jitter of waits from a generator of its own: that of `random` belongs to everybody in the process."""
+"""Retry policy: what follows a failed call, and the length of the backoff.
+
+The jitter comes from a separate random generator, because that of the `random` module is shared by the whole process.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from typing import TypeAlias
 from batch_llm.config import ProcessorConfig, RetryConfig
 from batch_llm.errors import ErrorInfo
 
-generator: ContextVar[Random] = ContextVar("generator", default=Random())  # noqa: B039  it is there to be shared
-"""What this context draws from, and the tasks that it starts."""
+generator: ContextVar[Random] = ContextVar("generator", default=Random())  # noqa: B039  sharing is intended
+"""Random generator of the current context and of the tasks that it starts."""
 
 
 def draw() -> float:
-    """Return a number in [0, 1)."""
+    """Return a random number in [0, 1)."""
     return generator.get().random()
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try the item again after `wait` seconds; with `counts` False, as if the failed try had not been."""
+    """Decision to try the item again after `wait` seconds; with `counts` False, the failed call is not an attempt."""
 
     wait: float
     counts: bool = True
@@ -30,14 +33,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class CoolDown:
-    """Pause the run; then try the item again, or, with `again` False, fail it at once."""
+    """Decision to start a cooldown, and then to try the item again or, with `again` False, to fail it immediately."""
 
     again: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Give the item up; with `fatal`, the whole run."""
+    """Decision to fail the item; with `fatal`, to stop the whole run."""
 
     fatal: bool
 
@@ -55,14 +58,14 @@ def decide(
     draw: float,
     ends_run: bool = False,
 ) -> Decision:
-    """Decide what follows a failed try.
+    """Return the decision that follows a failed call.
 
     Args:
-        info: What the classifier made of the error.
-        attempt: The attempt that failed: 1, 2, 3, ...
-        limited: Tries of this item that ended in a rate limit before this one.
-        unsent: Tries before this one that never reached the provider.
-        config: The run's settings.
+        info: Classification of the error.
+        attempt: Number of the attempt that failed: 1, 2, 3, ...
+        limited: Number of earlier calls of this item that ended in a rate limit.
+        unsent: Number of earlier calls of this item that were never sent.
+        config: Settings of the run.
         draw: A random number in [0, 1), for the jitter.
         ends_run: Whether no further call can succeed.
     """
@@ -74,13 +77,13 @@ def decide(
         return Retry(max(backoff(config.retry, unsent + 1, draw), seconds(info.suggested_wait)), counts=False)
     if not info.is_retryable or attempt >= config.retry.max_attempts:
         return Fail(fatal=False)
-    # A model that answered badly is not overloaded: asking again at once is as good as later.
+    # A model that gave an invalid answer is not overloaded, so there is no reason to wait.
     wait = 0.0 if info.category == "validation" else backoff(config.retry, attempt, draw)
     return Retry(max(wait, seconds(info.suggested_wait)))
 
 
 def backoff(retry: RetryConfig, attempt: int, draw: float) -> float:
-    """Return the seconds to wait after `attempt`; `RetryConfig` has the formula."""
+    """Return the seconds to wait after `attempt`, by the formula in `RetryConfig`."""
     try:
         wait = min(retry.max_wait, retry.initial_wait * math.pow(retry.exponential_base, attempt - 1))
     except OverflowError:
@@ -89,8 +92,8 @@ def backoff(retry: RetryConfig, attempt: int, draw: float) -> float:
 
 
 def seconds(value: float | None, default: float = 0.0) -> float:
-    """Return `value` where it is a length of time, else `default`: classifiers and strategies are users' code."""
+    """Return `value` if it is a valid duration, else `default`; users' classifiers may return any value."""
     try:
         return float(value) if value is not None and math.isfinite(value) and value >= 0 else default
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         return default

@@ -62,7 +62,7 @@ async def test_what_was_not_attempted_can_be_resumed() -> None:
     left = batch.results[1]
     assert left.error_info is not None
     assert left.error_info.is_retryable
-    assert left.error == "Not attempted: the run ended early"
+    assert left.error == "Not attempted: the run stopped early"
     assert (left.attempts, left.token_usage) == (0, {})
 
 

@@ -142,7 +142,7 @@ async def test_a_hook_that_raises_is_logged_and_the_item_goes_on(broken: Any, ca
     batch = await process(work, config(1), middlewares=[Broken(), Diary("1", diary)])
     assert [each.success for each in batch.results] == [True, False]
     assert diary == ["before 1", "after 1", "before 1", "error 1", "after 1"]
-    assert re.search("Broken.before_process on item good.*; the item goes on", caplog.text)
+    assert re.search("Broken.before_process on item good.*; the item continues", caplog.text)
 
 
 async def test_the_post_processor_sees_every_item_and_its_exception_changes_nothing(

@@ -132,7 +132,7 @@ async def test_a_failing_cleanup_is_logged_and_the_others_go_on(
     batch = await process([Item("first", good[0]), Item("broken", broken), Item("last", good[1])])
     assert batch.succeeded == 3
     assert [len(each.cleaned) for each in good] == [1, 1]
-    assert "Cleaning up Broken failed" in caplog.text
+    assert "The cleanup of Broken failed" in caplog.text
 
 
 async def test_cancellation_cleans_up_every_strategy_whatever_one_of_them_raises() -> None:
