@@ -1,12 +1,12 @@
-"""One run: its workers, its totals, and its end.
+"""Run: supervises the workers, counts the totals and cleans up.
 
-    filling ──start()──> working ──drain()──> draining ──the last item is done──> ending ──> ended
+    filling ──start()──> running ──drain()──> draining ──the last item is done──> ending ──> done
                             │                    │
-                            └────── stop() ──────┤  no further call starts; what is left passes through, not attempted
+                            └────── stop() ──────┤  no further call starts; remaining items are not attempted
                             └────── cancel ──────┴─> ending: workers are cancelled
 
-Ending is the same whatever came before: workers are gone, prepared strategies are cleaned up, observers hear the rest.
-Work that is added while a run is draining belongs to it too: it ends when nothing waits and nothing is in flight.
+The end is the same in all cases: workers stop, prepared strategies are cleaned up, observers receive the last events.
+Items that are added while a run is draining belong to it: it completes when no item waits and no call is in flight.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from .workers import WorkerPool
 logger = logging.getLogger(__name__)
 
 STOPPED = ErrorInfo(is_retryable=True, category="stopped")
-"""Why a run ends early that somebody asked to stop."""
+"""Reason of a run that was stopped by a call of `stop()`."""
 
 
 class Run:
-    """What `process_all` and `process_stream` have in common.
+    """One run of items, used by `process_all` and `process_stream`.
 
-    With a `source` it is a stream: an item keeps its place, of `max_workers + max_queue_size`, from being pulled until
-    its result is handed out. Without, it keeps one of `max_queue_size` until a worker takes it.
+    With a `source`, the run is a stream: an item occupies one of `max_workers + max_queue_size` slots from its pull
+    until its result is claimed. Without a source, it occupies one of `max_queue_size` slots until a worker takes it.
 
     Attributes:
         is_stream: Whether its items come from a source.
@@ -92,11 +92,11 @@ class Run:
         )
         self._source = source
         self._source_error: BaseException | None = None
-        self._interrupt: BaseException | None = None  # what stopped the loop
+        self._interrupt: BaseException | None = None  # the exception that stopped the event loop
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
         self._backlog = WorkQueue[AnyWorkItem](places or math.inf)
         self._group = asyncio.TaskGroup()
-        self._crew = WorkerPool(
+        self._workers = WorkerPool(
             self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self.is_ending, hooks
         )
         self._feeder: asyncio.Task[None] | None = None
@@ -115,19 +115,19 @@ class Run:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it has ended though nobody asked it to, and nobody was waiting for its end: `ended` has the cause."""
+        """Whether the run failed while no caller was waiting for it; `ended` raises the cause."""
         return self.is_over and not self.is_draining and not self._cancelled
 
     @property
     def is_full(self) -> bool:
-        """Whether the next item has to wait for room; hooks of the run never do, for only its workers make room."""
-        return self._backlog.is_full and not self._crew.is_around
+        """Whether the next item has to wait for a free slot; hooks of the run never wait, as only workers free slots."""
+        return self._backlog.is_full and not self._workers.is_around
 
     async def add(self, item: AnyWorkItem) -> None:
         """Add an item that was checked, once there is room; the run does not end before.
 
         Raises:
-            RuntimeError: The run ended before, from what broke it if something did.
+            RuntimeError: The run was cancelled or failed before; raised from the cause of the failure.
         """
         self._coming += 1
         try:
@@ -136,16 +136,16 @@ class Run:
                 check_is_item(item)  # it may have been changed meanwhile
             if self.is_over:
                 cause = await self.cause()
-                how = "was cancelled" if cause is None else "broke"
-                raise RuntimeError(f"the run {how} before item {item.item_id!r} had a place in it") from cause
+                how = "was cancelled" if cause is None else "failed"
+                raise RuntimeError(f"the run {how} before item {item.item_id!r} was added") from cause
             self._submit(item)
         finally:
             self._coming -= 1
             self._end_if_done()
 
     async def cause(self) -> BaseException | None:
-        """Wait for the end of a run that is over, unless it waits for this; return what broke it, if anything did."""
-        if self.task is None or self._crew.is_around:
+        """Wait for a run that is over, unless a worker of the run calls this; return the error that made it fail."""
+        if self.task is None or self._workers.is_around:
             return None
         await asyncio.wait([self.task])
         return self._interrupt if self.task.cancelled() else self.task.exception()
@@ -153,19 +153,19 @@ class Run:
     def _submit(self, item: AnyWorkItem) -> None:
         self._backlog.put(item)
         self._totals.total += 1
-        self._crew.spawn()
+        self._workers.spawn()
 
     def _submit_checked(self, item: AnyWorkItem) -> None:
         check_is_item(item)
         self._submit(item)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the supervising task."""
         self.task = asyncio.create_task(self._supervise(), name="batch-llm run")
         self.task.add_done_callback(lambda _: self.finished.close())
 
     def drain(self) -> None:
-        """End as soon as nothing waits and nothing is in flight."""
+        """Complete as soon as no item waits and no call is in flight."""
         self.is_draining = True
         self._end_if_done()
 
@@ -173,7 +173,7 @@ class Run:
         """End early: calls in flight end, waits end at once, and what is left passes through without a call."""
         if self.stopped_by is None and not self.is_over:
             self.stopped_by, self.stopped_from = reason, error
-            logger.warning("The run ends early (%s): no further call starts", reason.category)
+            logger.warning("The run stops early (%s): no further call starts", reason.category)
             self._gate.stop()
             if self._feeder is not None:
                 self._feeder.cancel()
@@ -183,12 +183,12 @@ class Run:
         return self.is_over or (self.task is not None and self.task.cancelling() > 0)
 
     async def ended(self) -> None:
-        """Wait for the end; cancelling the waiter cancels the run and waits for its end all the same.
+        """Wait until the run is done; if the caller is cancelled, the run is cancelled too, and awaited.
 
         Raises:
-            asyncio.CancelledError: The waiter was cancelled, whatever else came of that.
-            Exception: What the source raised; its items before that are done.
-            BaseException: What broke the run.
+            asyncio.CancelledError: The caller was cancelled.
+            Exception: Error of the source; the items before the error are done.
+            BaseException: Error that made the run fail.
         """
         before = cancellation.requests()
         if self.task is not None:
@@ -208,13 +208,13 @@ class Run:
             raise self._source_error
 
     async def cancel(self) -> None:
-        """End now, in whatever state; returns when nothing is left behind."""
+        """Cancel the run in any state, and wait until all of its tasks are done."""
         if self.task is not None:
             self._cancelled = not self.is_broken
             self.task.cancel()
             await asyncio.wait([self.task])
             if not self.task.cancelled():
-                self.task.exception()  # `cause` has it; here it must only not be reported
+                self.task.exception()  # marks it as retrieved; `cause` returns it
 
     async def _supervise(self) -> None:
         started = asyncio.get_running_loop().time()
@@ -227,8 +227,7 @@ class Run:
                 await self._work_until_over()
             cancelled = False
         except (KeyboardInterrupt, SystemExit) as error:
-            # It stopped the loop when it left its worker. Here it would stop the loop again, which by now is at the
-            # end of everything else that runs in it.
+            # It already stopped the loop when it left its worker; raised here, it would stop the loop's shutdown too.
             self._interrupt = error
             raise asyncio.CancelledError from error
         finally:
@@ -237,24 +236,24 @@ class Run:
                 await self._lifetimes.close()
             finally:
                 self._totals.log_end(cancelled)
-                self._tell_end(asyncio.get_running_loop().time() - started, cancelled)
+                self._emit_end(asyncio.get_running_loop().time() - started, cancelled)
                 await self._hooks.close()
 
     async def _work_until_over(self) -> None:
         if self._source is not None and self.stopped_by is None:
             self._feeder = self._group.create_task(self._feed(self._source), name="batch-llm source")
-            # Not before: a source may give one more item when it is told to end, and that item has a result too.
+            # Not earlier: a cancelled source may yield one more item, which needs a result too.
             self._feeder.add_done_callback(lambda _: self.drain())
         elif self._source is not None:
             self.is_draining = True
-        self._crew.start()
+        self._workers.start()
         self._end_if_done()
         try:
             await self._over.wait()
         finally:
             self._end()
 
-    def _tell_end(self, duration: float, cancelled: bool) -> None:
+    def _emit_end(self, duration: float, cancelled: bool) -> None:
         reason = self.stopped_by.category if self.stopped_by else None
         data = asdict(self._totals) | {"duration": duration, "stopped_by": reason, "cancelled": cancelled}
         self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
@@ -263,8 +262,8 @@ class Run:
         error = await feed(source, self._backlog, self._submit_checked, lambda: self.stopped_by is not None)
         if error is not None and self.stopped_by is None:
             self._source_error = error
-        elif error is not None:  # it was told to end
-            logger.warning("The source of the stream raised as it was ended", exc_info=error)
+        elif error is not None:  # the source was cancelled
+            logger.warning("The source of the stream raised an error while it was closed", exc_info=error)
 
     async def _process(self, item: AnyWorkItem, slot: HookSlot) -> None:
         position = self._taken  # items are taken in the order in which they came
@@ -281,22 +280,22 @@ class Run:
             await self._hooks.progress(slot, self._reported, self._totals.total, item_id)
 
     def _record(self, position: int, result: AnyResult) -> None:
-        """Count and report a result; it is there to be had from here on, whatever happens next."""
+        """Count a result, make it available, and emit its event."""
         self._totals.count(result, self._config.progress_interval)
         self.finished.add(position, result)
         if self._hooks.observed:
             self._hooks.finished(result)
 
     def _end_if_done(self) -> None:
-        if self.is_draining and not (self._crew.busy or self._coming or self._backlog):
+        if self.is_draining and not (self._workers.busy or self._coming or self._backlog):
             self._end()
 
     def _end(self) -> None:
         self.is_over = True
         self._over.set()
-        self._crew.stop()
+        self._workers.stop()
 
     def claim(self) -> AnyResult:
-        """Hand out a finished item's result; its place is free for another item then."""
+        """Return the oldest finished result, and free the slot of its item."""
         self._backlog.free()
         return self.finished.take()

@@ -1,4 +1,4 @@
-"""Where the items of a stream come from."""
+"""Source of a stream's items."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Source: TypeAlias = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
 
 
 async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
-    """Yield the items of `source`, and close it at the end where it can be closed.
+    """Yield the items of `source`, and close it afterwards if it is an async generator.
 
     Raises:
-        Exception: What `source` raises.
-        RuntimeError: `source` raised a `CancelledError` by itself, which must not look like its end.
+        Exception: Any error of `source`.
+        RuntimeError: `source` raised a `CancelledError` by itself, which must not look like a cancellation of the run.
     """
     try:
         if isinstance(source, AsyncIterable):
@@ -44,10 +44,10 @@ async def feed(
     submit: Callable[[AnyWorkItem], None],
     is_stopped: Callable[[], bool],
 ) -> BaseException | None:
-    """Submit the items of `source` as there is room for them; return what it raised, or None.
+    """Submit the items of `source` as slots become free; return the error of `source`, or None.
 
     Raises:
-        asyncio.CancelledError: The run ends.
+        asyncio.CancelledError: The run was cancelled or stopped.
     """
     try:
         async with aclosing(pull(source)) as items:

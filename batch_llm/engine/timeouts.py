@@ -1,10 +1,10 @@
-"""Bounds calls in time, with one timer for all the calls of a worker instead of one for each.
+"""Timeouts of calls, with one timer for consecutive calls instead of one timer per call.
 
-    idle ──enter──> open ──exit──────────────────> idle; its timer runs on, and finds out when it rings
-                     │ └─the timer rings early──> open, with a timer for the call that is in it now
-                     └───the timer rings in time──> expired: the call is cancelled ──exit──> idle
+    idle ──enter──> open ──exit──────────────────> idle; its timer continues, and is ignored when it fires
+                     │ └─the timer fires early──> open, with a new timer for the current call
+                     └───the timer fires in time──> expired: the call is cancelled ──exit──> idle
 
-`asyncio.timeout` costs a third of what bare calls cost, most of it for timers that never ring.
+`asyncio.timeout` costs a third of the overhead of bare calls, mostly for timers that never fire.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from types import TracebackType
 
 
 class Deadline:
-    """A `with` block that may last so many seconds; then its task is cancelled, and the block raises TimeoutError.
+    """Reusable `with` block with a timeout: its task is cancelled, and the block raises TimeoutError.
 
-    One at a time may use it, again and again.
+    Only one task at a time may use it.
 
     Attributes:
-        expired: Whether the latest block lasted too long.
-        is_disturbed: Whether the latest block left its task cancelled, otherwise than by lasting too long.
+        expired: Whether the latest block timed out.
+        is_disturbed: Whether the task was cancelled in the latest block for another reason than the timeout.
     """
 
     __slots__ = ("_cancelling", "_due", "_home", "_loop", "_seconds", "_task", "_timer", "expired", "is_disturbed")
@@ -46,7 +46,7 @@ class Deadline:
         return self
 
     def renew(self) -> None:
-        """Give the block its seconds again, from now on."""
+        """Restart the timeout of the current block."""
         self._due = self._loop.time() + self._seconds
 
     def __exit__(
@@ -55,7 +55,7 @@ class Deadline:
         task, self._task = self._task, None
         assert task is not None
         self._home.append(self)
-        # As in `asyncio.timeout`: the block's own cancellation is taken back, anybody else's goes on.
+        # As in `asyncio.timeout`: the cancellation by the timeout is undone, any other continues.
         cancelling = task.uncancel() if self.expired else task.cancelling()
         self.is_disturbed = cancelling > self._cancelling
         if self.expired and not self.is_disturbed and kind is asyncio.CancelledError:
@@ -72,24 +72,24 @@ class Deadline:
             self._task.cancel()
 
     def close(self) -> None:
-        """Let no timer be left."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
 class Deadlines:
-    """As many deadlines of the same length as there are calls at a time."""
+    """Pool of deadlines of the same length, one per concurrent call."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._idle: list[Deadline] = []
 
     def one(self) -> Deadline:
-        """Return one that nobody uses; it comes back at the end of its block."""
+        """Return an unused deadline; it returns to the pool at the end of its block."""
         return self._idle.pop() if self._idle else Deadline(self._seconds, self._idle)
 
     def close(self) -> None:
-        """Let no timer be left, once no call is in flight."""
+        """Cancel all timers; no call may be in flight."""
         for deadline in self._idle:
             deadline.close()

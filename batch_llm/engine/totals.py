@@ -1,4 +1,4 @@
-"""What a run has done so far, in numbers and in the log."""
+"""Totals of a run, and its progress in the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the items of one run; `total` counts those that are known."""
+    """Totals over the items of one run; `total` is the number of items added so far."""
 
     total: int = 0
     succeeded: int = 0
@@ -22,10 +22,11 @@ class Totals:
 
     @property
     def completed(self) -> int:
+        """Number of items with a result."""
         return self.succeeded + self.failed
 
     def count(self, result: AnyResult, log_every: int) -> None:
-        """Add a result, and say how far the run is after every `log_every` of them."""
+        """Add a result, and log the progress after every `log_every` results."""
         if result.success:
             self.succeeded += 1
         else:
@@ -36,5 +37,6 @@ class Totals:
             logger.info("%s of %s items done, %s failed", self.completed, self.total, self.failed)
 
     def log_end(self, cancelled: bool) -> None:
-        how = "was cancelled" if cancelled else "ended"
+        """Log the totals at the end of the run."""
+        how = "was cancelled" if cancelled else "completed"
         logger.info("The run %s: %s of %s items done, %s failed", how, self.completed, self.total, self.failed)

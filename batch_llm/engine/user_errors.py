@@ -1,4 +1,4 @@
-"""Containing what users' code raises, and the cancellations that it asks of its own task.
+"""Handling of errors that users' code raises, and of cancellations that it requests of its own task.
 
 try:
     await middleware.on_error(item, error)
@@ -18,16 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 async def contain(error: BaseException, is_ending: Callable[[], bool], message: str, *args: object) -> None:
-    """Log `message` and the error that is being handled; the run's cancellation goes on its way, whatever became of it.
+    """Log an error of users' code, unless the run is cancelling the current task.
 
     Args:
-        error: What was raised.
-        is_ending: Whether the current task is being taken down; a cancellation at any other time is the code's own.
-        message: What to log.
-        args: Of `message`.
+        error: The error.
+        is_ending: Function that returns whether the run cancels the current task; any other cancellation comes from
+            users' code.
+        message: Message to log.
+        args: Arguments of `message`.
 
     Raises:
-        asyncio.CancelledError: The current task is being taken down; also where a hook made another error of that.
+        asyncio.CancelledError: The run cancels the current task, even if a hook raised another error.
     """
     if isinstance(error, cancellation.NEVER_CONTAINED):
         raise error
@@ -36,14 +37,14 @@ async def contain(error: BaseException, is_ending: Callable[[], bool], message: 
 
 
 async def settle(error: BaseException | None, is_ending: Callable[[], bool]) -> bool:
-    """Take back what users' code asked of its own task; whether a cancellation was still to arrive.
+    """Undo cancellations that users' code requested of its own task; return whether one was still pending.
 
     Args:
-        error: What was raised; None where users' code returned: then what it gave counts, also at the end of all.
-        is_ending: As above.
+        error: Error of users' code; None if it returned a value, which is used even if the run is ending.
+        is_ending: Function that returns whether the run cancels the current task.
 
     Raises:
-        asyncio.CancelledError: The current task is being taken down.
+        asyncio.CancelledError: The run cancels the current task.
     """
     if not cancellation.is_requested() or (error is None and is_ending()):
         return False

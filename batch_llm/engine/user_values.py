@@ -1,4 +1,4 @@
-"""The border at which values from users' code are checked: what cannot be fails its item, and breaks nothing behind.
+"""Validation of values from users' code: an invalid value fails its item and never reaches the engine.
 
 | value | checked by |
 |---|---|
@@ -20,30 +20,30 @@ from batch_llm.errors import BatchLLMError, CallFailed, ErrorInfo
 from batch_llm.items import AnyResult, LLMWorkItem, check_item_id
 
 MOST_TOKENS = 10**15
-"""More than that is no count of one call: sums and databases have to hold it."""
+"""Largest token count of one call that is accepted, because sums and databases have to store it."""
 
 LONGEST_ERROR = 4000
-"""Characters that are kept of an error's text."""
+"""Maximum length of an error text, in characters."""
 
 _CUT_WITHIN = 200
-"""A text is cut between two words where there are any: half a key would not be recognised as one."""
+"""A text is cut between two words if possible: half a key would not be recognised as one."""
 
 _NESTED = 10
 
 
 class InvalidValue(BatchLLMError, TypeError):
-    """A value from users' code that cannot be: a bug there, whatever the classifier says."""
+    """Invalid value from users' code: a bug there, independent of the classifier."""
 
 
 class Crashed(BatchLLMError):
-    """Users' code raised what is no `Exception`, such as the panic of an extension module."""
+    """Users' code raised something that is not an `Exception`, such as the panic of an extension module."""
 
 
 PROGRAMMING = ErrorInfo(is_retryable=False, category="programming")
 
 
 def shown(value: object) -> str:
-    """Return a value, cut to a readable length, and its type; never raises."""
+    """Return a value, cut to a readable length, and its type; never raise."""
     kind = type(value).__name__
     try:
         return f"{reprlib.repr(value):.200} ({kind})"
@@ -52,14 +52,14 @@ def shown(value: object) -> str:
 
 
 def check_is_item(item: object) -> None:
-    """Check that a caller gave a work item; raises ValueError."""
+    """Check that a value is a work item; raise ValueError if not."""
     if not isinstance(item, LLMWorkItem):
-        raise ValueError(f"{item!r:.200} is no work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
-    check_item_id(item.item_id)  # pyright: ignore[reportUnknownMemberType]  it may have been changed since it was made
+        raise ValueError(f"{item!r:.200} is not a work item: wrap it in LLMWorkItem(item_id=..., strategy=...)")
+    check_item_id(item.item_id)  # pyright: ignore[reportUnknownMemberType]  it may have been modified since its construction
 
 
 def check_answer(answer: Any, strategy: object) -> None:
-    """Check that `execute` returned an output and its tokens; raises InvalidValue."""
+    """Check that `execute` returned an output and its tokens; raise InvalidValue if not."""
     pair = cast("tuple[Any, ...]", answer)
     if not isinstance(answer, tuple) or len(pair) != 2 or not isinstance(pair[1], dict):
         name = type(strategy).__name__
@@ -67,7 +67,7 @@ def check_answer(answer: Any, strategy: object) -> None:
 
 
 def failure_in(error: Exception) -> tuple[Exception, dict[str, int]]:
-    """Return what a try really failed with and what it was billed; both are within a `CallFailed`."""
+    """Return the error and the billed tokens of a failed call, extracted from `CallFailed` if necessary."""
     if not isinstance(error, CallFailed):
         return error, {}
     usage: object = getattr(error, "token_usage", None)
@@ -84,7 +84,7 @@ def failure_in(error: Exception) -> tuple[Exception, dict[str, int]]:
 
 
 def as_exception(error: BaseException) -> Exception:
-    """Return what an item can fail with: the error itself, or words for what is no `Exception`."""
+    """Return the error itself, or a `Crashed` for something that is not an `Exception`."""
     if isinstance(error, Exception):
         return error
     crashed = Crashed(in_words(error))
@@ -93,17 +93,17 @@ def as_exception(error: BaseException) -> Exception:
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a number of tokens."""
+    """Return whether a value is a valid number of tokens."""
     return type(value) is int and 0 <= value <= MOST_TOKENS
 
 
 def counts_in(usage: dict[str, int]) -> dict[str, int]:
-    """Return `usage` without what is no count: a sum must not break on it."""
+    """Return `usage` without invalid counts, which would break sums."""
     return {key: count for key, count in usage.items() if is_count(count) and isinstance(key, str)}  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 def check_info(info: Any, where: str) -> None:
-    """Check what a classifier made of an error; raises InvalidValue."""
+    """Check the value that a classifier returned; raise InvalidValue if it is not a valid `ErrorInfo`."""
     if not isinstance(info, ErrorInfo):
         raise InvalidValue(f"{where} returned {shown(info)}; it must be an ErrorInfo")
     for name in ("is_retryable", "is_rate_limit", "never_sent"):
@@ -115,12 +115,12 @@ def check_info(info: Any, where: str) -> None:
 
 
 def check_result(result: AnyResult, where: str) -> None:
-    """Check the result that a middleware made, and cut its error's text; raises InvalidValue."""
+    """Check the result that a middleware returned, and shorten its error text; raise InvalidValue if it is invalid."""
     if type(result.success) is bool and result.error is None is result.error_info and type(result.token_usage) is dict:
         for key, count in result.token_usage.items():
             if type(key) is not str or type(count) is not int or not 0 <= count <= MOST_TOKENS:
                 break
-        else:  # nearly always; the rest is looked at below
+        else:  # the usual case; all others are checked below
             if type(result.attempts) is int and result.gemini_safety_ratings is None is result.finish_reason:
                 return
     _check(where, result, "success", bool, "True or False")
@@ -138,7 +138,7 @@ def check_result(result: AnyResult, where: str) -> None:
         _check(where, result, "gemini_safety_ratings", dict, "a dict, or None")
     if result.finish_reason is not None:
         _check(where, result, "finish_reason", str, "a string, or None")
-    _check(where, result, "attempts", int, "a whole number")
+    _check(where, result, "attempts", int, "an integer")
 
 
 def _check(where: str, owner: object, name: str, kind: type | tuple[type, ...], rule: str) -> None:
@@ -148,10 +148,10 @@ def _check(where: str, owner: object, name: str, kind: type | tuple[type, ...], 
 
 
 def in_words(error: BaseException, info: ErrorInfo | None = None) -> str:
-    """Return type and text of `error`, of a bounded length, and, where it broke a connection, of what host and why."""
+    """Return the type and text of `error`, shortened; for a connection error, with its host and cause."""
     try:
         text = str(error)
-    except Exception:  # an SDK's exception that cannot say what it is must not end the batch
+    except Exception:  # an SDK's exception with a broken `__str__` must not end the run
         text = ""
     name = "TypeError" if isinstance(error, InvalidValue) else type(error).__name__
     said = shortened(f"{name}: {text}" if text else name)
@@ -161,7 +161,7 @@ def in_words(error: BaseException, info: ErrorInfo | None = None) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return a text of which no more than `LONGEST_ERROR` characters are kept."""
+    """Return a text, shortened to `LONGEST_ERROR` characters."""
     if len(text) <= LONGEST_ERROR:
         return text
     kept = text[:LONGEST_ERROR]

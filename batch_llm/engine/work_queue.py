@@ -1,6 +1,6 @@
-"""The items that wait for a worker.
+"""Queue of the items that wait for a worker.
 
-open ──close()──> closed: what is in it is still handed out, then everybody who waits is told that there is no more
+open ──close()──> closed: remaining items can still be taken, then all waits end
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class WorkQueue(Generic[T]):
-    """A queue that can be closed, and whose places are given back by `free`, not by taking an item.
+    """Queue that can be closed, and whose slots are freed by `free`, not by taking an item.
 
-    There is no marker at its end, so nothing can come to stand behind one.
+    The queue has no end marker, so no item can be added behind one.
     """
 
     def __init__(self, places: float = math.inf) -> None:
@@ -35,38 +35,39 @@ class WorkQueue(Generic[T]):
 
     @property
     def is_full(self) -> bool:
+        """Whether no slot is free."""
         return self._places <= 0
 
     def put(self, item: T) -> None:
-        """Add an item and take a place, even where there is none left."""
+        """Add an item and occupy a slot, even if none is free."""
         self._items.append(item)
         self._places -= 1
         if self._takers:
             _wake_one(self._takers)
 
     async def room(self) -> None:
-        """Wait for a place, or for the end."""
+        """Wait until a slot is free or the queue is closed."""
         while self.is_full and not self.closed:
             await _wait(self._putters, lambda: not self.is_full)
 
     def free(self) -> None:
-        """Give a place back."""
+        """Free a slot."""
         self._places += 1
         if self._putters:
             _wake_one(self._putters)
 
     async def filled(self) -> bool:
-        """Wait for an item to `take`; False once the backlog is closed and empty."""
+        """Wait until there is an item to `take`; return False once the queue is closed and empty."""
         while not self._items and not self.closed:
             await _wait(self._takers, lambda: bool(self._items))
         return bool(self._items)
 
     def take(self) -> T:
-        """Return the next item of those that are there."""
+        """Remove and return the next item."""
         return self._items.popleft()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Close the queue and end all waits."""
         self.closed = True
         for waiters in (self._takers, self._putters):
             while waiters:

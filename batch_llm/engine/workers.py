@@ -1,8 +1,8 @@
-"""The workers of a run.
+"""Worker pool of a run.
 
-    nobody ──start()──> hiring: as many as there are items waiting, up to `most` ──dismiss()──> going home, item by item
+    no workers ──start()──> one worker per waiting item, up to `most` ──stop()──> each stops after its current item
 
-A worker is hired when an item has nobody to take it, and stays until the end.
+A worker is spawned when an item waits and no worker is idle; it stays until the end of the run.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from .work_queue import WorkQueue
 T = TypeVar("T")
 
 _INSIDE: ContextVar[frozenset[object]] = ContextVar("batch_llm_inside", default=frozenset())
-"""The crews by whose workers the current code was called: tasks and threads inherit it."""
+"""Worker pools whose workers called the current code; tasks and threads inherit the value."""
 
 ITEMS_IN_A_ROW = 8
-"""Items after which a worker gives way: strategies that never wait must not keep the loop to themselves."""
+"""Number of items after which a worker yields to the loop, because a strategy that never waits would block it."""
 
 
 class WorkerPool(Generic[T]):
-    """Up to `most` tasks of `group` that take what waits in `backlog` and `process` it, one at a time each.
+    """Up to `most` tasks of `group` that take items from `backlog` and `process` them, one at a time each.
 
     Args:
-        group: Owns the tasks.
-        most: Workers at once.
-        backlog: What waits.
-        process: Does the work on one item.
-        done: Called after each.
-        is_ending: Whether the run takes its workers down.
-        hooks: Told of workers that begin and end.
+        group: Task group that owns the tasks.
+        most: Maximum number of workers.
+        backlog: Queue of waiting items.
+        process: Function that processes one item.
+        done: Function called after each item.
+        is_ending: Function that returns whether the run cancels its workers.
+        hooks: Hooks that receive the events of workers.
 
     Attributes:
-        busy: Workers that have an item in their hands.
+        busy: Number of workers that are processing an item.
     """
 
     def __init__(
@@ -61,29 +61,30 @@ class WorkerPool(Generic[T]):
         self._is_ending = is_ending
         self._hooks = hooks
         self._workers = 0
-        self._hiring = False
-        self._dismissed = False
+        self._spawning = False
+        self._stopped = False
         self.busy = 0
 
     @property
     def is_around(self) -> bool:
-        """Whether the current code was called by one of the workers, through whatever tasks and threads."""
+        """Whether the current code was called by one of the workers, directly or through tasks and threads."""
         return self in _INSIDE.get()
 
     def start(self) -> None:
-        self._hiring = True
+        """Start to spawn workers for waiting items."""
+        self._spawning = True
         self.spawn()
 
     def spawn(self) -> None:
-        """Have a worker for every item that waits, as far as there may be one more."""
-        # Counted before it is made: with an eager task factory it works right away, and may hire others.
-        while self._hiring and self._workers - self.busy < len(self._backlog) and self._workers < self._most:
+        """Spawn a worker for every waiting item without an idle worker, up to the maximum."""
+        # Counted before its creation: with an eager task factory, it runs immediately and may spawn others.
+        while self._spawning and self._workers - self.busy < len(self._backlog) and self._workers < self._most:
             self._workers += 1
             self._group.create_task(self._work(self._workers), name=f"batch-llm worker {self._workers}")
 
     def stop(self) -> None:
-        """Let nobody take another item; also one who waits, or whose strategy swallows a cancellation."""
-        self._dismissed = True
+        """Stop all workers after their current item, including those whose strategy suppresses a cancellation."""
+        self._stopped = True
         self._backlog.close()
 
     async def _work(self, number: int) -> None:
@@ -91,7 +92,7 @@ class WorkerPool(Generic[T]):
         self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
         done, slot = 0, self._hooks.slot()
         try:
-            while not self._dismissed and (self._backlog or await self._backlog.filled()):
+            while not self._stopped and (self._backlog or await self._backlog.filled()):
                 self.busy += 1
                 await self._process(self._backlog.take(), slot)
                 self.busy -= 1
@@ -102,6 +103,6 @@ class WorkerPool(Generic[T]):
         except asyncio.CancelledError as error:
             if self._is_ending():
                 raise
-            raise RuntimeError(f"a cancellation that nobody asked for reached worker {number}") from error
+            raise RuntimeError(f"worker {number} was cancelled unexpectedly") from error
         finally:
             self._hooks.emit(ProcessingEvent.WORKER_STOPPED, {"worker": number})

@@ -149,7 +149,7 @@ async def test_a_hook_that_takes_long_is_named_after_a_minute_and_whenever_that_
 
     await process([Item("slow", Scripted())], post_processor=post)
     named = [record.getMessage() for record in caplog.records if "hook_timeout" in record.getMessage()]
-    assert [f"at item slow for {seconds} s" in line for seconds, line in zip((60, 120, 240, 480), named, strict=True)]
+    assert [f"on item slow for {seconds} s" in line for seconds, line in zip((60, 120, 240, 480), named, strict=True)]
     assert now() == 500
 
 

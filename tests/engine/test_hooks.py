@@ -252,7 +252,7 @@ async def test_progress_is_logged_at_its_interval(caplog: pytest.LogCaptureFixtu
     assert [record.getMessage() for record in caplog.records] == [
         "4 of 10 items done, 0 failed",
         "8 of 10 items done, 0 failed",
-        "The run ended: 10 of 10 items done, 0 failed",
+        "The run completed: 10 of 10 items done, 0 failed",
     ]
 
 

@@ -72,7 +72,7 @@ async def test_work_that_is_added_while_a_run_cleans_up_belongs_to_the_next() ->
 
 async def test_what_is_no_work_item_is_refused() -> None:
     text: Any = "summarise this"
-    with pytest.raises(ValueError, match="'summarise this' is no work item"):
+    with pytest.raises(ValueError, match="'summarise this' is not a work item"):
         await processor().add_work(text)
 
 
