@@ -141,10 +141,8 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         because the hook's own worker may be the one that frees a slot.
 
         Raises:
-            ValueError: `work_item` is not an `LLMWorkItem`, the run already contains its id, or a setting of the
-                processor was changed to an invalid value.
-            RuntimeError: The queue is full outside `async with`, where no worker empties it; a stream is running; or
-                the run failed (raised from the cause).
+            ValueError: `work_item` is not an `LLMWorkItem`, its id is a duplicate, or a changed setting is invalid.
+            RuntimeError: The queue is full outside `async with`, a stream is running, or the run failed (its cause).
         """
         check_is_item(work_item)
         run = self._current()
@@ -194,8 +192,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
 
         At most `max_workers + max_queue_size` items are pulled but not yet yielded as results, so memory does not grow
         with the number of items, and a slow consumer slows down the calls. A plain iterable is read in the event loop.
-        Ids are not checked for duplicates. To leave the loop early, wrap the generator in `contextlib.aclosing`, which
-        cancels the calls in flight.
+        Ids are not checked for duplicates. To leave early, use `contextlib.aclosing`: it cancels the calls in flight.
 
         Raises:
             RunStopped: A fatal error stopped the run early; raised after the last result, but not after `stop()`.

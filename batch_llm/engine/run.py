@@ -120,7 +120,7 @@ class Run:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next item has to wait for a free slot; hooks of the run never wait, as only workers free slots."""
+        """Whether the next item has to wait for a free slot; hooks never wait, as only workers free slots."""
         return self._backlog.is_full and not self._workers.is_around
 
     async def add(self, item: AnyWorkItem) -> None:

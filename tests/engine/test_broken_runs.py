@@ -27,7 +27,7 @@ async def test_a_run_that_broke_early_tells_why_and_keeps_what_was_finished() ->
             await engine.add_work(item)
         await engine.add_work(Item("next", Scripted()))
         await asyncio.sleep(1)
-        with pytest.raises(RuntimeError, match="broke before item 'late'") as caught:
+        with pytest.raises(RuntimeError, match="failed before item 'late'") as caught:
             await engine.add_work(Item("late", Scripted()))
         assert isinstance(caught.value.__cause__, BaseExceptionGroup)
         with pytest.raises(BaseExceptionGroup):
