@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -26,7 +27,7 @@ _CURVE_FIELDS = {
 """Attributes of a `RateCurve`, and their names in records and events, which other versions read as well."""
 
 
-def curve_fields(curve: RateCurve) -> dict[str, float | None]:
+def curve_fields(curve: RateCurve) -> dict[str, Any]:
     """Return a curve under the field names of records and events."""
     return {field: getattr(curve, attribute) for attribute, field in _CURVE_FIELDS.items()}
 
