@@ -72,9 +72,7 @@ class HookWatch:
                 slot.since, slot.due = now, now + WARN_SECONDS
             elif slot.due <= now:
                 seconds = now - slot.since
-                text = (
-                    "%s has been at item %s for %.0f s: the item waits for it; ProcessorConfig.hook_timeout bounds it"
-                )
+                text = "%s has been running on item %s for %.0f s; set ProcessorConfig.hook_timeout to limit it"
                 logger.warning(text, slot.hook, slot.item_id, seconds)
                 slot.due = slot.since + 2 * seconds
         self.open()

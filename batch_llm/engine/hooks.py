@@ -238,9 +238,9 @@ class Hooks:
             raise
 
     async def _contained(self, slot: HookSlot, error: BaseException) -> Any:
-        """Log what a hook raised, and return `_FAILED`: the item goes on; raises what ends the run."""
+        """Log the error of a hook and return `_FAILED`; raise errors that end the run."""
         what = "took longer than hook_timeout" if isinstance(error, _TookTooLong) else "raised"
-        await contain(error, self._is_ending, "%s on item %s %s; the item goes on", slot.hook, slot.item_id, what)
+        await contain(error, self._is_ending, "%s on item %s %s; the item continues", slot.hook, slot.item_id, what)
         return _FAILED
 
     async def close(self) -> None:
