@@ -1,4 +1,4 @@
-"""The flow `batch-llm`: plan, shards, publish. Every deployment in `deployments/prefect.yaml` is a preset of it."""
+"""The flow `batch-llm`: plan, shards, publish. Each deployment in `deployments/prefect.yaml` is a preset of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batch_llm.jobs import BatchJob
 from batch_llm.prefect import final_state, parameters_of, run_batch, run_name, with_common_settings
 
 
-# Parameters are checked by the job itself: its errors are one line that says what to do.
+# `BatchJob` validates the parameters: its errors are one line that says what to do.
 @flow(name="batch-llm", flow_run_name=run_name, validate_parameters=False)
 @parameters_of(BatchJob)
 def batch(**parameters: Any) -> State[Any]:
-    """Answer a prompt for each row of a source with a language model."""
+    """Call a language model with a prompt for each row of a source."""
     try:
         job = BatchJob.parse(with_common_settings(parameters))
         return final_state(job, run_batch(job))

@@ -1,6 +1,6 @@
-"""The flow `batch-llm-shards`: carries shards of a run that another process, perhaps on another machine, has planned.
+"""The flow `batch-llm-shards`: runs shards of a run that another process, perhaps on another machine, planned.
 
-A run with `runner: pool` deploys it and starts it; nobody else needs to.
+A run with `runner: pool` deploys and starts it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batch_llm.prefect import carry_shards
 
 @flow(name="batch-llm-shards", flow_run_name="shards of {run_id}", validate_parameters=False)
 def shards(job: dict[str, Any], run_id: str) -> State[Any]:
-    """Carry shards of a run until none is left."""
+    """Run shards of another run until none is left."""
     try:
         return carry_shards(BatchJob.parse(job), run_id)
     except JobError as error:

@@ -1,4 +1,8 @@
-"""The command `batch-llm`."""
+"""The command line of batch-llm.
+
+Arguments come in; an exit code and text for the terminal go out. `app` lists the commands, `commands` declares their
+options, `actions` runs them, `terminal` prints.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,19 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0 completed, 1 failed, 2 bad input, 130 cut short.
+    """Run the command line and return its exit code: 0 completed, 1 failed, 2 bad input, 130 interrupted.
 
-    Whatever a user can cause is one line on standard error.
+    Errors that a user can cause are printed as one line on standard error.
+
+    Args:
+        arguments: Arguments without the program's name; None for those of the process.
+
+    Example:
+        >>> main(["presets"])  # doctest: +SKIP
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect would send usage data from a demo that promises no network
     out: object = sys.stdout
-    if isinstance(out, io.TextIOWrapper):  # an answer may hold what a terminal or a pipe has no letters for
+    if isinstance(out, io.TextIOWrapper):  # an answer may hold characters that the terminal's encoding lacks
         cast("io.TextIOWrapper[Any]", out).reconfigure(errors="backslashreplace")
     from cyclopts import CycloptsError
 
@@ -35,19 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result_action="return_value",
         )
     except CycloptsError as error:
-        return _complain(f"{error} (batch-llm --help)")
+        return _print_error(f"{error} (batch-llm --help)")
     except BatchLLMError as error:
-        return _complain(str(error))
+        return _print_error(str(error))
     except KeyboardInterrupt:
-        print("batch-llm: ended before anything began", file=sys.stderr)
+        print("batch-llm: interrupted before the run started", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output is gone, as in `batch-llm presets | head -1`
+        sys.stderr.close()  # the reader of the output has exited, as in `batch-llm presets | head -1`
         return 0
     return code or 0
 
 
-def _complain(text: str) -> int:
+def _print_error(text: str) -> int:
     from batch_llm.jobs.untrusted_text import visible
 
     print(f"batch-llm: {visible(' '.join(text.split()))}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The list of commands; what each takes stands in `commands/`."""
+"""The list of commands; `commands/` declares the options of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _version() -> str:
 app = App(
     name="batch-llm",
     help=HELP,
-    help_format="plaintext",  # lines stay as they stand here; markdown would take longer to import than all the rest
+    help_format="plaintext",  # keeps line breaks; markdown takes longer to import than everything else
     suppress_keyboard_interrupt=False,
     version=_version,
     version_flags=["--version"],
@@ -46,8 +46,8 @@ COMMANDS = (
     completion.completion_command(app),
 )
 
-SERVER = App(name="server", help="The local Prefect server: start it, end it, see whether it runs.")
-LIMIT = App(name="limit", help="What a provider allows, shared by all runs of the same scope; heeded within seconds.")
+SERVER = App(name="server", help="Start, stop or check the local Prefect server.")
+LIMIT = App(name="limit", help="Set, show or remove the rate limits that all runs of a scope share.")
 
 for command in COMMANDS:
     app.command(command)

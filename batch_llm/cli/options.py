@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Assignments = Annotated[list[str] | None, Parameter(name=["-p", "--param"], nega
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """What may be set of a preset's job, for one command.
+    """Settings of a preset's job that the command line can override.
 
     Attributes:
-        source: What to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a query
+        source: Source to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a query
             ("select ..."), or samples.
-        output: The file to write: .jsonl, .parquet or .csv.
+        output: File to write: .jsonl, .parquet or .csv.
         model: provider:model as pydantic-ai names them, gemini-direct:model, or local.
-        prompt: What is asked about each row; {column} is replaced by the row's value.
-        instructions: System instructions, the same for each row.
-        id_column: The column that names a row.
-        limit: Only the first rows.
+        prompt: Prompt for each row; {column} is replaced by the row's value.
+        instructions: System instructions, the same for all rows.
+        id_column: Column with the ids of the rows.
+        limit: Process only the first N rows.
         param: Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into
             the preset's.
-        only_failed: Call only what earlier runs have tried in vain; new and changed items wait for a full run.
-        only_truncated: Call only what the token limit has cut off; raise max_tokens with it. Whole answers stay.
+        only_failed: Retry only the items that failed before; skip new and changed items.
+        only_truncated: Retry only the items whose answers were truncated at the token limit; raise max_tokens with it.
     """
 
     source: str | None = None
@@ -52,10 +52,10 @@ class JobOptions:
     only_truncated: Flag = False
 
     def apply(self, preset: Preset) -> dict[str, Any]:
-        """Return the job's parameters: the preset's, with these options over them.
+        """Return the job's parameters: those of the preset, overridden by these options.
 
         Raises:
-            JobError: A setting of `param` cannot be read, or all of them are too long for Prefect.
+            JobError: A setting of `param` is invalid, or the parameters are too long for Prefect.
         """
         from batch_llm.cli.overrides import check_length, parse_assignments, with_overrides
 
@@ -70,7 +70,7 @@ class JobOptions:
 
 
 def loading() -> AbstractContextManager[None]:
-    """Say that it takes some seconds before anything else can be said."""
+    """Show that Prefect is being imported, which takes some seconds."""
     from batch_llm.cli.terminal.screen import Screen
 
     return Screen(for_program=True).phase("Loading Prefect")

@@ -1,4 +1,4 @@
-"""From a preset and the command's options to a job's parameters."""
+"""Job parameters from a preset and the options of the command."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, resolve
 
 WHOLE = frozenset({"output_schema"})
-"""Settings that are replaced: two schemas merged would be a third that nobody wrote."""
+"""Settings that are replaced instead of merged: a merge of two schemas is a schema that nobody wrote."""
 
 MOST_BYTES = 512 * 1024
-"""Of a run's parameters: the usual value of PREFECT_SERVER_API_MAX_PARAMETER_SIZE."""
+"""Limit for the parameters of a run: the default of PREFECT_SERVER_API_MAX_PARAMETER_SIZE."""
 
 _QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """Read `name=value`; a value is JSON where it can be, else plain text, as `prefect deployment run -p` has it.
+    """Parse `name=value`; a value is JSON if it parses as JSON, else plain text, as in `prefect deployment run -p`.
 
     Raises:
-        JobError: There is no `=`, or no name before it.
+        JobError: An assignment has no `=`, or no name before it.
     """
     found: dict[str, Any] = {}
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name.strip():
-            raise JobError(f"-p {assignment!r} is no setting: write -p name=value")
+            raise JobError(f"-p: expected name=value, got {assignment!r}")
         found[name.strip()] = _value(value)
     return found
 
@@ -42,7 +42,7 @@ def _value(text: str) -> Any:
 
 
 def with_overrides(preset: Mapping[str, Any], *overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the preset's parameters with the overrides over them; objects are merged, other values replaced."""
+    """Return the preset's parameters with the overrides applied; objects are merged, other values replaced."""
     merged = dict(preset)
     for override in overrides:
         for name, value in override.items():
@@ -51,25 +51,25 @@ def with_overrides(preset: Mapping[str, Any], *overrides: Mapping[str, Any]) -> 
 
 
 def check_length(parameters: Mapping[str, Any]) -> None:
-    """Check that Prefect takes a run with these parameters.
+    """Check that the parameters are short enough for Prefect.
 
     Raises:
-        JobError: They are too long; says which one is.
+        JobError: The parameters are too long; the message names the longest.
     """
     size = _size(parameters)
     if size <= MOST_BYTES:
         return
     name, longest = max(((name, _size(value)) for name, value in parameters.items()), key=lambda each: each[1])
-    hint = " or write it as '@' and a file's name" if name == "cached_context" else ""
+    hint = " or put it into a file and write '@' and the file's name" if name == "cached_context" else ""
     raise JobError(
-        f"the settings are {size:,} bytes as JSON, and Prefect takes no run with more than {MOST_BYTES:,}: {name} is "
-        f"{longest:,} bytes. Shorten it{hint}, or call batch_llm.prefect.run_batch in a flow of your own, where a "
-        "setting may have any length"
+        f"the settings are {size:,} bytes as JSON, and Prefect accepts at most {MOST_BYTES:,}: {name} is "
+        f"{longest:,} bytes. Shorten it{hint}, or call batch_llm.prefect.run_batch in your own flow, which has "
+        "no such limit"
     )
 
 
 def _size(value: Any) -> int:
-    """Return how long a value is as Prefect counts, which writes letters beyond ASCII as six bytes."""
+    """Return the size of a value as Prefect counts it: non-ASCII characters are six bytes."""
     return len(json.dumps(value, separators=(",", ":"), default=str))
 
 
@@ -83,7 +83,7 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def with_absolute_paths(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters that mean the same in every folder, so that a run can be started again from the UI."""
+    """Return the parameters with absolute paths, so that the run can be repeated from the UI."""
     found = {"ledger": BatchJob.model_fields["ledger"].default, **parameters}
     for name in ("source", "output", "ledger"):
         if isinstance(found.get(name), str) and _is_path(found[name]):

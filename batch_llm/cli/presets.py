@@ -1,4 +1,4 @@
-"""Presets, read as plain data: blocks of `deployments/prefect.yaml`, and of the user's own `batch-llm.yaml`."""
+"""Presets: blocks of `deployments/prefect.yaml` and of the user's `batch-llm.yaml`, read as plain data."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import home, project_folder
 
 WIDE = 100
-"""Columns from which on there is room for descriptions; `batch-llm show` has them at any width."""
+"""Terminal width from which descriptions are listed; `batch-llm show` prints them at any width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One block of the file.
+    """A preset: one block of a presets file.
 
     Attributes:
-        name: What the command and the deployment are called by.
-        parameters: What it sets of a job.
-        block: The whole block, as Prefect reads it.
-        file: Where it stands.
+        name: Name of the preset and of its deployment.
+        parameters: Settings of the job.
+        block: The whole YAML block, as Prefect reads it.
+        file: File that defines the preset.
     """
 
     name: str
@@ -34,28 +34,28 @@ class Preset:
 
     @property
     def schedule(self) -> str:
-        """When it runs by itself, or nothing."""
+        """Schedules of the preset as text; empty without one."""
         return ", ".join(_schedule(schedule) for schedule in self.block.get("schedules") or ())
 
 
 def presets_file() -> Path:
-    """Return the file that holds the presets that we ship."""
+    """Return the path of the presets that are part of the package."""
     return project_folder() / "deployments" / "prefect.yaml"
 
 
 def own_file() -> Path:
-    """Return the file for the user's own presets: `batch-llm.yaml` beside the data, for an update replaces ours.
+    """Return the path of the user's presets: `batch-llm.yaml` in the current folder, which updates do not overwrite.
 
-    Who works in a checkout of ours has it at hand, with its history.
+    In a checkout of batch-llm it is the file of the package's presets.
     """
     return presets_file() if home().resolve() == project_folder() else home() / "batch-llm.yaml"
 
 
 def read_presets() -> dict[str, Preset]:
-    """Return all presets by name, ours before the user's own, in their files' order; of two of a name, the user's.
+    """Return all presets by name: those of the package, then the user's, which override presets of the same name.
 
     Raises:
-        JobError: A file cannot be read as presets.
+        JobError: A file is not a valid presets file.
     """
     own = own_file()
     return read_file(presets_file()) | (read_file(own) if own.exists() else {})
@@ -65,18 +65,18 @@ def read_file(file: Path) -> dict[str, Preset]:
     """Return the presets of one file.
 
     Raises:
-        JobError: The file cannot be read as presets.
+        JobError: The file is not a valid presets file.
     """
     try:
         found: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
         blocks: list[dict[str, Any]] = found["deployments"] or []
         presets = [_preset(block, file) for block in blocks]
     except OSError as error:
-        raise JobError(f"the presets cannot be read: {file}: {error.strerror}") from error
+        raise JobError(f"cannot read presets from {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise JobError(f"{file} is no text in UTF-8: save it as such") from error
+        raise JobError(f"{file} is not UTF-8 text: save it as UTF-8") from error
     except yaml.YAMLError as error:
-        raise JobError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+        raise JobError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     except (AttributeError, KeyError, TypeError) as error:
         raise JobError(f"{file} must have a list `deployments`, and each block in it a `name`") from error
     names = [preset.name for preset in presets]
@@ -89,14 +89,14 @@ def find_preset(name: str) -> Preset:
     """Return the preset of this name.
 
     Raises:
-        JobError: There is none; says which there are.
+        JobError: There is no such preset; the message lists the presets.
     """
     presets = read_presets()
     if name in presets:
         return presets[name]
     near = difflib.get_close_matches(name, presets, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise JobError(f"no preset is called {name!r}: {hint}there are {', '.join(presets)}")
+    raise JobError(f"no preset is named {name!r}: {hint}presets are {', '.join(presets)}")
 
 
 def _preset(block: dict[str, Any], file: Path) -> Preset:
@@ -104,9 +104,9 @@ def _preset(block: dict[str, Any], file: Path) -> Preset:
     for name, value in parameters.items():
         if isinstance(value, dict) and "__prefect_kind" in value:
             raise JobError(
-                f"{file}: {name} of preset {block['name']!r} is a placeholder, which Prefect fills for runs and for "
-                f"no deployment: name it in `prefect deployment run --params`, or have the Variable batch_llm_settings "
-                f"set {name} for all runs"
+                f"{file}: {name} of preset {block['name']!r} is a placeholder, which Prefect resolves for runs but "
+                f"not for deployments: pass it to `prefect deployment run --params`, or set {name} for all runs in the "
+                f"Variable batch_llm_settings"
             )
     return Preset(str(block["name"]), parameters, block, file)
 
@@ -118,7 +118,7 @@ def _schedule(schedule: dict[str, Any]) -> str:
 
 
 def print_presets() -> None:
-    """Write one line a preset."""
+    """Print a table of the presets, one row each."""
     from rich.table import Table
 
     from .terminal.screen import Screen, shell
@@ -137,5 +137,5 @@ def print_presets() -> None:
         table.add_row(preset.name, *shown, preset.schedule, *described)
     screen.out.print(table)
     files = dict.fromkeys(str(preset.file) for preset in presets)
-    screen.print(f"\nThey are blocks of {' and '.join(files)}")
-    screen.print(f"`{shell('batch-llm new NAME')}` writes one, `{shell('batch-llm show NAME')}` shows what it sends.")
+    screen.print(f"\nDefined in: {' and '.join(files)}")
+    screen.print(f"Create a preset: {shell('batch-llm new NAME')}. Show what it sends: {shell('batch-llm show NAME')}.")

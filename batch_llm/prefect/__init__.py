@@ -1,4 +1,17 @@
-"""Batches as Prefect flows: the only place that imports Prefect."""
+"""Batches as Prefect flows; the only package besides the command that imports Prefect.
+
+A `BatchJob` comes in; a run with its output, events, artifacts and final state goes out.
+
+Example:
+    A flow with a batch in it::
+
+        from prefect import flow
+        from batch_llm.prefect import run_batch
+
+        @flow
+        def tickets() -> None:
+            run_batch(source="tickets.csv", output="answers.csv", prompt="Is this urgent? {text}")
+"""
 
 from .batch import final_state, run_batch, run_name
 from .parameters import parameters_of, with_common_settings

@@ -1,4 +1,4 @@
-"""The Prefect server that is configured: its address, a client, and one line for what it refuses."""
+"""The configured Prefect server: its address, a client, and its errors in one line."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ API_SECONDS = 30.0
 
 
 class ServerUnavailable(BatchLLMError):
-    """There is no Prefect server to talk to: one line that says which and why."""
+    """No Prefect server is available; the message names the server and the reason in one line."""
 
 
 def configured_url() -> str | None:
-    """Return the API that `PREFECT_API_URL` or Prefect's active profile names."""
+    """Return the address of the API from `PREFECT_API_URL` or Prefect's active profile."""
     return get_current_settings().api.url
 
 
 @contextmanager
 def api() -> Generator[SyncPrefectClient]:
-    """A client of the server's API; what goes wrong on the way is one line.
+    """Yield a client of the server's API, whose errors are raised as one line.
 
     Raises:
-        ServerUnavailable: The server does not answer, or refuses.
+        ServerUnavailable: The server does not answer, or returns an error.
     """
     try:
         with get_client(httpx_settings={"timeout": API_SECONDS}, sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as error:
-        raise ServerUnavailable(f"the Prefect server refuses: {_refusal(error.response)}") from error
+        raise ServerUnavailable(f"the Prefect server returned an error: {_refusal(error.response)}") from error
     except (httpx.HTTPError, DeploymentApplyError) as error:
-        raise ServerUnavailable(f"the Prefect server at {_shown_url()} fails: {one_line(error)}") from error
+        raise ServerUnavailable(f"request to the Prefect server at {_shown_url()} failed: {one_line(error)}") from error
     except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise ServerUnavailable(
-            f"what answers at {_shown_url()} is not a Prefect server: it sent something else than its JSON, such as a "
-            "proxy's login page; see PREFECT_API_URL, HTTP_PROXY and NO_PROXY"
+            f"{_shown_url()} is not a Prefect server: it did not answer with JSON but, for example, with a proxy's "
+            "login page; check PREFECT_API_URL, HTTP_PROXY and NO_PROXY"
         ) from error
     except UnicodeEncodeError as error:
         raise ServerUnavailable(
-            "PREFECT_API_KEY or PREFECT_API_AUTH_STRING cannot be sent: it has a character that is not ASCII"
+            "PREFECT_API_KEY or PREFECT_API_AUTH_STRING has a character that is not ASCII: HTTP headers allow none"
         ) from error
 
 
@@ -73,10 +73,10 @@ def _shown_url() -> str:
 
 
 def one_line(error: object) -> str:
-    """Return what an error says, in one short line that is not empty, and has no secrets.
+    """Return the text of an error as one short, non-empty line without secrets.
 
-    Prefect repeats all parameters of a run, and their schema, where it refuses one of them; then the reasons are picked
-    out.
+    When Prefect rejects the parameters of a run, it repeats all of them and their schema; then only the reasons are
+    returned.
     """
     text = str(error)
     if len(text) > MOST_LETTERS:
@@ -86,15 +86,15 @@ def one_line(error: object) -> str:
 
 
 def check_configured(url: str) -> None:
-    """See that the configured API answers.
+    """Check that the configured API answers.
 
     Raises:
-        ServerUnavailable: It does not.
+        ServerUnavailable: The API does not answer.
     """
     with api() as client:
         problem = client.api_healthcheck()
     if problem is not None:
         raise ServerUnavailable(
             f"no Prefect server answers at {redact(url)} ({one_line(problem)}): "
-            "start it, or unset PREFECT_API_URL for a local one"
+            "start it, or unset PREFECT_API_URL to use a local server"
         )

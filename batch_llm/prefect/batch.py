@@ -1,4 +1,4 @@
-"""A batch inside a flow: the tasks in their order, the run's state at the end."""
+"""A batch inside a flow: plan, shards, publish, and the final state of the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batch_llm.jobs.messages import run_sentence
 
 from . import tasks
 from .best_effort import await_api
-from .console import outlive_reader
+from .console import prepare_log_handlers
 from .lease import lease
 from .rate_limits.sharing import given_back
 from .scheduling.pool import PoolScheduler
@@ -34,7 +34,7 @@ from .telemetry.tags import tag_run
 
 
 def run_name() -> str:
-    """Return the flow run's name: the job's, and when it was due."""
+    """Return the name of the current flow run: the job's name and the scheduled start time."""
     due = flow_run.scheduled_start_time
     return f"{flow_run.parameters.get('name', 'batch')} {due:%Y-%m-%d %H:%M}"
 
@@ -48,30 +48,35 @@ def run_batch(
 ) -> Summary:
     """Run a batch inside the current flow: plan, shards, publish.
 
-    Shards run one after another, or, where `config.max_workers` is more than a core can carry, in processes beside each
-    other, for which a script needs its `if __name__ == "__main__":`; the job's `runner` says it differently. A flow
-    that names a task runner of its own has its way. `config.max_workers` is what is in flight in all.
+    Shards run one after another, or, if one core is not enough for `config.max_workers` calls, in parallel processes;
+    scripts then need `if __name__ == "__main__":`. The job's `runner` selects another way, and a task runner of the
+    flow overrides it. `config.max_workers` is the number of calls in flight in all shards together.
 
     Args:
-        job: What to do; or give its fields as `settings`.
-        items: Rows, instead of the job's source: an iterable of mappings, a generator too, which is taken one by one;
-            or a DataFrame, an Arrow table, a Hugging Face dataset, whatever has `__arrow_c_stream__`.
-        strategy: Makes the strategy, once a shard and where the shard runs, instead of the job's model. Its name is
-            part of what an answer is remembered under.
+        job: The job; None to pass its fields as `settings`.
+        items: Rows to use instead of the job's source: an iterable of mappings, which may be a generator; or a
+            DataFrame, an Arrow table, a Hugging Face dataset, or any object with `__arrow_c_stream__`.
+        strategy: Function that returns the strategy to call instead of the job's model; called once per shard, in the
+            shard's process. Its name is part of the key of an answer in the ledger.
         **settings: Fields of a `BatchJob`.
 
     Returns:
-        The run's totals; the answers are in the output file.
+        Totals of the run; the answers are in the output file.
 
     Raises:
-        JobError: The job cannot run as it is written; nothing was paid for.
-        BatchLLMError: There is no flow around this call; or a process of the flow's task runner was killed, and what
-            was answered is in the output.
+        JobError: The job is invalid; no call was made.
+        BatchLLMError: The caller is not a flow; or a process of the task runner was killed, and the finished items
+            are in the output.
+
+    Example:
+        Inside a function with `@flow`::
+
+            summary = run_batch(source="docs.jsonl", output="out.jsonl", prompt="Summarize: {text}", model="local")
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise BatchLLMError("run_batch was called outside of a flow: call it inside a function with @flow")
-    outlive_reader()
+    prepare_log_handlers()
     run_id = str(context.flow_run.id)
     job = job or BatchJob.parse(settings if items is None else {"source": "items", **settings})
     if items is not None:
@@ -86,23 +91,23 @@ def run_batch(
         ending = GracefulStop(planned.folder)
         carried = PoolScheduler if job.runner == "pool" else ShardScheduler
         with governed(job) as governor, given_back(governor), carried(job, planned, events, strategy) as shards:
-            stopped = ending.through(shards.run)
+            stopped = ending.run(shards.run)
         summary = _publish(job, planned, stopped, ending)
     publish_outcome(job, summary, events)
     if ending.signal is not None:
         get_run_logger().warning("%s", run_sentence(summary))
         raise ending.signal
     if shards.broken is not None:
-        raise BatchLLMError(f"{run_sentence(summary)}. Run it again: what was answered is not paid again")
+        raise BatchLLMError(f"{run_sentence(summary)}. Run it again; finished items are not charged again")
     await_api()
     return summary
 
 
 def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, number: int) -> Plan:
-    with _in_thread(tasks.plan, job=job, run_id=run_id, strategy=strategy, lease=number) as future:
+    with _in_own_thread(tasks.plan, job=job, run_id=run_id, strategy=strategy, lease=number) as future:
         found = future.result(raise_on_failure=False)
     if isinstance(found, JobError):
-        raise JobError(str(found))  # not the task's own, which would bring the task's traceback with it
+        raise JobError(str(found))  # a new error, because the task's own has the task's traceback
     if isinstance(found, BaseException):
         raise found
     planned: Plan = found
@@ -114,10 +119,10 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, nu
 
 
 def _publish(job: BatchJob, planned: Plan, stopped: str, ending: GracefulStop) -> Summary:
-    with _in_thread(tasks.publish, job=job, planned=planned, stopped=stopped) as future:
-        found = ending.through(lambda: future.result(raise_on_failure=False))
+    with _in_own_thread(tasks.publish, job=job, planned=planned, stopped=stopped) as future:
+        found = ending.run(lambda: future.result(raise_on_failure=False))
     if isinstance(found, JobError):
-        raise JobError(str(found))  # not the task's own, which would bring the task's traceback with it
+        raise JobError(str(found))  # a new error, because the task's own has the task's traceback
     if isinstance(found, BaseException):
         raise found
     summary: Summary = found
@@ -125,11 +130,11 @@ def _publish(job: BatchJob, planned: Plan, stopped: str, ending: GracefulStop) -
 
 
 @contextmanager
-def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFuture[Any]]:
-    """Run a task in a thread of our own, and leave no sooner than it ends.
+def _in_own_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFuture[Any]]:
+    """Run a task in its own thread and wait for it at the end of the block.
 
-    A signal then finds the main thread waiting, and tears no file. Nor does the task need the flow's task runner: a
-    pool whose process was killed takes no more tasks.
+    A signal then interrupts only the waiting main thread, and no file is half written. The flow's task runner is not
+    used, because a process pool with a killed process accepts no more tasks.
     """
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
     with threads:
@@ -137,18 +142,23 @@ def _in_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFutu
 
 
 def final_state(job: BatchJob, summary: Summary) -> State[Any]:
-    """Return the flow run's last state, with a message of one sentence."""
+    """Return the final state of the flow run, with its totals as the message.
+
+    Returns:
+        Completed; Failed when items are missing or more failed than `failure_threshold` allows; Cancelled; or
+        BudgetReached, of the type Cancelled.
+    """
     message = run_sentence(summary)
     stop = read_stop(run_folder(job, flow_run.id).path)
     if summary.stopped and stop and stop.kind == "budget":
-        # Of Cancelled's type: it is no success, and a flow's retries, which are for failures, would change nothing.
+        # Of the type Cancelled: the run is not complete, and retries of the flow, which need a failure, would not help.
         return Cancelled(name="BudgetReached", message=message)
     if summary.stopped and stop and stop.kind == "asked":
         return Cancelled(message=message)
     if summary.stopped and stop and stop.kind == "canary":
         return Failed(message=message)
     if summary.stopped or summary.not_attempted:
-        return Failed(message=f"{message}. Run it again when that is mended: what was answered is not paid again")
+        return Failed(message=f"{message}. Run it again after a fix; finished items are not charged again")
     if too_many_failed(job, summary):
         return Failed(message=f"{message}: more than failure_threshold={job.failure_threshold:g} allows")
     return Completed(message=message)

@@ -1,4 +1,4 @@
-"""What a run tells Prefect, none of which may end the run: artifacts, events, questions."""
+"""Requests to Prefect that must not fail a run: artifacts, events and state queries."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 REQUEST_SECONDS = 10.0
-"""For one request to the API, which Prefect would give a minute, and six tries."""
+"""Timeout of one API request; Prefect's default is a minute and six tries."""
 
 AWAY_SECONDS = 300.0
-"""For a server that is away at the end of a run; Prefect's engine alone gives up after one minute."""
+"""Seconds to wait for an unreachable server at the end of a run; Prefect's engine gives up after a minute."""
 
 _LOOK_SECONDS = 1.0
 
@@ -25,47 +25,49 @@ _warned: set[str] = set()
 
 
 @contextmanager
-def contained(*, retries: int = 0) -> Generator[None]:
-    """Let what goes wrong here be one warning a run, for the calls go on and the files tell the same.
+def best_effort(*, retries: int = 0) -> Generator[None]:
+    """Turn errors inside the block into one warning per run: calls continue, and the files have the same data.
 
     Args:
-        retries: How often a request is tried again, for what nobody would tell later.
+        retries: Number of retries of a request, for data that is not published again later.
     """
     try:
-        with impatient(retries=retries):
+        with short_timeouts(retries=retries):
             yield
     except Exception as error:
         run_id = str(flow_run.id)
         if run_id not in _warned:
             _warned.add(run_id)
-            _tell(error)
+            _warn_unreachable(error)
 
 
 def await_api() -> None:
-    """Wait until the Prefect API answers, or not much longer: the run's last state is to be recorded there."""
+    """Wait until the Prefect API answers, up to `AWAY_SECONDS`: the final state of the run must be recorded there."""
     if _answers():
         return
-    warn("The batch is done and its files are written. Prefect is away: waiting %.0f s for it", AWAY_SECONDS)
+    warn(
+        "The batch is done and its files are written. Prefect is unreachable: waiting up to %.0f s for it", AWAY_SECONDS
+    )
     end = time.monotonic() + AWAY_SECONDS
     while not _answers():
         if time.monotonic() > end:
-            warn("Prefect stays away and cannot record how this run ended. A new run finds every answer in the ledger")
+            warn("Prefect is still unreachable: the final state is not recorded. A new run reuses all answers")
             return
         time.sleep(_LOOK_SECONDS)
 
 
 def _answers() -> bool:
-    with impatient(), get_client(sync_client=True) as client:
+    with short_timeouts(), get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
             return False
         health = client.request("GET", "/health")
-        return "html" not in health.headers.get("content-type", "")  # a proxy's login page is a success, too
+        return "html" not in health.headers.get("content-type", "")  # a proxy's login page has status 200, too
 
 
-def impatient(seconds: float = REQUEST_SECONDS, *, retries: int = 0) -> AbstractContextManager[object]:
-    """Give requests to the API less time, and fewer tries, than Prefect does.
+def short_timeouts(seconds: float = REQUEST_SECONDS, *, retries: int = 0) -> AbstractContextManager[object]:
+    """Use shorter timeouts and fewer retries for API requests inside the block.
 
-    Prefect's own `temporary_settings` reads the environment and its files anew each time, which takes 20 ms of CPU.
+    Prefect's own `temporary_settings` rereads the environment and its files each time, which takes 20 ms of CPU.
     """
     known = get_settings_context()
     api = known.settings.api.model_copy(update={"request_timeout": seconds})
@@ -74,14 +76,14 @@ def impatient(seconds: float = REQUEST_SECONDS, *, retries: int = 0) -> Abstract
     return SettingsContext(profile=known.profile, settings=settings)
 
 
-def _tell(error: Exception) -> None:
+def _warn_unreachable(error: Exception) -> None:
     problem = " ".join(f"{type(error).__name__}: {error}".split())
-    text = "Prefect cannot be told how the run goes (%s). The run goes on, and its files will tell the same"
+    text = "Progress cannot be published to Prefect (%s). The run continues, and its files have the same data"
     warn(text, problem)
 
 
 def warn(text: str, *values: object) -> None:
-    """Log a warning of the run's, which its page shows; outside of a run, an ordinary one."""
+    """Log a warning with the logger of the current run; outside of a run, with the module's logger."""
     try:
         get_run_logger().warning(text, *values)
     except MissingContextError:

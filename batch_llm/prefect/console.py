@@ -1,4 +1,4 @@
-"""What a run writes to its log: it outlives whoever reads it, and nothing in it acts on a terminal."""
+"""Log handlers of a run: they survive a closed console and escape control characters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from batch_llm.jobs.untrusted_text import visible
 
 
-def outlive_reader() -> None:
+def prepare_log_handlers() -> None:
     """Prepare the process's log handlers for a run.
 
-    Prefect's lines on the console fall silent when nobody reads them any more: a worker that is killed leaves its runs
-    a broken pipe. Prefect prints through rich, which then exits out of whatever logs the next line:
+    Prefect's console handlers become silent when their reader is gone: the runs of a killed worker write to a broken
+    pipe. Prefect prints through rich, which would exit the process at the next log line:
     https://rich.readthedocs.io/en/stable/reference/console.html#rich.console.Console.on_broken_pipe
 
-    Every handler escapes control characters: ids, errors and messages of providers are in the lines.
+    All handlers escape control characters, because log lines contain ids, errors and messages of providers.
     """
     known = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
     for handler in {handler for logger in known for handler in logger.handlers}:
@@ -28,7 +28,7 @@ def outlive_reader() -> None:
 
 
 def _escape(record: logging.LogRecord) -> bool:
-    """Let a record pass, with the control characters of its text escaped."""
+    """Escape the control characters of a record's text; accept every record."""
     try:
         message = record.getMessage()
     except Exception:

@@ -1,4 +1,4 @@
-"""The right to work on a job's ledger, waited for where the run's log, its events and the terminal show it."""
+"""Exclusive lease on a job's ledger; waiting for it is shown in the log, in events and in the terminal."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from .telemetry.events import RunEvents
 
 @contextmanager
 def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
-    """Have the job's ledger to ourselves: what another run is answering now need not be paid twice.
+    """Hold the lease of the job's ledger, so that two runs do not call the same items.
 
     Yields:
-        The lease's number.
+        Number of the lease.
 
     Raises:
         JobError: The ledger cannot be written.
     """
     if job.ledger.startswith("memory://"):
-        raise JobError(
-            f"ledger {job.ledger} keeps nothing once the process ends: name a folder, or a bucket as s3://..."
-        )
+        raise JobError(f"ledger {job.ledger} is lost when the process exits: set a folder, or a bucket as s3://...")
     folder, store, logger = run_folder(job, run_id), job_store(job), get_run_logger()
     prepare_ledger(job)
-    logger.info("The ledger is %s", store.address)
+    logger.info("Ledger: %s", store.address)
 
     def wait(other: str) -> None:
-        logger.warning("Waiting for %s: it works on the same ledger, and what it answers is not paid again", other)
+        logger.warning("Waiting for %s: it uses the same ledger, and its answers are reused", other)
         publish_waiting(folder.path, other)
         events.emit("run.waiting", {"waits_for": other})
 

@@ -1,4 +1,4 @@
-"""A job's fields as the parameters of a flow, so that the UI's form shows their titles, descriptions and defaults."""
+"""Fields of a job as parameters of a flow, so that the form in the UI shows titles, descriptions and defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def parameters_of(model: type[BaseModel]) -> Callable[[F], F]:
-    """Give a function that takes `**parameters` the signature of `model`: one flat, keyword-only parameter a field."""
+    """Return a decorator that gives a function with `**parameters` a keyword-only parameter per field of `model`.
+
+    Example:
+        Below `@flow`::
+
+            @flow(validate_parameters=False)
+            @parameters_of(BatchJob)
+            def batch(**parameters: Any) -> None: ...
+    """
 
     def decorate(function: F) -> F:
         parameters = [_parameter(name, field) for name, field in model.model_fields.items()]
@@ -32,7 +40,7 @@ def parameters_of(model: type[BaseModel]) -> Callable[[F], F]:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    # Prefect titles a parameter with its name; only `json_schema_extra` comes after that.
+    # Prefect uses the name as the title; only `json_schema_extra` overrides that.
     shown = Field(json_schema_extra={"title": field.title or name, "description": field.description or ""})
     default: Any = inspect.Parameter.empty
     if not field.is_required():
@@ -48,10 +56,10 @@ _ANY_JOB = {"source": "samples", "prompt": "{text}", "output": "out.jsonl"}
 
 
 def with_common_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's parameters, with what the Variable sets in the place of those that are at their defaults.
+    """Return the parameters of a run; those at their defaults get the value of the Variable `batch_llm_settings`.
 
     Raises:
-        JobError: The Variable cannot be read, or sets what a job cannot be.
+        JobError: The Variable cannot be read, or has an invalid setting.
     """
     common = {name: value for name, value in _read().items() if _is_default(name, parameters)}
     for name, value in common.items():
@@ -62,7 +70,7 @@ def with_common_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _read() -> dict[str, Any]:
     try:
         value: Any = Variable.get(VARIABLE)
-    except Exception as error:  # a run without the budget that everybody relies on would be worse
+    except Exception as error:  # a run without the budget that users rely on is worse
         raise JobError(f"the Variable {VARIABLE} cannot be read: {one_line(error)}") from error
     if value is None:
         return {}
@@ -72,13 +80,13 @@ def _read() -> dict[str, Any]:
     except JobError as error:
         raise JobError(f"the Variable {VARIABLE}: {error}") from error
     if own := sorted(common.keys() & _OF_EACH_RUN):
-        raise JobError(f"the Variable {VARIABLE} sets {', '.join(own)}, which each preset has of its own: leave it out")
+        raise JobError(f"the Variable {VARIABLE} sets {', '.join(own)}, which each preset sets itself: remove it")
     return common
 
 
 def _object(value: Any) -> dict[str, Any]:
     try:
-        value = json.loads(value) if isinstance(value, str) else value  # so it comes from `prefect variable set`
+        value = json.loads(value) if isinstance(value, str) else value  # `prefect variable set` stores a string
         return {**value}
     except (TypeError, ValueError):
         raise JobError(f'the Variable {VARIABLE} must be an object such as {{"budget_tokens": 1000000}}') from None

@@ -1,6 +1,6 @@
-"""Prefect's retries of a shard, out of a `RetryConfig` and the engine's error classifier.
+"""Prefect's retries of a shard, from a `RetryConfig` and the engine's error classifier.
 
-    level               retries what                          ruled by             asks
+    level               retries                               configured by        decided by
     the engine          one item's call, within seconds       config.retry         the error classifier
     the shard's task    what a shard is missing, in minutes   shard_retry          the same classifier, here
 
@@ -21,14 +21,14 @@ from batch_llm.errors import BatchLLMError, ErrorClassifier
 from batch_llm.jobs import ShardOutcome
 
 MOST_DELAYS = 50
-"""Prefect takes no longer list of delays, and repeats the last one."""
+"""Prefect accepts no longer list of delays, and repeats the last one."""
 
 
 class ShardUnfinished(BatchLLMError):
-    """A shard ended with items left; carries plain data, so that it survives the way to another process.
+    """Error of a shard that has unfinished items; it holds plain data, so that it can be pickled.
 
     Attributes:
-        outcome: What became of the shard so far; its `unfinished` says whether another try can help.
+        outcome: Outcome of the shard so far; its `unfinished` shows whether a retry can help.
     """
 
     def __init__(self, outcome: ShardOutcome) -> None:
@@ -40,7 +40,7 @@ class ShardUnfinished(BatchLLMError):
 
 
 class RetryOptions(TypedDict):
-    """The arguments of `Task.with_options` that rule retries."""
+    """Arguments of `Task.with_options` that configure retries."""
 
     retries: int
     retry_delay_seconds: list[float]
@@ -49,9 +49,14 @@ class RetryOptions(TypedDict):
 
 
 def retry_options(retry: RetryConfig, classifier: ErrorClassifier | None = None) -> RetryOptions:
-    """Return what makes Prefect retry a task as `retry` says, for errors that can pass.
+    """Return the options with which Prefect retries a task as `retry` configures, for retryable errors.
 
-    The delays are `retry`'s waits in seconds without their jitter, which Prefect draws itself.
+    The delays are the waits of `retry` in seconds, without jitter, which Prefect adds itself.
+
+    Example:
+        Options for a task of your own::
+
+            task = run_shard.with_options(**retry_options(RetryConfig(max_attempts=3)))
     """
     classify = (classifier or DefaultErrorClassifier()).classify
 

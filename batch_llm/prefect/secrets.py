@@ -1,4 +1,4 @@
-"""Keys that are kept as Secret blocks, for processes whose environment lacks them."""
+"""API keys from Secret blocks, for processes whose environment lacks them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from batch_llm.jobs.secrets import KeyMissing, secret_name
 
 
 def provide_key(job: BatchJob) -> bool:
-    """Put the key that a job's model lacks into this process's environment, if a Secret block holds it.
+    """Load a missing API key of the job's model from a Secret block into this process's environment.
 
-    `openai-api-key` is the block for `OPENAI_API_KEY`. A variable that is set wins, and costs no request. In the
-    environment every client finds the key, and what is logged or stored has it replaced.
+    `openai-api-key` is the block for `OPENAI_API_KEY`. If the variable is set, no request is made. All clients find the
+    key in the environment, and it is redacted in logs and files.
 
     Returns:
-        Whether a key was found.
+        Whether a key was loaded.
     """
     return any(_load(variable) for variable in _missing(job))
 
 
 def provide_password(job: BatchJob) -> None:
-    """Put the password of a PostgreSQL server into this process's environment, if a Secret block `pgpassword` holds it.
+    """Load a missing PostgreSQL password from the Secret block `pgpassword` into this process's environment.
 
-    A variable that is set wins, and costs no request.
+    If `PGPASSWORD` is set, no request is made.
     """
     if not os.environ.get("PGPASSWORD") and any(place.startswith("postgres") for place in (job.source, job.output)):
         _load("PGPASSWORD")
@@ -38,19 +38,19 @@ def provide_password(job: BatchJob) -> None:
 
 def _missing(job: BatchJob) -> tuple[str, ...]:
     if job.model.startswith("openai") and not os.environ.get("OPENAI_API_KEY"):
-        return ("OPENAI_API_KEY",)  # with OPENAI_BASE_URL, pydantic-ai goes on without a key
+        return ("OPENAI_API_KEY",)  # with OPENAI_BASE_URL, pydantic-ai works without a key
     try:
         check_model(job)
     except KeyMissing as missing:
         return missing.variables
     except JobError:
-        pass  # the plan tells
+        pass  # the plan reports it
     return ()
 
 
 def _load(variable: str) -> bool:
-    with suppress(Exception):  # there is no such block, or no server: then the key is missing, which the plan tells
-        load = cast("Callable[..., Secret[Any]]", Secret.load)  # typed for both worlds; Secret[str] is another type
+    with suppress(Exception):  # without the block or the server the key is missing, which the plan reports
+        load = cast("Callable[..., Secret[Any]]", Secret.load)  # typed for sync and async; Secret[str] is another type
         value: object = load(secret_name(variable), _sync=True).get()
         if isinstance(value, str) and value.strip():
             os.environ[variable] = value.strip()

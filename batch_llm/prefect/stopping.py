@@ -1,8 +1,8 @@
-"""A run that is to end early: calls in flight get some time, what there is gets written, the rest is left.
+"""Early stops of a run: calls in flight may finish, results are written, the remaining items are not attempted.
 
-    who                                   what reaches the run                        then the state is
+    cause                                 what reaches the run                        final state
     Cancel in the UI, a runner or worker  SIGTERM, `TerminationSignal` in the flow    Cancelled, by the runner
-    a machine that is drained             the same                                    Crashed, by Prefect's engine
+    a machine that is drained             SIGTERM, `TerminationSignal` in the flow    Crashed, by Prefect's engine
     Ctrl-C                                `KeyboardInterrupt` in the flow             Crashed, by Prefect's engine
     a shard that meets a fatal error      the stop file of the run's folder           Failed, by `final_state`
     `batch-llm run`                       the stop file of the run's folder           Cancelled, by `final_state`
@@ -29,10 +29,10 @@ from prefect.exceptions import TerminationSignal
 
 from batch_llm.jobs import StopKind, request_stop
 
-from .best_effort import contained
+from .best_effort import best_effort
 
 GRACE_SECONDS = 10.0
-"""For calls in flight to end, after the run was asked to stop."""
+"""Seconds for calls in flight after a stop request."""
 
 LOOK_SECONDS = 0.5
 
@@ -41,11 +41,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """What a run was asked.
+    """A request to stop a run.
 
     Attributes:
-        text: Why it ends early, for its message.
-        kind: Whether somebody asked, or the run cannot go on, or its budget is used up, or its canary ends it.
+        text: Reason for the message of the run.
+        kind: Kind of the reason: a user's request, a fatal error, the budget or the canary.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Stop:
 
 
 def read_stop(folder: str | Path) -> Stop | None:
-    """Return what the run in `folder` was asked, if it was."""
+    """Return the stop request in a run's folder; None if there is none."""
     try:
         asked = json.loads((Path(folder) / "stop").read_text())
     except FileNotFoundError:
@@ -63,37 +63,37 @@ def read_stop(folder: str | Path) -> Stop | None:
 
 
 class GracefulStop:
-    """Carries a run through the first signal that asks for its end; a second one ends it where it is.
+    """Handler of signals: the first one stops the run gracefully, a second one at once.
 
     Args:
         folder: The run's folder.
-        here: Whether others may go on with what is carried here.
+        here: Whether only this process stops, and other runners may continue its shards.
 
     Attributes:
-        signal: What asked for the end, to be raised again when everything is written.
+        signal: Signal that was received, to be raised again when everything is written.
     """
 
     def __init__(self, folder: str, *, here: bool = False) -> None:
         self.signal: BaseException | None = None
         self._folder, self._here = folder, here
 
-    def through(self, work: Callable[[], T]) -> T:
-        """Do `work`; after the first signal ask the run to stop, and do the rest of it."""
+    def run(self, work: Callable[[], T]) -> T:
+        """Call `work`; after the first signal, request a stop and call `work` again for the rest."""
         try:
             return work()
         except (TerminationSignal, KeyboardInterrupt) as signal:
             if self.signal is not None:
                 raise
             self.signal = signal
-            request_stop(self._folder, _who_asks(signal), here=self._here)
+            request_stop(self._folder, _stop_reason(signal), here=self._here)
             return work()
 
 
-def _who_asks(signal: BaseException) -> str:
+def _stop_reason(signal: BaseException) -> str:
     if isinstance(signal, KeyboardInterrupt):
         return "Ctrl-C"
     context = FlowRunContext.get()
-    with contained():
+    with best_effort():
         if context and context.flow_run and _is_cancelling(context.flow_run.id):
             return "cancellation in the UI"
     return "SIGTERM"
@@ -106,9 +106,10 @@ def _is_cancelling(run_id: Any) -> bool:
 
 
 async def within_grace(folder: str, run: Callable[[], Awaitable[T]]) -> T:
-    """Await `run()`, cut off when the run was asked to stop and the time for calls in flight is over.
+    """Await `run()`; cancel it when the run is stopping and the time for calls in flight is over.
 
-    What was cut off is asked once more: while the stop stands it makes no call, and tells what there is.
+    After a cancellation `run()` is awaited once more: with the stop request present it makes no calls and returns the
+    outcome so far.
     """
     work = asyncio.ensure_future(run())
     grace = _Grace(Path(folder))
@@ -126,7 +127,7 @@ class _Grace:
         self._ends = float("inf")
 
     def is_over(self) -> bool:
-        """Whether the run was asked to stop so long ago; a flow whose process is gone asks by that."""
+        """Return whether the time after a stop request is over; the end of the flow's process is a request, too."""
         if is_orphan() and not (self._folder / "stop").exists():
             request_stop(self._folder, "the end of the flow's process")
         if (self._folder / "stop").exists():
@@ -135,16 +136,16 @@ class _Grace:
 
 
 def is_elsewhere() -> bool:
-    """Whether this process carries a shard for a flow in another one."""
+    """Return whether this process runs a shard of a flow in another process."""
     context = FlowRunContext.get()
     return context is not None and context.detached
 
 
 def is_orphan() -> bool:
-    """Whether this is the process of a pool whose flow is gone: nobody waits for it, and it would never end.
+    """Return whether this is a process of a pool whose flow has exited, so that it would never exit itself.
 
-    A Ray process ends with its flow by itself. Where a cluster outlives the flow, a shard stops when another run takes
-    the ledger over.
+    A Ray process exits with its flow. In a cluster that outlives the flow, a shard stops when another run takes over
+    the ledger.
     """
     parent = multiprocessing.parent_process()
     return is_elsewhere() and parent is not None and not parent.is_alive()

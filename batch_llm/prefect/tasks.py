@@ -1,4 +1,4 @@
-"""The tasks of a run. What crosses their boundaries is small and plain: a job, a shard's reference, counts."""
+"""The tasks of a run: plan, shard, publish. Their arguments and results are small plain values."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from batch_llm.jobs.messages import plan_sentence, shard_sentence
 from batch_llm.pacing.governor import Governor
 from batch_llm.strategies.base import LLMCallStrategy
 
-from .best_effort import contained, warn
-from .console import outlive_reader
+from .best_effort import best_effort, warn
+from .console import prepare_log_handlers
 from .rate_limits.sharing import shared
 from .rate_limits.stated_limits import conflicts_of
 from .retries import ShardUnfinished
@@ -42,13 +42,13 @@ StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
 
 def strategy_name(strategy: StrategyFactory | None) -> str:
-    """Return the name under which the answers of a strategy of the caller's are remembered."""
+    """Return the name of the caller's strategy, which is part of the key of an answer in the ledger."""
     return f"{strategy.__module__}.{strategy.__qualname__}" if strategy else ""
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
 def plan(job: BatchJob, run_id: str, strategy: StrategyFactory | None = None, lease: int = 0) -> State[Any]:
-    """Read the source once and write what is to be answered into shard files."""
+    """Read the source once and write the items to call into shard files."""
     if strategy is None:
         provide_key(job)
     provide_password(job)
@@ -68,14 +68,14 @@ def run_shard(
     strategy: StrategyFactory | None = None,
     share: BudgetShare | None = None,
 ) -> State[Any]:
-    """Answer what is missing of one shard; the state carries a `ShardOutcome`, or a `ShardUnfinished` with one.
+    """Call the unfinished items of a shard; return a state with a `ShardOutcome`, or a `ShardUnfinished` with one.
 
-    States are returned, not raised: a provider's outage is no bug, and its log needs no traceback.
+    Failures are returned as states, not raised: an outage of the provider is not a bug, and needs no traceback.
     """
-    outlive_reader()  # this may be the process of a pool
+    prepare_log_handlers()  # may run in a process of a pool
     observer = PrefectObserver(events, shard, _run_count())
     if strategy is None:
-        provide_key(job)  # this may be another machine than the plan's
+        provide_key(job)  # may run on another machine than the plan
     if problem := too_few_files(job.config):
         warn("%s", problem)
     try:
@@ -92,7 +92,7 @@ def run_shard(
             )
             outcome = asyncio.run(within_grace(folder, answer))
         if is_orphan():
-            os.kill(os.getpid(), signal.SIGKILL)  # an exit would wait for a queue that nobody reads
+            os.kill(os.getpid(), signal.SIGKILL)  # an exit would wait for a queue without a reader
     except JobError as error:
         _stop_all(folder, str(error))
         return Failed(message=str(error), data=error)
@@ -100,39 +100,39 @@ def run_shard(
         _stop_all(folder, outcome.unfinished_text)
     fails = outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try())
     if fails and outcome.unfinished and outcome.unfinished.is_retryable:
-        _name(outcome, shard)  # Prefect tries again
+        _name_task_run(outcome, shard)  # Prefect tries again
     else:
-        _name(outcome, shard, shard_tags(outcome))
-        _tell(outcome, shard, events, observer.left_out)
+        _name_task_run(outcome, shard, shard_tags(outcome))
+        _emit_completed(outcome, shard, events, observer.left_out)
     if fails:
         return Failed(message=outcome.unfinished_text, data=ShardUnfinished(outcome))
     return Completed(message=shard_sentence(outcome), data=outcome)
 
 
 def _sharing(job: BatchJob, governor: Governor) -> AbstractContextManager[None]:
-    """Share the limit with other processes, where there can be one: this machine's own model has none."""
+    """Share the limit with other processes, except for the local model, which has no limit."""
     is_own = job.model == jobs.LOCAL and job.limit_scope is None
     return nullcontext() if is_own else shared(jobs.scope_of(job), governor, job.limits)
 
 
 def _stop_all(folder: str, reason: str) -> None:
-    """Stop the shards that run beside this one and the ones to come: the same would happen to them."""
-    with suppress(OSError):  # a full disk stops them by itself
+    """Stop all other shards of the run: the same error would occur in them."""
+    with suppress(OSError):  # a full disk stops them anyway
         jobs.request_stop(folder, reason, kind="fatal")
 
 
-def _name(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> None:
-    """Let the task run's name and tags tell what became of the shard.
+def _name_task_run(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> None:
+    """Put the outcome of the shard into the name and tags of the task run.
 
-    Prefect records a task run from what its engine sends; a name that is set through the API is overwritten. Tags come
-    with the last try only: the engine asks the API for a slot of each before it tries again, and the API may be away.
+    Prefect records a task run from its engine's events, which overwrite a name set through the API. Tags are set on the
+    last try only: before a retry the engine requests a concurrency slot per tag from the API, which may be unreachable.
     """
     if context := TaskRunContext.get():
         context.task_run.name = f"items {shard.first:,}-{shard.last:,}: {shard_sentence(outcome)}"
         context.task_run.tags = sorted({*context.task_run.tags, *tags})
 
 
-def _tell(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
+def _emit_completed(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, left_out: int) -> None:
     if events.room_for(shard.index):
         known = {name: getattr(shard, name) for name in ("first", "last")}
         counts = {name: getattr(outcome, name) for name in ("succeeded", "failed", "not_attempted", "cost_usd")}
@@ -151,14 +151,14 @@ def _is_last_try() -> bool:
 
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 def publish(job: BatchJob, planned: Plan, stopped: str = "") -> State[Any]:
-    """Merge the ledger into the output, and persist the `BatchResult` and the run's metrics as artifacts."""
+    """Merge the ledger into the output, and publish results and report as artifacts."""
     notes = conflicts_of(jobs.scope_of(job), job.limits) if job.limits != Limits() else []
     try:
         summary = jobs.merge(job, planned, stopped=stopped, notes=notes)
     except JobError as error:
         return Failed(message=str(error), data=error)
-    with contained(retries=1):
+    with best_effort(retries=1):
         publish_results(job, planned.folder, summary)
-    with contained(retries=1):
+    with best_effort(retries=1):
         publish_report(job, planned.folder, summary)
     return Completed(data=summary)

@@ -1,4 +1,4 @@
-"""Help, and one line for whatever cannot be. No server is needed for these."""
+"""Help, and one line for bad input; neither needs a server."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.support.command import batch_llm, batch_llm_here
         (["--version"], ["3."]),
     ],
 )
-def test_help_is_told_on_standard_output(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+def test_help_is_printed_on_standard_output(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     done = batch_llm_here(*arguments, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(word in done.stdout for word in words), done.stdout
 
 
-def test_help_loads_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
+def test_help_imports_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
     code = "import sys; from batch_llm.cli import main; main(['--help']); print({'prefect', 'duckdb'} & {*sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
@@ -63,7 +63,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
 
 
 @pytest.mark.shell
-def test_a_process_ends_with_that_line_and_that_code(tmp_path: Path) -> None:
+def test_the_process_prints_that_line_and_exits_with_that_code(tmp_path: Path) -> None:
     done = batch_llm("run", "summarize", "--source", "none.csv", folder=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -79,10 +79,10 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert "PREFECT_API_URL" in line
 
 
-def test_text_that_the_terminal_has_no_letters_for_is_escaped(tmp_path: Path) -> None:
-    """As in a pipe on Windows, or a lone half of an emoji anywhere: no reason to end with a traceback."""
+def test_characters_that_the_terminal_cannot_encode_are_escaped(tmp_path: Path) -> None:
+    """Examples are a pipe on Windows and an unpaired surrogate; neither causes a traceback."""
     (tmp_path / "docs.jsonl").write_text('{"id": 1, "text": "\\u65e5\\ud83d"}')
     for encoding, shown in (("ascii", "\\u65e5"), ("utf-8", "\u65e5")):
-        told = batch_llm("show", "summarize", "--source", "docs.jsonl", folder=tmp_path, PYTHONIOENCODING=encoding)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert shown in told.stdout
+        done = batch_llm("show", "summarize", "--source", "docs.jsonl", folder=tmp_path, PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shown in done.stdout

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.shell
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_is_told_commands_and_options(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+def test_the_script_of_each_shell_has_commands_and_options(capsys: pytest.CaptureFixture[str], shell: str) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(word in script for word in ("batch-llm", "results", "only-failed", "limit"))
@@ -29,7 +29,7 @@ def test_bash_completes_a_command_and_an_option(capsys: pytest.CaptureFixture[st
     assert "--only-failed" in completions(script, "batch-llm", "run", "summarize", "--only")
 
 
-def test_install_writes_it_where_the_shell_looks(
+def test_install_writes_the_script_where_the_shell_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -40,7 +40,7 @@ def test_install_writes_it_where_the_shell_looks(
 
 
 def completions(script: str, *words: str) -> list[str]:
-    """Ask bash what it would offer for the last of `words`."""
+    """Return what bash offers to complete the last of `words`."""
     ask = f"""{script}
 COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE="{" ".join(words)}"; COMP_POINT=${{#COMP_LINE}}
 "$(complete -p batch-llm | sed 's/.*-F \\([^ ]*\\).*/\\1/')" batch-llm

@@ -14,14 +14,14 @@ from batch_llm.config import Limits
 from batch_llm.errors import JobError
 from batch_llm.prefect.api import MOST_LETTERS, ServerUnavailable, api, one_line
 from batch_llm.prefect.deployment.local_server import healthy
-from batch_llm.prefect.rate_limits.stated_limits import all_stated, clear, state
+from batch_llm.prefect.rate_limits.stated_limits import all_stated, clear, save
 from tests.support.command import batch_llm
 from tests.support.loopback import LoopbackServer, Reply
 
 
 @contextmanager
 def answering(reply: Reply) -> Generator[str]:
-    """A server that is healthy, as Prefect's is without a password, and answers all else in the same way."""
+    """A server whose health check succeeds and that answers every other request with the same reply."""
     with LoopbackServer(rule=lambda call: Reply() if call.path == "/api/health" else reply) as server:
         yield f"{server.url}/api"
 
@@ -32,19 +32,19 @@ LOGIN = Reply(200, "<html><body>Please log in to the network</body></html>")
 @pytest.mark.parametrize(
     ("reply", "line"),
     [
-        (LOGIN, "is not a Prefect server: it sent something else than its JSON, such as a proxy's login page"),
+        (LOGIN, "is not a Prefect server: it did not answer with JSON but, for example, with a proxy's login page"),
         (
             Reply(401, {"exception_message": "Unauthorized"}),
-            "the Prefect server refuses: Unauthorized: PREFECT_API_AUTH_",
+            "the Prefect server returned an error: Unauthorized: PREFECT_API_AUTH_",
         ),
     ],
 )
 @pytest.mark.parametrize(
     "ask",
-    [all_stated, lambda: state("m", Limits(requests_per_minute=5)), lambda: clear("m")],
+    [all_stated, lambda: save("m", Limits(requests_per_minute=5)), lambda: clear("m")],
     ids=["show", "set", "clear"],
 )
-def test_what_a_server_refuses_is_one_line(ask: Callable[[], object], reply: Reply, line: str) -> None:
+def test_an_error_of_the_server_is_one_line(ask: Callable[[], object], reply: Reply, line: str) -> None:
     with (
         answering(reply) as url,
         temporary_settings({PREFECT_API_URL: url}),
@@ -55,7 +55,7 @@ def test_what_a_server_refuses_is_one_line(ask: Callable[[], object], reply: Rep
     assert len(str(caught.value)) < 600
 
 
-def test_a_login_page_is_not_taken_for_an_answer() -> None:
+def test_a_login_page_is_not_accepted_as_an_answer() -> None:
     with (
         answering(LOGIN) as url,
         temporary_settings({PREFECT_API_URL: url}),
@@ -65,7 +65,7 @@ def test_a_login_page_is_not_taken_for_an_answer() -> None:
         client.read_work_pool("any")
 
 
-def test_our_own_server_is_not_looked_for_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_server_is_not_requested_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
@@ -75,7 +75,7 @@ def test_our_own_server_is_not_looked_for_behind_a_proxy(monkeypatch: pytest.Mon
 
 
 def test_an_error_does_not_repeat_what_was_sent() -> None:
-    """Prefect's answer to a run with parameters that it does not take has them all in it, and their schema."""
+    """When Prefect rejects the parameters of a run, its answer repeats all of them and their schema."""
     limit = "Flow run parameters must be less than 524,288 bytes when serialized (got 705,123 bytes)."
     long = f"Error while applying deployment: 422 {{'detail': [{{'msg': 'Value error, {limit}', 'input': '{'x' * 10**6}"
     assert limit in one_line(long)
@@ -85,27 +85,27 @@ def test_an_error_does_not_repeat_what_was_sent() -> None:
 
 
 @pytest.mark.parametrize("name", ["instructions", "prompt", "cached_context", "output_schema", "model_settings"])
-def test_settings_that_prefect_does_not_take_are_told_before_anything_else(name: str) -> None:
+def test_parameters_that_are_too_long_are_reported_first(name: str) -> None:
     text = "Rule: be kind. " * 47_000
     value = {"description": text} if name in ("output_schema", "model_settings") else text
     with pytest.raises(JobError) as caught:
         check_length({"source": "docs.jsonl", name: value})
-    assert f"and Prefect takes no run with more than 524,288: {name} is " in str(caught.value)
+    assert f"and Prefect accepts at most 524,288: {name} is " in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
-def test_letters_beyond_ascii_count_as_prefect_counts_them() -> None:
+def test_non_ascii_characters_are_counted_as_prefect_counts_them() -> None:
     check_length({"prompt": "x" * (MOST_BYTES - 100)})
     with pytest.raises(JobError, match="prompt is"):
         check_length({"prompt": "ü" * (MOST_BYTES // 6)})
 
 
 @pytest.mark.parametrize("command", ["show", "estimate"])
-def test_commands_that_only_look_say_it_too(tmp_path: Path, command: str) -> None:
+def test_show_and_estimate_report_parameters_that_are_too_long(tmp_path: Path, command: str) -> None:
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "b"}\n')
     preset = f"deployments:\n  - name: handbook\n    parameters: {{prompt: '{'Be kind. ' * 70_000}'}}\n"
     (tmp_path / "batch-llm.yaml").write_text(preset)
     done = batch_llm(command, "handbook", folder=tmp_path)
     assert done.returncode == 2
-    assert "Prefect takes no run with more than 524,288: prompt is" in done.stderr
+    assert "Prefect accepts at most 524,288: prompt is" in done.stderr
     assert len(done.stderr) < 1000

@@ -33,20 +33,20 @@ def interrupted() -> Iterator[int]:
         lambda: TypeAdapter(list[int]).validate_python(interrupted()),
     ],
 )
-def test_an_interrupt_stays_one_when_a_library_wraps_it(work: Callable[[], object]) -> None:
-    """Pydantic makes an error of its own of whatever comes meanwhile, with that as the cause or in the text."""
+def test_an_interrupt_that_a_library_wraps_is_an_interrupt(work: Callable[[], object]) -> None:
+    """Pydantic wraps any exception in its own error, with the original as the cause or in the text."""
     with pytest.raises(KeyboardInterrupt), Interrupts.caught():
         work()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_every_way_to_end_a_command_is_an_interrupt(number: signal.Signals) -> None:
+def test_every_signal_that_stops_a_command_is_an_interrupt(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), Interrupts.caught():
         signal.raise_signal(number)
 
 
-def test_an_error_of_its_own_stays_an_error() -> None:
+def test_an_error_that_is_not_an_interrupt_is_raised_unchanged() -> None:
     with pytest.raises(ValueError, match="its own"), Interrupts.caught():
         raise ValueError("its own")
 

@@ -1,4 +1,4 @@
-"""`batch-llm limit`: stated at the server, shown, changed, and taken back."""
+"""`batch-llm limit`: set, change, show and remove the limits of a scope."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCOPE = "openai-chat:of-this-test"
 
 
 @pytest.mark.prefect
-def test_a_limit_is_stated_changed_shown_and_cleared(prefect_api: str, tmp_path: Path) -> None:
+def test_a_limit_is_set_changed_shown_and_removed(prefect_api: str, tmp_path: Path) -> None:
     def limit(*arguments: str) -> tuple[int, str]:
         done = batch_llm_here("limit", *arguments, folder=tmp_path, PREFECT_API_URL=prefect_api)
         assert "Traceback" not in done.stderr
@@ -26,7 +26,7 @@ def test_a_limit_is_stated_changed_shown_and_cleared(prefect_api: str, tmp_path:
     assert limit("clear", SCOPE)[0] == 0
     code, said = limit("clear", SCOPE)
     assert code == 2
-    assert f"no limit is stated for '{SCOPE}'" in said
+    assert f"no limit is set for '{SCOPE}'" in said
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_limit_is_stated_changed_shown_and_cleared(prefect_api: str, tmp_path:
         (("set", "m", "--requests-per-minute", "-1"), "Limits.requests_per_minute is -1.0; it must be greater than 0"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
+def test_bad_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
     done = batch_llm_here("limit", *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert line in done.stderr

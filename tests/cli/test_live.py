@@ -34,20 +34,20 @@ def test_the_rate_forgets_a_slow_start() -> None:
 
 
 def test_a_slow_model_has_a_rate_too() -> None:
-    """One item in 20 seconds: half a minute holds too few of them to tell."""
+    """At one item in 20 seconds, a window of 30 seconds has too few items."""
     assert rate_after([(float(at), at // 20) for at in range(200)]) == pytest.approx(1 / 20, rel=0.2)
 
 
-def test_reused_answers_are_no_speed() -> None:
+def test_reused_answers_do_not_count_for_the_rate() -> None:
     assert rate_after([(0.0, 900), (10.0, 910)]) == 1
 
 
-def test_nothing_is_said_of_a_rate_before_there_is_one() -> None:
+def test_a_rate_is_not_shown_before_it_is_known() -> None:
     assert rate_after([]) == rate_after([(1.0, 5)]) == 0
     assert "items/" not in facts(Progress(total=10), 0)
 
 
-def test_a_rate_is_told_in_a_unit_in_which_it_is_no_fraction() -> None:
+def test_a_rate_below_one_is_shown_per_minute() -> None:
     assert [speed(value) for value in (0.05, 2.34, 1234.4)] == ["3.0 items/min", "2.3 items/s", "1,234 items/s"]
 
 
@@ -66,7 +66,7 @@ def test_the_numbers_of_a_run_are_one_line() -> None:
     )
     assert facts(progress, 10) == (
         "10.0 items/s · ETA 60 s · tokens 123,456 in, 789 out · $1.50 · 97 reused · "
-        "3 failed (2 server_error, 1 timeout) · the provider asked for a pause of 42 s more"
+        "3 failed (2 server_error, 1 timeout) · rate limited: calls continue in 42 s"
     )
 
 
@@ -78,7 +78,7 @@ def test_a_narrow_terminal_breaks_between_two_facts(width: int) -> None:
     assert all(len(each) <= width or " · " not in each for each in lines)
 
 
-def test_a_price_that_is_not_known_is_no_zero() -> None:
+def test_an_unknown_price_is_not_shown_as_zero() -> None:
     assert "unpriced" in facts(Progress(total=1, cost_usd=None), 0)
 
 
@@ -89,7 +89,7 @@ def test_a_price_that_is_not_known_is_no_zero() -> None:
         (Progress(total=5, done=1, shards=1), False, ""),
         (Progress(total=5, done=5, shards=1), False, "Writing results"),
         (Progress(total=5, done=3, shards=2, shards_done=2), False, "Writing results"),
-        (Progress(total=5, done=1), True, "Stopping: calls in flight may end (Ctrl-C again: kill)"),
+        (Progress(total=5, done=1), True, "Stopping: waiting for calls in flight (press Ctrl-C again to kill)"),
     ],
 )
 def test_a_phase_is_named(progress: Progress, stopping: bool, what: str) -> None:
@@ -97,7 +97,7 @@ def test_a_phase_is_named(progress: Progress, stopping: bool, what: str) -> None
 
 
 def test_without_a_terminal_a_run_is_a_few_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """A phase is said once, progress every ten seconds, and no line has a control character."""
+    """A phase is printed once, progress every ten seconds, and no line has a control character."""
     with View(Screen(), "nightly") as view:
         for _ in range(3):
             view.show(Progress())

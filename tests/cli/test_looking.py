@@ -1,4 +1,4 @@
-"""`batch-llm status`, `results`, `prune`: what a person and a program see of runs, without a server."""
+"""`batch-llm status`, `results` and `prune` show runs without a server."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def test_status_shows_all_runs_and_one(home: Path) -> None:
     assert (known["state"], known["succeeded"], known["failed"], known["categories"]) == ("ended", 2, 1, {"timeout": 1})
 
 
-def test_status_shows_the_budgets_of_a_run_at_work(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is spent of them so far, a month's by all runs of the name."""
+def test_status_shows_the_budgets_of_a_running_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monthly budget counts all runs of the name."""
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     made_for = job(name="letters", model="openai-chat:gpt-4.1-mini", budget_usd=4, monthly_budget_usd=10, refresh=True)
     answer(made_for, plan(made_for, "2fe01a22"), most=2)
-    told = batch_llm_here("status", "2fe", folder=home).stdout
-    assert "answered  2 of 3" in told
-    assert "budget_usd: $1.00 of $4.00 spent; monthly_budget_usd: $2.00 of $10.00 spent this month" in told
+    shown = batch_llm_here("status", "2fe", folder=home).stdout
+    assert "answered  2 of 3" in shown
+    assert "budget_usd: $1.00 of $4.00 spent; monthly_budget_usd: $2.00 of $10.00 spent this month" in shown
 
 
-def test_results_are_shown_and_written(home: Path) -> None:
+def test_results_are_printed_and_written(home: Path) -> None:
     shown = batch_llm_here("results", "letters", "--where", "error_category = 'timeout'", folder=home).stdout
     assert "too slow" in shown
     assert "1 items of letters 1963ea7d" in shown
@@ -76,18 +76,18 @@ def test_results_are_shown_and_written(home: Path) -> None:
         ("prune", "--keep-days", "-1"),
     ],
 )
-def test_what_cannot_be_is_one_line(home: Path, command: tuple[str, ...]) -> None:
+def test_bad_input_is_one_line(home: Path, command: tuple[str, ...]) -> None:
     done = batch_llm_here(*command, folder=home)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("batch-llm: ")
 
 
-def test_prune_says_what_goes(home: Path) -> None:
+def test_prune_prints_what_it_removes(home: Path) -> None:
     assert "letters: no run is older than 30 days" in batch_llm_here("prune", folder=home).stdout
 
 
-def test_looking_does_not_load_prefect(home: Path) -> None:
-    """It takes seconds, and nothing here asks a server."""
+def test_status_does_not_import_prefect(home: Path) -> None:
+    """The import takes seconds, and no server is needed."""
     look = "import sys; from batch_llm.cli import main; main(['status']); sys.exit('prefect' in sys.modules)"
     subprocess.run([sys.executable, "-c", look], cwd=home, env=environment(home), check=True, capture_output=True)

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_new_preset_can_be_shown_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a key or a server: the first prompt as it would be sent, the rows, and what is missing to run it."""
+    """`show` needs no key and no server: it prints the first prompt, the rows and what is missing for a run."""
     assert main([*NEW, "--description", "Which tickets cannot wait", "-p", 'model_settings={"temperature": 0}']) == 0
     assert str(folder / "batch-llm.yaml") in capsys.readouterr().out
     assert main(["show", "tickets"]) == 0
@@ -65,8 +65,8 @@ def test_presets_lists_both_files(folder: Path, capsys: pytest.CaptureFixture[st
     assert f"{presets_file()} and {folder / 'batch-llm.yaml'}" in said
 
 
-def test_comments_and_blocks_of_the_file_stay(folder: Path) -> None:
-    """The file that we ship, with its anchors and comments: lines are added, none is changed or removed."""
+def test_comments_and_blocks_of_the_file_are_kept(folder: Path) -> None:
+    """In the file of the package, with anchors and comments, lines are added and none is changed or removed."""
     file = folder / "prefect.yaml"
     shutil.copy(presets_file(), file)
     before = file.read_text().splitlines()
@@ -76,7 +76,7 @@ def test_comments_and_blocks_of_the_file_stay(folder: Path) -> None:
     assert list(read_file(file)) == [*read_file(presets_file()), "more"]
 
 
-def test_an_own_file_is_one_that_prefect_deploys(folder: Path) -> None:
+def test_prefect_can_deploy_the_users_file(folder: Path) -> None:
     main(NEW)
     content = yaml.safe_load((folder / "batch-llm.yaml").read_text())
     assert content["pull"] == yaml.safe_load(presets_file().read_text())["pull"]
@@ -90,15 +90,15 @@ def test_an_own_file_is_one_that_prefect_deploys(folder: Path) -> None:
         (["new", "summarize", "--like", "extract"], "'summarize' already, in "),
         (["new", "Tickets!", "--like", "extract"], "lower-case letters"),
         (["new", "tickets", "--prompt", "{text}"], "source is missing"),
-        (["new", "tickets", "--like", "nothing"], "no preset is called 'nothing'"),
+        (["new", "tickets", "--like", "nothing"], "no preset is named 'nothing'"),
         (["new", "tickets", "--like", "extract", "--schema", "none.json"], "none.json cannot be read"),
-        (["new", "tickets", "--like", "extract", "--schema", "{"], "--schema is no JSON Schema"),
+        (["new", "tickets", "--like", "extract", "--schema", "{"], "--schema is not a valid JSON Schema"),
         (["new", "tickets", "--like", "extract", "--schema", "[]"], "cannot be read"),
         (["show", "summarize", "--source", "docs.csv"], "uses column 'text', which is not in the source"),
         (["show", "summarize", "--source", "none.csv"], "none.csv does not exist"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_bad_input_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert main(arguments) == 2

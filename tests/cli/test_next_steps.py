@@ -1,4 +1,4 @@
-"""At the end of a run the command says what is sensible to do next."""
+"""At the end of a run the command suggests the next command."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def order(monkeypatch: pytest.MonkeyPatch) -> RunRequest:
         (
             {"succeeded": 8, "failed": 2},
             [
-                "To look at what failed: batch-llm results inbox",
-                f"To try it again, and nothing else: {COMMAND} --only-failed",
+                "To see the failed items: batch-llm results inbox",
+                f"To retry only these: {COMMAND} --only-failed",
             ],
         ),
         (
             {"succeeded": 5, "failed": 1, "not_attempted": 4, "stopped": "stopped by cancellation in the UI"},
-            [f"To go on, which pays for nothing that was answered: {COMMAND}"],
+            [f"To continue (finished items are not charged again): {COMMAND}"],
         ),
         (
             {"succeeded": 0, "failed": 1, "not_attempted": 9, "stopped": "the key is refused"},
-            [f"To go on, which pays for nothing that was answered: {COMMAND}"],
+            [f"To continue (finished items are not charged again): {COMMAND}"],
         ),
         (
             {
@@ -49,29 +49,29 @@ def order(monkeypatch: pytest.MonkeyPatch) -> RunRequest:
                 "stopped": "budget_usd of $4.00 is used up ($4.01 spent): raise it",
                 "budgets": [{"setting": "monthly_budget_usd"}, {"setting": "budget_usd"}],
             },
-            [f"To go on, which pays for nothing that was answered, raise budget_usd: {COMMAND}"],
+            [f"To continue (finished items are not charged again), raise budget_usd: {COMMAND}"],
         ),
     ],
     ids=["all good", "some failed", "stopped", "bad key", "budget"],
 )
-def test_each_ending_names_the_next_command(order: RunRequest, changes: dict[str, Any], lines: list[str]) -> None:
+def test_each_outcome_names_the_next_command(order: RunRequest, changes: dict[str, Any], lines: list[str]) -> None:
     assert next_steps(order, replace(GOOD, **changes)) == lines
 
 
-def test_only_failed_is_said_once(order: RunRequest) -> None:
+def test_only_failed_is_suggested_once(order: RunRequest) -> None:
     again = replace(order, command=f"{COMMAND} --only-failed")
     assert next_steps(again, replace(GOOD, failed=1))[1].count("--only-failed") == 1
 
 
-def test_a_demo_that_went_well_leads_on(order: RunRequest) -> None:
+def test_a_completed_demo_suggests_a_next_step(order: RunRequest) -> None:
     assert next_steps(replace(order, next_step="batch-llm run x"), GOOD) == ["Next: batch-llm run x"]
 
 
-def test_the_command_looks_where_the_run_was(order: RunRequest, tmp_path: Path) -> None:
-    """Where this run was called otherwise than its preset, or has a ledger elsewhere."""
+def test_the_suggested_command_names_the_job_and_its_ledger(order: RunRequest, tmp_path: Path) -> None:
+    """The job may have another name than its preset, or another ledger."""
     failed = replace(GOOD, failed=1)
     here = {"name": "mine", "ledger": str(Path.cwd() / ".batch-llm")}
-    assert next_steps(replace(order, parameters=here), failed)[0] == "To look at what failed: batch-llm results mine"
+    assert next_steps(replace(order, parameters=here), failed)[0] == "To see the failed items: batch-llm results mine"
     there = {"ledger": f"{tmp_path}/my ledger"}
-    line = f"To look at what failed: batch-llm results inbox --ledger '{tmp_path}/my ledger'"
+    line = f"To see the failed items: batch-llm results inbox --ledger '{tmp_path}/my ledger'"
     assert next_steps(replace(order, parameters=there), failed)[0] == line

@@ -25,7 +25,7 @@ from batch_llm.errors import JobError
         ("id_column=007", "007"),
     ],
 )
-def test_a_value_is_json_where_it_can_be(text: str, value: Any) -> None:
+def test_a_value_is_json_if_it_parses(text: str, value: Any) -> None:
     assert list(parse_assignments([text]).values()) == [value]
 
 
@@ -48,11 +48,11 @@ def test_a_schema_is_replaced_as_a_whole() -> None:
     assert with_overrides(preset, {"output_schema": schema}) == {"output_schema": schema}
 
 
-def test_a_named_option_goes_over_an_assignment() -> None:
+def test_a_named_option_overrides_an_assignment() -> None:
     assert with_overrides({"limit": 1}, {"limit": 2}, {"limit": 3}) == {"limit": 3}
 
 
-def test_paths_start_from_where_the_command_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     found = with_absolute_paths({"source": "docs.csv", "output": "out/a.jsonl", "cached_context": "@rules.md"})
     assert found == {
@@ -67,5 +67,5 @@ def test_paths_start_from_where_the_command_was_given(tmp_path: Path, monkeypatc
     "source",
     ["samples", "s3://bucket/docs/*.jsonl", "https://example.org/a.csv", "select * from 'a.csv'", "/data/a.csv"],
 )
-def test_what_is_no_relative_path_stays(source: str) -> None:
+def test_other_sources_than_relative_paths_are_unchanged(source: str) -> None:
     assert with_absolute_paths({"source": source})["source"] == source

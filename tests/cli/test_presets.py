@@ -1,4 +1,4 @@
-"""Presets as they stand in the file."""
+"""Presets as the files define them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_the_nightly_preset_has_a_schedule_that_is_off() -> None:
     assert find_preset("summarize").schedule == ""
 
 
-def test_an_unknown_preset_says_which_exist() -> None:
+def test_an_unknown_preset_lists_the_existing_ones() -> None:
     with pytest.raises(JobError, match=r"did you mean 'summarize'.*classify, extract"):
         find_preset("sumarize")
 
 
 @pytest.mark.parametrize("text", ["", "deployments: 5", "deployments: [{parameters: {}}]", "a: [", "- 1", "# caf\xe9"])
-def test_a_file_that_holds_no_presets_is_one_line(tmp_path: Path, text: str) -> None:
+def test_a_file_without_presets_is_one_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "prefect.yaml"
     file.write_text(text, encoding="latin-1")
     with pytest.raises(JobError) as caught:
@@ -38,8 +38,8 @@ def test_a_file_that_holds_no_presets_is_one_line(tmp_path: Path, text: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_a_placeholder_of_prefects_in_a_preset_is_one_line(tmp_path: Path) -> None:
-    """Prefect takes none in a deployment, or fills it once and for all."""
+def test_a_prefect_placeholder_in_a_preset_is_one_line(tmp_path: Path) -> None:
+    """Prefect rejects placeholders in a deployment, or resolves them only once."""
     file = tmp_path / "prefect.yaml"
     value = "{__prefect_kind: workspace_variable, variable_name: x}"
     file.write_text(f"deployments: [{{name: tickets, parameters: {{budget_tokens: {value}}}}}]")
@@ -50,8 +50,8 @@ def test_a_placeholder_of_prefects_in_a_preset_is_one_line(tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_two_presets_of_one_name_are_told_apart_by_nobody(tmp_path: Path) -> None:
-    """One of them would never run, and nobody would be told."""
+def test_two_presets_of_one_name_are_an_error(tmp_path: Path) -> None:
+    """One of two presets of the same name would never run, without a message."""
     file = tmp_path / "batch-llm.yaml"
     file.write_text("deployments: [{name: tickets}, {name: letters}, {name: tickets}]")
     with pytest.raises(JobError, match=r"batch-llm\.yaml has more than one preset called 'tickets'"):

@@ -1,4 +1,4 @@
-"""What is told of a run at its end, for a person and for a program."""
+"""The report of a finished run, for people and for programs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def printed(capsys: pytest.CaptureFixture[str], *results: WorkItemResult[Any, An
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_program_gets_one_object_with_the_documented_names() -> None:
+def test_json_is_one_object_with_the_documented_names() -> None:
     assert json.loads(as_json(RunOutcome(SUMMARY, [], URL))) == {
         "total_items": 30,
         "succeeded": 29,
@@ -79,7 +79,7 @@ def test_a_program_gets_one_object_with_the_documented_names() -> None:
     }
 
 
-def test_a_person_sees_rows_totals_files_and_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_has_rows_totals_files_and_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, FAILED, answered("doc-1", {"title": "A ferry", "summary": "It [red]runs[/red] daily."}))
     assert lines[0] == "item title summary tokens seconds"
     assert lines[1] == "doc-7 timeout no answer [in time] 0 0.0"
@@ -104,12 +104,12 @@ def test_long_answers_and_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> N
     assert text.count("word") < 30
 
 
-def test_a_table_of_failures_alone_is_one_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_alone_are_a_table_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "doc-7 timeout no answer [in time] 0 0.0" in printed(capsys, FAILED)
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """In ids, answers, names of fields, errors, and why the run ended."""
+    """They may be in ids, answers, field names, errors and the reason for stopping."""
     bad = "\x1b]0;title\x07\x9b2J\u202e"
     failed: WorkItemResult[Any, Any] = WorkItemResult(
         item_id=bad, success=False, error=bad, error_info=ErrorInfo(True, category=bad)

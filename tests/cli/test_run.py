@@ -49,17 +49,17 @@ def cancel(run_id: str) -> None:
 
 
 @pytest.mark.whole
-def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
-    """The last line on standard output is the object; the same command again reuses every answer."""
+def test_a_run_prints_its_totals_and_pays_once(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
+    """The last line of standard output is the JSON object; a second run reuses all answers."""
     first = batch_llm(*RUN, "--json", folder=tmp_path, **env)
     assert first.returncode == 0, first.stderr
     (line,) = first.stdout.splitlines()
-    told = json.loads(line)
-    assert (told["total_items"], told["succeeded"], told["failed"], told["reused"]) == (12, 12, 0, 0)
-    assert (told["output"], told["failures"]) == (str(tmp_path / "out.jsonl"), None)
-    assert told["total_input_tokens"] == provider.input_tokens
+    totals = json.loads(line)
+    assert (totals["total_items"], totals["succeeded"], totals["failed"], totals["reused"]) == (12, 12, 0, 0)
+    assert (totals["output"], totals["failures"]) == (str(tmp_path / "out.jsonl"), None)
+    assert totals["total_input_tokens"] == provider.input_tokens
     assert len(rows(tmp_path / "out.jsonl")) == 12
-    assert state_of(told["flow_run_url"]).is_completed()
+    assert state_of(totals["flow_run_url"]).is_completed()
 
     second = batch_llm(*RUN, folder=tmp_path, **env)
     assert second.returncode == 0, second.stderr
@@ -70,7 +70,9 @@ def test_a_run_answers_tells_and_pays_once(env: dict[str, str], provider: OpenAI
 
 
 @pytest.mark.whole
-def test_a_failed_run_says_why_and_where_to_look(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
+def test_a_failed_run_prints_the_reason_and_the_next_command(
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
+) -> None:
     provider.rule = lambda call: OpenAIServer.too_long() if call.prompt.endswith(("7", "8")) else None
     done = batch_llm(*RUN, folder=tmp_path, **env)
     assert done.returncode == 1
@@ -80,23 +82,21 @@ def test_a_failed_run_says_why_and_where_to_look(env: dict[str, str], provider: 
 
 
 @pytest.mark.whole
-def test_a_run_that_has_spent_its_budget_says_what_to_raise(
+def test_a_run_that_used_up_its_budget_names_the_setting_to_raise(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """It is no success, and the same command with a larger number goes on from there."""
+    """The run is not completed; the same command with a larger budget continues it."""
     done = batch_llm(*RUN, "-p", "budget_tokens=30", "-p", 'config={"max_workers": 1}', folder=tmp_path, **env)
     assert done.returncode == 1, done.stderr
     assert 0 < provider.requests < 12
     assert "budget_tokens of 30 tokens is used up" in done.stderr
-    assert "To go on, which pays for nothing that was answered, raise budget_tokens: " in done.stdout
-    told = batch_llm("status", "summarize", folder=tmp_path).stdout
-    assert "budget  budget_tokens: " in told
+    assert "To continue (finished items are not charged again), raise budget_tokens: " in done.stdout
+    totals = batch_llm("status", "summarize", folder=tmp_path).stdout
+    assert "budget  budget_tokens: " in totals
 
 
 @pytest.mark.whole
-def test_what_only_the_plan_can_see_is_one_line_too(
-    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
-) -> None:
+def test_an_error_found_by_the_plan_is_one_line(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "a", "text": "two"}\n')
     done = batch_llm(*RUN, "--only-failed", folder=tmp_path, **env)
     assert done.returncode == 2
@@ -105,7 +105,7 @@ def test_what_only_the_plan_can_see_is_one_line_too(
     assert provider.requests == 0
 
 
-def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
+def test_ctrl_c_stops_the_run_and_keeps_its_answers(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
     """Calls in flight end and are kept; the run is Cancelled, its process gone; the next run pays for the rest.
@@ -133,19 +133,19 @@ def test_ctrl_c_ends_the_run_and_keeps_what_was_answered(
     done = batch_llm(*RUN, "--json", folder=tmp_path, **env)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    told = json.loads(line)
-    assert (told["total_items"], told["succeeded"], told["failed"], told["reused"]) == (12, 12, 0, asked)
-    assert (told["output"], told["failures"]) == (str(tmp_path / "out.jsonl"), None)
+    totals = json.loads(line)
+    assert (totals["total_items"], totals["succeeded"], totals["failed"], totals["reused"]) == (12, 12, 0, asked)
+    assert (totals["output"], totals["failures"]) == (str(tmp_path / "out.jsonl"), None)
     assert len(rows(tmp_path / "out.jsonl")) == 12
-    assert state_of(told["flow_run_url"]).is_completed()
+    assert state_of(totals["flow_run_url"]).is_completed()
     assert provider.requests == 12
 
 
 @pytest.mark.whole
-def test_cancel_in_the_ui_stops_a_run_that_the_command_carries(
+def test_cancel_in_the_ui_stops_a_run_of_the_command(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """What the Cancel button does; no further call starts, and the command says what is left."""
+    """After Cancel in the UI no call starts, and the command prints what is missing."""
     provider.latency = 1.0
     command = [*COMMAND, *RUN, "-p", 'config={"max_workers": 1}']
     with subprocess.Popen(

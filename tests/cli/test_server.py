@@ -1,4 +1,4 @@
-"""The local Prefect server: started once, found again, ended whole; and gone when its start is cut short."""
+"""The local Prefect server: started once, found again, stopped completely, also when its start is interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture
 def folder(tmp_path: Path, empty_database: Path) -> Path:
-    """A user's folder, in which a server has run before: it takes half as long to come up."""
+    """Folder in which a server has run before, which halves its start time."""
     (tmp_path / "prefect").mkdir()
     if empty_database.exists():
         copy_database(empty_database, tmp_path / "prefect" / DATABASE)
@@ -29,7 +29,7 @@ def record(folder: Path) -> Path:
     return folder / "prefect" / "batch-llm-server.json"
 
 
-def test_a_server_is_started_once_found_again_and_ended(folder: Path) -> None:
+def test_a_server_is_started_once_found_again_and_stopped(folder: Path) -> None:
     assert batch_llm_here("server", "status", folder=folder).returncode == 1
     try:
         started = batch_llm_here("server", "start", folder=folder)
@@ -61,12 +61,12 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> 
     assert not healthy(known["url"])
 
 
-def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    """It says what to set."""
+def test_a_read_only_home_is_one_line(tmp_path: Path) -> None:
+    """The line names the setting to change."""
     (tmp_path / "prefect").touch()
     told = batch_llm_here("demo", folder=tmp_path)
     assert told.returncode == 2
     assert told.stderr.splitlines()[-1].startswith(
-        f"batch-llm: no Prefect server can be started in {tmp_path / 'prefect'}: File exists: set PREFECT_HOME"
+        f"batch-llm: cannot start a Prefect server in {tmp_path / 'prefect'}: File exists: set PREFECT_HOME"
     )
     assert "Traceback" not in told.stderr

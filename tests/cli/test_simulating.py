@@ -1,4 +1,4 @@
-"""`batch-llm simulate`: what a person and a program are told, without a server and without a call."""
+"""`batch-llm simulate` prints a forecast without calls or a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.command import batch_llm, batch_llm_here
 SHORT = ("--requests-per-minute", "600", "--model", "openai-chat:gpt-4.1-mini")
 
 
-def test_a_row_for_each_number_of_items(tmp_path: Path) -> None:
+def test_the_table_has_a_column_for_each_number_of_items(tmp_path: Path) -> None:
     shown = batch_llm("simulate", "--items", "100", "--items", "200", *SHORT, folder=tmp_path)
     assert shown.returncode == 0, shown.stderr
     heading, time, *_ = shown.stdout.splitlines()
@@ -24,21 +24,21 @@ def test_a_row_for_each_number_of_items(tmp_path: Path) -> None:
     assert float(long) - float(short) == pytest.approx(10, abs=2), "100 calls at ten a second"
 
 
-def test_a_program_reads_an_object_for_each(tmp_path: Path) -> None:
+def test_json_has_one_object_for_each_number_of_items(tmp_path: Path) -> None:
     shown = batch_llm_here("simulate", "--items", "100", *SHORT, "--output-tokens", "0", "--json", folder=tmp_path)
     forecast = json.loads(shown.stdout)
     assert (forecast["items"], forecast["calls"], forecast["input_tokens"]) == (100, 100, 50_000)
     assert forecast["cost_usd"] == pytest.approx(0.02)  # USD 0.40 for a million
 
 
-def test_a_preset_gives_what_no_option_does(tmp_path: Path) -> None:
+def test_a_preset_provides_what_no_option_sets(tmp_path: Path) -> None:
     shown = batch_llm_here("simulate", "summarize", "--items", "20", "--json", folder=tmp_path)
     forecast = json.loads(shown.stdout)
     assert (forecast["cost_usd"], forecast["max_workers"], forecast["processes"]) == (0.0, 5, 1)
 
 
-def test_a_presets_own_source_prices_and_canary_count(tmp_path: Path) -> None:
-    """Where no option says otherwise; the canary goes before the rest, as in a first run."""
+def test_the_source_prices_and_canary_of_a_preset_are_used(tmp_path: Path) -> None:
+    """Options override them; the canary runs first, as in a first run."""
     rows = "".join(json.dumps({"id": str(number), "text": "x"}) + "\n" for number in range(300))
     (tmp_path / "docs.jsonl").write_text(rows)
     parameters = {
@@ -57,8 +57,8 @@ def test_a_presets_own_source_prices_and_canary_count(tmp_path: Path) -> None:
     assert forecast["cost_usd"] == pytest.approx(300 * 500 * 2e-6)
 
 
-def test_a_preset_has_the_limits_of_the_model_that_is_named(tmp_path: Path) -> None:
-    """Also of input tokens alone: 500 of 50,000 in a minute are 100 calls."""
+def test_the_limits_of_the_given_model_apply(tmp_path: Path) -> None:
+    """A limit of 50,000 input tokens per minute is 100 calls of 500 tokens."""
     limits = {"openai-chat:one": {"requests_per_minute": 6_000}, "openai-chat:two": {"input_tokens_per_minute": 50_000}}
     parameters = {"source": "samples", "prompt": "{text}", "output": "out.jsonl", "model": "openai-chat:one"}
     preset = {"name": "mine", "parameters": parameters | {"limits": limits}}
@@ -73,19 +73,19 @@ def test_a_preset_has_the_limits_of_the_model_that_is_named(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ((), "nothing to simulate: say how many, such as --items 100000"),
+        ((), "nothing to simulate: set the number of items, such as --items 100000"),
         (("--items", "5", "--latency", "0"), "latency is 0: it must be more than 0"),
         (("sumarize", "--items", "5"), "did you mean 'summarize'?"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
+def test_bad_input_is_one_line(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
     shown = batch_llm_here("simulate", *options, folder=tmp_path)
     assert shown.returncode == 2
     assert problem in shown.stderr
     assert "Traceback" not in shown.stderr
 
 
-def test_figures_are_said_in_two() -> None:
+def test_numbers_have_two_significant_digits() -> None:
     assert [duration(each) for each in (42, 100, 8_000, 400_000)] == ["42 s", "1.7 min", "2.2 h", "4.6 d"]
     assert [size(each) for each in (312_000_000, 1_440_000_000)] == ["310 MB", "1.4 GB"]
     assert [money(each) for each in (0, 0.0123, 7.77, 12_345)] == ["$0", "$0.012", "$7.8", "$12,000"]

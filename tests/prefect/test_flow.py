@@ -189,7 +189,7 @@ def test_a_bad_key_stops_the_run_at_once(
     assert state.is_failed()
     assert "auth" in state.message
     assert "not attempted" in state.message
-    assert "was answered is not paid again" in state.message
+    assert "finished items are not charged again" in state.message
     assert provider.requests <= 3, "at most one call a worker"
     assert key not in state.message
     assert key not in json.dumps([artifacts(state), events(state), rows(tmp_path / "out.jsonl")])

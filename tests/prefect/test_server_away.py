@@ -73,7 +73,7 @@ def test_a_server_that_is_cut_off_costs_no_answer_and_no_state(prefect_api: str,
             running = subprocess.Popen([sys.executable, "flow.py"], cwd=tmp_path, env=env, stdout=output, stderr=output)
         eventually(lambda: provider.requests >= 2, seconds=120)
         relay.cut()
-        eventually(lambda: "Prefect is away: waiting" in log.read_text(), seconds=90)
+        eventually(lambda: "Prefect is unreachable: waiting" in log.read_text(), seconds=90)
         assert provider.requests == 12
         assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * 12
         relay.mend()
@@ -103,13 +103,13 @@ def test_a_killed_server_costs_no_answer_and_no_state(tmp_path: Path, empty_data
             with prefect_server(home, port):
                 running = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=output, stderr=output)
                 eventually(lambda: provider.requests >= 2, seconds=60)
-            eventually(lambda: "Prefect is away: waiting" in log.read_text(), seconds=90)
+            eventually(lambda: "Prefect is unreachable: waiting" in log.read_text(), seconds=90)
             assert provider.requests == 12
             assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * 12
             assert running.poll() is None
             with prefect_server(home, port):
                 assert running.wait(90) == 0
-                assert log.read_text().count("Prefect cannot be told how the run goes") == 1
+                assert log.read_text().count("Progress cannot be published to Prefect") == 1
                 again = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=90, check=False)
                 assert again.returncode == 0, again.stderr
                 assert last_states(url) == ["COMPLETED", "COMPLETED"]

@@ -68,7 +68,7 @@ def test_what_the_variable_sets_holds_where_the_run_says_nothing(
     [
         ('{"budget": 5}', "the Variable batch_llm_settings: budget is not a setting: did you mean"),
         ('{"budget_usd": -5}', "the Variable batch_llm_settings: budget_usd is -5: must be more than 0"),
-        ('{"output": "out.csv"}', "the Variable batch_llm_settings sets output, which each preset has of its own"),
+        ('{"output": "out.csv"}', "the Variable batch_llm_settings sets output, which each preset sets itself"),
         ("5", "the Variable batch_llm_settings must be an object such as"),
         ("five", "the Variable batch_llm_settings must be an object such as"),
     ],

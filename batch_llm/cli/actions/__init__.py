@@ -1,4 +1,4 @@
-"""What the commands do, once their options are read; `commands` declares the options.
+"""Actions of the commands, run after `commands` has parsed the options.
 
-Options come in; an exit code goes out. Long imports happen here, never in `commands`.
+Options come in; an exit code goes out. Slow imports happen here, never in `commands`.
 """

@@ -1,4 +1,4 @@
-"""`batch-llm automations`: what the server does by itself when a run goes wrong."""
+"""Actions of `batch-llm automations`, `deploy` and `serve`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ from batch_llm.prefect.deployment.serving import serve_until_signal
 
 
 def install(notify: str | None) -> int:
-    """Install the automations of the file.
+    """Install the automations of `deployments/automations.yaml` on the Prefect server.
+
+    Args:
+        notify: Block that sends notifications, as type/name; None to skip the automations that need one.
 
     Raises:
-        BatchLLMError: There is no such block, or it cannot notify.
+        BatchLLMError: The block does not exist, or cannot send notifications.
     """
     screen = Screen()
     blocks = automations.read_automations()
@@ -42,9 +45,9 @@ def install(notify: str | None) -> int:
         if block["name"] in installed:
             screen.print(f"Installed    {block['name']}")
         else:
-            screen.print(f"Left out     {block['name']}: nobody is named who can be told")
+            screen.print(f"Skipped      {block['name']}: it needs a notification block")
     if len(installed) < len(blocks):
-        screen.print("To be told, create a block in the UI under Blocks (a Slack Webhook, ...), then:")
+        screen.print("To get notifications, create a block in the UI under Blocks (a Slack Webhook, ...), then run:")
         screen.print(f"  {shell('batch-llm automations')} --notify slack-webhook/NAME")
     return 0
 
@@ -71,7 +74,7 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
                 with _file_for(source, pool) as file:
                     _prefect_deploy(file, [preset.name for preset in chosen if preset.file == source])
     screen.print(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
-    screen.print("Next, on each machine that shall run them:")
+    screen.print("Next, on each machine that should run them:")
     screen.print(f"  export PREFECT_API_URL={connection.url}")
     for name in sorted(pools):
         screen.print(f"  {shell('prefect worker start')} --pool {name}")
@@ -80,7 +83,7 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
 
 @contextmanager
 def _file_for(source: Path, pool: str | None) -> Generator[Path]:
-    """Give a file, or a copy that names another pool: of several deployments `prefect deploy --pool` changes none."""
+    """Yield the file, or a copy with another pool: for several deployments, Prefect ignores `--pool`."""
     if pool is None:
         yield source
         return
@@ -101,7 +104,7 @@ def _prefect_deploy(file: Path, names: Sequence[str]) -> None:
     if done.returncode:
         last = (done.stdout + done.stderr).strip().splitlines()[-1:]
         raise BatchLLMError(
-            f"`prefect deploy` failed: {one_line(' '.join(last))}. To see all of it: {shlex.join(command[1:])}"
+            f"`prefect deploy` failed: {one_line(' '.join(last))}. For the full output, run: {shlex.join(command[1:])}"
         )
 
 
@@ -112,20 +115,20 @@ def serve() -> int:
     for preset in presets:
         check_length(preset.parameters)
     blocks = [preset.block for preset in presets]
-    os.environ.setdefault("BATCH_LLM_HOME", str(home()))  # Prefect may run flows in another folder
+    os.environ.setdefault("BATCH_LLM_HOME", str(home()))  # Prefect may run flows in a different folder
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
         screen.print("Registering the deployments ...")
         served = [deployments.deployment_to_serve(block) for block in blocks]
-        serve_until_signal(served, partial(_tell, screen, connection.url, [each.name for each in served]))
+        serve_until_signal(served, partial(_print_served, screen, connection.url, [each.name for each in served]))
         connection.end()
     return 0
 
 
-def _tell(screen: Screen, url: str, names: Sequence[str]) -> None:
-    screen.print(f"Serving {', '.join(names)}. Ctrl-C ends it.")
+def _print_served(screen: Screen, url: str, names: Sequence[str]) -> None:
+    screen.print(f"Serving {', '.join(names)}. Press Ctrl-C to stop.")
     screen.print(f"Prefect UI: {url.removesuffix('/api')}")
-    screen.print("Start a run there, or from another terminal:")
+    screen.print("Start a run in the UI, or from another terminal:")
     screen.print(f"  export PREFECT_API_URL={url}")
     screen.print(f"  {shell('prefect deployment run')} {deployments.FLOW}/{names[0]} --watch")

@@ -1,4 +1,4 @@
-"""`batch-llm estimate` and `run --dry-run`: what a run would cost, without a call and without a server."""
+"""Action of `batch-llm estimate` and `run --dry-run`: the expected cost of a run, without calls or a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batch_llm.jobs.planning.estimate import Estimate, Range, estimate
 
 
 def show_estimate(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
-    """Say what a run of the job would come to."""
+    """Print the expected items, tokens, cost and time of a run."""
     screen = Screen(for_program=for_program)
     with screen.phase("Counting items"):
         found = estimate(job)
@@ -26,7 +26,7 @@ def show_estimate(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
 
 
 def _facts(job: BatchJob, found: Estimate) -> dict[str, str]:
-    spared = {"answered before": found.reused, "left out": found.left_out, "that cannot be sent": found.broken}
+    spared = {"answered before": found.reused, "left out": found.left_out, "invalid": found.broken}
     parts = [f"{count:,} {what}" for what, count in spared.items() if count]
     cost = "unpriced" if found.cost_usd is None else _shown(found, found.cost_usd, money)
     tokens = [_shown(found, count, "{:,.0f}".format) for count in (found.input_tokens, found.output_tokens)]
@@ -35,7 +35,9 @@ def _facts(job: BatchJob, found: Estimate) -> dict[str, str]:
         "items": ", ".join([f"{found.to_answer:,} of {found.items:,} to answer", *parts]),
         "tokens": f"{tokens[0]} in, {tokens[1]} out",
         "cost": f"{cost} ({found.priced_by})" if found.priced_by else cost,
-        "time": "" if found.seconds is None else f"about {duration(found.seconds)}, if the provider keeps up",
+        "time": ""
+        if found.seconds is None
+        else f"about {duration(found.seconds)}, if the provider is not slower than before",
         "based on": found.calibrated_by,
     }
 

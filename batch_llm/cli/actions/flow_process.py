@@ -1,4 +1,4 @@
-"""The process that carries a flow run, in a session of its own so that the terminal's Ctrl-C is not meant for it."""
+"""The process that runs a flow, in its own session so that the terminal's Ctrl-C does not reach it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from batch_llm.jobs import home
 from batch_llm.jobs.storage.access import make_folder, opener
 
 TERM_SECONDS = 5.0
-"""Between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class FlowProcess:
-    """A flow run in a process."""
+    """A flow run in a process of its own."""
 
     def __init__(self, run_id: str, entrypoint: str, log: Path) -> None:
         make_folder(log.parent)
@@ -27,11 +27,11 @@ class FlowProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Exit code of the process; None while it runs."""
         return self._process.poll()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end at most so long; tell whether it came."""
+        """Wait up to `seconds` for the process to exit; return whether it did."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -39,13 +39,13 @@ class FlowProcess:
         return True
 
     def end(self) -> None:
-        """End it, kindly at first."""
+        """Terminate the process: SIGTERM, then SIGKILL after `TERM_SECONDS`."""
         self._send(signal.SIGTERM)
         self.wait(TERM_SECONDS)
         self.kill()
 
     def kill(self) -> None:
-        """End it, and all that it started, at once."""
+        """Kill the process and its children at once."""
         self._send(signal.SIGKILL)
         self._process.wait()
 

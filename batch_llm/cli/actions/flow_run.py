@@ -1,4 +1,4 @@
-"""A flow run that this command carries: created, started in a process of its own, watched, and cut short cleanly."""
+"""A flow run that the command creates, starts in a process of its own, watches and stops cleanly on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from batch_llm.prefect.deployment import deployments
 from .flow_process import FlowProcess
 
 POLL_SECONDS = 0.5
-LOOK_SECONDS = 3.0
-"""Between two looks at the server, whether the run is to be cancelled."""
+CANCEL_POLL_SECONDS = 3.0
+"""Seconds between two checks on the server for a cancellation."""
 
-AWAY_SECONDS = 60.0
-"""For a server that is away when the run has ended."""
+SERVER_OUTAGE_SECONDS = 60.0
+"""Seconds to wait for an unreachable server after the run has finished."""
 
 GRACE_SECONDS = 20.0
-"""For calls in flight to end, which get half of it, and results to be written, after the run was asked to stop."""
+"""Seconds for a stopping run: half for calls in flight, the rest for writing results."""
 
 
-class CarriedRun:
-    """One flow run from its creation to its last state.
+class CliFlowRun:
+    """One flow run from its creation to its final state.
 
     Attributes:
-        job: What it does, as the server knows it.
-        folder: Where it writes.
-        url: The address of its page.
+        job: The job, as the server stores its parameters.
+        folder: The run's folder.
+        url: Address of the run's page in the UI.
     """
 
     job: BatchJob
@@ -56,7 +56,7 @@ class CarriedRun:
 
     @property
     def log(self) -> Path:
-        """The file with all that the run's process writes."""
+        """Path of the log of the run's process."""
         return self.folder.path / "flow.log"
 
     def start(self, deployment_id: UUID, preset: Preset, parameters: Mapping[str, Any]) -> None:
@@ -72,65 +72,65 @@ class CarriedRun:
                 prepare_ledger(self.job)
                 self._process = FlowProcess(str(created.id), entrypoint, self.log)
         except BaseException:
-            self._cut_short()
+            self._interrupt()
             raise
         self._screen.print(f"Run: {self.url}")
         self._screen.print(f"Ledger: {job_store(self.job).address}")
 
     def watch(self) -> State[Any]:
-        """Show how far the run is until it ends; return its last state."""
+        """Show the progress until the run finishes; return its final state."""
         with View(self._screen, self.job.name) as view:
             try:
                 self._show_until_end(view)
             except KeyboardInterrupt:
                 view.stopping = True
-                state = self._cut_short(view)
+                state = self._interrupt(view)
                 self._screen.print(f"{state.message}." if state else "")
                 raise
         code = self._process.exit_code if self._process else None
-        return self._settle_patiently(Crashed(message=f"the process of the run ended with exit code {code}"))
+        return self._set_final_state_patiently(Crashed(message=f"the run's process exited with code {code}"))
 
     def _show_until_end(self, view: View, *, seconds: float = float("inf")) -> None:
         end = time.monotonic() + seconds
-        look = time.monotonic() + LOOK_SECONDS
+        look = time.monotonic() + CANCEL_POLL_SECONDS
         while self._process and not self._process.wait(POLL_SECONDS) and time.monotonic() < end:
             view.show(read_progress(self.folder.path))
             if time.monotonic() > look:
-                self._heed_cancellation()
-                look = time.monotonic() + LOOK_SECONDS
+                self._stop_if_cancelled()
+                look = time.monotonic() + CANCEL_POLL_SECONDS
 
-    def _heed_cancellation(self) -> None:
-        """Stop gracefully when somebody pressed Cancel in the UI: no worker does it for a run that we carry."""
-        with suppress(BatchLLMError):  # a server that is away cancels nothing
+    def _stop_if_cancelled(self) -> None:
+        """Stop gracefully after Cancel in the UI: this run has no worker that would do it."""
+        with suppress(BatchLLMError):  # an unreachable server cancels nothing
             if self._run_id and self.folder.plan.exists() and deployments.is_cancelling(self._run_id):
                 request_stop(self.folder.path, "cancellation in the UI")
 
-    def _cut_short(self, view: View | None = None) -> State[Any] | None:
+    def _interrupt(self, view: View | None = None) -> State[Any] | None:
         process = self._process
         if process:
             self._interrupts.end(lambda: self._stop(process, view), process.kill)
         if self._run_id:
-            with suppress(BatchLLMError):  # its server may have gone first
-                return self._settle(Cancelled(message="Stopped by Ctrl-C"))
+            with suppress(BatchLLMError):  # the server may have exited first
+                return self._set_final_state(Cancelled(message="Stopped by Ctrl-C"))
         return None
 
     def _stop(self, process: FlowProcess, view: View | None) -> None:
-        if view and self.folder.plan.exists():  # before there is a plan, no call can be in flight
+        if view and self.folder.plan.exists():  # without a plan, no call is in flight
             request_stop(self.folder.path, "Ctrl-C")
             self._show_until_end(view, seconds=GRACE_SECONDS)
         process.end()
 
-    def _settle_patiently(self, state: State[Any]) -> State[Any]:
-        """Settle the run, also where the server, or what is between, is away for a while."""
-        end = time.monotonic() + AWAY_SECONDS
+    def _set_final_state_patiently(self, state: State[Any]) -> State[Any]:
+        """Set the final state; retry for a while when the server is unreachable."""
+        end = time.monotonic() + SERVER_OUTAGE_SECONDS
         while True:
             try:
-                return self._settle(state)
+                return self._set_final_state(state)
             except ServerUnavailable:
                 if time.monotonic() > end:
                     raise
-                time.sleep(LOOK_SECONDS)
+                time.sleep(CANCEL_POLL_SECONDS)
 
-    def _settle(self, state: State[Any]) -> State[Any]:
+    def _set_final_state(self, state: State[Any]) -> State[Any]:
         assert self._run_id is not None
         return deployments.set_final_state(self._run_id, state)

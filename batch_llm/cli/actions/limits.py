@@ -1,4 +1,4 @@
-"""`batch-llm limit`: what a provider allows, for all runs that share it, also for those at work."""
+"""Actions of `batch-llm limit`: rate limits that all runs of a scope share, running ones included."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from batch_llm.prefect.rate_limits import stated_limits as stated
 
 
 def set_limit(scope: str, changes: dict[str, float]) -> int:
-    """Change what is stated for a scope; what `changes` does not name stays.
+    """Change the limits of a scope; limits that `changes` does not name stay as they are.
 
     Raises:
-        BatchLLMError: A number that cannot be, or nothing to change.
+        BatchLLMError: A number is invalid, or `changes` is empty.
     """
     if not changes:
         raise BatchLLMError("nothing to set: add --requests-per-minute, --tokens-per-minute, or another limit")
@@ -31,8 +31,8 @@ def set_limit(scope: str, changes: dict[str, float]) -> int:
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
         limits = replace(_known(scope), **changes)
-        stated.state(scope, limits)
-    screen.print(f"{scope}: {_in_words(limits)}. Runs at work heed it within seconds")
+        stated.save(scope, limits)
+    screen.print(f"{scope}: {_in_words(limits)}. Limit saved. Running jobs pick it up within seconds.")
     return 0
 
 
@@ -41,11 +41,11 @@ def _known(scope: str) -> Limits:
     try:
         return Limits() if value is None else stated.from_value(value)
     except ValueError:
-        return Limits()  # what nobody can read is replaced
+        return Limits()  # an unreadable value is replaced
 
 
 def show_limits() -> int:
-    """Show what is stated."""
+    """Print the limits of all scopes."""
     screen = Screen()
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
@@ -58,23 +58,23 @@ def show_limits() -> int:
     if found:
         screen.out.print(table)
     else:
-        screen.print(f"No limit is stated; {shell('batch-llm limit set SCOPE --requests-per-minute N')} states one")
+        screen.print(f"No limits are set. Set one with: {shell('batch-llm limit set SCOPE --requests-per-minute N')}")
     return 0
 
 
 def clear_limit(scope: str) -> int:
-    """State nothing for a scope any more.
+    """Remove the limits of a scope.
 
     Raises:
-        BatchLLMError: Nothing was stated for it.
+        BatchLLMError: The scope has no limits.
     """
     screen = Screen()
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
         if not stated.clear(scope):
             known = ", ".join(stated.all_stated()) or "none"
-            raise BatchLLMError(f"no limit is stated for {scope!r}; there are: {known}")
-    screen.print(f"{scope}: what a job says of the limit counts again, or what a run finds")
+            raise BatchLLMError(f"no limit is set for {scope!r}; scopes with a limit: {known}")
+    screen.print(f"{scope}: Removed. Runs use their own `limits` again, or detect the limit.")
     return 0
 
 
@@ -82,7 +82,7 @@ def _shown(value: object) -> str:
     try:
         return _in_words(stated.from_value(value))
     except ValueError as error:
-        return f"cannot be read: {one_line(error)}"
+        return f"invalid: {one_line(error)}"
 
 
 def _in_words(limits: Limits) -> str:

@@ -1,4 +1,4 @@
-"""`batch-llm new`: one more block in a file of presets, whose comments stay."""
+"""Action of `batch-llm new`: add a block to the presets file and keep its comments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADER = """\
 # Presets of your own for the flow `batch-llm`. `batch-llm presets` lists them, `batch-llm run NAME` runs one.
 name: batch-llm
 
-# Where a worker finds the flow.
+# Tells workers where the flow is.
 pull:
   - batch_llm.prefect.project.pull: {}
 
@@ -32,16 +32,14 @@ deployments:
 
 
 def new(name: str, options: JobOptions, *, like: str, schema: str, description: str) -> int:
-    """Write a preset, and say what can be done with it.
+    """Write a preset and print the commands that use it.
 
     Raises:
-        JobError: There is a preset of this name, or it could not run as it is written.
+        JobError: A preset of this name exists, or its settings are invalid.
     """
     known = read_presets()
     if name in known:
-        raise JobError(
-            f"a preset is called {name!r} already, in {known[name].file}: take another name, or edit it there"
-        )
+        raise JobError(f"preset {name!r} already exists in {known[name].file}: choose another name, or edit that file")
     model = find_preset(like) if like else Preset("", {}, {}, own_file())
     ours = {"name": name, "output": f"output/{name}.jsonl"}
     if schema:
@@ -59,7 +57,7 @@ def new(name: str, options: JobOptions, *, like: str, schema: str, description: 
 
 
 def add_block(path: Path, block: dict[str, Any]) -> None:
-    """Add a deployment to a file of presets, which is begun if there is none.
+    """Add a deployment to a presets file; create the file if it does not exist.
 
     Raises:
         JobError: The file cannot be written.
@@ -67,16 +65,16 @@ def add_block(path: Path, block: dict[str, Any]) -> None:
     text: Any = YAML()  # its methods are not typed
     text.indent(mapping=2, sequence=4, offset=2)
     text.preserve_quotes = True
-    text.width = 4096  # lines stay as they were broken by hand
+    text.width = 4096  # keeps line breaks made by hand
     try:
         content: Any = text.load(path.read_text(encoding="utf-8") if path.exists() else HEADER)
-        content["deployments"] = content["deployments"] or []  # also of `[]`, which would stay in one line
+        content["deployments"] = content["deployments"] or []  # `[]` would stay on one line
         content["deployments"].append(block)
         written = StringIO()
         text.dump(content, written)
         path.write_text(written.getvalue(), encoding="utf-8")
     except OSError as error:
-        raise JobError(f"the preset cannot be written: {path}: {error.strerror}") from error
+        raise JobError(f"cannot write the preset to {path}: {error.strerror}") from error
 
 
 def _block(name: str, description: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +100,8 @@ def _schema(given: str) -> Any:
         try:
             text, place = path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise JobError(f"--schema: {path} cannot be read: {error}") from error
+            raise JobError(f"--schema: cannot read {path}: {error}") from error
     try:
         return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise JobError(f"{place} is no JSON Schema: {error}") from error
+        raise JobError(f"{place} is not a valid JSON Schema: {error}") from error

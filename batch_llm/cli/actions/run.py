@@ -1,4 +1,4 @@
-"""`batch-llm run`: a preset with what the user set, as a flow run of its deployment, watched to its end."""
+"""Action of `batch-llm run`: start a flow run of a preset with the user's settings, and watch it to the end."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from batch_llm.prefect import api
 from batch_llm.prefect.deployment import deployments, local_server
 from batch_llm.prefect.secrets import provide_key
 
-from .flow_run import CarriedRun
+from .flow_run import CliFlowRun
 
 COMPLETED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What the user asked for.
+    """A run that the user requested.
 
     Attributes:
-        preset: Names the deployment.
-        parameters: All that the preset and the user set, with absolute paths.
-        screen: For a program it has one JSON object on standard output, and no report.
-        command: The command that orders the same again.
-        next_step: A command to suggest after a success.
-        missing: The key that the environment lacks, and a Secret block may hold.
+        preset: Preset, whose name is that of the deployment.
+        parameters: Settings of the preset and the user together, with absolute paths.
+        screen: Output; for a program, one JSON object on standard output and no report.
+        command: Command that repeats the run.
+        next_step: Command to suggest after a completed run.
+        missing: API key that the environment lacks; a Secret block may hold it.
     """
 
     preset: Preset
@@ -50,10 +50,10 @@ class RunRequest:
 
 
 def run(order: RunRequest) -> int:
-    """Carry a flow run from its start to the report; return the command's exit code.
+    """Run a flow from start to report; return the exit code of the command.
 
     Raises:
-        KeyMissing: The model's key is nowhere.
+        KeyMissing: Neither the environment nor a Secret block has the model's key.
     """
     screen = order.screen
     if order.missing and not (api.configured_url() or local_server.running()):
@@ -62,7 +62,7 @@ def run(order: RunRequest) -> int:
         with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
             return _run(order, screen, interrupts, connection)
     except KeyboardInterrupt:
-        screen.print("Ended. To go on, give the same command again: what was answered is not paid again.")
+        screen.print("Stopped. Run the same command to continue; finished items are not charged again.")
         return INTERRUPTED
 
 
@@ -72,32 +72,32 @@ def _run(order: RunRequest, screen: Screen, interrupts: Interrupts, connection: 
         raise order.missing
     with screen.phase("Registering the deployment"):
         deployment_id = deployments.ensure_deployment(order.preset.block)
-    carried = CarriedRun(interrupts, screen)
-    carried.start(deployment_id, order.preset, order.parameters)
-    state = carried.watch()
-    summary = read_summary(carried)
+    flow_run = CliFlowRun(interrupts, screen)
+    flow_run.start(deployment_id, order.preset, order.parameters)
+    state = flow_run.watch()
+    summary = read_summary(flow_run)
     if summary is None:
-        return _nothing_came_of_it(screen, state, carried)
-    _report(order, screen, carried, summary)
+        return _report_without_summary(screen, state, flow_run)
+    _report(order, screen, flow_run, summary)
     if not state.is_completed():
         screen.error.print(f"batch-llm: {state.message}", markup=False, soft_wrap=True)
-        screen.print(f"      log  {carried.log}")
+        screen.print(f"      log  {flow_run.log}")
     _next_steps(order, screen, connection, summary)
     return COMPLETED if state.is_completed() else FAILED
 
 
-def read_summary(carried: CarriedRun) -> Summary | None:
-    """Return the totals that the run left, if it came so far."""
+def read_summary(flow_run: CliFlowRun) -> Summary | None:
+    """Return the totals of the run, or None if it did not write them."""
     try:
-        known: dict[str, Any] = json.loads(carried.folder.summary.read_text(encoding="utf-8"))
+        known: dict[str, Any] = json.loads(flow_run.folder.summary.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return Summary(**{name: value for name, value in known.items() if name in Summary.__dataclass_fields__})
 
 
-def _report(order: RunRequest, screen: Screen, carried: CarriedRun, summary: Summary) -> None:
-    rows = result_rows(carried.job, str(carried.folder.path), MOST_ROWS).results
-    outcome = RunOutcome(summary, rows, carried.url)
+def _report(order: RunRequest, screen: Screen, flow_run: CliFlowRun, summary: Summary) -> None:
+    rows = result_rows(flow_run.job, str(flow_run.folder.path), MOST_ROWS).results
+    outcome = RunOutcome(summary, rows, flow_run.url)
     if screen.for_program:
         screen.print(f"{run_sentence(summary)}.")
         for warning in summary.warnings:
@@ -107,14 +107,14 @@ def _report(order: RunRequest, screen: Screen, carried: CarriedRun, summary: Sum
         print_outcome(screen, outcome)
 
 
-def _nothing_came_of_it(screen: Screen, state: State[Any], carried: CarriedRun) -> int:
-    """Tell why a run ended without results: it could not begin, or its process came to grief."""
-    could_not_begin = state.is_failed() and not carried.folder.plan.exists()
+def _report_without_summary(screen: Screen, state: State[Any], flow_run: CliFlowRun) -> int:
+    """Print why a run has no results: it could not start, or its process failed; return the exit code."""
+    could_not_begin = state.is_failed() and not flow_run.folder.plan.exists()
     message = api.one_line(state.message or state.name or "the run ended")
     screen.error.print(f"batch-llm: {message}", markup=False, soft_wrap=True)
     if could_not_begin and not message.startswith("Flow run encountered an exception"):
         return BAD_INPUT
-    screen.error.print(f"batch-llm: the run's log is {carried.log}", markup=False, soft_wrap=True)
+    screen.error.print(f"batch-llm: see the run's log: {flow_run.log}", markup=False, soft_wrap=True)
     return FAILED
 
 
@@ -123,23 +123,23 @@ def _next_steps(order: RunRequest, screen: Screen, connection: Connection, summa
     for line in next_steps(order, summary):
         screen.print(line)
     if not connection.named:
-        screen.print(f"The Prefect server keeps running; `{shell('batch-llm server stop')}` ends it.")
+        screen.print(f"The Prefect server keeps running; stop it with: {shell('batch-llm server stop')}")
         screen.print(f"For the `prefect` command: export PREFECT_API_URL={connection.url}")
 
 
 def next_steps(order: RunRequest, summary: Summary) -> list[str]:
-    """Return what is sensible to do after a run, as commands."""
+    """Return the commands to suggest after a run, one a line."""
     again = shell(order.command)
     for budget in summary.budgets:
         if summary.stopped.startswith(f"{budget['setting']} of "):
-            return [f"To go on, which pays for nothing that was answered, raise {budget['setting']}: {again}"]
+            return [f"To continue (finished items are not charged again), raise {budget['setting']}: {again}"]
     if summary.stopped or summary.not_attempted:
-        return [f"To go on, which pays for nothing that was answered: {again}"]
+        return [f"To continue (finished items are not charged again): {again}"]
     if summary.truncated:
         where = shlex.quote("finish_reason = 'length'")
-        lines = [f"To look at what was cut off: {_look(order)} --where {where}"]
+        lines = [f"To see the truncated answers: {_results_command(order)} --where {where}"]
         only = again if "--only-truncated" in again else f"{again} --only-truncated"
-        lines.append(f"To ask again for these alone, raise max_tokens in model_settings: {only}")
+        lines.append(f"To retry only these, raise max_tokens in model_settings: {only}")
         return lines + _after_failures(order, summary)
     return _after_failures(order, summary) or ([f"Next: {shell(order.next_step)}"] if order.next_step else [])
 
@@ -148,11 +148,11 @@ def _after_failures(order: RunRequest, summary: Summary) -> list[str]:
     again = shell(order.command)
     if summary.failed:
         only = again if "--only-failed" in again else f"{again} --only-failed"
-        return [f"To look at what failed: {_look(order)}", f"To try it again, and nothing else: {only}"]
+        return [f"To see the failed items: {_results_command(order)}", f"To retry only these: {only}"]
     return []
 
 
-def _look(order: RunRequest) -> str:
+def _results_command(order: RunRequest) -> str:
     settings = {"name": order.preset.name, **order.preset.parameters, **order.parameters}
     usual: str = BatchJob.model_fields["ledger"].default
     ledger = str(settings.get("ledger", usual))

@@ -1,4 +1,4 @@
-"""`batch-llm status`, `results` and `prune`: runs as their ledger shows them, without a server."""
+"""Actions of `batch-llm status`, `results` and `prune`, which read the ledger and need no server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_RUNS = 20
 
 
 def status(wanted: str, ledger: str, *, for_program: bool) -> int:
-    """Show the newest runs, or one."""
+    """Print the newest runs, or the details of one."""
     screen, store = Screen(), Store(ledger)
     if not wanted:
         runs = find_runs(store)[:MOST_RUNS]
@@ -33,7 +33,7 @@ def status(wanted: str, ledger: str, *, for_program: bool) -> int:
             print_json([_as_json(run, read_run_state(run)) for run in runs])
             return 0
         screen.out.print(_runs_table(runs))
-        screen.print(f"\n{shell('batch-llm status RUN')} tells more of one; the ledger is {store.address}")
+        screen.print(f"\nDetails of a run: {shell('batch-llm status RUN')}. Ledger: {store.address}")
         return 0
     run = find_run(store, wanted)
     found = read_run_state(run)
@@ -70,10 +70,10 @@ def _print_run(screen: Screen, run: RunRecord, found: RunState) -> None:
     facts = {
         "run": f"{run.name} {run.id}",
         "state": f"{found.state}: {totals.stopped}" if totals.stopped else found.state,
-        "began": f"{_when(run)}, {duration(totals.seconds)} in all",
+        "began": f"{_when(run)}, took {duration(totals.seconds)}",
         "source": str(run.plan.get("source", "")),
         "model": str(run.plan.get("model", "")),
-        "answered": f"{totals.succeeded:,} of {totals.total_items:,}, {totals.reused:,} of them reused",
+        "answered": f"{totals.succeeded:,} of {totals.total_items:,}, {totals.reused:,} reused",
         "failed": f"{totals.failed:,} ({failures(totals.categories)})" if totals.failed else "0",
         "truncated": f"{totals.truncated:,} at the token limit: finish_reason = 'length'" if totals.truncated else "",
         "missing": f"{totals.not_attempted:,}",
@@ -101,7 +101,7 @@ def _when(run: RunRecord) -> str:
 
 
 def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) -> int:
-    """Show items of a run, or write them to a file."""
+    """Print items of a run, or write them to a file."""
     screen = Screen()
     if output:
         _check(output)
@@ -117,7 +117,7 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) ->
         found = read_results(tables, "chosen", f"{FAILURES_FIRST}, id", limit).results
     if found:
         screen.out.print(results_table(found, screen.out.width))
-    more = f", of which these are {len(found):,}" if count > len(found) else ""
+    more = f", {len(found):,} shown" if count > len(found) else ""
     screen.print(f"{count:,} items of {run.name} {run.id}{more}")
     return 0
 
@@ -130,14 +130,14 @@ def _check(output: str) -> None:
 
 
 def prune(names: Sequence[str], ledger: str, *, keep_days: float, dry_run: bool) -> int:
-    """Remove old runs of some names, or of all."""
+    """Remove old runs of the given names, or of all names."""
     screen, store = Screen(), Store(ledger)
     if keep_days < 0:
         raise JobError(f"--keep-days is {keep_days:g}: it must be 0 or more")
     for name in names or sorted({run.name for run in find_runs(store)}):
 
         def wait(other: str, name: str = name) -> None:
-            screen.print(f"Waiting for {other}, which works on {name}")
+            screen.print(f"Waiting for {other}, which is using the ledger of {name}")
 
         done = prune_name(store, name, keep_days=keep_days, waits_for=wait, dry_run=dry_run)
         screen.print(_pruned(done, keep_days, dry_run=dry_run))
@@ -149,5 +149,6 @@ def _pruned(done: Pruned, keep_days: float, *, dry_run: bool) -> str:
         return f"{done.name}: no run is older than {keep_days:g} days"
     removed = "would be removed" if dry_run else "removed"
     runs = f"{len(done.runs):,} run(s), {done.files:,} files, {done.bytes / 1e6:,.1f} MB {removed}"
-    why = "for runs that stay have used them or may need them"
-    return f"{done.name}: {runs}; of their answers {done.carried:,} stay, {why}, and {done.let_go:,} go"
+    deleted = "would be deleted" if dry_run else "deleted"
+    kept = f"{done.carried:,} answers are kept because remaining runs need them"
+    return f"{done.name}: {runs}; {kept}; {done.let_go:,} {deleted}"

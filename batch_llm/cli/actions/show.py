@@ -1,4 +1,4 @@
-"""`batch-llm show`: a preset as it would run, without a server and without a call."""
+"""Action of `batch-llm show`: print what a preset would send, without calls or a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batch_llm.jobs.storage.json_files import to_json
 
 
 def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
-    """Show a job and the first prompt that it would send."""
+    """Print a job and the first prompt that it would send."""
     found = preview(job)
     if for_program:
         print_json(_as_json(preset, job, found))
@@ -31,7 +31,7 @@ def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
     texts = {"instructions": job.instructions, f"prompt of {found.item.id}": found.item.prompt or "", "answer": shape}
     for title, text in texts.items():
         if text:
-            _say_text(screen, title, text)
+            _print_text(screen, title, text)
     if found.item.error:
         screen.print(f"\nThe first row cannot be sent: {found.item.error}")
     if problem := _model_problem(job):
@@ -54,7 +54,7 @@ def _facts(job: BatchJob, found: Preview) -> dict[str, str]:
     }
 
 
-def _say_text(screen: Screen, title: str, text: str) -> None:
+def _print_text(screen: Screen, title: str, text: str) -> None:
     screen.print()
     screen.out.print(title, style="bold", markup=False)
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""`batch-llm simulate`: what a run will take, as a table."""
+"""Action of `batch-llm simulate`: print the forecast of a run as a table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
 from batch_llm.jobs.planning.preview import count_rows
 from batch_llm.simulation import Forecast, Scenario
-from batch_llm.simulation import simulate as foretell
+from batch_llm.simulation import simulate as run_simulation
 
-LESS = {"limit": "the provider's limit", "cpu": "the CPU", "workers": "the workers and the latency"}
-ALMOST = 0.7
-"""Of a share that is in use: what is used so far holds the run up."""
+BOTTLENECKS = {"limit": "the provider's limit", "cpu": "the CPU", "workers": "the workers and the latency"}
+BOTTLENECK_SHARE = 0.7
+"""Share of a resource in use from which it counts as the bottleneck."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationRequest:
-    """What is asked for.
+    """Settings of a simulation.
 
     Attributes:
-        preset: Whose settings come first; empty for none.
-        items: A row each; none for as many as the preset's source has.
-        settings: Fields of a `Scenario`.
+        preset: Preset whose settings are the defaults; empty for none.
+        items: Numbers of items to compare; empty for the number in the preset's source.
+        settings: Fields of a `Scenario` that override the preset.
     """
 
     preset: str
@@ -35,29 +35,29 @@ class SimulationRequest:
     settings: dict[str, Any]
 
     def scenarios(self) -> list[Scenario]:
-        """Return a scenario a row.
+        """Return one scenario for each number of items.
 
         Raises:
-            JobError: A setting breaks its rule, or there are no items.
+            JobError: A setting is invalid, or the number of items is unknown.
         """
         own = {name: self.settings[name] for name in ("model",) if name in self.settings}  # has its own limits
         job = BatchJob.parse(find_preset(self.preset).parameters | own) if self.preset else None
         settings = (_of_job(job) if job else {}) | self.settings
         rows = self.items or ([count_rows(job)] if job else [])
         if not rows:
-            raise JobError("nothing to simulate: say how many, such as --items 100000")
+            raise JobError("nothing to simulate: set the number of items, such as --items 100000")
         return [Scenario(items, **settings) for items in rows]
 
 
-def simulate(asked: SimulationRequest, *, for_program: bool = False) -> int:
-    """Show what each run will take.
+def simulate(request: SimulationRequest, *, for_program: bool = False) -> int:
+    """Print the forecast of each scenario.
 
     Raises:
-        JobError: As `SimulationRequest.scenarios`.
+        JobError: A setting is invalid, or the number of items is unknown.
     """
-    scenarios = asked.scenarios()
+    scenarios = request.scenarios()
     with Screen(for_program=True).phase("Simulating"):
-        forecasts = [foretell(scenario) for scenario in scenarios]
+        forecasts = [run_simulation(scenario) for scenario in scenarios]
     if for_program:
         for forecast in forecasts:
             print_json(asdict(forecast))
@@ -73,7 +73,7 @@ def simulate(asked: SimulationRequest, *, for_program: bool = False) -> int:
 
 
 def rows(forecasts: list[Forecast]) -> dict[str, list[str]]:
-    """Return what a person is told of each forecast, by the name of the row."""
+    """Return the table of forecasts: label of the row to one cell for each forecast."""
     shown = [_shown(forecast) for forecast in forecasts]
     return {name: [each[name] for each in shown] for name in shown[0]}
 
@@ -81,7 +81,7 @@ def rows(forecasts: list[Forecast]) -> dict[str, list[str]]:
 def _shown(forecast: Forecast) -> dict[str, str]:
     return {
         "time": duration(forecast.seconds),
-        "held up by": _held_up_by(forecast),
+        "held up by": _bottleneck(forecast),
         "cost": "unpriced" if forecast.cost_usd is None else money(forecast.cost_usd),
         "calls, of them refused": f"{forecast.calls:,}, {forecast.refused:,}",
         "items that fail": f"{forecast.failed:,}",
@@ -96,7 +96,7 @@ def _shown(forecast: Forecast) -> dict[str, str]:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in two figures: 45 s, 12 min, 3.2 h, 2.1 d."""
+    """Return a time with two digits: 45 s, 12 min, 3.2 h, 2.1 d."""
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 1.5 * length:
             return f"{two_figures(seconds / length)} {unit}"
@@ -104,27 +104,27 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Say a size in two figures: 320 MB, 1.4 GB."""
+    """Return a size with two digits: 320 MB, 1.4 GB."""
     return f"{two_figures(count / 1e9)} GB" if count >= 1e9 else f"{two_figures(count / 1e6)} MB"
 
 
 def money(usd: float) -> str:
-    """Say a sum in two figures."""
+    """Return a sum of money with two digits."""
     return f"${two_figures(usd)}"
 
 
 def two_figures(value: float) -> str:
-    """Say a number in two figures, but not shorter than a whole one: 0.12, 3.4, 57, 1,200."""
+    """Return a number with two significant digits, integers in full: 0.12, 3.4, 57, 1,200."""
     if value <= 0:
         return "0"
     rounded = float(f"{value:.1e}")
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}" if rounded >= 1 else f"{rounded:.2g}"
 
 
-def _held_up_by(forecast: Forecast) -> str:
+def _bottleneck(forecast: Forecast) -> str:
     used = {"limit": forecast.limit_used or 0.0, "cpu": forecast.cpu_used, "workers": forecast.workers_used}
     most = max(used, key=used.__getitem__)
-    return f"{LESS[most]} ({used[most]:.0%} used)" if used[most] >= ALMOST else "pauses and waits"
+    return f"{BOTTLENECKS[most]} ({used[most]:.0%} used)" if used[most] >= BOTTLENECK_SHARE else "pauses and waits"
 
 
 def _of_job(job: BatchJob) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""The commands with their options and help: each file here is a command or a few that belong together.
+"""The commands with their options and help: each file declares one command or a few related ones.
 
-They say what a command takes and hand it on; what takes long to import is imported inside them, for help must be
-instant. `batch_llm.cli.app` lists them.
+Arguments come in; the matching function in `actions` gets them. Slow modules are imported inside the functions, because
+`--help` must be instant. `batch_llm.cli.app` lists the commands.
 """

@@ -11,7 +11,7 @@ from batch_llm.cli.options import Flag
 
 
 def completion_command(app: App) -> Callable[..., None]:
-    """Return the command `completion` of an app: it prints or installs the app's completion script."""
+    """Return the command `completion`, which prints or installs the completion script of `app`."""
 
     def completion(shell: Literal["bash", "zsh", "fish"], /, *, install: Flag = False) -> None:
         """Print a shell completion script, or install it.
@@ -24,7 +24,7 @@ def completion_command(app: App) -> Callable[..., None]:
         Parameters
         ----------
         shell
-            The shell.
+            Shell to print the script for.
         install
             Write the script where the shell looks for it, and add it to the start-up file of bash and zsh.
         """

@@ -8,9 +8,9 @@ from batch_llm.cli.options import loading
 def serve() -> int:
     """Serve all presets from this process: scheduled runs, and runs started from the UI.
 
-    Also those of `prefect deployment run batch-llm/PRESET`. Nothing else is
-    needed: a local Prefect server is started if there is none, and then ends
-    with this command. Relative paths start from the folder where you are.
+    Runs started with `prefect deployment run batch-llm/PRESET` are served too.
+    A local Prefect server is started if none is running, and stopped with this
+    command. Relative paths start from the current folder.
     """
     with loading():
         from batch_llm.cli.actions.deploy import serve
@@ -21,7 +21,7 @@ def serve() -> int:
 def deploy(*names: str, pool: str | None = None) -> int:
     """Deploy presets to a work pool, whose workers run them.
 
-    This is `prefect deploy` with deployments/prefect.yaml.
+    This calls `prefect deploy` with the files that define the presets.
 
     Examples:
 
@@ -31,9 +31,9 @@ def deploy(*names: str, pool: str | None = None) -> int:
     Parameters
     ----------
     names
-        Presets; all of them if none is named.
+        Presets to deploy; without names, all presets.
     pool
-        The work pool, instead of the one that the preset names; a process pool is created if there is none.
+        Work pool to use instead of the preset's; it is created as a process pool if it does not exist.
     """
     with loading():
         from batch_llm.cli.actions.deploy import deploy
@@ -42,17 +42,18 @@ def deploy(*names: str, pool: str | None = None) -> int:
 
 
 def automations(*, notify: str | None = None) -> int:
-    """Let the Prefect server act when a run goes wrong; they stand in the UI under Automations.
+    """Install automations on the Prefect server that react to failed runs.
 
-    It tells of failed runs, tries again an hour after an outage, pauses the
-    schedule when the budget is gone, and marks a run whose process died as
-    crashed. The same command again brings them up to date; what is switched off
-    stays so. This is deployments/automations.yaml.
+    They send a notification for failed runs, retry failed items an hour after
+    an outage, pause the schedule when the budget is used up, and mark a run
+    whose process died as crashed. They are listed in the UI under Automations.
+    Run the command again to update them; disabled ones stay disabled. The
+    definitions are in deployments/automations.yaml.
 
     Parameters
     ----------
     notify
-        The block that tells of failed runs, as type/name, such as slack-webhook/nightly; without it nobody is told.
+        Block that sends the notifications, as type/name, such as slack-webhook/nightly; without it, none are sent.
     """
     with loading():
         from batch_llm.cli.actions.deploy import install

@@ -6,15 +6,16 @@ from batch_llm.cli.options import JobOptions, Json
 
 
 def estimate(preset: str, /, *, options: JobOptions | None = None, json: Json = False) -> int:
-    """Say what a run would cost and how long it would take; no call is made.
+    """Estimate the cost and the time of a run, without calling the model.
 
-    It counts what the ledger would spare, and rests on what earlier calls have
-    used. Of a new job it can only guess: run it with --limit 50 first.
+    The estimate leaves out items that the ledger already has answers for, and
+    is based on earlier calls. For a new job it is a guess: run it with
+    --limit 50 first for a better estimate.
 
     Parameters
     ----------
     preset
-        One of those that `batch-llm presets` lists.
+        Name of a preset; `batch-llm presets` lists them.
     json
         Print one JSON object.
     """

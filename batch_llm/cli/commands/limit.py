@@ -14,22 +14,23 @@ def set_limit(
     input_tokens_per_minute: float | None = None,
     output_tokens_per_minute: float | None = None,
 ) -> int:
-    """State what a provider allows; runs of that scope keep to it, also those at work.
+    """Set the rate limits of a scope; running jobs pick them up within seconds.
 
-    It stands in the UI under Variables. What is not named stays as it was.
+    They are shown in the UI under Variables. Limits without an option stay as
+    they are.
 
     Parameters
     ----------
     scope
-        The model's name as runs have it, such as openai-chat:gpt-6-luna, or their limit_scope.
+        The model's name, such as openai-chat:gpt-6-luna, or the limit_scope of the runs.
     requests_per_minute
-        Calls.
+        Calls per minute.
     tokens_per_minute
-        Tokens sent and received, together.
+        Input and output tokens per minute, together.
     input_tokens_per_minute
-        Tokens sent.
+        Input tokens per minute.
     output_tokens_per_minute
-        Tokens received.
+        Output tokens per minute.
     """
     named = {
         "requests_per_minute": requests_per_minute,
@@ -44,7 +45,7 @@ def set_limit(
 
 
 def show_limits() -> int:
-    """Show the limits that are stated."""
+    """Show the limits of all scopes."""
     with loading():
         from batch_llm.cli.actions.limits import show_limits
 
@@ -52,12 +53,12 @@ def show_limits() -> int:
 
 
 def clear_limit(scope: str, /) -> int:
-    """State nothing for a scope any more.
+    """Remove the limits of a scope.
 
     Parameters
     ----------
     scope
-        As `batch-llm limit show` has it.
+        Scope as `batch-llm limit show` prints it.
     """
     with loading():
         from batch_llm.cli.actions.limits import clear_limit

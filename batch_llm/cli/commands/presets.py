@@ -6,24 +6,24 @@ from batch_llm.cli.options import JobOptions, Json
 
 
 def presets() -> None:
-    """List the presets: model, source, output, schedule."""
+    """List the presets with model, source and schedule."""
     from batch_llm.cli.presets import print_presets
 
     print_presets()
 
 
 def show(preset: str, /, *, options: JobOptions | None = None, json: Json = False) -> int:
-    """Show what a preset would send: its first prompt, the answer's shape, model and settings.
+    """Show what a preset would send: first prompt, output schema, model and settings.
 
-    It makes no call, and needs neither a key nor a server. It takes the
-    options of `batch-llm run`, so that they can be tried out:
+    It calls no model, and needs neither a key nor a server. It takes the
+    options of `batch-llm run`, so that you can try them out:
 
       batch-llm show summarize --source docs.jsonl --prompt 'Title: {text}'
 
     Parameters
     ----------
     preset
-        One of those that `batch-llm presets` lists.
+        Name of a preset; `batch-llm presets` lists them.
     json
         Print one JSON object.
     """
@@ -38,10 +38,10 @@ def show(preset: str, /, *, options: JobOptions | None = None, json: Json = Fals
 def new(
     name: str, /, *, like: str = "", schema: str = "", description: str = "", options: JobOptions | None = None
 ) -> int:
-    """Write a preset of your own, for `batch-llm run NAME`.
+    """Create a preset, which `batch-llm run NAME` runs.
 
-    It is a block of YAML in batch-llm.yaml, in this folder (in a checkout of
-    batch-llm itself: in deployments/prefect.yaml), to be edited by hand later.
+    It is added as a YAML block to batch-llm.yaml in the current folder (in a
+    checkout of batch-llm itself: to deployments/prefect.yaml). Edit it there.
 
     Examples:
 
@@ -52,11 +52,11 @@ def new(
     Parameters
     ----------
     name
-        Lower-case letters, digits and '-'.
+        Name of the preset: lower-case letters, digits and '-'.
     like
-        A preset to start from; what you set is set over it.
+        Preset to start from; your options override its settings.
     schema
-        The shape of the answer: a file with a JSON Schema of type object, or that schema itself.
+        Output schema: a file with a JSON Schema of type object, or the schema itself.
     description
         One line for `batch-llm presets` and the UI.
     """

@@ -11,10 +11,10 @@ from .estimate import estimate
 
 
 def demo() -> int:
-    """Summarize the sample documents with a small model on this machine: no key, no network.
+    """Summarize sample documents with a small local model; needs no key and no network.
 
-    It starts a local Prefect server if there is none, runs the preset
-    summarize as it is, and shows the answers and the address of the run's page.
+    It starts a local Prefect server if none is running, runs the preset
+    summarize, and prints the answers and the address of the run's page.
     """
     return _run(
         "summarize",
@@ -25,10 +25,11 @@ def demo() -> int:
 
 
 def run(preset: str, /, *, options: JobOptions | None = None, dry_run: Flag = False, json: Json = False) -> int:
-    """Run a preset over your documents, and wait for the results.
+    """Run a preset over your documents and wait for the results.
 
-    What was answered before, under this preset's name and from this folder, is
-    not asked again: the same command goes on where it was cut short.
+    Items that were answered before, under this preset's name and from this
+    folder, are not called again: run the same command to continue an
+    interrupted run.
 
     Examples:
 
@@ -39,17 +40,17 @@ def run(preset: str, /, *, options: JobOptions | None = None, dry_run: Flag = Fa
       batch-llm run extract --source docs.csv \\
           -p 'config={"max_workers": 50}' -p failure_threshold=0.2
 
-    It ends with 0 when the run completed, with 1 when it failed, with 2 for a
-    job that cannot run, with 130 after Ctrl-C.
+    Exit codes: 0 when the run completed, 1 when it failed, 2 when the job is
+    invalid, 130 after Ctrl-C.
 
     Parameters
     ----------
     preset
-        One of those that `batch-llm presets` lists.
+        Name of a preset; `batch-llm presets` lists them.
     dry_run
-        Only say what it would cost, as `batch-llm estimate` does.
+        Only print the expected cost, as `batch-llm estimate` does.
     json
-        Print the totals as one JSON object, the last line on standard output.
+        Print the totals as one JSON object, the last line of standard output.
     """
     if dry_run:
         return estimate(preset, options=options, json=json)
@@ -73,7 +74,7 @@ def _run(name: str, options: JobOptions, *, command: str, for_program: bool = Fa
         try:
             check(BatchJob.parse(parameters))
         except KeyMissing as error:
-            missing = error  # Prefect may have it
+            missing = error  # a Secret block may hold it
     with screen.phase("Loading Prefect"):
         from batch_llm.cli.actions.run import RunRequest, run
     return run(RunRequest(preset, with_absolute_paths(parameters), screen, command, next_step, missing))

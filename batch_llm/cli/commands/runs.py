@@ -10,17 +10,18 @@ from batch_llm.cli.options import LEDGER, Flag, Json, Ledger
 
 
 def status(run: str = "", /, *, ledger: Ledger = LEDGER, json: Json = False) -> int:
-    """Show how runs stand: what is done, failed, missing, and what it cost.
+    """Show the state, counts and cost of runs.
 
-    It looks into the ledger, so it needs no server, and sees a run that is at
-    work as well as one whose process died.
+    States: running, completed, failed, stopped, cancelled, crashed; ended when
+    items failed and the threshold of the run is not known. The ledger is read
+    directly, so no server is needed.
 
     Parameters
     ----------
     run
-        A run's id or its beginning, or a job's name for its newest run; without it, the newest runs of all.
+        Id of a run or its beginning, or a job's name for its newest run; default: the newest runs of all jobs.
     ledger
-        Where it is: a folder, or a URL such as s3://bucket/ledger.
+        Ledger to read: a folder, or a URL such as s3://bucket/ledger.
     json
         Print one JSON object, or a list of them without RUN.
     """
@@ -45,22 +46,22 @@ def results(
       batch-llm results summarize --where "error_category = 'timeout'"
       batch-llm results --where "status = 'failed' AND attempts > 2"
       batch-llm results summarize --where "finish_reason = 'length'"
-      batch-llm results 1963ea --where "cost_usd > 0.01" --output dear.csv
+      batch-llm results 1963ea --where "cost_usd > 0.01" --output expensive.csv
 
     Parameters
     ----------
     run
-        A run's id or its beginning, or a job's name for its newest run; without it, the newest run of all.
+        Id of a run or its beginning, or a job's name for its newest run; default: the newest run.
     where
         SQL over id, status ('succeeded', 'failed', 'not_attempted', ...), output (JSON), error_category, error,
         attempts, input_tokens, output_tokens, cost_usd, seconds, finish_reason ('stop', 'length' where
         the token limit cut it off, ...), reused.
     limit
-        Rows to show.
+        Number of rows to show.
     output
-        Write all of them to this .jsonl, .csv or .parquet file instead.
+        Write all matching items to this .jsonl, .csv or .parquet file instead.
     ledger
-        Where it is: a folder, or a URL such as s3://bucket/ledger.
+        Ledger to read: a folder, or a URL such as s3://bucket/ledger.
     """
     from batch_llm.cli.actions.runs import results
 
@@ -73,21 +74,21 @@ def prune(
     dry_run: Flag = False,
     ledger: Ledger = LEDGER,
 ) -> int:
-    """Remove old runs from the ledger; answers that later runs use or may need stay.
+    """Remove old runs from the ledger; answers that remaining runs need are kept.
 
-    The newest run of a name that has ended always stays. While a run of the
-    name is at work, this waits for it.
+    The newest finished run of a name is always kept. If a run of the name is
+    running, the command waits for it.
 
     Parameters
     ----------
     names
-        Jobs' names; all of them if none is named.
+        Names of jobs; without names, all jobs.
     keep_days
-        How long runs stay, in days.
+        Keep runs that are younger than this, in days.
     dry_run
-        Only say what would go.
+        Only print what would be removed.
     ledger
-        Where it is: a folder, or a URL such as s3://bucket/ledger.
+        Ledger to read: a folder, or a URL such as s3://bucket/ledger.
     """
     from batch_llm.cli.actions.runs import prune
 

@@ -6,7 +6,7 @@ from batch_llm.cli.options import loading
 
 
 def start() -> int:
-    """Start the local Prefect server, and leave it running."""
+    """Start the local Prefect server and leave it running."""
     with loading():
         from batch_llm.cli.terminal.local_server import start
 
@@ -14,7 +14,7 @@ def start() -> int:
 
 
 def stop() -> int:
-    """End the local Prefect server; what it knows of runs stays on disk."""
+    """Stop the local Prefect server; its database stays on disk."""
     with loading():
         from batch_llm.cli.terminal.local_server import stop
 
@@ -22,7 +22,7 @@ def stop() -> int:
 
 
 def status() -> int:
-    """Say which Prefect server commands talk to; the exit code is 0 if it answers."""
+    """Show which Prefect server the commands use; the exit code is 0 if it answers."""
     with loading():
         from batch_llm.cli.terminal.local_server import status
 

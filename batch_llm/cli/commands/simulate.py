@@ -30,10 +30,10 @@ def simulate(
     cpu_ms: float | None = None,
     json: Json = False,
 ) -> int:
-    """Tell what a run will take: time, cost, memory, and what it asks of the Prefect server.
+    """Predict the time, cost, memory and Prefect server load of a run.
 
-    It makes no call and needs no server. The engine itself plays out the run's
-    first shards in virtual time; what is beyond goes on at their pace.
+    It calls no model and needs no server. The engine runs the first shards in
+    virtual time; the rest is extrapolated from them.
 
     Examples:
 
@@ -43,48 +43,47 @@ def simulate(
     Parameters
     ----------
     preset
-        Take the model, its prices, the limits, the workers, the canary and the retries from it, where no option says
-        otherwise.
+        Preset to take the model, prices, limits, workers, canary and retries from; options override it.
     items
-        To be called; repeat it for a row each. Without it, as many as the preset's source has.
+        Number of items; repeat the option to compare sizes. Without it, the number in the preset's source.
     requests_per_minute
-        The provider's limit of calls.
+        The provider's limit of calls per minute.
     tokens_per_minute
-        Its limit of tokens, sent and received together.
+        The provider's limit of input and output tokens together, per minute.
     input_tokens_per_minute
-        Its limit of tokens sent, where they have one of their own.
+        The provider's limit of input tokens per minute, if it is separate.
     output_tokens_per_minute
-        Its limit of tokens received, where they have one of their own.
+        The provider's limit of output tokens per minute, if it is separate.
     find_limits
-        The run is not told the limits, and finds them out.
+        Simulate a run that does not know the limits and detects them.
     latency
-        Seconds of an answer: the median.
+        Median latency of a call, in seconds.
     latency_p95
-        Seconds within which 95 of 100 answers come; without it, two and a half times the median.
+        95th percentile of the latency, in seconds; default: 2.5 times the median.
     input_tokens
-        Sent in a call, in the mean.
+        Mean number of input tokens of a call.
     output_tokens
-        Received, in the mean.
+        Mean number of output tokens of a call.
     model
-        Its price is what the run costs.
+        Model whose prices are used.
     max_workers
-        Calls at once; without it, as many as the limits and the latency need.
+        Concurrent calls; default: as many as the limits and the latency need.
     processes
-        On each machine; without it, as many as help.
+        Processes on each machine; default: as many as make the run faster.
     machines
-        Machines.
+        Number of machines.
     cores
-        Of each machine; without it, as many as this one has.
+        CPU cores of each machine; default: as many as this machine has.
     shard_size
-        Items in one shard.
+        Items in a shard.
     failure_rate
-        Share of calls that fail with an error that can pass: 0.01 is one in a hundred.
+        Share of calls that fail with a retryable error: 0.01 is one in a hundred.
     rate_limited
-        Share of calls that are refused although the limit is kept, because others use it too.
+        Share of calls that get a 429 although the limit is respected, because others use it too.
     cpu_ms
-        Milliseconds of CPU of a call; a model without an agent takes 4, an agent 14.
+        CPU time of a call in milliseconds; default: 4 for a model without an agent, 14 with one.
     json
-        Print one JSON object a row.
+        Print one JSON object per number of items.
     """
     from batch_llm.cli.actions.simulate import SimulationRequest, simulate
 

@@ -1,1 +1,1 @@
-"""What a terminal shows: phases, the live view, the report, interrupts and the connection to a server."""
+"""Terminal output and input: progress, reports, signals and the connection to a Prefect server."""

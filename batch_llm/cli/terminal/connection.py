@@ -1,4 +1,4 @@
-"""The Prefect server that a command talks to, found or started, and ended again when the command is cut short."""
+"""The Prefect server that a command uses: found or started, and stopped again when the command is interrupted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .screen import Screen
 
 
 class Connection:
-    """A server to talk to.
+    """Connection of a command to a Prefect server.
 
     Attributes:
-        url: The address of its API.
-        local: The server, where it is one of ours.
+        url: Address of the server's API.
+        local: The server, if a batch-llm command started it.
         started: Whether this command started it.
-        named: Whether the user's own settings name it.
+        named: Whether PREFECT_API_URL or the profile names the server.
     """
 
     def __init__(self, interrupts: Interrupts, screen: Screen) -> None:
@@ -39,10 +39,10 @@ class Connection:
         self._settings = ExitStack()
 
     def open(self) -> None:
-        """Find a server, or start one without waiting for it.
+        """Find a server, or start one without waiting for its answer.
 
         Raises:
-            ServerUnavailable: The configured one does not answer.
+            ServerUnavailable: The configured server does not answer.
         """
         if url := api.configured_url():
             with self._screen.phase(f"Looking for the Prefect server at {url}"):
@@ -56,7 +56,7 @@ class Connection:
                 self.started = found is not None
             if found:
                 break
-            time.sleep(0.2)  # another command is just starting one
+            time.sleep(0.2)  # another command is starting one
         self.local = found
         self._use(found.url)
 
@@ -67,26 +67,26 @@ class Connection:
                 local_server.wait_until_healthy(self.local)
 
     def end(self) -> None:
-        """End the server, if this command started it."""
+        """Stop the server if this command started it."""
         local = self.local
         if self.started and local:
             self._interrupts.end(lambda: local_server.stop(local), lambda: local_server.stop(local, patience=0))
         self.started = False
 
     def close(self) -> None:
-        """Go back to the settings of before."""
+        """Restore the previous Prefect settings."""
         self._settings.close()
 
     def _use(self, url: str) -> None:
         self.url = url
-        with self._interrupts.held():  # pydantic, in the middle of its work, would make an error of its own of one
+        with self._interrupts.held():  # pydantic would turn an interrupt into an error of its own
             self._settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
         os.environ["PREFECT_API_URL"] = url  # for the processes that we start
 
 
 @contextmanager
 def connected(interrupts: Interrupts, screen: Screen) -> Generator[Connection]:
-    """Have a server, though not yet one that answers; one that this command started goes when it is cut short."""
+    """Yield a connection to a server that may still be starting; stop a server that this command started on errors."""
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
     exclude_loopback_from_proxies()  # for Prefect's client, and for the processes that we start
     connection = Connection(interrupts, screen)

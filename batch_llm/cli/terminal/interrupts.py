@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as one exception: the first asks to end, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP as one exception: the first signal stops gracefully, the second at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Interrupts:
     """Turns signals into `KeyboardInterrupt`.
 
     Attributes:
-        count: Signals so far.
+        count: Number of signals received.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Generator[None]:
-        """Delay signals: a process that is started must also be known to whoever ends it."""
+        """Delay signals inside the block: a started process must be registered before it can be stopped."""
         before, self._held = self.count, True
         try:
             yield
@@ -33,14 +33,14 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def end(self, gently: Callable[[], object], at_once: Callable[[], object]) -> None:
-        """End something gently, unless or until there is a second signal."""
+        """Call `gently`; call `at_once` if a second signal arrives before it returns."""
         try:
             if self.count < 2:
                 gently()
                 return
         except KeyboardInterrupt:
             pass
-        self._held = True  # for good: nothing comes after this but the end
+        self._held = True  # permanently: the command exits next
         at_once()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -55,28 +55,28 @@ class Interrupts:
         """Catch signals while this context is open."""
         self = cls()
         numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` wants the command to go on
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under `nohup` the command must continue
             numbers.append(signal.SIGHUP)
         before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield self
         except Exception as error:
-            if self.count and _stands_for_an_interrupt(error):
+            if self.count and _is_interrupt(error):
                 raise KeyboardInterrupt from error
             raise
         finally:
             for number, handler in before.items():
-                # After the first signal the command only ends: another one would change nothing but its exit code.
+                # After the first signal the command is exiting: another one would only change the exit code.
                 signal.signal(number, signal.SIG_IGN if self.count else handler)
 
 
-def _stands_for_an_interrupt(error: BaseException | None) -> bool:
-    """Whether a library made an error of its own of our exception, as pydantic does.
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error was caused by our `KeyboardInterrupt`, which pydantic wraps in its own errors.
 
-    Ours is its cause, except where pydantic writes JSON, or reads an iterator or attributes: its text names it there.
+    The interrupt is the error's cause; when pydantic serializes, or reads iterators or attributes, the text names it.
     """
     if error is None:
         return False
     is_pydantics = isinstance(error, PydanticSerializationError | ValidationError)
     is_named = is_pydantics and KeyboardInterrupt.__name__ in str(error)
-    return is_named or isinstance(error, KeyboardInterrupt) or _stands_for_an_interrupt(error.__cause__)
+    return is_named or isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__)

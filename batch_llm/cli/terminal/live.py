@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of a run while it runs: a bar in a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from batch_llm.jobs.messages import duration, failures, limit, money
 from .screen import Screen
 
 LINE_SECONDS = 10.0
-"""Between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 _LONGEST_COOLDOWN_SECONDS = 1800.0
-"""Only a limit of the day, with `daily_limit` "wait", makes a run sleep for longer."""
+"""Longer waits come only from a daily limit, with `daily_limit` "wait"."""
 
 RATE_SECONDS, RATE_ITEMS = 30.0, 5
-"""The rate is that of the last so many seconds, in which at least so many items ended: it forgets a slow start."""
+"""Window of the rate: at least this many seconds and finished items, so that a slow start is forgotten."""
 
 _BETWEEN = " · "
 
 
 class Rate:
-    """Items a second, of late."""
+    """Recent rate of finished items."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: deque[tuple[float, int]] = deque()
 
     def update(self, done: int) -> None:
-        """Note how many items are done by now."""
+        """Record the number of items that are done now."""
         now = self._clock()
         self._seen.append((now, done))
         while len(self._seen) > 2:
@@ -50,7 +50,7 @@ class Rate:
 
     @property
     def per_second(self) -> float:
-        """Items a second; 0 as long as nothing can be said."""
+        """Items per second; 0 while it is unknown."""
         if len(self._seen) < 2:
             return 0.0
         (first, before), (last, after) = self._seen[0], self._seen[-1]
@@ -58,18 +58,18 @@ class Rate:
 
 
 def speed(per_second: float) -> str:
-    """Return a rate with a unit in which it is no fraction."""
+    """Return a rate in items per second, or per minute if it is below one."""
     if per_second >= 1:
         return f"{per_second:,.0f} items/s" if per_second >= 100 else f"{per_second:.1f} items/s"
     return f"{60 * per_second:.1f} items/min"
 
 
 def phase(progress: Progress, *, stopping: bool) -> str:
-    """Return what the run is busy with, or nothing while it answers items."""
+    """Return the current phase of the run; empty while items are called."""
     if stopping:
-        return "Stopping: calls in flight may end (Ctrl-C again: kill)"
+        return "Stopping: waiting for calls in flight (press Ctrl-C again to kill)"
     if progress.waiting:
-        return f"Waiting for {progress.waiting}: it works on the same ledger"
+        return f"Waiting for {progress.waiting}: it uses the same ledger"
     if not progress.total:
         return "Starting and planning"
     if progress.done >= progress.total or (progress.shards and progress.shards_done == progress.shards):
@@ -78,7 +78,7 @@ def phase(progress: Progress, *, stopping: bool) -> str:
 
 
 def facts(progress: Progress, per_second: float) -> str:
-    """Return a run's numbers in one line."""
+    """Return the numbers of a run in one line."""
     parts: list[str] = []
     if per_second:
         parts.append(speed(per_second))
@@ -95,14 +95,14 @@ def facts(progress: Progress, per_second: float) -> str:
     if progress.paused_seconds > 0:
         more = duration(progress.paused_seconds)
         if progress.paused_seconds > _LONGEST_COOLDOWN_SECONDS:
-            parts.append(f"the provider's limit of the day is used up: calls go on in {more}")
+            parts.append(f"the provider's daily limit is used up: calls continue in {more}")
         else:
-            parts.append(f"the provider asked for a pause of {more} more")
+            parts.append(f"rate limited: calls continue in {more}")
     return _BETWEEN.join(parts)
 
 
 def folded(line: str, width: int) -> str:
-    """Break a line of facts between two of them, where it does not fit."""
+    """Break a line between two facts where it is wider than `width`."""
     lines = [""]
     for part in line.split(_BETWEEN):
         longer = f"{lines[-1]}{_BETWEEN}{part}" if lines[-1] else part
@@ -114,7 +114,7 @@ def folded(line: str, width: int) -> str:
 
 
 class View:
-    """Shows a run on a screen; `show` is to be called twice a second."""
+    """Progress view of a run; call `show` twice a second."""
 
     def __init__(self, screen: Screen, name: str) -> None:
         self.stopping = False
@@ -122,8 +122,8 @@ class View:
         self._name = name
         self._rate = Rate()
         self._spinner = Spinner("dots")
-        self._said_at = float("-inf")
-        self._said: str = ""
+        self._printed_at = float("-inf")
+        self._printed: str = ""
         self._live = Live(console=screen.out, transient=True) if screen.out.is_terminal else None
 
     def __enter__(self) -> View:
@@ -136,7 +136,7 @@ class View:
             self._live.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show how far the run is."""
+        """Show the progress of the run."""
         if progress.total:
             self._rate.update(progress.done)
         what = phase(progress, stopping=self.stopping)
@@ -161,9 +161,9 @@ class View:
 
     def _line(self, progress: Progress, what: str) -> None:
         now = time.monotonic()
-        is_due = progress.total > 0 and now - self._said_at >= LINE_SECONDS
-        if not is_due and what == self._said:
+        is_due = progress.total > 0 and now - self._printed_at >= LINE_SECONDS
+        if not is_due and what == self._printed:
             return
-        self._said_at, self._said = now, what
+        self._printed_at, self._printed = now, what
         parts = [f"{self._name} {progress.done:,}/{progress.total:,}", facts(progress, self._rate.per_second)]
         self._screen.print(" · ".join([*(parts if progress.total else []), *([what] if what else [])]))

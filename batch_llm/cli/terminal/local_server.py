@@ -1,4 +1,4 @@
-"""`batch-llm server`: the local Prefect server by hand."""
+"""Actions of `batch-llm server`: start, stop and check the local Prefect server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .screen import Screen, shell
 
 
 def start() -> int:
-    """Start the local server, and leave it running."""
+    """Start the local server and leave it running."""
     screen = Screen()
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
@@ -24,27 +24,27 @@ def start() -> int:
 
 
 def print_address(screen: Screen, url: str) -> None:
-    """Say where the local server is and how to go on with it."""
+    """Print the address of the local server and how to use and stop it."""
     screen.print(f"Prefect server: {url.removesuffix('/api')}")
     screen.print(f"For the `prefect` command: export PREFECT_API_URL={url}")
-    screen.print(f"`{shell('batch-llm server stop')}` ends it.")
+    screen.print(f"To stop it: {shell('batch-llm server stop')}")
 
 
 def stop() -> int:
-    """End the local server."""
+    """Stop the local server."""
     screen = Screen()
     found = local_server.running()
     if found is None:
-        screen.print("No local Prefect server of ours is running.")
+        screen.print("No local Prefect server is running.")
         return 0
-    with screen.phase("Ending the local Prefect server"):
+    with screen.phase("Stopping the local Prefect server"):
         local_server.stop(found)
-    screen.print(f"Ended the Prefect server at {found.url.removesuffix('/api')}")
+    screen.print(f"Stopped the Prefect server at {found.url.removesuffix('/api')}")
     return 0
 
 
 def status() -> int:
-    """Say which server commands talk to; 0 if it answers."""
+    """Print which server the commands use; return 0 if it answers."""
     screen = Screen()
     exclude_loopback_from_proxies()
     if url := api.configured_url():
@@ -53,7 +53,7 @@ def status() -> int:
         return 0
     found = local_server.running()
     if found is None:
-        screen.print(f"No local Prefect server is running; `{shell('batch-llm server start')}` starts one.")
+        screen.print(f"No local Prefect server is running. Start one with: {shell('batch-llm server start')}")
         return 1
     if not local_server.healthy(found.url):
         screen.print(f"The local Prefect server at {found.url} does not answer: it may be starting")

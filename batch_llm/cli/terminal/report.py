@@ -1,4 +1,4 @@
-"""What came out of a run: a table of results, totals, files, and the next sensible command; or one JSON object."""
+"""Report of a finished run: a table of results, totals and files; or one JSON object."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .screen import Screen
 MOST_ROWS = 20
 MOST_FIELDS = 3
 MOST_LINES = 2
-"""Lines of one row, roughly: the output file has all of the text."""
+"""Approximate number of lines in a row; the output file has the full text."""
 
 ITEM_WIDTH, NUMBERS_WIDTH = 28, 20
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """What a finished run has to tell.
+    """Outcome of a finished run.
 
     Attributes:
         summary: The run's totals.
-        results: Its first rows, failures first.
-        run_url: The address of its page.
+        results: First rows of the results, failures first.
+        run_url: Address of the run's page.
     """
 
     summary: Summary
@@ -42,7 +42,7 @@ class RunOutcome:
 
 
 def as_json(outcome: RunOutcome) -> str:
-    """Return the outcome as one JSON object in one line."""
+    """Return the outcome as one line of JSON."""
     summary = outcome.summary
     counts = (
         "total_items",
@@ -64,7 +64,7 @@ def as_json(outcome: RunOutcome) -> str:
 
 
 def print_outcome(screen: Screen, outcome: RunOutcome) -> None:
-    """Write the outcome for a person."""
+    """Print the outcome as a table and text."""
     summary = outcome.summary
     if outcome.results:
         screen.out.print(results_table(outcome.results, screen.out.width))
@@ -83,7 +83,7 @@ def print_outcome(screen: Screen, outcome: RunOutcome) -> None:
 
 
 def results_table(results: Sequence[AnyResult], width: int) -> Table:
-    """Return one row an item; the answer's first field names it, the others get twice its width."""
+    """Return a table with one row per item; the answer's first field is narrow, the others are twice as wide."""
     fields = list(dict.fromkeys(field for result in results for field in _answer(result)))[:MOST_FIELDS]
     table = Table(header_style="bold", expand=True, pad_edge=False, box=None, padding=(0, 2, 0, 0))
     table.add_column("item", max_width=ITEM_WIDTH, overflow="fold")
@@ -93,8 +93,8 @@ def results_table(results: Sequence[AnyResult], width: int) -> Table:
     table.add_column("seconds", justify="right", no_wrap=True)
     share = max(0, width - ITEM_WIDTH - NUMBERS_WIDTH) // max(1, 2 * len(fields) - 1)
     for result in results:
-        item, *told, tokens, seconds = _cells(result, fields)
-        cut = [_cut(text, MOST_LINES * share * (2 if index else 1) - 8) for index, text in enumerate(told)]
+        item, *cells, tokens, seconds = _cells(result, fields)
+        cut = [_cut(text, MOST_LINES * share * (2 if index else 1) - 8) for index, text in enumerate(cells)]
         colour = "" if result.success else "red"
         table.add_row(item, *(Text(text, style=colour) for text in cut), tokens, seconds)
     return table
@@ -103,13 +103,13 @@ def results_table(results: Sequence[AnyResult], width: int) -> Table:
 def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
     answer = _answer(result)
     if result.success:
-        told = [_text(answer.get(field)) for field in fields]
+        cells = [_text(answer.get(field)) for field in fields]
     else:
         category = result.error_info.category if result.error_info else "failed"
-        told = [category, *[""] * max(0, len(fields) - 2), _text(result.error)]
-        told = told if len(fields) > 1 else [" ".join(told)]
+        cells = [category, *[""] * max(0, len(fields) - 2), _text(result.error)]
+        cells = cells if len(fields) > 1 else [" ".join(cells)]
     tokens = sum(result.token_usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
-    return [escape(_text(result.item_id)), *told, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
+    return [escape(_text(result.item_id)), *cells, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
 
 
 def _answer(result: AnyResult) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Where the command writes: a terminal that moves, or plain lines where there is none."""
+"""Output of the command: a terminal with live updates, or plain lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN_WIDTH = 120
 
 
 class _VisibleConsole(Console):
-    """A console that escapes the control characters of a text, whatever brings it here; its own styles work."""
+    """Console that escapes control characters in text; its own styles still work."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -26,7 +26,7 @@ class _VisibleConsole(Console):
 
 
 def print_json(value: Any) -> None:
-    """Write a value as one line of JSON, for a program; a terminal that shows it is safe as well."""
+    """Print a value as one line of JSON, with control characters escaped."""
     print(visible_json(json.dumps(value, ensure_ascii=False)), flush=True)
 
 
@@ -38,12 +38,12 @@ def _console(*, stderr: bool) -> Console:
 
 
 class Screen:
-    """The command's output.
+    """Output of the command.
 
     Attributes:
-        for_program: Standard output is for a program.
-        out: What a person reads; standard error when standard output is for a program.
-        error: Standard error.
+        for_program: Whether standard output is for a program.
+        out: Console for people; standard error when `for_program` is set.
+        error: Console on standard error.
     """
 
     def __init__(self, *, for_program: bool = False) -> None:
@@ -52,12 +52,12 @@ class Screen:
         self.out = self.error if for_program else _console(stderr=False)
 
     def print(self, text: str = "") -> None:
-        """Write a line as it is, however long: addresses and paths must stay whole."""
+        """Print a line without wrapping: addresses and paths must stay whole."""
         self.out.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, what: str) -> Generator[None]:
-        """Show that something takes a while: a spinner that is gone afterwards, or a line."""
+        """Show that a step is running: a spinner that disappears afterwards, or a line."""
         if not self.out.is_terminal:
             self.print(f"{what} ...")
             yield
@@ -70,5 +70,5 @@ class Screen:
 
 
 def shell(command: str) -> str:
-    """Return a command as this user has to type it: `uv run` brings no command into the user's own shell."""
+    """Return a command as the user has to type it, with `uv run` if this process was started by it."""
     return f"uv run {command}" if "UV_RUN_RECURSION_DEPTH" in os.environ else command

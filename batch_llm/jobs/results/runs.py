@@ -24,7 +24,10 @@ from batch_llm.jobs.storage.store import Store
 
 _log = logging.getLogger(__name__)
 
-State: TypeAlias = Literal["at work", "ended", "stopped", "cut short"]
+State: TypeAlias = Literal["running", "completed", "failed", "ended", "stopped", "cancelled", "crashed"]
+
+CANCELLED = ("stopped by Ctrl-C", "stopped by cancellation")
+"""Beginnings of `Summary.stopped` when a user cancelled the run."""
 PLANS = "*/*/plan.json"
 _MOST_NAMED = 5
 RESULT_COLUMNS = (
@@ -69,7 +72,9 @@ class RunState:
     """State of a run.
 
     Attributes:
-        state: "at work" while the run holds the lease, "stopped" if it stopped early, "cut short" if its process died.
+        state: "running" while the run holds the lease; "crashed" if its process died; "cancelled" by a user; "stopped"
+            early for another reason; "failed" if items were not attempted or all failed; "completed" without
+            failures; "ended" with failures, because the ledger does not have the run's failure threshold.
         totals: Totals of the run; before its end, the totals so far, with missing items as `not_attempted`.
         examples: One error message for each category of failures.
     """
@@ -134,10 +139,18 @@ def read_run_state(run: RunRecord) -> RunState:
         found = tables.execute("""
             SELECT error_category, left(any_value(error), 500) FROM results
             WHERE status = 'failed' AND error IS NOT NULL GROUP BY ALL""").fetchall()
-        state: State = "at work" if _is_running(run) else "cut short"
+        state: State = "running" if _is_running(run) else "crashed"
     if done:
-        state = "stopped" if totals.stopped else "ended"
+        state = _final_state(totals)
     return RunState(state, totals, {str(category): str(error) for category, error in found})
+
+
+def _final_state(totals: Summary) -> State:
+    if totals.stopped:
+        return "cancelled" if totals.stopped.startswith(CANCELLED) else "stopped"
+    if totals.not_attempted or (totals.failed and not totals.succeeded):
+        return "failed"
+    return "ended" if totals.failed else "completed"
 
 
 def view_results(tables: Tables, run: RunRecord) -> None:

@@ -1,4 +1,4 @@
 """The local server, deployments, served flows and automations.
 
-Presets come in; what a Prefect server knows of them goes out.
+Presets come in; deployments, flow runs and automations on a Prefect server go out.
 """

@@ -1,4 +1,4 @@
-"""What the server does by itself when a run goes wrong: `deployments/automations.yaml`, brought to the server."""
+"""Automations of `deployments/automations.yaml`, installed on the Prefect server."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from batch_llm.jobs import project_folder
 from batch_llm.prefect.api import api
 
 _NOTIFY = "notify"
-"""Stands in the file where the id of a block belongs that the user names."""
+"""Placeholder in the file for the id of the user's notification block."""
 
 Block = Mapping[str, Any]
 """One block of `deployments/automations.yaml`."""
 
 
 def read_automations() -> list[Block]:
-    """Return the automations of the file."""
+    """Return the automations of `deployments/automations.yaml`."""
     file = project_folder() / "deployments" / "automations.yaml"
     return yaml.safe_load(file.read_text(encoding="utf-8"))["automations"]
 
 
-def is_supported(block: Block) -> bool:
-    """Whether an automation notifies somebody, and so needs a block that can."""
+def needs_block(block: Block) -> bool:
+    """Return whether an automation sends notifications and so needs a notification block."""
     return any(action.get("block_document_id") == _NOTIFY for action in block["actions"])
 
 
 def install(blocks: Iterable[Block], notify: str | None = None) -> list[str]:
-    """Create automations, or bring those of the same names up to date; one that is switched off stays so.
+    """Create automations or update those of the same name; disabled ones stay disabled.
 
     Args:
-        blocks: Which; without `notify`, those that tell somebody are left out.
-        notify: The block that they tell it through, as its type and name: `slack-webhook/nightly`.
+        blocks: Automations to install; without `notify`, those that send notifications are skipped.
+        notify: Block that sends the notifications, as type/name: `slack-webhook/nightly`.
 
     Returns:
-        The names of those that the server has now.
+        Names of the installed automations.
 
     Raises:
-        BatchLLMError: There is no such block, or it cannot notify.
+        BatchLLMError: The block does not exist, or cannot send notifications.
     """
     with api() as client:
         block_id = _notification_block(client, notify) if notify else None
-        wanted = [_resolved(block, block_id) for block in blocks if block_id or not is_supported(block)]
+        wanted = [_resolved(block, block_id) for block in blocks if block_id or not needs_block(block)]
         for automation in wanted:
             _put(client, automation)
     return [automation.name for automation in wanted]
@@ -77,9 +77,9 @@ def _notification_block(client: SyncPrefectClient, name: str) -> UUID:
         block = client.read_block_document_by_name(own, kind)
     except ObjectNotFound:
         raise BatchLLMError(
-            f"there is no block {name!r}: create one in the UI under Blocks (a Slack Webhook, ...) and name it as "
+            f"block {name!r} does not exist: create one in the UI under Blocks (a Slack Webhook, ...) and pass it as "
             "type/name, such as slack-webhook/nightly"
         ) from None
     if block.block_schema is None or "notify" not in block.block_schema.capabilities:
-        raise BatchLLMError(f"block {name!r} cannot notify: take one that can, such as a Slack Webhook")
+        raise BatchLLMError(f"block {name!r} cannot send notifications: use one that can, such as a Slack Webhook")
     return block.id

@@ -1,4 +1,4 @@
-"""Presets as deployments, and flow runs of them, through Prefect's API."""
+"""Deployments and flow runs of presets, through Prefect's API."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FLOW = "batch-llm"
 
 
 def flow_entrypoint(block: Block) -> str:
-    """Return where the block's flow is, as an absolute path and a function."""
+    """Return the entrypoint of the block's flow: absolute path and function."""
     file, _, function = str(block["entrypoint"]).rpartition(":")
     return f"{project_folder() / file}:{function}"
 
 
 def local_deployment(block: Block) -> RunnerDeployment:
-    """Return the block as a deployment without a work pool, for `serve` and for runs that the command carries."""
+    """Return the block as a deployment without a work pool, for `batch-llm serve` and `batch-llm run`."""
     return RunnerDeployment.from_entrypoint(
         flow_entrypoint(block),
         name=str(block["name"]),
@@ -49,10 +49,10 @@ def _schedule(schedule: Mapping[str, Any]) -> DeploymentScheduleCreate:
 
 
 def deployment_to_serve(block: Block) -> RunnerDeployment:
-    """Return the block as a deployment; a schedule that the file leaves off stays as it was switched on the server.
+    """Return the block as a deployment; a schedule that was switched on at the server stays on.
 
-    One that a work pool has is taken from it: Prefect's update would leave it with the pool, and without a place where
-    its flow is, so that its runs crash.
+    A deployment with a work pool is deleted first: Prefect's update would keep the pool but remove the location of the
+    flow, so that runs crash.
     """
     deployment = local_deployment(block)
     known = _find(deployment.name)
@@ -66,12 +66,12 @@ def deployment_to_serve(block: Block) -> RunnerDeployment:
 
 
 def ensure_deployment(block: Block) -> UUID:
-    """Return the preset's deployment; one with a work pool stays as it is, else it is made anew from the block."""
+    """Return the id of the preset's deployment; create or update it from the block unless it has a work pool."""
     known = _find(str(block["name"]))
     if known is not None and known.work_pool_name:
         return known.id
     with api():
-        # Where a loop runs, `apply` would give a coroutine instead.
+        # In a running event loop, `apply` returns a coroutine instead.
         return cast("UUID", deployment_to_serve(block).apply())
 
 
@@ -84,22 +84,22 @@ def _find(name: str) -> DeploymentResponse | None:
 
 
 def create_run(deployment_id: UUID, parameters: Mapping[str, Any]) -> FlowRun:
-    """Create a flow run that only we will start: a pending one is nothing that workers and runners look for."""
+    """Create a flow run that only the caller starts: workers and runners do not pick up pending runs."""
     with api() as client:
         return client.create_flow_run_from_deployment(deployment_id, parameters=dict(parameters), state=Pending())
 
 
 def is_cancelling(run_id: UUID) -> bool:
-    """Whether somebody asked Prefect to cancel a flow run."""
+    """Return whether a flow run is cancelled or being cancelled."""
     with api() as client:
         state = client.read_flow_run(run_id).state
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def set_final_state(run_id: UUID, wanted: State[Any]) -> State[Any]:
-    """Give a flow run a last state, unless it has one of its own; return the one that it has then.
+    """Set the final state of a flow run unless it has one; return the state it has then.
 
-    A process that was ended crashed in Prefect's eyes; when the user wanted its end, the run is cancelled.
+    Prefect records a terminated process as crashed; `wanted` replaces that state when the user cancelled the run.
     """
     with api() as client:
         state = client.read_flow_run(run_id).state
@@ -115,7 +115,7 @@ def run_url(run_id: UUID) -> str:
 
 
 def ensure_work_pool(name: str) -> bool:
-    """Create a process work pool of this name if there is none; tell whether it was created."""
+    """Create a process work pool of this name if it does not exist; return whether it was created."""
     with api() as client:
         try:
             client.read_work_pool(name)

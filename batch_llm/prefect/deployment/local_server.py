@@ -1,8 +1,8 @@
-"""The Prefect server: the one that is configured, else a local one that outlives the command that started it.
+"""The local Prefect server, which keeps running after the command that started it.
 
-What we know of the local server lies in Prefect's home folder: a record with its address and process, and its log. The
-server holds a lock on its log for as long as it lives, so that a stale record is never believed, a process id that
-another program got meanwhile is never killed, and two commands never start two servers.
+Prefect's home folder has a record with the server's address and process id, and its log. The server has a lock on its
+log while it runs, so that a stale record is never used, a reused process id is never killed, and two commands never
+start two servers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prefect.settings import get_current_settings
 from batch_llm.prefect.api import ServerUnavailable
 
 FIRST_PORT = 4200
-"""Of an error text, which may repeat all that it was sent."""
+"""First port to try."""
 
 
 START_SECONDS = 180.0
@@ -35,12 +35,12 @@ STOP_SECONDS = 15.0
 
 @dataclass(slots=True)
 class LocalServer:
-    """A Prefect server on this machine that one of our commands started.
+    """A Prefect server on this machine that a batch-llm command started.
 
     Attributes:
-        url: The address of its API.
-        pid: Its process, which leads a group of its own.
-        process: The same, where this command started it.
+        url: Address of the server's API.
+        pid: Id of the server's process, which leads its own process group.
+        process: The server's process, if this command started it.
     """
 
     url: str
@@ -49,7 +49,7 @@ class LocalServer:
 
 
 def running() -> LocalServer | None:
-    """Return the local server that a command of ours started, if it lives."""
+    """Return the local server, or None if it is not running."""
     try:
         known = json.loads(_record().read_text())
         with _log().open("a") as log:
@@ -61,17 +61,17 @@ def running() -> LocalServer | None:
 
 
 def launch() -> LocalServer | None:
-    """Start a local server, without waiting for it; None when another command is just about to.
+    """Start a local server without waiting for it; return None if another command is starting one.
 
     Raises:
-        ServerUnavailable: It cannot be started here.
+        ServerUnavailable: The server cannot be started.
     """
     try:
         return _launch()
     except OSError as error:
         home, why = get_current_settings().home, error.strerror or error
         raise ServerUnavailable(
-            f"no Prefect server can be started in {home}: {why}: set PREFECT_HOME to a folder that can be written"
+            f"cannot start a Prefect server in {home}: {why}: set PREFECT_HOME to a writable folder"
         ) from error
 
 
@@ -93,29 +93,29 @@ def wait_until_healthy(server: LocalServer) -> None:
     """Wait until the server answers.
 
     Raises:
-        ServerUnavailable: It ended, or did not answer in time.
+        ServerUnavailable: The server exited, or did not answer in time.
     """
     end = time.monotonic() + START_SECONDS
     while not healthy(server.url):
         if running() is None:
-            raise ServerUnavailable(f"the Prefect server ended while it started: see {_log()}")
+            raise ServerUnavailable(f"the Prefect server exited while starting: see {_log()}")
         if time.monotonic() > end:
             raise ServerUnavailable(f"the Prefect server did not answer within {START_SECONDS:.0f} s: see {_log()}")
         time.sleep(0.3)
 
 
 def healthy(url: str) -> bool:
-    """Whether a Prefect API answers here."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine
+    """Return whether a Prefect API answers at this address."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
     try:
         with direct.open(f"{url}/health", timeout=5) as answer:
             return answer.status == 200
-    except (OSError, http.client.HTTPException):  # what answers may not speak HTTP
+    except (OSError, http.client.HTTPException):  # another program may answer, without HTTP
         return False
 
 
 def stop(server: LocalServer, *, patience: float = STOP_SECONDS) -> None:
-    """End the server and wait until it is gone; after `patience` seconds it is killed."""
+    """Stop the server and wait until it exits; kill it after `patience` seconds."""
     for send, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, STOP_SECONDS)):
         if running() is None:
             break
@@ -141,7 +141,7 @@ def _log() -> Path:
 
 
 def _locked(file: IO[str], kind: int) -> bool:
-    """Take the lock if nobody holds it; it goes with the last process that has this file open."""
+    """Try to take the lock; it is released when the last process with this open file exits."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -156,12 +156,14 @@ def _free_port() -> int:
                 return port
         except OSError:
             continue
-    raise ServerUnavailable(f"ports {FIRST_PORT} to {FIRST_PORT + 99} are all taken: set PREFECT_API_URL")
+    raise ServerUnavailable(
+        f"all ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use: free one, or set PREFECT_API_URL"
+    )
 
 
 def _spawn(port: int, url: str, log: IO[str]) -> subprocess.Popen[bytes]:
     own = {
-        # On another port than 4200 the UI asks there all the same, unless it is told.
+        # Without this setting, the UI sends requests to port 4200 even if the server has another one.
         "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -173,5 +175,5 @@ def _spawn(port: int, url: str, log: IO[str]) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        start_new_session=True,  # the terminal's Ctrl-C is not meant for it
+        start_new_session=True,  # the terminal's Ctrl-C must not reach it
     )

@@ -1,4 +1,4 @@
-"""Serve deployments from this process, and end the runs that it carries when it ends."""
+"""Serve deployments from this process, and cancel their runs when it stops."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from batch_llm.errors import JobError
 from batch_llm.prefect.api import one_line
 
 _REFUSAL = re.compile(r"Validation failed for field [^\"]*")
-"""In a server's answer of some pages."""
+"""The reason in a long error of the server."""
 
 
 def serve_until_signal(deployments: Iterable[RunnerDeployment], registered: Callable[[], None]) -> None:
-    """Register the deployments, tell so, and carry their runs until SIGTERM or Ctrl-C.
+    """Register the deployments, call `registered`, and run their flow runs until SIGTERM or Ctrl-C.
 
-    The runs are then cancelled as from the UI, so that each writes what it has. A second signal ends them at once.
+    Runs are then cancelled as in the UI, so that each writes its results. A second signal stops them at once.
 
     Raises:
-        JobError: The server takes no deployment with such parameters.
+        JobError: The server rejects the parameters of a deployment.
     """
     asyncio.run(_serve(deployments, registered))
 
 
 async def _serve(deployments: Iterable[RunnerDeployment], registered: Callable[[], None]) -> None:
-    # A restart must not switch a schedule off that somebody switched on.
+    # A restart must not switch off a schedule that a user switched on.
     runner = _Runner(pause_on_shutdown=False)
     for deployment in deployments:
         try:
@@ -45,7 +45,7 @@ async def _serve(deployments: Iterable[RunnerDeployment], registered: Callable[[
 
 
 class _Runner(Runner):
-    # Prefect's own handler calls a coroutine without awaiting it and exits, which kills the runs where they are.
+    # Prefect's own handler does not await a coroutine and exits, which kills the runs.
     _ending: Future[Any] | None = None
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:

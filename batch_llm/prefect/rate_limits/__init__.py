@@ -1,4 +1,4 @@
-"""One rate limit for all processes that call the same model: stated limits, members and their shares.
+"""One rate limit for all processes in a scope: configured limits, processes and their shares.
 
-Governors come in; they are kept within their share of what the provider allows, through Prefect's server.
+Governors come in; their rates are kept within the process's share of the limit, through the Prefect server.
 """

@@ -1,8 +1,7 @@
-"""Where the processes of a scope leave word for each other: at the Prefect server.
+"""Records and events on the Prefect server that the processes in a scope exchange.
 
-A member's record is an artifact without a key, which no page of the UI lists and whose changes are no events: every
-change of a Variable would be one, and the Variables page would be full of them. A pause is an event, which the server
-hands on to those who listen within some 10 ms.
+The record of a process is an artifact without a key: no page of the UI lists it, and changing it emits no event, unlike
+a Variable. A cooldown is an event, which the server forwards to subscribers within about 10 ms.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from .stated_limits import slug, variable_name
 
 PAUSED = "batch-llm.limit.paused"
 RECORD = "batch-llm.member."
-"""Begins the type of a record."""
+"""Prefix of the artifact type of a record."""
 
-FORGOTTEN_SECONDS = 300.0
-"""A record that is so much older than ours is nobody's any more."""
+STALE_RECORD_SECONDS = 300.0
+"""A record that is this much older than our own is stale and gets removed."""
 
 _VARIABLE = "prefect.variable."
 _PAGE = 200
@@ -38,23 +37,23 @@ _PAUSE = TypeAdapter(Pause)
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
-    """What a person states for a scope.
+class StatedLimits:
+    """Limits that a user set for a scope.
 
     Attributes:
-        value: The Variable's; None where there is none.
+        value: Value of the Variable; None if it does not exist.
     """
 
     value: object
 
 
-class Board:
-    """What the members of one scope write and read; every method is one request, but where there is more to do.
+class MemberRecords:
+    """Records of the processes in one scope; a method is usually one request.
 
     Args:
-        client: Talks to the server.
-        scope: Whose limit it is.
-        member: Who we are.
+        client: Client of the Prefect server.
+        scope: Name of the scope.
+        member: Id of this process in the scope.
     """
 
     def __init__(self, client: PrefectClient, scope: str, member: str) -> None:
@@ -63,11 +62,11 @@ class Board:
         self._member = member
         self._type = f"{RECORD}{slug(scope)}"
         self._artifact: str | None = None
-        self._said: MemberReport | None = None
+        self._report: MemberReport | None = None
 
     async def write(self, said: MemberReport) -> None:
-        """Write our record, anew if somebody removed it."""
-        self._said = said
+        """Write the record of this process; create it again if it was removed."""
+        self._report = said
         data = {"scope": self._scope, "member": self._member, **said.model_dump()}
         if self._artifact is not None:
             try:
@@ -81,31 +80,31 @@ class Board:
         self._artifact = made.json()["id"]
 
     async def read(self) -> list[PublishedReport]:
-        """Return all records, and remove those that are forgotten."""
+        """Return all records of the scope, and remove stale ones."""
         found = await read_artifacts(self._client, self._type)
         records = {str(artifact["id"]): record for artifact in found if (record := to_record(artifact))}
         mine = records.get(self._artifact or "")
         for artifact, record in list(records.items()):
-            if mine and record.written_at < mine.written_at - FORGOTTEN_SECONDS:
-                with suppress(PrefectHTTPStatusError):  # another member removes it as well
+            if mine and record.written_at < mine.written_at - STALE_RECORD_SECONDS:
+                with suppress(PrefectHTTPStatusError):  # another process may remove it, too
                     await self._request("DELETE", artifact)
                 del records[artifact]
         return list(records.values())
 
     async def leave(self) -> None:
-        """Claim nothing any more, and remove our record.
+        """Set the claim of this process to zero, and remove its record.
 
-        The server on SQLite refuses to delete what it has looked at while it wrote something else, which it does a lot
-        at the end of a run. It never refuses to change it; the others then remove it some time.
+        A server on SQLite may reject the deletion while it writes something else, which is frequent at the end of a
+        run. It accepts the update, and other processes remove the stale record later.
         """
-        if self._artifact is not None and self._said is not None:
-            await self.write(self._said.model_copy(update={"want": 0.0, "claim": 0.0}))
+        if self._artifact is not None and self._report is not None:
+            await self.write(self._report.model_copy(update={"want": 0.0, "claim": 0.0}))
             with suppress(PrefectHTTPStatusError):
                 await self._request("DELETE", self._artifact)
             self._artifact = None
 
-    async def tell(self, pause: Pause) -> None:
-        """Tell the others of a pause, at once."""
+    async def publish_pause(self, pause: Pause) -> None:
+        """Publish a cooldown to the other processes at once."""
         event = Event(
             event=PAUSED,
             resource=_resource(self._scope),
@@ -121,33 +120,33 @@ class Board:
         )
         await self._client.request("POST", "/events", json=[event.model_dump(mode="json")])
 
-    async def read_limits(self) -> Stated:
-        """Return what is stated for the scope now."""
+    async def read_limits(self) -> StatedLimits:
+        """Return the limits that are set for the scope now."""
         variable = await self._client.read_variable_by_name(variable_name(self._scope))
-        return Stated(variable.value if variable else None)
+        return StatedLimits(variable.value if variable else None)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncGenerator[AsyncGenerator[Pause | Stated]]:
-        """Hear of pauses that others tell of, and of limits that people state, as it happens."""
+    async def listening(self) -> AsyncGenerator[AsyncGenerator[Pause | StatedLimits]]:
+        """Yield a stream of cooldowns of other processes and of changed limits."""
         names = EventNameFilter(prefix=[PAUSED, _VARIABLE])
         async with get_events_subscriber(filter=EventFilter(event=names)) as events:
-            yield self._heard(events)
+            yield self._parsed(events)
 
-    async def _heard(self, events: AsyncIterable[Event]) -> AsyncGenerator[Pause | Stated]:
+    async def _parsed(self, events: AsyncIterable[Event]) -> AsyncGenerator[Pause | StatedLimits]:
         async for event in events:
             if event.event == PAUSED and event.resource.id == _resource(self._scope).id:
                 if pause := _to_pause(event):
                     yield pause
             elif event.resource.name == variable_name(self._scope):
-                # The event comes before the change can be read.
-                yield Stated(None if event.event.endswith("deleted") else event.payload.get("value"))
+                # The event arrives before the API returns the new value.
+                yield StatedLimits(None if event.event.endswith("deleted") else event.payload.get("value"))
 
     async def _request(self, method: Any, artifact: str, body: dict[str, Any] | None = None) -> None:
         await self._client.request(method, "/artifacts/{id}", path_params={"id": artifact}, json=body)
 
 
 async def read_artifacts(client: PrefectClient, kind: str | None = None) -> list[dict[str, Any]]:
-    """Return the artifacts that are records, of one type or of all; hardly anybody else's artifacts have no key."""
+    """Return the artifacts that are records, of one type or of all; few other artifacts are without a key."""
     wanted: dict[str, Any] = {"key": {"exists_": False}} | ({"type": {"any_": [kind]}} if kind else {})
     found: list[dict[str, Any]] = []
     while True:
@@ -159,7 +158,7 @@ async def read_artifacts(client: PrefectClient, kind: str | None = None) -> list
 
 
 def to_record(artifact: dict[str, Any]) -> PublishedReport | None:
-    """Return what an artifact says; None where it says nothing that we understand."""
+    """Return the record in an artifact; None if it cannot be parsed."""
     try:
         said = MemberReport.model_validate(artifact["data"])
         return PublishedReport(

@@ -1,4 +1,4 @@
-"""Processes and machines that work under one limit share it through the Prefect server.
+"""One rate limit, shared by processes and machines through the Prefect server.
 
 with shared("account", governor, Limits(requests_per_minute=3000)):
     ...  # calls under the governor
@@ -19,29 +19,29 @@ from prefect.context import SettingsContext
 
 from batch_llm.config import Limits
 from batch_llm.pacing.governor import Governor
-from batch_llm.prefect.best_effort import impatient
+from batch_llm.prefect.best_effort import short_timeouts
 
 from .membership import END_SECONDS, Membership
 
 JOIN_SECONDS = 1.0
-"""A run waits so long for its first share, and begins alone if there is none by then."""
+"""Seconds to wait for the first share; after that, the run starts without one."""
 
 LINGER_SECONDS = 10.0
-"""A process stays a member so long after its last shard: a pool's process goes on with the next one at once."""
+"""Seconds that a process stays in the scope after its last shard: a pool's process often gets another one at once."""
 
 REQUEST_SECONDS = 4.0
 
 
 @contextmanager
 def shared(scope: str, governor: Governor, limits: Limits) -> Generator[None]:
-    """Let `governor` have this process's part of the scope's limit, for as long as the block lasts.
+    """Give `governor` this process's share of the scope's limit inside the block.
 
-    Several threads may enter it for the same scope and governor: together they are one member.
+    Several threads may enter the block for the same scope and governor: together they have one share.
 
     Args:
-        scope: Names the limit; everybody at the same Prefect server who names it shares it.
-        governor: Paces the calls of this process.
-        limits: What the job says of them; of what people set for the scope, the lower applies.
+        scope: Name of the scope; all processes with this scope at the same Prefect server share the limit.
+        governor: Governor of the calls of this process.
+        limits: Limits of the job; where the scope has a limit as well, the lower one applies.
     """
     place = _enter(scope, governor, limits)
     place.membership.has_share.wait(JOIN_SECONDS)
@@ -53,22 +53,22 @@ def shared(scope: str, governor: Governor, limits: Limits) -> Generator[None]:
 
 @contextmanager
 def given_back(governor: Governor) -> Generator[None]:
-    """At the end of the block, give back the governor's shares at once, but for those in use: no more shards will come.
+    """Release the governor's unused shares at the end of the block, because no more shards follow.
 
-    A run that follows in the same process would else wait for what nobody uses any more.
+    Otherwise the next run in the same process would wait for shares that are not used.
     """
     try:
         yield
     finally:
         with _lock:
-            unused = [place for (_, of), place in _places.items() if of is governor and not place.users]
+            unused = [place for (_, of), place in _threads.items() if of is governor and not place.users]
             for place in unused:
-                place.is_over = True  # nobody enters it from here on
+                place.is_over = True  # `_enter` does not use it any more
         _await_end(unused)
 
 
 class _MembershipThread(Thread):
-    """The daemon thread of a membership, from the first user until some time after the last."""
+    """Daemon thread of a membership, from its first user until some time after its last."""
 
     def __init__(self, scope: str, governor: Governor) -> None:
         super().__init__(name=f"batch-llm limit {scope}", daemon=True)
@@ -76,12 +76,12 @@ class _MembershipThread(Thread):
         self.users = 0
         self.left_at = 0.0
         self.is_over = False
-        # A thread starts with no context, and so with other settings than those of whom it works for.
+        # A new thread has no context, and so not the settings of the thread that started it.
         settings = SettingsContext.get()
         self._settings = SettingsContext(profile=settings.profile, settings=settings.settings) if settings else None
 
     def run(self) -> None:
-        with self._settings or nullcontext(), impatient(REQUEST_SECONDS):
+        with self._settings or nullcontext(), short_timeouts(REQUEST_SECONDS):
             asyncio.run(self.membership.live(self._ends))
 
     def _ends(self) -> bool:
@@ -90,19 +90,19 @@ class _MembershipThread(Thread):
             return self.is_over
 
 
-_places: dict[tuple[str, Governor], _MembershipThread] = {}
+_threads: dict[tuple[str, Governor], _MembershipThread] = {}
 _lock = Lock()
 
 
 def _enter(scope: str, governor: Governor, limits: Limits) -> _MembershipThread:
     with _lock:
-        for key in [key for key, place in _places.items() if place.is_over or not place.is_alive()]:
-            del _places[key]
-        place = _places.get((scope, governor))
+        for key in [key for key, place in _threads.items() if place.is_over or not place.is_alive()]:
+            del _threads[key]
+        place = _threads.get((scope, governor))
         if place is None:
-            place = _places[scope, governor] = _MembershipThread(scope, governor)
+            place = _threads[scope, governor] = _MembershipThread(scope, governor)
             place.start()
-            _see_to_the_end(os.getpid())
+            _give_back_at_exit(os.getpid())
         place.users += 1
         place.membership.is_needed = True
     place.membership.set_limits(limits)
@@ -117,13 +117,13 @@ def _leave(place: _MembershipThread) -> None:
 
 
 @cache
-def _see_to_the_end(pid: int) -> Finalize:
-    """Have shares given back when process `pid`, which is this one, ends; unlike `atexit`, also one of a pool."""
+def _give_back_at_exit(pid: int) -> Finalize:
+    """Release shares when this process, `pid`, exits; unlike `atexit`, it also works in processes of a pool."""
     return Finalize(None, _end_all, exitpriority=0)
 
 
 def _end_all() -> None:
-    places = [place for place in _places.values() if place.is_alive()]
+    places = [place for place in _threads.values() if place.is_alive()]
     for place in places:
         place.is_over = True
     _await_end(places)

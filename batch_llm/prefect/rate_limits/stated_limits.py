@@ -1,7 +1,7 @@
-"""The limits that people state for a scope: Prefect Variables, seen and changed in the UI, or by `batch-llm limit`.
+"""Limits that users set for a scope: Prefect Variables, shown and changed in the UI or by `batch-llm limit`.
 
 `batch_llm_limit_<scope>` is `{"scope": ..., "requests_per_minute": 3000, "tokens_per_minute": null, ...}`; in its name,
-what is neither a letter nor a digit is `_`. Of a limit that is set there and by a job, the lower one applies.
+characters that are neither letters nor digits become `_`. Where a job sets the same limit, the lower one applies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LIMITS = TypeAdapter(Limits)
 
 
 def slug(scope: str) -> str:
-    """Return a scope's name as Prefect takes it in names."""
+    """Return a scope's name in the characters that Prefect allows in names."""
     return re.sub("[^a-z0-9]+", "_", scope.lower()).strip("_")
 
 
@@ -33,15 +33,15 @@ def variable_name(scope: str) -> str:
 
 
 def to_value(scope: str, limits: Limits) -> dict[str, Any]:
-    """Return what stands in the Variable."""
+    """Return the value of the Variable for these limits."""
     return {"scope": scope, **asdict(limits)}
 
 
 def from_value(value: object) -> Limits:
-    """Return the limits that a Variable states, which a person may have typed.
+    """Return the limits in the value of a Variable, which a user may have typed.
 
     Raises:
-        ValueError: It states none: not an object, an unknown name, not a number.
+        ValueError: The value is not an object, or has an unknown name or a value that is not a number.
     """
     if isinstance(value, str):
         value = json.loads(value)
@@ -52,7 +52,7 @@ def from_value(value: object) -> Limits:
 
 
 def merged(stated: Limits | None, own: Limits) -> Limits:
-    """Return the limits in force: of what is set for the scope and what the job sets, the lower, one by one."""
+    """Return the limits in force: for each limit, the lower of the scope's and the job's."""
     if stated is None:
         return own
     set_of = {limit.name: [getattr(stated, limit.name), getattr(own, limit.name)] for limit in fields(Limits)}
@@ -69,12 +69,12 @@ def conflicts(scope: str, stated: Limits | None, own: Limits) -> list[str]:
             continue
         run, shared = f"`limits` of the run ({ours:,.0f})", f"`batch-llm limit` for {scope} ({theirs:,.0f})"
         lower, higher = (run, shared) if ours < theirs else (shared, run)
-        found.append(f"{name.replace('_', ' ')}: {lower} applies, for it is lower than {higher}.")
+        found.append(f"{name.replace('_', ' ')}: {lower} applies, because it is lower than {higher}.")
     return found
 
 
 def conflicts_of(scope: str, own: Limits) -> list[str]:
-    """Return the same sentences by what is set at the server now."""
+    """Return a sentence for each limit that the job and the server set differently now."""
     value: Any = None
     with suppress(Exception):  # a report without them is better than none
         value = Variable.get(variable_name(scope))
@@ -83,20 +83,20 @@ def conflicts_of(scope: str, own: Limits) -> list[str]:
     return []
 
 
-def state(scope: str, limits: Limits) -> None:
-    """Let everybody who works under `scope` keep to `limits`, from now on."""
+def save(scope: str, limits: Limits) -> None:
+    """Save the limits of a scope; all runs of the scope use them from now on."""
     with api():
         Variable.set(variable_name(scope), to_value(scope, limits), tags=["batch-llm"], overwrite=True)
 
 
 def clear(scope: str) -> bool:
-    """State nothing for `scope` any more; whether anything was stated."""
+    """Remove the limits of a scope; return whether there were any."""
     with api():
-        return cast("bool", Variable.unset(variable_name(scope)))  # typed for both worlds; here it is synchronous
+        return cast("bool", Variable.unset(variable_name(scope)))  # typed for sync and async; here it is synchronous
 
 
 def all_stated() -> dict[str, object]:
-    """Return what is stated, as it stands there, by scope."""
+    """Return the values of all limit Variables by scope, not validated."""
     with api() as client:
         wanted = {"variables": {"name": {"like_": PREFIX}}, "sort": "NAME_ASC"}
         found = cast("list[dict[str, Any]]", client.request("POST", "/variables/filter", json=wanted).json())
@@ -107,5 +107,5 @@ def _scope(variable: dict[str, Any]) -> str:
     value: dict[str, Any] = variable["value"]
     try:
         return str(value["scope"])
-    except (TypeError, KeyError):  # made by hand
+    except (TypeError, KeyError):  # created by hand
         return str(variable["name"]).removeprefix(PREFIX)

@@ -1,4 +1,4 @@
-"""Which shard runs where and when: task runners, worker pools and clusters, and what stops a run early.
+"""Scheduling of shards: task runners, worker pools, clusters, budgets and early stops.
 
-A plan comes in; the outcomes of its shards go out, in whatever process or machine they ran.
+A plan comes in; the outcomes of its shards go out, from the processes and machines that ran them.
 """

@@ -1,4 +1,4 @@
-"""The shards of a run that are left, shared with carriers on other machines."""
+"""The remaining shards of a run, which runners on several machines claim one by one."""
 
 from __future__ import annotations
 
@@ -16,73 +16,76 @@ LOOK_SECONDS = 3.0
 
 
 class ClaimedShards:
-    """Shards that several carriers claim, one after another.
+    """Remaining shards of a run, claimed by several runners.
 
     Args:
         job: The job.
         planned: The plan, with the folder on this machine.
-        carrier: Who claims.
-        budget: What they may spend.
-        hears: Whether this process shows how far the others are.
+        carrier: Id of the runner that claims.
+        budget: Budget that the runners share.
+        hears: Whether this process fetches the progress of the other runners.
     """
 
     def __init__(self, job: BatchJob, planned: Plan, carrier: str, budget: JournaledAllocator, *, hears: bool) -> None:
         self._run = open_folder(job, planned.folder)
         self._claims = Claims(self._run.store, planned.shards, carrier)
-        self._budget, self._hears = budget, hears
-        self._kept: list[ShardRef] = []  # claimed, and waiting for a share
-        self._ended: list[tuple[ShardRef, ShardOutcome]] = []  # and not told yet
-        self._own: set[str] = set()
-        self._heard: list[ShardRef] = []
+        self._budget, self._shows_others = budget, hears
+        self._waiting_for_share: list[ShardRef] = []  # claimed, without a budget share yet
+        self._ended: list[tuple[ShardRef, ShardOutcome]] = []  # finished, and not published yet
+        self._claimed_here: set[str] = set()
+        self._last_claimed: list[ShardRef] = []
         self._over = not planned.shards
         self._next_try = self._next_look = 0.0
 
     def take(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
-        """Claim one, with a share of what is left for so many at once.
+        """Claim a shard with a share of the remaining budget; return None if none is available now.
 
-        Where the ledger is away there is none; the sign of life tells when that lasts too long.
+        While the ledger is unreachable, None is returned; the heartbeat detects an outage that lasts too long.
+
+        Args:
+            at_once: Number of shards that run at the same time and divide the remaining budget.
         """
         if self._over or time.monotonic() < self._next_try:
             return None
         with suppress(OSError):
-            self._tell()
+            self._publish_ended()
             self._budget.read()
-            if taken := self._take_kept(at_once):
+            if taken := self._take_waiting(at_once):
                 return taken
             if shard := self._claims.next(self._budget.fits):
-                self._own.add(shard.part)
-                self._kept.append(shard)
-                if taken := self._take_kept(at_once):
+                self._claimed_here.add(shard.part)
+                self._waiting_for_share.append(shard)
+                if taken := self._take_waiting(at_once):
                     return taken
             self._over = not self._claims.open or self._claims.is_stuck()
         self._next_try = time.monotonic() + HEARTBEAT_SECONDS
         return None
 
-    def _take_kept(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
-        for shard in self._kept:
+    def _take_waiting(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
+        for shard in self._waiting_for_share:
             others = (one for one in self._claims.open if one.part != shard.part and not self._budget.is_held(one))
             if share := self._budget.share(shard, [shard, *islice(others, at_once - 1)]):
-                self._kept.remove(shard)
+                self._waiting_for_share.remove(shard)
                 return shard, share
         return None
 
     def end(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        """Let nobody claim one again that is done; keep one whose share was too small.
+        """Mark a shard as done, or keep it if its budget share was too small.
 
-        One that ended early for this machine's sake goes to others.
+        A shard that stopped early because of this machine becomes available to other runners.
         """
         self._next_look = 0.0
         self._ended.append((shard, outcome))
         with suppress(OSError):
-            self._tell()
+            self._publish_ended()
 
-    def _tell(self) -> None:
+    def _publish_ended(self) -> None:
         while self._ended:
             shard, outcome = self._ended[0]
-            # In this order: who dies between leaves one that others may claim, and in which they find nothing to do.
+            # In this order: after a crash in between, others may claim the shard and find nothing to do in it.
             self._budget.release(shard, outcome)
             if outcome.wanting is not None:
-                self._kept.append(shard)
+                self._waiting_for_share.append(shard)
             elif not outcome.not_attempted:
                 self._claims.done(shard)
             elif not outcome.stopped and not is_superseded(self._run.store, shard):
@@ -90,21 +93,21 @@ class ClaimedShards:
             self._ended.pop(0)
 
     def refresh(self) -> None:
-        """Exchange news with the other machines, in some seconds; called again and again while shards run."""
+        """Exchange stops, outcomes and progress with other machines, at most every `LOOK_SECONDS`."""
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         with suppress(OSError):
             exchange_stop(self._run)
-            self._tell()
-            if self._hears:
+            self._publish_ended()
+            if self._shows_others:
                 self._claims.refresh()
-                claimed = [shard for shard in self._claims.claimed if shard.part not in self._own]
-                fetch_progress(self._run, {shard.part: shard for shard in [*self._heard, *claimed]}.values())
-                self._heard = claimed  # once more after the end of each, for its last word
+                claimed = [shard for shard in self._claims.claimed if shard.part not in self._claimed_here]
+                fetch_progress(self._run, {shard.part: shard for shard in [*self._last_claimed, *claimed]}.values())
+                self._last_claimed = claimed  # fetched once more after its end, for the final progress
 
     def is_unaffordable(self) -> bool:
-        """Whether nobody has a share, and no call fits into what is left of the budget."""
+        """Return whether no runner has a share and the rest of the budget is too small for a call."""
         if not self._budget.is_bounded:
             return False
         with suppress(OSError):
@@ -116,5 +119,5 @@ class ClaimedShards:
 
     @property
     def is_empty(self) -> bool:
-        """Whether none will ever be to be had again."""
+        """Whether no shard will become available again."""
         return self._over

@@ -1,7 +1,7 @@
-"""Shards on Dask and Ray: on a cluster that exists, or on one of this machine's own for the length of the run.
+"""Runners on Dask and Ray: an existing cluster, or a local one for the duration of the run.
 
-Both run a shard again whose process was killed, up to three times; it then calls what the ledger lacks. The workers of
-a cluster elsewhere need `PREFECT_API_URL`, the keys, and the folders of the job, as the flow has them.
+Both retry a shard whose process was killed, up to three times; the retry calls only items without a record in the
+ledger. Workers of an existing cluster need the flow's `PREFECT_API_URL`, API keys, and the folders of the job.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from .runner import Runner, ShardWorkload, submitting
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 80_000_000
-"""Ray's least; a shard's arguments and its outcome are a few kilobytes."""
+"""Ray's minimum; a shard's arguments and its outcome are a few kilobytes."""
 
 _OWN_RAY = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on loopback alone, which `_node_ip_address` does not do
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen only on loopback, which `_node_ip_address` does not do
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else it packs the flow's folder and works in a copy of it
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""What Ray reads when it is imported."""
+"""Environment variables that Ray reads on import."""
 
 
 @contextmanager
 def on_dask(load: ShardWorkload) -> Generator[Runner]:
-    """Carry shards by Dask: https://docs.prefect.io/integrations/prefect-dask."""
+    """Run shards on Dask: https://docs.prefect.io/integrations/prefect-dask."""
     from distributed.comm.addressing import get_address_host_port
     from distributed.scheduler import KilledWorker
     from prefect_dask.task_runners import DaskTaskRunner
@@ -51,7 +51,7 @@ def on_dask(load: ShardWorkload) -> Generator[Runner]:
 
     def room() -> int:
         if address:
-            get_address_host_port(address)  # a client that fails at this is never closed
+            get_address_host_port(address)  # a client that fails on a bad address is never closed
         return sum(runner.client.nthreads().values())
 
     with _entered(load, runner, room) as at_once:
@@ -60,7 +60,7 @@ def on_dask(load: ShardWorkload) -> Generator[Runner]:
 
 @contextmanager
 def on_ray(load: ShardWorkload) -> Generator[Runner]:
-    """Carry shards by Ray: https://docs.prefect.io/integrations/prefect-ray."""
+    """Run shards on Ray: https://docs.prefect.io/integrations/prefect-ray."""
     if not load.job.runner_options.address:
         os.environ.update(_OWN_RAY)
     import ray
@@ -84,7 +84,7 @@ def on_ray(load: ShardWorkload) -> Generator[Runner]:
 
 @contextmanager
 def _entered(load: ShardWorkload, runner: TaskRunner[Any], room: Callable[[], int]) -> Generator[int]:
-    """Have the cluster, or one line that says why not; yields how many shards at once it is to carry."""
+    """Enter the cluster's task runner; yield how many shards run at once. Errors are raised as one line."""
     with ExitStack() as stack:
         try:
             stack.enter_context(runner)
@@ -92,5 +92,5 @@ def _entered(load: ShardWorkload, runner: TaskRunner[Any], room: Callable[[], in
         except (OSError, RuntimeError, ValueError) as error:
             where = load.job.runner_options.address or "this machine"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise JobError(f"runner {load.job.runner!r} cannot be had at {where}: {reason}") from error
+            raise JobError(f"runner {load.job.runner!r} is not available at {where}: {reason}") from error
         yield at_once

@@ -1,13 +1,14 @@
-"""A run whose shards are carried by flow runs of the same work pool, on whatever machines its workers are.
+"""A run whose shards are executed by flow runs in the same work pool, on the machines of its workers.
 
-    the flow of the run                       flow runs of batch-llm-shards, one a worker
+    the flow of the run                       flow runs of batch-llm-shards, one per worker
     plans, sends the shards to the ledger     take the plan from the ledger
     claims shard after shard                  claim shard after shard, until none is left
-    starts others where some have died        end with the run, and when it shows no sign of life
+    replaces flow runs that crashed           end with the run, or when its heartbeat stops
     publishes
 
-The run carries shards itself, so it needs nobody else to go on; who joins later takes what is left. Carriers that claim
-cost one start of a process for the whole run, and go on while the Prefect server is away.
+The run executes shards itself, so it continues without other flow runs; those that join later claim remaining shards.
+Claiming needs one process start per flow run instead of one per shard, and works while the Prefect server is
+unreachable.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from batch_llm.jobs.ledger.heartbeat import STALE_SECONDS, Heartbeat
 from batch_llm.jobs.ledger.remote_run import remote_run_folder, send_shards
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.storage.json_files import read_object
-from batch_llm.prefect.console import outlive_reader
+from batch_llm.prefect.console import prepare_log_handlers
 from batch_llm.prefect.stopping import GracefulStop, read_stop
 from batch_llm.prefect.telemetry.events import RunEvents
 
@@ -54,27 +55,27 @@ from .pool_runs import PoolRuns, own_pool
 from .scheduler import ShardScheduler
 
 LEAVE_SECONDS = STALE_SECONDS + 15.0
-"""For carriers to see that the run is over; those that are cut off are taken for dead within it."""
+"""Seconds for the other runners to see that the run is over; disconnected ones count as crashed within it."""
 
 
 class ClaimingScheduler(ShardScheduler):
-    """The shards of a run of which this process runs those that it can claim, one at a time.
+    """Scheduler of the shards that this process can claim, one at a time.
 
     Args:
-        job: The job, with this process's part of the workers.
+        job: The job, with this process's share of the workers.
         planned: The plan, with the run's folder on this machine.
-        events: Tells of the shards.
-        hears: Whether this process shows how far the others are.
+        events: Emits the events of the shards.
+        hears: Whether this process fetches the progress of the other runners.
 
     Attributes:
-        carried: Shards that ended here.
+        carried: Number of shards that finished in this process.
     """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, *, hears: bool) -> None:
         budget = JournaledAllocator.of(job, planned)
         super().__init__(job.model_copy(update={"runner": "threads"}), planned, events, None, budget)
         self.carried = 0
-        self._left.clear()
+        self._pending.clear()
         self._shared = ClaimedShards(job, planned, flow_run.id, budget, hears=hears)
         self._at_once = job.runner_options.processes or 1
         self._carriers = Runners(open_folder(job, planned.folder).store)
@@ -82,30 +83,32 @@ class ClaimingScheduler(ShardScheduler):
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         return self._shared.take(1 if self._canary.is_out else self._at_once)
 
-    def _settle(self, shard: ShardRef, workers: int, result: Any) -> None:
-        super()._settle(shard, workers, result)
+    def _on_shard_done(self, shard: ShardRef, workers: int, result: Any) -> None:
+        super()._on_shard_done(shard, workers, result)
         self.carried += 1
 
-    def _give_back(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+    def _release_share(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         self._shared.end(shard, outcome)
 
     def _waits_for_more(self) -> bool:
-        return not (self._shared.is_empty or self._is_to_end())
+        return not (self._shared.is_empty or self._is_stopping())
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._shared.refresh()
 
 
 class PoolScheduler(ClaimingScheduler):
-    """The shards of a run that other carriers join.
+    """Scheduler of a run that other flow runs of the work pool join.
 
     Raises:
-        JobError: There is no work pool; or a strategy that only this process knows.
+        JobError: The run has no work pool, or its strategy exists only in this process.
     """
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: Any) -> None:
         if strategy is not None:
-            raise JobError("runner is 'pool', whose carriers know models but no strategy of the caller's: set another")
+            raise JobError(
+                "runner 'pool' cannot use a strategy of the caller, because other machines lack it: set another"
+            )
         self._run = open_folder(job, planned.folder)
         pool = own_pool()
         carriers = pool.count(len(planned.shards), job)
@@ -115,22 +118,22 @@ class PoolScheduler(ClaimingScheduler):
 
     def __enter__(self) -> PoolScheduler:
         send_shards(self._job, self._folder)
-        self._stack.callback(self._let_leave)
+        self._stack.callback(self._wait_for_runners)
         self._stack.enter_context(joined(self._run, flow_run.id))
         super().__enter__()
-        self._look()
+        self._poll()
         return self
 
-    def _look(self) -> None:
-        super()._look()
-        if not self._running and not self._is_to_end() and self._shared.is_unaffordable():
+    def _poll(self) -> None:
+        super()._poll()
+        if not self._running and not self._is_stopping() and self._shared.is_unaffordable():
             self._budget.end()
-        if not self._canary.is_out and not self._is_to_end():  # the others wait for what the first items show
+        if not self._canary.is_out and not self._is_stopping():  # other runners wait for the outcome of the canary
             self._others.start()
             self._others.refresh()
 
-    def _let_leave(self) -> None:
-        """Leave the ledger's folder to nobody who would take it for a run at work."""
+    def _wait_for_runners(self) -> None:
+        """Wait until the other runners have seen the end of the run and left its folder in the ledger."""
         self._others.end()
         left, end = set(self._carriers.names()) - {flow_run.id}, time.monotonic() + LEAVE_SECONDS
         while left and time.monotonic() < end:
@@ -142,7 +145,7 @@ class PoolScheduler(ClaimingScheduler):
 
 
 def with_share(job: BatchJob, carriers: int) -> BatchJob:
-    """Return the job with a carrier's part of `config.max_workers`, and how many carriers there are."""
+    """Return the job with one runner's part of `config.max_workers`, and the number of runners in its options."""
     workers = max(1, job.config.max_workers // carriers)
     own = {"config": replace(job.config, max_workers=workers), "runner_options": RunnerOptions(processes=carriers)}
     return job.model_copy(update=own)
@@ -150,53 +153,62 @@ def with_share(job: BatchJob, carriers: int) -> BatchJob:
 
 @contextmanager
 def joined(run: RunFolder, carrier: str) -> Generator[Heartbeat]:
-    """Be a carrier of a run; one that is taken for dead ends its shard."""
+    """Register as a runner of the run and send heartbeats; a runner that others declare crashed stops its shard."""
     try:
         with Runners(run.store).join(carrier, lost=partial(request_stop, run.path, here=True)) as beat:
             yield beat
     except OSError as error:
-        raise JobError(f"the ledger cannot be written to {run.store.address}: {error.strerror or error}") from error
+        raise JobError(f"cannot write the ledger {run.store.address}: {error.strerror or error}") from error
 
 
 def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
-    """Carry shards of a run until none is left, inside a flow run of its own; return that one's last state.
+    """Run shards of another run until none is left; return the final state of the current flow run.
+
+    Args:
+        job: The job of the other run.
+        run_id: Id of the other run.
 
     Raises:
-        JobError: The ledger is not to be reached from here.
+        JobError: The ledger is not reachable from this machine.
+
+    Example:
+        In a flow on another machine::
+
+            return carry_shards(BatchJob.parse(job), run_id)
     """
     context = FlowRunContext.get()
     assert context is not None
-    outlive_reader()
+    prepare_log_handlers()
     with remote_run_folder(job, run_id) as run:
         if not Runners(run.store).is_running(run_id):
-            return Completed(message="The run was over before this began")
+            return Completed(message="The run had finished before this one started")
         planned = _plan_of(run)
         events = replace(RunEvents(run_id, job.name), shards=max(1, len(planned.shards)))
         ending = GracefulStop(str(run.path), here=True)
-        with joined(run, flow_run.id) as beat, governed(job), _CarriedShards(job, planned, events, beat) as shards:
-            ending.through(shards.run)
+        with joined(run, flow_run.id) as beat, governed(job), _JoiningScheduler(job, planned, events, beat) as shards:
+            ending.run(shards.run)
         if ending.signal is not None:
             raise ending.signal
         stop = read_stop(run.path)
-        text = f"Carried {shards.carried} shards" + (f"; {stop.text}" if stop else "")
+        text = f"Ran {shards.carried} shards" + (f"; {stop.text}" if stop else "")
         get_run_logger().info("%s", text)
         return Completed(message=text)
 
 
-class _CarriedShards(ClaimingScheduler):
-    """The shards of a run that another process has planned."""
+class _JoiningScheduler(ClaimingScheduler):
+    """Scheduler of shards of a run that another process planned."""
 
     def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, beat: Heartbeat) -> None:
         super().__init__(job, planned, events, hears=False)
         self._beat = beat
 
     def _show(self, *, last: bool = False) -> None:
-        """Leave that to the run, which sees all shards."""
+        """Do nothing: the run shows the progress of all shards."""
 
-    def _look(self) -> None:
-        super()._look()
+    def _poll(self) -> None:
+        super()._poll()
         if self._beat.is_missed:
-            request_stop(self._folder, "a ledger that is out of reach", here=True)
+            request_stop(self._folder, "an unreachable ledger", here=True)
         with suppress(OSError):
             if self._carriers.is_gone(Path(self._folder).name, after=MAX_UNCHECKED_SECONDS):
                 request_stop(self._folder, "the end of the run", here=True)
@@ -205,4 +217,4 @@ class _CarriedShards(ClaimingScheduler):
 def _plan_of(run: RunFolder) -> Plan:
     known = read_object(run.plan)
     planned = TypeAdapter(Plan).validate_python({name: known[name] for name in Plan.__dataclass_fields__})
-    return replace(planned, folder=str(run.path), canary=replace(planned.canary, items=0))  # it is back
+    return replace(planned, folder=str(run.path), canary=replace(planned.canary, items=0))  # the canary has finished

@@ -1,4 +1,4 @@
-"""The flow runs that carry shards for another one: how many, started where, replaced when their machine is gone."""
+"""Flow runs that execute shards of another run: started in its work pool, replaced when their machine crashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batch_llm.jobs import BatchJob
 from batch_llm.jobs.ledger.claims import Runners
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.prefect.api import api
-from batch_llm.prefect.best_effort import contained
+from batch_llm.prefect.best_effort import best_effort
 
 FLOW = "batch-llm-shards"
 ENTRYPOINT = "flows/shards.py:shards"
@@ -27,7 +27,7 @@ PULL_STEPS: list[dict[str, Any]] = [{"batch_llm.prefect.project.pull": {}}]
 
 LOOK_SECONDS = 5.0
 MOST_REPLACEMENTS = 10
-"""In one run, of carriers that ended before it."""
+"""Maximum number of flow runs that are replaced in one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Pool:
     """The work pool of a run.
 
     Attributes:
-        name: Its name.
-        queue: The work queue that the run came from.
-        variables: What the run's deployment sets of the pool's job template, such as an image.
+        name: Name of the pool.
+        queue: Work queue of the run.
+        variables: Job variables of the run's deployment, such as an image.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Pool:
     variables: dict[str, Any]
 
     def count(self, shards: int, job: BatchJob) -> int:
-        """Return how many carriers are worth to have, the run itself included: one for each worker that is online."""
+        """Return the useful number of runners, the run itself included: one for each online worker."""
         wanted = job.runner_options.processes or self._online()
         return max(1, min(wanted, shards, job.config.max_workers))
 
@@ -57,16 +57,16 @@ class Pool:
 
 
 def own_pool() -> Pool:
-    """Return the work pool that the current flow run came from.
+    """Return the work pool of the current flow run.
 
     Raises:
-        JobError: It came from none.
+        JobError: The flow run has no work pool.
     """
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.deployment_id is None or run.work_pool_name is None:
         raise JobError(
-            "runner is 'pool', but this run belongs to no work pool: `batch-llm deploy`, start workers, and "
+            "runner is 'pool', but this run has no work pool: run `batch-llm deploy`, start workers, and run "
             "`prefect deployment run batch-llm/PRESET`; or set another runner"
         )
     with api() as client:
@@ -76,52 +76,56 @@ def own_pool() -> Pool:
 
 
 class PoolRuns:
-    """The other carriers of a run."""
+    """The flow runs that execute shards of a run beside the run itself."""
 
     def __init__(self, pool: Pool, job: BatchJob, run: RunFolder, count: int) -> None:
         self._pool, self._job, self._run, self._count = pool, job, run, count
         self._carriers = Runners(run.store)
-        self._at_work: dict[UUID, FlowRun] = {}
+        self._runs: dict[UUID, FlowRun] = {}
         self._replacements = 0
         self._started = self._ended = False
         self._next_look = 0.0
         self._deployment: UUID | None = None
 
     def start(self) -> None:
-        """Have the pool's workers carry, too, once. Without Prefect the run carries its shards alone."""
+        """Start the other flow runs, once. If Prefect is unreachable, the run executes its shards alone."""
         if self._started:
             return
         self._started = True
-        with contained(retries=1):
+        with best_effort(retries=1):
             self._deployment = self._deploy()
             for _ in range(self._count):
                 self._start_one()
-        get_run_logger().info("%d of the pool %s carry shards beside this run", self._count, self._pool.name)
+        get_run_logger().info(
+            "Started %d flow runs in the pool %s to run shards of this run", self._count, self._pool.name
+        )
 
     def refresh(self) -> None:
-        """See which carriers are gone, tell Prefect, and start others for them."""
+        """Find crashed flow runs, set their state, and start replacements."""
         if self._ended or time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
-        with contained():
-            for carrier in list(self._at_work):
+        with best_effort():
+            for carrier in list(self._runs):
                 if self._is_over(carrier) and self._replacements < MOST_REPLACEMENTS:
                     self._replacements += 1
                     self._start_one()
 
     def end(self) -> None:
-        """Start no more, and call off those that no worker has taken yet."""
+        """Stop starting flow runs, and cancel those that no worker has picked up."""
         self._ended = True
-        with contained(), api() as client:
-            for carrier in self._at_work:
+        with best_effort(), api() as client:
+            for carrier in self._runs:
                 state = client.read_flow_run(carrier).state
                 if state is not None and (state.is_scheduled() or state.is_pending()):
-                    client.set_flow_run_state(carrier, Cancelled(message="The run was over before this began"))
+                    client.set_flow_run_state(
+                        carrier, Cancelled(message="The run had finished before this one started")
+                    )
 
     def set_final_states(self) -> None:
-        """Tell Prefect of those that are gone without a word."""
-        with contained():
-            for carrier in list(self._at_work):
+        """Set the state Crashed of flow runs whose heartbeat stopped."""
+        with best_effort():
+            for carrier in list(self._runs):
                 self._is_over(carrier)
 
     def _deploy(self) -> UUID:
@@ -133,7 +137,7 @@ class PoolRuns:
                 entrypoint=ENTRYPOINT,
                 pull_steps=PULL_STEPS,
                 work_pool_name=self._pool.name,
-                description="Carries shards of other runs, which start it; not to be started by hand.",
+                description="Runs shards of other runs, which start it; do not start it by hand.",
                 tags=["batch-llm"],
                 enforce_parameter_schema=False,
             )
@@ -141,14 +145,14 @@ class PoolRuns:
     def _start_one(self) -> None:
         if self._deployment is None:
             return
-        started: Any = run_deployment(  # pyright: ignore[reportUnknownVariableType]  typed for both worlds
+        started: Any = run_deployment(  # pyright: ignore[reportUnknownVariableType]  typed for sync and async
             self._deployment,
             parameters={"job": self._parameters(), "run_id": self._run.path.name},
             timeout=0,
             work_queue_name=self._pool.queue,
             job_variables=self._pool.variables,
         )
-        self._at_work[started.id] = started
+        self._runs[started.id] = started
 
     def _parameters(self) -> dict[str, Any]:
         kept = self._run.store.parent.parent.local
@@ -161,9 +165,9 @@ class PoolRuns:
             is_over = state is not None and state.is_final()
             with suppress(OSError):
                 if not is_over and self._carriers.is_dead(str(carrier)):
-                    message = "Its machine gave no sign of life for a minute; its shard went to another one"
+                    message = "No heartbeat for a minute; the shard was given to another runner"
                     client.set_flow_run_state(carrier, Crashed(message=message), force=True)
                     is_over = True
         if is_over:
-            del self._at_work[carrier]
+            del self._runs[carrier]
         return is_over

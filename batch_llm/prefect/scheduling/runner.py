@@ -1,4 +1,4 @@
-"""What every runner of shards has in common: the workload, and the function that submits it."""
+"""Types that all runners share: the workload, the runner, and the function that submits shards."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from batch_llm.jobs.cpu import cores
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Carries shards.
+    """A runner of shards.
 
     Attributes:
-        submit: Takes the arguments of the task `run_shard` by name, and returns at once; the future's result is what
-            the task's is.
-        at_once: How many shards it carries at once; what is submitted beyond that waits.
-        broken_by: What a future's result raises when the runner takes no more shards.
+        submit: Function with the keyword arguments of the task `run_shard` that returns at once; the result of its
+            future is the result of the task.
+        at_once: Number of shards that run at once; others wait.
+        broken_by: Exceptions of a future's result after which the runner accepts no more shards.
     """
 
     submit: Callable[..., PrefectFuture[Any]]
@@ -33,14 +33,14 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class ShardWorkload:
-    """What a runner is to carry.
+    """Workload of a runner.
 
     Attributes:
         job: The job.
-        task: `run_shard`, with the job's retries.
-        shards: How many there are.
-        items: How many they have in all.
-        calls_model: Whether the job's model is called, rather than a strategy of the caller's.
+        task: The task `run_shard` with the job's retries.
+        shards: Number of shards.
+        items: Number of items in all shards.
+        calls_model: Whether the job's model is called instead of a strategy of the caller.
     """
 
     job: BatchJob
@@ -51,20 +51,20 @@ class ShardWorkload:
 
     @property
     def most_at_once(self) -> int:
-        """How many shards can run at once, whoever carries them: each has an item, and a worker for it."""
+        """Maximum number of shards that can run at once: each needs an item and a worker."""
         return max(1, min(self.shards, self.job.config.max_workers))
 
     def processes(self) -> int:
-        """Return what the job says, or one for each core; no more than there is work for."""
+        """Return the number of processes: as the job sets, or one per core, and at most one per shard."""
         return self.at_once(cores())
 
     def at_once(self, room: int) -> int:
-        """Return what the job says, or as many as there is room for; no more than there is work for."""
+        """Return the number of shards at once: as the job sets, or `room`, and at most `most_at_once`."""
         return min(self.job.runner_options.processes or room, self.most_at_once)
 
 
 def submitting(runner: TaskRunner[Any], task: Task[..., Any]) -> Callable[..., PrefectFuture[Any]]:
-    """Return what hands a shard's arguments to a task runner that is not the flow's own."""
+    """Return a function that submits a shard's arguments to a task runner other than the flow's."""
 
     def submit(**arguments: Any) -> PrefectFuture[Any]:
         return runner.submit(task, arguments)

@@ -1,4 +1,4 @@
-"""What carries the shards of a run, and how many at once: the job says, or what the machine and the job are like.
+"""The runners of shards and the choice between them, by the job or automatically.
 
 ADD A RUNNER HERE: a context manager that yields a `Runner`, its name in `RUNNERS` and in batch_llm/jobs/runner.py.
 """
@@ -23,18 +23,18 @@ Opener = Callable[[ShardWorkload], AbstractContextManager[Runner]]
 
 
 def open_runner(load: ShardWorkload) -> AbstractContextManager[Runner]:
-    """Return what carries the shards, to be entered: the flow's own task runner if it names one, else the job's."""
+    """Return the runner of the shards as a context manager: the flow's task runner if it sets one, else the job's."""
     job, own = load.job, _flow_runner()
     if isinstance(own, ThreadPoolTaskRunner):
         return RUNNERS[job.runner](load)
     if job.runner != "auto":
-        get_run_logger().warning("The flow's %s carries the shards, not runner=%s", type(own).__name__, job.runner)
+        get_run_logger().warning("The flow's %s runs the shards, not runner=%s", type(own).__name__, job.runner)
     return _flow_own(load)
 
 
 @contextmanager
 def _auto(load: ShardWorkload) -> Generator[Runner]:
-    """Threads share a core, so that one shard after another is as fast; where more cores help, shards get processes."""
+    """Run shards in processes if more cores help, else one after another: threads share a core."""
     processes = processes_for(load.job, load.shards, load.items, calls_model=load.calls_model)
     with _threads(load) if processes == 1 else _pool(load.task, processes) as runner:
         yield runner
@@ -63,7 +63,7 @@ def _pool(task: Task[..., Any], processes: int) -> Generator[Runner]:
 
 def _dask(load: ShardWorkload) -> AbstractContextManager[Runner]:
     if not load.shards:
-        return _threads(load)  # a cluster takes half a minute to come up
+        return _threads(load)  # a cluster takes half a minute to start
     from .clusters import on_dask
 
     return on_dask(load)
@@ -92,5 +92,5 @@ def _submit_to_flow(task: Task[..., Any]) -> Callable[..., PrefectFuture[Any]]:
 
 def _flow_runner() -> TaskRunner[Any]:
     context = FlowRunContext.get()
-    assert context is not None  # run_batch has seen to it
+    assert context is not None  # run_batch checks it
     return context.task_runner

@@ -1,4 +1,4 @@
-"""The shards of a run, until none is left or the run is to end."""
+"""Scheduler that runs the shards of a run until none is left or the run has to stop."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from batch_llm.prefect.telemetry.progress import ProgressArtifact
 
 from .runner import ShardWorkload
 from .runners import open_runner
-from .watchers import CanaryWatch, RunBudget, Threshold
+from .watchers import BudgetWatch, CanaryWatch, FailureThresholdWatch
 
 PROGRESS_SECONDS = 2.0
-"""Between two looks at how far the run is."""
+"""Seconds between two updates of the progress."""
 
 
 class ShardScheduler:
-    """Runs the shards of a run; `config.max_workers` is what is in flight in all of them.
+    """Scheduler of the shards of a run; `config.max_workers` calls are in flight in all shards together.
 
     Args:
         job: The job.
         planned: The plan.
-        events: Tells of the shards.
-        strategy: Makes the strategy, instead of the job's model.
-        budget: What they may spend, where they share it with others; None for all that the job may.
+        events: Emits the events of the shards.
+        strategy: Function that returns the strategy to call instead of the job's model.
+        budget: Budget shared with other processes; None for the whole budget of the job.
 
     Attributes:
-        broken: What the runner says after one of its processes was killed; it takes no more shards then.
+        broken: Exception of a runner that accepts no more shards, because one of its processes was killed.
     """
 
     def __init__(
@@ -68,17 +68,17 @@ class ShardScheduler:
         self._task = tasks.run_shard.with_options(**retry_options(job.shard_retry))
         self._arguments: dict[str, Any] = {"folder": planned.folder, "events": events, "strategy": strategy}
         self._folder = planned.folder
-        self._left = deque(planned.shards)
+        self._pending = deque(planned.shards)
         self._running: dict[PrefectFuture[Any], tuple[ShardRef, int]] = {}
         self._done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
-        self._written = ProgressReader(planned.folder)
+        self._progress_reader = ProgressReader(planned.folder)
         self._progress = ProgressArtifact(job.name)
-        self._threshold = Threshold(job, events)
+        self._threshold = FailureThresholdWatch(job, events)
         self._canary = CanaryWatch(job, planned)
         if budget is None:
             limits = read_limits(job, run_folder(job, events.flow_run_id))
             budget = BudgetAllocator(limits, guessed_output_tokens(job))
-        self._budget = RunBudget(budget, planned.folder, events)
+        self._budget = BudgetWatch(budget, planned.folder, events)
         self._reason = ""
         self._shows_at = 0.0
         self._stack = ExitStack()
@@ -89,8 +89,8 @@ class ShardScheduler:
         load = ShardWorkload(
             self._job,
             self._task,
-            shards=len(self._left) - self._canary.is_out,
-            items=sum(shard.items for shard in self._left),
+            shards=len(self._pending) - self._canary.is_out,
+            items=sum(shard.items for shard in self._pending),
             calls_model=not self._arguments["strategy"],
         )
         self._runner = self._stack.enter_context(open_runner(load))
@@ -102,12 +102,12 @@ class ShardScheduler:
         self._stack.close()
 
     def run(self) -> str:
-        """Run what is left; return why the run stopped early, or nothing. Goes on after a signal that broke it off."""
+        """Run the remaining shards; return the reason of an early stop, or ''. May be called again after a signal."""
         try:
             self._run_left()
         except self._runner.broken_by as error:
             self.broken = error
-            return "stopped by the end of a process of the task runner, which was killed or ran out of memory"
+            return "stopped because a process of the task runner was killed or ran out of memory"
         stop = read_stop(self._folder)
         return self._reason or (stop.text if stop else "")
 
@@ -118,51 +118,51 @@ class ShardScheduler:
             except Empty:
                 pass
             else:
-                self._settle(*self._running.pop(future), future.result(raise_on_failure=False))
-            self._look()
+                self._on_shard_done(*self._running.pop(future), future.result(raise_on_failure=False))
+            self._poll()
             self._show()
         self._show(last=True)
-        if self._left and not self._reason:
+        if self._pending and not self._reason:
             self._budget.end()
 
-    def _settle(self, shard: ShardRef, workers: int, result: Any) -> None:
+    def _on_shard_done(self, shard: ShardRef, workers: int, result: Any) -> None:
         self._free.append(workers)
         self._reason = self._reason or _reason_to_stop(result)
         if isinstance(result, ShardOutcome):
-            self._give_back(shard, result)
+            self._release_share(shard, result)
             self._canary.judge(result)
             if result.wanting is None and not result.not_attempted:
-                self._written.set_finished(shard.index)
+                self._progress_reader.set_finished(shard.index)
 
-    def _give_back(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        """Let others have what a shard has not spent, and let it wait if it was too little."""
+    def _release_share(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+        """Release the unspent share of a shard; queue the shard again if its share was too small."""
         self._budget.settle(shard, outcome)
         if outcome.wanting is not None:
-            self._left.append(shard)
+            self._pending.append(shard)
 
-    def _look(self) -> None:
-        """See what happens elsewhere; nothing does where all shards are this process's own."""
+    def _poll(self) -> None:
+        """Exchange state with other processes; a no-op if this process has all shards."""
 
     def _waits_for_more(self) -> bool:
-        """Whether there may be shards to run later, though there is none now."""
+        """Return whether shards may become available later."""
         return False
 
-    def _is_to_end(self) -> bool:
+    def _is_stopping(self) -> bool:
         return bool(self._reason) or read_stop(self._folder) is not None
 
     def _show(self, *, last: bool = False) -> None:
         if time.monotonic() < self._shows_at and not last:
             return
         self._shows_at = time.monotonic() + PROGRESS_SECONDS
-        progress = self._written.read()
+        progress = self._progress_reader.read()
         self._progress.show(progress, last=last)
         self._threshold.look(progress)
         self._budget.look(progress)
 
     def _start_next(self) -> bool:
-        """Start as many shards as there is room for; whether one was started."""
+        """Start shards while the runner has room; return whether one was started."""
         started = False
-        while self._free and not self._is_to_end() and (taken := self._take()):
+        while self._free and not self._is_stopping() and (taken := self._take()):
             shard, share = taken
             workers = self._free.popleft()
             job = self._job.model_copy(update={"config": replace(self._job.config, max_workers=workers)})
@@ -173,16 +173,16 @@ class ShardScheduler:
         return started
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
-        """Take the next shard of which the budget allows another call; nothing beside a canary."""
+        """Return the next shard for which the budget allows a call, with its share; a canary runs alone."""
         alone = self._canary.is_out
         if alone and self._running:
             return None
         at_once = 1 if alone else self._runner.at_once
-        for _ in range(1 if alone else len(self._left)):
-            share = self._budget.next_share(self._left[0], islice(self._left, at_once))
+        for _ in range(1 if alone else len(self._pending)):
+            share = self._budget.next_share(self._pending[0], islice(self._pending, at_once))
             if share is not None:
-                return self._left.popleft(), share
-            self._left.rotate(-1)
+                return self._pending.popleft(), share
+            self._pending.rotate(-1)
         return None
 
 

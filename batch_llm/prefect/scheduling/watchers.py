@@ -1,4 +1,4 @@
-"""A run's budget inside a flow: the shards' shares, and what is told when it is nearly or wholly used up."""
+"""Watchers of a run: budget, canary and failure threshold, with the events that they emit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from batch_llm.prefect.telemetry.events import RunEvents
 WARNING_SHARE = 0.8
 
 
-class RunBudget:
-    """Shares out what a run may spend, and tells of it in events, each once for each budget."""
+class BudgetWatch:
+    """Watcher that divides a run's budget among shards and emits each budget event once per budget."""
 
     def __init__(self, budget: BudgetAllocator, folder: str, events: RunEvents) -> None:
         self._budget = budget
@@ -32,15 +32,15 @@ class RunBudget:
         self._warned: set[str] = set()
 
     def next_share(self, shard: ShardRef, at_once: Iterable[ShardRef]) -> BudgetShare | None:
-        """Return what a shard may spend; None where no call fits into what is left."""
+        """Return the budget share of a shard; None if the rest is too small for a call."""
         return self._budget.share(shard, at_once)
 
     def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        """Take back what a shard has not spent."""
+        """Release the unspent share of a shard."""
         self._budget.release(shard, outcome)
 
     def look(self, progress: Progress) -> None:
-        """Tell when most of a budget is spent."""
+        """Emit a warning event when most of a budget is spent."""
         spent = Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
         for limit in self._budget.status(spent):
             if limit.spent >= WARNING_SHARE * limit.budget and limit.setting not in self._warned:
@@ -48,7 +48,7 @@ class RunBudget:
                 self._events.emit("budget.warning", limit.as_json())
 
     def end(self) -> None:
-        """End the run, unless something else has: no call fits into what is left."""
+        """Stop the run because the rest of the budget is too small for a call, unless it is already stopping."""
         if read_stop(self._folder) is None:
             limit = self._budget.tightest
             request_stop(self._folder, budget_sentence(limit), kind="budget")
@@ -56,10 +56,10 @@ class RunBudget:
 
 
 class CanaryWatch:
-    """Ends the run when its canary fails, or costs far more than it should.
+    """Watcher that stops the run when its canary fails, or costs far more than expected.
 
     Attributes:
-        is_out: Whether there is a canary that has not come back: no other shard may start.
+        is_out: Whether the canary has not finished; no other shard may start then.
     """
 
     def __init__(self, job: BatchJob, planned: Plan) -> None:
@@ -69,7 +69,7 @@ class CanaryWatch:
         self.is_out = planned.canary.items > 0
 
     def judge(self, outcome: ShardOutcome) -> None:
-        """Let the others follow, or end the run, unless something else has; only the first shard is judged."""
+        """Check the outcome of the canary, the first shard; stop the run if it failed or cost too much."""
         if not self.is_out:
             return
         self.is_out = False
@@ -78,18 +78,18 @@ class CanaryWatch:
             request_stop(self._folder, why, kind="canary")
 
 
-class Threshold:
-    """Emits `failures.threshold` once a run; whether the run goes on is for whoever hears it to decide."""
+class FailureThresholdWatch:
+    """Watcher that emits `failures.threshold` once per run; subscribers decide whether to cancel the run."""
 
     def __init__(self, job: BatchJob, events: RunEvents) -> None:
         self._allowed = job.failure_threshold
         self._events = events
-        self._told = False
+        self._reported = False
 
     def look(self, progress: Progress) -> None:
-        """Tell if it is so; a later try of a shard may still answer what has failed."""
-        if self._told or progress.failed <= self._allowed * progress.total:
+        """Emit the event if too many items have failed so far; a retry of a shard may still answer them."""
+        if self._reported or progress.failed <= self._allowed * progress.total:
             return
-        self._told = True
+        self._reported = True
         payload = {"failed": progress.failed, "total": progress.total, "failure_threshold": self._allowed}
         self._events.emit("failures.threshold", {**payload, "categories": progress.categories})

@@ -1,4 +1,4 @@
-"""What a run publishes: events, tags, metrics, progress and artifacts.
+"""Telemetry of a run: events, tags, metrics, progress and artifacts.
 
-Outcomes and engine events come in; what the Prefect UI and Prometheus show goes out. Nothing here decides anything.
+Outcomes and engine events come in; data for the Prefect UI and Prometheus goes out. Nothing here changes a run.
 """

@@ -1,4 +1,4 @@
-"""Prefect events of one run: their names, whom they are about, and how large they may be; secrets are taken out.
+"""Prefect events of a run: names, payloads, resources and size limits; secrets are redacted.
 
 batch-llm.run.waiting          waits_for
 batch-llm.run.started          source, model, total, reused, shards
@@ -7,11 +7,11 @@ batch-llm.item.failed          item_id, category, error, attempts, shard, left_o
 batch-llm.rate-limit.hit       pause_seconds, calls_per_second (after it), shard, left_out
 batch-llm.failures.threshold   failed, total, failure_threshold, categories
 batch-llm.budget.warning       setting, scope (run, month), unit (usd, tokens), budget, spent, left; when 80 % is spent
-batch-llm.budget.exhausted     the same; no further call fits into it
+batch-llm.budget.exhausted     same payload; no further call fits into it
 batch-llm.run.completed        the run's totals; also as batch-llm.run.failed and batch-llm.run.stopped
 
-A run has room for `MOST_OF_A_KIND` events of each kind that a shard sends, shared out among its shards, however many
-items and shards it has; `left_out` counts those that were not sent.
+A run emits at most `MOST_OF_A_KIND` events of each kind that a shard sends, divided among its shards; `left_out` counts
+those that were not sent.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from prefect.events import emit_event
 
 from batch_llm.jobs.secrets import redact
 from batch_llm.jobs.untrusted_text import visible
-from batch_llm.prefect.best_effort import contained
+from batch_llm.prefect.best_effort import best_effort
 
 MOST_OF_A_KIND = 100
 
 MOST_TEXT = 500
-"""Characters of a text in a payload: Prefect drops oversized events without a word."""
+"""Maximum characters of a text in a payload: Prefect silently drops oversized events."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEvents:
-    """Emits events that stand on the flow run's timeline and in the event feed.
+    """Emitter of events for the flow run's timeline and the event feed.
 
     Attributes:
         flow_run_id: Id of the Prefect flow run.
         name: The job's name.
-        shards: Shards that share the room for events.
+        shards: Number of shards that divide the number of events.
     """
 
     flow_run_id: str
@@ -46,19 +46,19 @@ class RunEvents:
     shards: int = 1
 
     def room_for(self, shard: int) -> int:
-        """Return how many events of a kind a shard may send."""
+        """Return the number of events of a kind that a shard may send."""
         return MOST_OF_A_KIND * (shard + 1) // self.shards - MOST_OF_A_KIND * shard // self.shards
 
     def emit(self, event: str, payload: dict[str, Any], **labels: str) -> None:
-        """Hand `batch-llm.<event>` to Prefect's own sender, and return at once.
+        """Queue the event `batch-llm.<event>` in Prefect's sender and return at once.
 
         Args:
-            event: Its name.
-            payload: What it tells.
-            **labels: Labels of its resource, which triggers can ask for.
+            event: Name of the event.
+            payload: Payload of the event.
+            **labels: Labels of the event's resource, which triggers can match.
         """
         flow_run = f"prefect.flow-run.{self.flow_run_id}"
-        with contained():
+        with best_effort():
             emit_event(
                 event=f"batch-llm.{event}",
                 resource={

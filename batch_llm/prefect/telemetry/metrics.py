@@ -1,6 +1,6 @@
-"""A run's numbers for Prometheus, on a port or in a file, where the environment asks for them.
+"""Metrics of a run for Prometheus, on a port or in a file, as environment variables configure.
 
-The flow's process serves the sum over all shards, wherever they run: it comes from the files that they write.
+The flow's process exports the sum over all shards, from the files that the shards write.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PORT, FILE = "BATCH_LLM_METRICS_PORT", "BATCH_LLM_METRICS_FILE"
 
 
 class RunMetrics(Collector):
-    """The numbers of a run as Prometheus has them, each with the label `name`, the job's name."""
+    """Prometheus collector of a run's metrics, each with the label `name`, the job's name."""
 
     def __init__(self, name: str, folder: str) -> None:
         self._name = name
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the run's shards have written so far."""
+        """Yield the metrics from the progress files of the run's shards."""
         progress = read_progress(self._folder)
         statuses = {"succeeded": progress.succeeded, "failed": progress.failed, "reused": progress.reused}
         yield self._counter("items", "Items that are done.", statuses, "status")
@@ -65,7 +65,7 @@ def _gauges(progress: Progress) -> Iterator[tuple[str, str, float]]:
 
 
 class Metrics:
-    """Brings a run's metrics to where they are asked for."""
+    """Exporter of a run's metrics to a port and a file."""
 
     def __init__(self, job: BatchJob, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -75,9 +75,9 @@ class Metrics:
     @classmethod
     @contextmanager
     def exported(cls, job: BatchJob, folder: str) -> Generator[Metrics]:
-        """Serve a run's metrics while it is at work, and write them once more at its end.
+        """Serve the metrics of a run inside the block, and write the file at its end.
 
-        What goes wrong here is one warning: the run goes on.
+        Errors are logged as one warning, and the run continues.
         """
         registry = CollectorRegistry()
         registry.register(RunMetrics(job.name, folder))
@@ -89,7 +89,7 @@ class Metrics:
                 metrics.write()
 
     def write(self) -> None:
-        """Write the file anew, whole, as Prometheus' textfile collector wants it."""
+        """Write the whole file again, as Prometheus' textfile collector requires."""
         if self._file and not _tried(partial(_write, self._file, self._registry)):
             self._file = None
 

@@ -1,4 +1,4 @@
-"""The engine's events of one shard as Prefect events, few enough for the server."""
+"""Observer that emits engine events of a shard as Prefect events, in a limited number."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from .events import RunEvents
 
 
 class PrefectObserver(BaseObserver):
-    """Reports failed items and rate limits of a shard to Prefect: each first, second, fourth, eighth, ... of them.
+    """Observer that emits the first, second, fourth, eighth, ... failed item and rate limit of a shard.
 
     Args:
-        events: Where to.
-        shard: Which shard.
-        run_count: Which try of it this is; each has half the room of the one before.
+        events: Emitter of the run's events.
+        shard: The shard.
+        run_count: Number of the try of the shard, from 1; each try may emit half as many events as the one before.
+
+    Example:
+        As an observer of a processor::
+
+            observer = PrefectObserver(RunEvents(run_id, "tickets"), shard)
     """
 
     def __init__(self, events: RunEvents, shard: ShardRef, run_count: int = 1) -> None:
@@ -27,11 +32,11 @@ class PrefectObserver(BaseObserver):
 
     @property
     def left_out(self) -> int:
-        """Failed items since the last report that were not reported."""
+        """Number of failed items since the last emitted one."""
         return self._failures.left_out
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        """Pass on what a person would act on."""
+        """Emit failed items and rate limits as Prefect events; ignore other events."""
         match event:
             case ProcessingEvent.ITEM_FAILED:
                 known = {key: data.get(key) for key in ("item_id", "category", "error", "attempts")}
@@ -49,7 +54,7 @@ class PrefectObserver(BaseObserver):
 
 
 class _Thinned:
-    """Lets the first, the second, the fourth, the eighth ... through, as long as there is room."""
+    """Filter that accepts the first, second, fourth, eighth, ... event, up to `room`."""
 
     def __init__(self, room: int) -> None:
         self.left_out = 0

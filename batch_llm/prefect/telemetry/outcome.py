@@ -1,4 +1,4 @@
-"""How a run ended, in the one word that its event, its tag and its report share; and telling so."""
+"""Outcome of a run, one word in its event, tag and report, and its publication."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .tags import WITH_FAILURES, tag_run
 Outcome: TypeAlias = Literal["completed", "failed", "stopped"]
 
 OUTAGE = frozenset({"timeout", "connection", "server_error", "rate_limit"})
-"""Failures that are the provider's, and pass with it."""
+"""Failure categories of an outage of the provider, which a later retry can answer."""
 
 
 def outcome_of(job: BatchJob, summary: Summary) -> Outcome:
-    """Return how a run ended: "stopped" where somebody or something ended it before all items were tried."""
+    """Return the outcome of a run; "stopped" if it stopped before all items were tried."""
     if summary.stopped:
         return "stopped"
     return "failed" if summary.not_attempted or too_many_failed(job, summary) else "completed"
 
 
 def too_many_failed(job: BatchJob, summary: Summary) -> bool:
-    """Whether more items failed than the job allows."""
+    """Return whether more items failed than `failure_threshold` allows."""
     return summary.failed > job.failure_threshold * summary.total_items
 
 
 def publish_outcome(job: BatchJob, summary: Summary, events: RunEvents) -> None:
-    """Tell how a run ended, as an event and as tags of the flow run."""
+    """Publish the outcome of a run as an event and as tags of the flow run."""
     outcome = outcome_of(job, summary)
     outage = sum(count for category, count in summary.categories.items() if category in OUTAGE)
     payload = {
@@ -49,8 +49,8 @@ def publish_outcome(job: BatchJob, summary: Summary, events: RunEvents) -> None:
         "output": summary.output,
         "failures": summary.failures,
     }
-    # A trigger can ask for a label, not for a number. A run of what failed is not followed by another: else an outage
-    # of a day would be 24 runs.
+    # Triggers match labels, not numbers. A run with only_failed gets no label: otherwise an outage of a day would
+    # start 24 runs.
     again = {"batch-llm.left-by": "outage"} if outage and not job.only_failed else {}
     events.emit(f"run.{outcome}", payload, **again)
     tag_run(outcome, *([WITH_FAILURES] if summary.failed else []))

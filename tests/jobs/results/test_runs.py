@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
@@ -25,7 +27,7 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
-def test_a_run_that_ended_shows_its_totals(home: Path, ledger: str) -> None:
+def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3")
     night(made_for, "first", fail="b")
@@ -37,16 +39,40 @@ def test_a_run_that_ended_shows_its_totals(home: Path, ledger: str) -> None:
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
 
 
-def test_a_run_that_was_cut_short_shows_what_is_missing(home: Path, ledger: str) -> None:
-    """Nobody wrote its totals; the records have them. The same while it is at work."""
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "completed"),
+        ({"succeeded": 8, "failed": 2}, "ended"),
+        ({"succeeded": 0, "failed": 10}, "failed"),
+        ({"succeeded": 8, "not_attempted": 2}, "failed"),
+        ({"succeeded": 8, "not_attempted": 2, "stopped": "stopped by Ctrl-C"}, "cancelled"),
+        ({"succeeded": 8, "not_attempted": 2, "stopped": "stopped by cancellation in the UI"}, "cancelled"),
+        ({"succeeded": 8, "not_attempted": 2, "stopped": "budget_usd of $4.00 is used up"}, "stopped"),
+    ],
+)
+def test_the_state_of_a_finished_run_follows_from_its_totals(
+    home: Path, ledger: str, changes: dict[str, Any], state: str
+) -> None:
+    made_for = job(ledger=ledger)
+    documents(home, a="1")
+    night(made_for, "first")
+    run = find_run(Store(ledger))
+    summary = json.loads(run.store.read("summary.json") or b"{}")
+    run.store.write("summary.json", json.dumps({**summary, "total_items": 10, "succeeded": 10, **changes}).encode())
+    assert read_run_state(run).state == state
+
+
+def test_a_crashed_run_shows_what_is_missing(home: Path, ledger: str) -> None:
+    """Without a summary, the totals come from the records; so they do while the run is running."""
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3", d="4")
     with hold(job_store(made_for), "first", waits_for=print, lost=print):
         answer(made_for, plan(made_for, "first"), fail="b", most=3)
-        assert read_run_state(find_run(Store(ledger))).state == "at work"
+        assert read_run_state(find_run(Store(ledger))).state == "running"
     found = read_run_state(find_run(Store(ledger)))
     assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == (
-        "cut short",
+        "crashed",
         2,
         1,
         1,
@@ -101,12 +127,12 @@ def test_a_run_with_a_damaged_file_is_shown_with_what_is_left(home: Path, file: 
     assert (found.totals.succeeded, found.examples) == (1, {"timeout": "too slow"})
 
 
-def test_a_run_whose_machine_was_started_anew_is_not_at_work(home: Path) -> None:
-    """Its process cannot be seen, and nobody gives its lease back; but nobody renews it either."""
+def test_a_run_whose_machine_was_restarted_is_crashed(home: Path) -> None:
+    """Its process is not visible and its lease is not released; but the lease is not renewed either."""
     documents(home, a="1")
     plan(job(), "first")
     store = job_store(job())
     Owner("first", "here", "an-earlier-boot pid:[1] 7 7", pid=7, since=0).write(store, "lease/000000000001.json")
-    assert read_run_state(find_run(Store(".batch-llm"))).state == "at work"
+    assert read_run_state(find_run(Store(".batch-llm"))).state == "running"
     os.utime(home / ".batch-llm" / "batch" / "lease" / "000000000001.json", (0, 0))
-    assert read_run_state(find_run(Store(".batch-llm"))).state == "cut short"
+    assert read_run_state(find_run(Store(".batch-llm"))).state == "crashed"

@@ -109,10 +109,10 @@ def test_installing_twice_installs_once_and_leaves_off_what_is_off(client: SyncP
 def test_a_block_that_is_not_there_or_cannot_tell_is_one_line(client: SyncPrefectClient) -> None:
     from prefect.blocks.system import Secret
 
-    with pytest.raises(BatchLLMError, match="there is no block 'slack-webhook/nobody': create one"):
+    with pytest.raises(BatchLLMError, match="block 'slack-webhook/nobody' does not exist: create one"):
         automations.install(automations.read_automations(), "slack-webhook/nobody")
     cast("UUID", Secret(value=SecretStr("quiet")).save("mute", overwrite=True))
-    with pytest.raises(BatchLLMError, match="block 'secret/mute' cannot notify"):
+    with pytest.raises(BatchLLMError, match="block 'secret/mute' cannot send notifications"):
         automations.install(automations.read_automations(), "secret/mute")
 
 
@@ -186,5 +186,5 @@ def test_a_run_whose_process_died_is_marked_as_crashed(
         finally:
             process.kill()
     eventually(lambda: state_of(client, dead).is_crashed(), seconds=60)
-    assert str(state_of(client, dead).message).startswith("Its process gave no sign of life")
+    assert str(state_of(client, dead).message).startswith("No heartbeat for ten minutes")
     assert state_of(client, ended).is_completed()

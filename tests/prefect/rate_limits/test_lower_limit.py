@@ -35,9 +35,12 @@ def test_the_sentence_says_which_applies_and_why() -> None:
     stated, own = Limits(requests_per_minute=600, tokens_per_minute=50), Limits(requests_per_minute=120)
     (sentence,) = conflicts("openai-chat:m", stated, own)
     assert sentence == (
-        "requests per minute: `limits` of the run (120) applies, for it is lower than `batch-llm limit` for "
+        "requests per minute: `limits` of the run (120) applies, because it is lower than `batch-llm limit` for "
         "openai-chat:m (600)."
     )
     assert conflicts("s", own, stated) == [
-        "requests per minute: `batch-llm limit` for s (120) applies, for it is lower than `limits` of the run (600)."
+        (
+            "requests per minute: `batch-llm limit` for s (120) applies, because it is lower than "
+            "`limits` of the run (600)."
+        )
     ]

@@ -131,7 +131,7 @@ def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
         assert sum(row["status"] == "succeeded" for row in rows(tmp_path / "out.jsonl")) == calls
         carriers = api("/flow_runs/filter", {"flows": {"name": {"any_": ["batch-llm-shards"]}}})
         (said,) = [run["state"]["message"] for run in carriers if run["parameters"]["run_id"] == str(pooled.id)]
-        assert re.match(r"Carried [1-9]\d* shards; ", said)
+        assert re.match(r"Ran [1-9]\d* shards; ", said)
         told = eventually(lambda: _if_all([e for e in events(state) if "batch-llm.budget" in e["event"]], 2))
         assert {each["event"] for each in told} == {"batch-llm.budget.warning", "batch-llm.budget.exhausted"}
 

@@ -1,4 +1,4 @@
-"""Shards on Dask and Ray: both carry a run in two processes, and a killed one costs what it had in flight."""
+"""Shards on Dask and Ray: both run a job in two processes, and a killed process loses only its calls in flight."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.prefect
 ITEMS = 60
 WORKERS = 4
 SIGNS = {"dask": b"spawn_main", "ray": b"ray::shard"}
-"""What the command of a process has that carries a shard."""
+"""Part of the command line of a process that runs a shard."""
 
 FLOW = """
 import sys
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 def workers(runner: str, provider: OpenAIServer) -> list[int]:
-    """Return the processes that carry a shard now, of the run that calls this provider."""
+    """Return the processes that run a shard now, of the run that calls this provider."""
     mark = f"OPENAI_BASE_URL={provider.base_url}".encode()
     found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -69,16 +69,16 @@ def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path:
         command = [sys.executable, "flow.py", runner]
         with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log) as flow:
             eventually(lambda: provider.requests >= 2 * WORKERS, seconds=120)
-            carrying = workers(runner, provider)
-            assert len(carrying) == 2
-            os.kill(carrying[0], signal.SIGKILL)
+            running = workers(runner, provider)
+            assert len(running) == 2
+            os.kill(running[0], signal.SIGKILL)
             assert flow.wait(180) == 0, (tmp_path / "flow.log").read_text()
         assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * ITEMS
         assert provider.requests - ITEMS <= WORKERS // 2
         eventually(lambda: not workers(runner, provider))
 
 
-def test_dask_carries_a_run(flow_over: FlowOver, serve: Serve, tmp_path: Path) -> None:
+def test_dask_runs_a_job(flow_over: FlowOver, serve: Serve, tmp_path: Path) -> None:
     """In a process of its own, which answers every item."""
     provider = serve()
     run = flow_over([f"document {number}" for number in range(6)], name="carried", prompt="{text}")
@@ -91,7 +91,7 @@ def test_dask_carries_a_run(flow_over: FlowOver, serve: Serve, tmp_path: Path) -
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
     dask.config.set({"distributed.comm.timeouts.connect": "1s"})  # pyright: ignore[reportUnknownMemberType]
     made = job(runner="dask", runner_options={"address": "tcp://127.0.0.1:9"})
-    with pytest.raises(JobError, match=r"runner 'dask' cannot be had at tcp://127\.0\.0\.1:9: "):
+    with pytest.raises(JobError, match=r"runner 'dask' is not available at tcp://127\.0\.0\.1:9: "):
         on_dask(ShardWorkload(made, tasks.run_shard, 1, 1)).__enter__()
 
 
@@ -101,5 +101,5 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
 )
 def test_an_address_that_cannot_be_is_one_line(address: str, reason: str) -> None:
     made = job(runner="dask", runner_options={"address": address})
-    with pytest.raises(JobError, match=f"runner 'dask' cannot be had at {address}: {reason}"):
+    with pytest.raises(JobError, match=f"runner 'dask' is not available at {address}: {reason}"):
         on_dask(ShardWorkload(made, tasks.run_shard, 1, 1)).__enter__()

@@ -1,4 +1,4 @@
-"""Shards in the processes of a pool: it works, and what is killed there or above is told and goes on in a new run."""
+"""Shards in the processes of a pool: kills are reported, and a new run continues."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_kills_in_and_above_a_pool_cost_calls_in_flight_alone(
     eventually(lambda: provider.requests >= 3, seconds=90)
     os.kill(pool_process(flow), signal.SIGKILL)
     assert flow.wait(90) == 1
-    assert "stopped by the end of a process of the task runner" in (tmp_path / "flow.log").read_text()
+    assert "stopped because a process of the task runner was killed" in (tmp_path / "flow.log").read_text()
     assert "not_attempted" in {row["status"] for row in rows(tmp_path / "out.jsonl")}
 
     calls = provider.requests

@@ -48,7 +48,7 @@ def test_the_run_is_told_in_one_sentence() -> None:
     )
 
 
-def test_a_first_night_has_nothing_to_compare() -> None:
+def test_a_first_run_has_nothing_to_compare() -> None:
     first = replace(SUMMARY, new=10_000, changed=0, retried=0, reused=0, saved_usd=0.0, failed=0, categories={})
     assert run_sentence(first) == "9,963 of 10,000 answered, $4.12, 18 min"
 
@@ -87,7 +87,7 @@ def test_table_has_a_row_an_item_and_the_same_columns_in_each() -> None:
     assert [list(row) for row in rows] == [list(rows[0])] * 2
     assert rows[0]["status"] == "timeout"
     assert rows[0]["cost"] == "unpriced"
-    assert len(rows[0]["result"]) == MOST_TEXT + 1, "why there is no answer stands where answers stand"
+    assert len(rows[0]["result"]) == MOST_TEXT + 1, "the error is in the column of the answers"
     assert rows[1] == {
         "item": "a",
         "status": "ok",
@@ -165,19 +165,17 @@ def test_a_run_that_called_nothing_has_a_short_report() -> None:
 def test_the_verdict_says_whether_it_worked_and_whether_it_gets_worse() -> None:
     usual = [ordinary(cost_usd=4.0) for _ in range(6)]
     assert verdict(JOB, SUMMARY, []) == f"**Completed**: {run_sentence(SUMMARY)}"
-    assert "nothing has drifted from the 6 runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
+    assert "No drift compared with the 6 runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
     worse = verdict(JOB, replace(SUMMARY, failed=2_000), [*usual, ordinary(cost_usd=6.0)])
     assert worse.startswith("**Failed**")
     assert "- cost per 1,000 items is $6.00, usually $4.00 (+50%)" in worse
 
 
 def test_the_history_shows_the_trend_and_a_row_a_run() -> None:
-    nights = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, p95_seconds=None)]
-    assert trend(nights[:1]) == ""
-    assert trend(nights).startswith(
-        "![Cost of 1,000 items; Failed items; Seconds an item took; Output tokens an answer]"
-    )
-    newest, oldest = history(nights).splitlines()[-2:]
+    runs = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, p95_seconds=None)]
+    assert trend(runs[:1]) == ""
+    assert trend(runs).startswith("![Cost of 1,000 items; Failed items; Seconds an item took; Output tokens an answer]")
+    newest, oldest = history(runs).splitlines()[-2:]
     assert newest == (
         "| 2026-11-25 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | unpriced | unpriced | 0.50 s |  | 50 | 18 min |"
     )

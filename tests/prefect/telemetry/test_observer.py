@@ -14,7 +14,7 @@ from prefect.artifacts import Artifact
 from batch_llm.jobs import BatchJob, Progress, ShardRef
 from batch_llm.observers.base import ProcessingEvent
 from batch_llm.prefect import PrefectObserver
-from batch_llm.prefect.scheduling.watchers import Threshold
+from batch_llm.prefect.scheduling.watchers import FailureThresholdWatch
 from batch_llm.prefect.telemetry.events import MOST_OF_A_KIND, RunEvents
 from batch_llm.prefect.telemetry.progress import ProgressArtifact, worth_showing
 
@@ -71,7 +71,7 @@ def test_the_shards_of_a_run_share_the_room_for_events(shards: int, tries: int) 
 def test_too_many_failures_are_told_while_the_run_is_at_work_and_once() -> None:
     heard = Heard()
     job = BatchJob.parse({"source": "s", "prompt": "p", "output": "o.csv", "failure_threshold": 0.1})
-    threshold = Threshold(job, heard)
+    threshold = FailureThresholdWatch(job, heard)
     for failed in (0, 10, 11, 50):
         threshold.look(Progress(total=100, failed=failed, categories={"timeout": failed}))
     told = {"failed": 11, "total": 100, "failure_threshold": 0.1, "categories": {"timeout": 11}}

@@ -1,6 +1,6 @@
-"""A run as artifacts: its results as a table, its story and its history as markdown.
+"""Artifacts of a run: results as a table, report and history as markdown.
 
-Rows, text and pictures come from pure functions, one file an artifact; here they are published.
+Pure functions return rows, text and charts, one file per artifact; this module publishes them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = [
 
 
 def publish_results(job: BatchJob, folder: str, summary: Summary) -> None:
-    """Persist the `BatchResult` as a table artifact, failures first."""
+    """Publish the results as a table artifact, failures first."""
     rows = results_table(result_rows(job, folder, MOST_ROWS))
     create_table_artifact(rows, key=f"batch-llm-{job.name}-results", description=results_note(summary))
 
 
 def publish_report(job: BatchJob, folder: str, summary: Summary) -> None:
-    """Persist the run's metrics, and those of the runs before it beside them, as markdown artifacts."""
-    nights = read_past_runs(job_store(job))
+    """Publish the report of the run and the history of its job as markdown artifacts."""
+    runs = read_past_runs(job_store(job))
     text = report(job, summary, run_stats(job, folder), read_progress(folder))
-    create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=verdict(job, summary, nights))
-    # The page of a key shows the latest description, not what is in it: there the trend is to be seen.
+    create_markdown_artifact(text, key=f"batch-llm-{job.name}-report", description=verdict(job, summary, runs))
+    # The page of a key shows the latest description, not the content: so the description has the trend.
     key = f"batch-llm-{job.name}-history"
-    create_markdown_artifact(history(nights), key=key, description=trend(nights) or "The first run")
+    create_markdown_artifact(history(runs), key=key, description=trend(runs) or "The first run")

@@ -1,8 +1,8 @@
-"""Small charts as pictures: Prefect's markdown shows one from a `data:` address, and neither mermaid nor inline SVG.
+"""Small SVG charts: Prefect's markdown shows images from `data:` addresses, but neither mermaid nor inline SVG.
 
-They are drawn here, for a picture needs little of what a library of charts brings: pygal's takes 29 kB, most of it
-styles and script that a picture never runs, and leather's comes on a white page of its own. The page is dark or light
-as the reader likes, so nothing is painted behind a chart, and its grey can be read on both.
+They are drawn here, because chart libraries add much that an image does not need: pygal's SVG has 29 kB, mostly styles
+and scripts, and leather paints a white background. The UI is dark or light, so charts have no background, and their
+grey is readable on both.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from html import escape
 
 WIDTH, HEIGHT = 480, 210
 LEFT, RIGHT, TOP, LOW = 66, WIDTH - 16, 54, HEIGHT - 30
-"""The part of a chart where its values are."""
+"""Edges of the plot area."""
 
 MOST_DOTS = 31
 NOTHING = 1e-12
-"""A chart whose figures are all smaller is drawn as one of zeros; floats near the smallest have no power of ten."""
+"""A chart with only smaller values is drawn as zeros; floats near the smallest have no power of ten."""
 
 TEXT, GRID = "#8b949e", "#8b949e40"
 GREEN, RED, BLUE, ORANGE = "#2fa36b", "#e5534b", "#539bf5", "#c69026"
 
-Said = Callable[[float], str]
+Formatter = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What a chart shows in one colour; None where there is no figure."""
+    """One series of a chart; None for a missing value."""
 
     name: str
     color: str
@@ -41,22 +41,22 @@ class Chart:
     """A chart of one or more series over the same x.
 
     Attributes:
-        title: What it shows, with the unit.
-        series: Shown on top of each other as bars, else as lines.
-        ends: What stands under the first and the last x.
-        said: Writes a figure of the y axis.
+        title: Title with the unit.
+        series: Series, drawn as lines or stacked bars.
+        ends: Labels of the first and the last x.
+        format_value: Function that formats a value of the y axis.
         bars: Whether the series are bars.
     """
 
     title: str
     series: Sequence[Series]
     ends: tuple[str, str]
-    said: Said = "{:,g}".format
+    format_value: Formatter = "{:,g}".format
     bars: bool = False
 
 
 def picture(charts: Sequence[Chart], columns: int = 2) -> str:
-    """Return charts side by side as one picture in markdown; its text tells what they show."""
+    """Return charts side by side as one image in markdown; its alt text lists their titles."""
     rows = math.ceil(len(charts) / columns)
     drawn = [_placed(_draw(chart), at % columns * WIDTH, at // columns * HEIGHT) for at, chart in enumerate(charts)]
     size = f'width="{WIDTH * columns}" height="{HEIGHT * rows}"'
@@ -76,7 +76,7 @@ def _draw(chart: Chart) -> str:
     for tick in ticks:
         y = scale.y(tick)
         parts.append(f'<line x1="{LEFT}" x2="{RIGHT}" y1="{y}" y2="{y}" stroke="{GRID}"/>')
-        parts.append(_text(LEFT - 6, y + 4, chart.said(tick), "end"))
+        parts.append(_text(LEFT - 6, y + 4, chart.format_value(tick), "end"))
     parts += [_text(LEFT, HEIGHT - 10, chart.ends[0], "start"), _text(RIGHT, HEIGHT - 10, chart.ends[1], "end")]
     return "".join([*parts, *(_bars if chart.bars else _lines)(chart.series, scale)])
 

@@ -1,4 +1,4 @@
-"""The runs of a name beside each other: the trend, and what has drifted."""
+"""History of a job's runs: the trend and what has drifted."""
 
 from __future__ import annotations
 
@@ -15,59 +15,62 @@ from .report import compared
 Figure = Callable[[PastRun], float | None]
 
 
-def trend(nights: Sequence[PastRun]) -> str:
-    """Return the picture of runs, the oldest first, and what has drifted."""
-    return "\n\n".join(part for part in (compared(nights), _pictures(nights)) if part)
+def trend(runs: Sequence[PastRun]) -> str:
+    """Return charts of the runs, the oldest first, and what has drifted."""
+    return "\n\n".join(part for part in (compared(runs), _pictures(runs)) if part)
 
 
-def history(nights: Sequence[PastRun]) -> str:
-    """Return the table of runs, the oldest of which comes first here and last there."""
+def history(runs: Sequence[PastRun]) -> str:
+    """Return the table of runs, the newest first; `runs` has the oldest first."""
     header = ("run began (UTC)", "answered", "called", "failed", "cost", "1,000 items", "median item", "95 % within",
               "tokens an answer", "took")  # fmt: skip
-    return table("Runs", header, [_row(night) for night in reversed(nights)])
+    return table("Runs", header, [_row(run) for run in reversed(runs)])
 
 
-def _pictures(nights: Sequence[PastRun]) -> str:
-    called = [night for night in nights if night.called]
+def _pictures(runs: Sequence[PastRun]) -> str:
+    called = [run for run in runs if run.called]
     if len(called) < 2:
         return ""
     first, last = _moment(called[0]), _moment(called[-1])
     written = "%d %b" if first.date() != last.date() else "%H:%M"
     ends = (first.strftime(written), last.strftime(written))
 
-    def chart(title: str, said: Callable[[float], str], *series: tuple[str, str, Figure]) -> Chart:
+    def chart(title: str, format_value: Callable[[float], str], *series: tuple[str, str, Figure]) -> Chart:
         return Chart(
-            title, [Series(name, color, [of(night) for night in called]) for name, color, of in series], ends, said
+            title,
+            [Series(name, color, [of(run) for run in called]) for name, color, of in series],
+            ends,
+            format_value,
         )
 
     return picture(
         [
-            chart("Cost of 1,000 items", money, ("cost", BLUE, lambda night: night.cost_of_1000)),
-            chart("Failed items", "{:.1%}".format, ("failed", RED, lambda night: night.failed_share)),
+            chart("Cost of 1,000 items", money, ("cost", BLUE, lambda run: run.cost_of_1000)),
+            chart("Failed items", "{:.1%}".format, ("failed", RED, lambda run: run.failed_share)),
             chart(
                 "Seconds an item took",
                 "{:,g}".format,
-                ("median", BLUE, lambda night: night.p50_seconds),
-                ("95th percentile", ORANGE, lambda night: night.p95_seconds),
+                ("median", BLUE, lambda run: run.p50_seconds),
+                ("95th percentile", ORANGE, lambda run: run.p95_seconds),
             ),
-            chart("Output tokens an answer", "{:,g}".format, ("tokens", GREEN, lambda night: night.tokens_an_answer)),
+            chart("Output tokens an answer", "{:,g}".format, ("tokens", GREEN, lambda run: run.tokens_an_answer)),
         ]
     )
 
 
-def _row(night: PastRun) -> tuple[str, ...]:
-    tokens, share = night.tokens_an_answer, night.failed_share
+def _row(run: PastRun) -> tuple[str, ...]:
+    tokens, share = run.tokens_an_answer, run.failed_share
     return (
-        f"{_moment(night):%Y-%m-%d %H:%M}" + (" (stopped)" if night.stopped else ""),
-        f"{night.succeeded:,} of {night.items:,}",
-        f"{night.called:,}",
-        f"{night.failed:,}" + (f" ({share:.1%})" if share else ""),
-        money(night.cost_usd),
-        money(night.cost_of_1000) if night.called else "",
-        _seconds(night.p50_seconds),
-        _seconds(night.p95_seconds),
+        f"{_moment(run):%Y-%m-%d %H:%M}" + (" (stopped)" if run.stopped else ""),
+        f"{run.succeeded:,} of {run.items:,}",
+        f"{run.called:,}",
+        f"{run.failed:,}" + (f" ({share:.1%})" if share else ""),
+        money(run.cost_usd),
+        money(run.cost_of_1000) if run.called else "",
+        _seconds(run.p50_seconds),
+        _seconds(run.p95_seconds),
         f"{tokens:,.0f}" if tokens is not None else "",
-        duration(night.seconds),
+        duration(run.seconds),
     )
 
 
@@ -75,5 +78,5 @@ def _seconds(value: float | None) -> str:
     return f"{value:.2f} s" if value is not None else ""
 
 
-def _moment(night: PastRun) -> datetime:
-    return datetime.fromtimestamp(night.began, UTC)
+def _moment(run: PastRun) -> datetime:
+    return datetime.fromtimestamp(run.began, UTC)

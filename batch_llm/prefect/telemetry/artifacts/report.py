@@ -1,4 +1,4 @@
-"""The report of a run: did it work, what failed and why, what did it cost, is it getting worse; then all the rest."""
+"""Report of a run: outcome, failures, cost and drift first, then the details."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
 from .markdown import MOST_PATH, code, plain, table
 
 
-def verdict(job: BatchJob, summary: Summary, nights: Sequence[PastRun]) -> str:
-    """Return what stands above the report, and on the page of all reports: whether it worked, whether it gets worse.
+def verdict(job: BatchJob, summary: Summary, runs: Sequence[PastRun]) -> str:
+    """Return the text above the report, also listed on the page of all reports: outcome, warnings and drift.
 
     Args:
         job: The job.
         summary: The run's totals.
-        nights: Runs of this name, this one last.
+        runs: Runs of this name, this one last.
     """
     sentence = f"**{outcome_of(job, summary).capitalize()}**: {plain(run_sentence(summary))}"
     warned = [f"**Warning**: {plain(warning)}" for warning in summary.warnings]
-    return "\n\n".join(part for part in (sentence, *warned, compared(nights)) if part)
+    return "\n\n".join(part for part in (sentence, *warned, compared(runs)) if part)
 
 
 def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress) -> str:
-    """Return the run's page.
+    """Return the report of a run as markdown.
 
     Args:
         job: The job.
         summary: The run's totals.
-        stats: Its figures.
-        progress: What the provider's limit did to it.
+        stats: Statistics of the run.
+        progress: Final progress, with the rate limits.
     """
     parts = [
         _failures(summary, stats),
@@ -50,16 +50,14 @@ def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress)
     return "\n\n".join(part for part in parts if part)
 
 
-def compared(nights: Sequence[PastRun]) -> str:
-    """Return whether the last night differs from the ones before."""
-    before = sum(1 for night in nights[:-1] if night.called)
-    if not nights or not nights[-1].called:
+def compared(runs: Sequence[PastRun]) -> str:
+    """Return a text on whether the last run differs from the earlier ones."""
+    before = sum(1 for run in runs[:-1] if run.called)
+    if not runs or not runs[-1].called:
         return ""
-    if found := drifts(nights):
-        return f"**Something has drifted** from the {before} runs before:\n\n" + "\n".join(
-            f"- {line}" for line in found
-        )
-    return f"As usual: nothing has drifted from the {before} runs before." if before >= MIN_EARLIER_RUNS else ""
+    if found := drifts(runs):
+        return f"**Drift** compared with the {before} runs before:\n\n" + "\n".join(f"- {line}" for line in found)
+    return f"No drift compared with the {before} runs before." if before >= MIN_EARLIER_RUNS else ""
 
 
 def _failures(summary: Summary, stats: RunStats) -> str:
@@ -142,10 +140,14 @@ def _slowest(stats: RunStats) -> str:
 
 def _limit(job: BatchJob, progress: Progress) -> str:
     said = {name.replace("_", " "): f"{value:,.0f}" for name, value in asdict(job.limits).items() if value is not None}
-    found = f"{limit(progress.limit)} at the end" if progress.limit is not None else "nothing came near it"
-    pauses = f"{progress.rate_limits:,}, for {duration(progress.paused_for)} in all" if progress.rate_limits else "none"
+    found = f"{limit(progress.limit)} at the end" if progress.limit is not None else "not reached"
+    pauses = (
+        f"{progress.rate_limits:,}, cooldowns of {duration(progress.paused_for)} in total"
+        if progress.rate_limits
+        else "none"
+    )
     return table(
-        "Limit", ("scope", "in force", "pauses by 429", *said), [(code(scope_of(job)), found, pauses, *said.values())]
+        "Limit", ("scope", "in force", "429 responses", *said), [(code(scope_of(job)), found, pauses, *said.values())]
     )
 
 
@@ -153,5 +155,5 @@ def _files(summary: Summary, stats: RunStats) -> str:
     files = [f"- output: {code(summary.output, MOST_PATH)}"]
     if summary.failures:
         files.append(f"- failures, a source for another run: {code(summary.failures, MOST_PATH)}")
-    files.append(f"- everything the run knows: {code(str(Path(stats.folder)), MOST_PATH)}")
+    files.append(f"- all files of the run: {code(str(Path(stats.folder)), MOST_PATH)}")
     return "## Files\n\n" + "\n".join(files)

@@ -1,4 +1,4 @@
-"""The results of a run as the rows of a table."""
+"""Results of a run as rows of a table artifact."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from batch_llm.jobs.untrusted_text import visible
 from .markdown import MOST_PATH, code, cut, plain
 
 MOST_ROWS = 500
-"""Rows of the table artifact: a page of more is no pleasure, and the output file has all."""
+"""Maximum rows of the table artifact, because long pages are slow; the output file has all rows."""
 
 MOST_NAME = 100
-"""Characters of a column's name, which may be one that the model made up."""
+"""Maximum characters of a column name, which may come from the model."""
 
 Row = dict[str, Any]
 
 
 def results_note(summary: Summary) -> str:
-    """Return what stands above the table: the run in one sentence, and where all of it is."""
+    """Return the text above the table: the totals in one sentence and the paths of the files."""
     lines = [f"**{plain(run_sentence(summary))}**", "", f"- all items: {code(summary.output, MOST_PATH)}"]
     if summary.failures:
-        lines.append(f"- the failures alone, a source for another run: {code(summary.failures, MOST_PATH)}")
+        lines.append(f"- failures only, usable as a source for another run: {code(summary.failures, MOST_PATH)}")
     if summary.total_items > MOST_ROWS:
-        lines.append(f"- here: the first {MOST_ROWS:,} of {summary.total_items:,}, failures first")
+        lines.append(f"- in this table: the first {MOST_ROWS:,} of {summary.total_items:,}, failures first")
     return "\n".join(lines)
 
 
 def results_table(result: BatchResult[Any, Any]) -> list[Row]:
-    """Return one row an item; every row has the same columns, and the wide ones come last, for the page wraps none.
+    """Return one row per item with the same columns; wide columns come last, because the page does not wrap.
 
-    `result` is the answer, or why there is none; an answer's fields have columns of their own behind it.
+    The column `result` has the answer or the error; the fields of an answer follow in columns of their own.
     """
     fields = dict.fromkeys(field for item in result.results for field in _fields(item))
     return [
