@@ -43,11 +43,34 @@ def rejection_reason(result: AnyResult, job: BatchJob) -> str | None:
     return None
 
 
+_MAY_BE_TOO_LARGE = MAX_ANSWER_BYTES // 12
+"""Characters of text from which an answer is measured exactly: a character takes at most 12 bytes in JSON."""
+
+
 def _size(output: Any) -> int:
-    """Return the size of an output as JSON in bytes; for short text an approximation."""
-    if isinstance(output, str) and len(output) < MAX_ANSWER_BYTES // 12:
+    """Return the size of an output as JSON in bytes; for small outputs, the length of their texts."""
+    length = _text_length(output)
+    return length if length < _MAY_BE_TOO_LARGE else len(to_json(output).encode())
+
+
+def _text_length(output: Any) -> int:
+    """Return the characters of all texts in an output, and 32 per other value; it stops where they are many."""
+    if isinstance(output, str):
         return len(output)
-    return len(to_json(output).encode())
+    length, waiting = 0, [output]
+    while waiting and length < _MAY_BE_TOO_LARGE:
+        value: Any = waiting.pop()
+        if isinstance(value, str):
+            length += len(value)
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif value is None or isinstance(value, int | float):
+            length += 32
+        else:  # a model or another object of a caller's strategy
+            return _MAY_BE_TOO_LARGE
+    return length
 
 
 def accepted_condition(job: BatchJob) -> str:
