@@ -17,7 +17,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from batch_llm.config import ProcessorConfig
 from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ErrorClassifier, ErrorInfo, RequestTooLarge
@@ -207,7 +207,8 @@ class ItemRunner:
             check_answer(answer, item.strategy)
         if not self.config.dry_run:
             tries.calls += 1
-        return answer[0], tries.bill(answer[1])
+        output, usage = cast("tuple[Any, dict[str, int]]", answer)
+        return output, tries.bill(usage)
 
     async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
         limit = self.config.timeout_per_item

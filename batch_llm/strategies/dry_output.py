@@ -58,7 +58,9 @@ def _sample(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) 
         if schema.get(choices):
             return _sample(schema[choices][0], root, depth + 1)
     kind: Any = schema.get("type", "object" if "properties" in schema else "string")
-    return _of_type(kind[0] if isinstance(kind, list) else kind, schema, root, depth)
+    if isinstance(kind, list):
+        kind = cast("list[str]", kind)[0]
+    return _of_type(kind, schema, root, depth)
 
 
 def _of_type(kind: str, schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Any:
@@ -71,7 +73,7 @@ def _of_type(kind: str, schema: Mapping[str, Any], root: Mapping[str, Any], dept
         more = max(0, schema.get("minItems", 0) - len(items))
         return items + [_sample(schema.get("items") or {}, root, depth + 1) for _ in range(more)]
     if kind == "string":
-        text = _FORMATS.get(schema.get("format", ""), _PLAIN["string"])
+        text: str = _FORMATS.get(schema.get("format", "")) or str(_PLAIN["string"])
         return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
     if kind in ("integer", "number"):
         above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")

@@ -46,7 +46,7 @@ def test_help_imports_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
         (["run", "summarize", "--source", "none.csv"], ["none.csv", "does not exist"]),
         (["run", "summarize", "--limit", "few"], ["few"]),
         (["run", "summarize", "--sauce", "a.csv"], ["--sauce"]),
-        (["run", "summarize", "-p", "limit"], ["-p name=value"]),
+        (["run", "summarize", "-p", "limit"], ["-p: expected name=value, got 'limit'"]),
         (["run", "summarize", "-p", "shard_size=0"], ["shard_size", "1 or more"]),
         (["run", "summarize", "-p", "shardsize=5"], ["shardsize", "shard_size"]),
         (["run", "summarize", "--model", "nobody:gpt"], ["nobody:gpt"]),

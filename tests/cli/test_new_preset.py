@@ -87,13 +87,13 @@ def test_prefect_can_deploy_the_users_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["new", "summarize", "--like", "extract"], "'summarize' already, in "),
+        (["new", "summarize", "--like", "extract"], "preset 'summarize' already exists in "),
         (["new", "Tickets!", "--like", "extract"], "lower-case letters"),
         (["new", "tickets", "--prompt", "{text}"], "source is missing"),
         (["new", "tickets", "--like", "nothing"], "no preset is named 'nothing'"),
-        (["new", "tickets", "--like", "extract", "--schema", "none.json"], "none.json cannot be read"),
+        (["new", "tickets", "--like", "extract", "--schema", "none.json"], "--schema: cannot read "),
         (["new", "tickets", "--like", "extract", "--schema", "{"], "--schema is not a valid JSON Schema"),
-        (["new", "tickets", "--like", "extract", "--schema", "[]"], "cannot be read"),
+        (["new", "tickets", "--like", "extract", "--schema", "[]"], "--schema: cannot read "),
         (["show", "summarize", "--source", "docs.csv"], "uses column 'text', which is not in the source"),
         (["show", "summarize", "--source", "none.csv"], "none.csv does not exist"),
     ],

@@ -31,7 +31,7 @@ def test_a_value_is_json_if_it_parses(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize("text", ["limit", "=5", " =5", ""])
 def test_an_assignment_without_a_name_or_sign_says_how_to_write_one(text: str) -> None:
-    with pytest.raises(JobError, match="-p name=value"):
+    with pytest.raises(JobError, match="-p: expected name=value, got "):
         parse_assignments([text])
 
 

@@ -121,7 +121,7 @@ def test_ctrl_c_stops_the_run_and_keeps_its_answers(
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "give the same command again" in said
+    assert "Run the same command to continue" in said
     (url,) = [line.removeprefix("Run: ") for line in said.splitlines() if line.startswith("Run: ")]
     assert state_of(url).is_cancelled()
     asked = provider.requests

@@ -159,7 +159,9 @@ async def test_a_truncated_structured_answer_is_one_call(home: Path, openai: Ope
 
 def test_selections_of_items_exclude_each_other(home: Path) -> None:
     """refresh, only_failed and only_truncated cannot be combined."""
-    with pytest.raises(JobError, match="only_truncated calls other items than refresh and only_failed: set one"):
+    with pytest.raises(
+        JobError, match="only_truncated cannot be used together with refresh or only_failed: set only one"
+    ):
         BatchJob.parse({"source": "a", "prompt": "b", "output": "c.jsonl", "only_truncated": True, "refresh": True})
 
 

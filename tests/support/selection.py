@@ -37,7 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def examples(number: int) -> settings:
     """Let Hypothesis try `number` examples instead of `EXAMPLES`; in the quick run, as many fewer as elsewhere."""
-    return settings(max_examples=max(5, number * settings.default.max_examples // EXAMPLES))
+    default = settings.default
+    assert default is not None
+    return settings(max_examples=max(5, number * default.max_examples // EXAMPLES))
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -151,7 +151,7 @@ def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
     assert "![Items in each 60 s; Seconds an item took](data:image/svg+xml;base64," in text
     assert "| `doc-7` | 12.5 | 3 |\n| `a/b <i>` | 11.5 | 1 |" in text, "nor must an id"
     assert "`out.failures.jsonl`" in text
-    assert "| `openai-chat:gpt-4.1-mini` | 2,893 calls/min at the end | 6, for 7 s in all | 90,000 |" in text
+    assert "| `openai-chat:gpt-4.1-mini` | 2,893 calls/min at the end | 6, cooldowns of 7 s in total | 90,000 |" in text
 
 
 def test_a_run_that_called_nothing_has_a_short_report() -> None:
