@@ -92,7 +92,7 @@ async def test_one_that_raises_is_logged_and_hears_on(error: BaseException, capl
     broken = Broken()
     assert (await process(items(2, Scripted()), observers=[broken])).succeeded == 2
     assert broken.kinds[-1] == EVENT.PROCESSING_COMPLETED
-    assert "Observer Broken on ITEM_STARTED raised" in caplog.text
+    assert "Observer Broken raised an error on ITEM_STARTED" in caplog.text
 
 
 async def test_one_that_hangs_is_dropped_after_five_seconds_and_slows_no_call(

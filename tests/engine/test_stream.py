@@ -102,7 +102,7 @@ async def test_what_is_no_work_item_is_refused_after_the_results_before_it() -> 
     source: list[Any] = [Item("a", Scripted()), "text"]
     results = processor().process_stream(source)
     assert (await anext(results)).item_id == "a"
-    with pytest.raises(ValueError, match="no work item"):
+    with pytest.raises(ValueError, match="is not a work item"):
         await anext(results)
 
 

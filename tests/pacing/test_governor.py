@@ -158,7 +158,7 @@ async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
     assert batch.succeeded == 0
     assert 1800 <= now() < 3600
     assert len(provider.refused) < 60
-    assert "The provider refused" in caplog.text
+    assert "The provider rejected" in caplog.text
     assert {result.error_info.category for result in batch.results if result.error_info} >= {"rate_limit"}
 
 

@@ -228,7 +228,7 @@ async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: p
     monkeypatch.setenv("HTTP_PROXY", nobody.replace("http://", "http://me:secret-of-mine@"))
     at(monkeypatch, "http://llm.example.invalid/v1")
     error, _ = await _failure(model)
-    assert f"http://llm.example.invalid: the proxy {nobody} cannot be used: the connection is refused" in error
+    assert f"http://llm.example.invalid: the proxy {nobody} cannot be used: the connection was refused" in error
     assert "secret-of-mine" not in error
 
 
@@ -265,7 +265,7 @@ async def test_loopback_provider_is_called_without_a_proxy(monkeypatch: pytest.M
             at(monkeypatch, server.base_url.replace("127.0.0.1", host))
             (result,) = await answers("openai-chat:m", "hello")
             if host == "127.0.0.2":  # where the server does not listen
-                assert "the connection is refused" in str(result.error)
+                assert "the connection was refused" in str(result.error)
                 assert "proxy" not in str(result.error)
             else:
                 assert result.error is None
