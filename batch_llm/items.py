@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .errors import ErrorInfo
 from .strategies.base import LLMCallStrategy, TOutput
@@ -120,9 +120,8 @@ class BatchResult(Generic[TOutput, TContext]):
             usage: Any = result.token_usage
             succeeded += result.success is True or _is_true(result.success)
             if isinstance(usage, dict):
-                counts = cast("dict[str, Any]", usage)
-                one: Any = counts.get("input_tokens")
-                other: Any = counts.get("output_tokens")
+                counts: dict[str, object] = usage  # pyright: ignore[reportUnknownVariableType]
+                one, other = counts.get("input_tokens"), counts.get("output_tokens")
                 sent += one if type(one) is int else 0
                 received += other if type(other) is int else 0
         self.total_items, self.succeeded, self.failed = len(self.results), succeeded, len(self.results) - succeeded

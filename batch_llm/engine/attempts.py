@@ -17,7 +17,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from batch_llm.config import ProcessorConfig
 from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ErrorClassifier, ErrorInfo, RequestTooLarge
@@ -26,7 +26,7 @@ from batch_llm.observers.base import ProcessingEvent
 from batch_llm.pacing.gate import Gate
 from batch_llm.pacing.pacer import CallPermit
 from batch_llm.rate_limit import RateLimitStrategy
-from batch_llm.strategies.base import LLMCallStrategy
+from batch_llm.strategies.base import LLMCallStrategy, TokenUsage
 
 from . import cancellation
 from .fatal_errors import Denials
@@ -50,6 +50,9 @@ from .user_values import (
 )
 
 logger = logging.getLogger(__name__)
+
+_USAGES = (dict, TokenUsage)
+"""What nearly every answer has; `check_answer` looks at the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +206,11 @@ class ItemRunner:
 
     def _bill(self, item: AnyWorkItem, tries: ItemState, answer: Any) -> tuple[Any, dict[str, int]]:
         """Note what an answer cost; return its output and that."""
-        if type(answer) is not tuple or len(answer) != 2 or type(answer[1]) is not dict:  # nearly never  # pyright: ignore[reportUnknownArgumentType]
+        if type(answer) is not tuple or len(answer) != 2 or type(answer[1]) not in _USAGES:  # pyright: ignore[reportUnknownArgumentType]
             check_answer(answer, item.strategy)
         if not self.config.dry_run:
             tries.calls += 1
-        output, usage = cast("tuple[Any, dict[str, int]]", answer)
-        return output, tries.bill(usage)
+        return answer[0], tries.bill(answer[1])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
     async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
         limit = self.config.timeout_per_item

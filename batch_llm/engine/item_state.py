@@ -49,10 +49,11 @@ class ItemState:
             for key, count in counts.items():
                 self.tokens[key] = self.tokens.get(key, 0) + count
         else:
-            self.tokens = dict(counts) if type(counts) is dict else dict(counts.items())
+            self.tokens = dict(counts) if type(counts) in (dict, TokenUsage) else dict(counts.items())
         if type(usage) is not dict and isinstance(usage, TokenUsage):
             self.finish_reason = usage.finish_reason
-            self.requests += usage.requests
+            if usage.requests:
+                self.requests += usage.requests
             if usage.safety_ratings is not None:
                 self.ratings = usage.safety_ratings
         return counts

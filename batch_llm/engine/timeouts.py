@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from batch_llm.pacing.clock import loop_clock
+
 
 class Deadline:
     """Reusable `with` block with a timeout: its task is cancelled, and the block raises TimeoutError.
@@ -23,12 +25,24 @@ class Deadline:
         is_disturbed: Whether the task was cancelled in the latest block for another reason than the timeout.
     """
 
-    __slots__ = ("_cancelling", "_due", "_home", "_loop", "_seconds", "_task", "_timer", "expired", "is_disturbed")
+    __slots__ = (
+        "_cancelling",
+        "_clock",
+        "_due",
+        "_home",
+        "_loop",
+        "_seconds",
+        "_task",
+        "_timer",
+        "expired",
+        "is_disturbed",
+    )
 
     def __init__(self, seconds: float, home: list[Deadline]) -> None:
         self._seconds = seconds
         self._home = home
         self._loop = asyncio.get_running_loop()
+        self._clock = loop_clock()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._due = 0.0
@@ -40,14 +54,14 @@ class Deadline:
         assert task is not None
         self._cancelling = task.cancelling()
         self.expired = False
-        self._due = self._loop.time() + self._seconds
+        self._due = self._clock() + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_at(self._due, self._ring)
         return self
 
     def renew(self) -> None:
         """Restart the timeout of the current block."""
-        self._due = self._loop.time() + self._seconds
+        self._due = self._clock() + self._seconds
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

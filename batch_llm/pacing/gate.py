@@ -18,6 +18,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 
+from .clock import loop_clock
 from .loop_throttle import LoopThrottle
 from .pacer import CallPermit, Pacer
 
@@ -33,7 +34,7 @@ class Gate:
 
     def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
-        self.clock = asyncio.get_running_loop().time
+        self.clock = loop_clock()
         self.too_large = pacer.too_large
         self._line = asyncio.Lock()
         self._waiting = 0  # in line, its head included

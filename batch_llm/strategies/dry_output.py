@@ -11,7 +11,7 @@ from .output_schema import shape_of
 _DEEPEST = 20
 """Nested schemas are followed so far; a schema that requires itself has no finite object."""
 
-_PLAIN: dict[str, Any] = {"string": "dry run", "integer": 0, "number": 0.0, "boolean": False, "null": None}
+_PLAIN: dict[str, Any] = {"boolean": False, "null": None}
 _FORMATS = {
     "date": "2000-01-01",
     "date-time": "2000-01-01T00:00:00Z",
@@ -58,9 +58,7 @@ def _sample(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) 
         if schema.get(choices):
             return _sample(schema[choices][0], root, depth + 1)
     kind: Any = schema.get("type", "object" if "properties" in schema else "string")
-    if isinstance(kind, list):
-        kind = cast("list[str]", kind)[0]
-    return _of_type(kind, schema, root, depth)
+    return _of_type(kind if isinstance(kind, str) else kind[0], schema, root, depth)
 
 
 def _of_type(kind: str, schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Any:
@@ -73,7 +71,7 @@ def _of_type(kind: str, schema: Mapping[str, Any], root: Mapping[str, Any], dept
         more = max(0, schema.get("minItems", 0) - len(items))
         return items + [_sample(schema.get("items") or {}, root, depth + 1) for _ in range(more)]
     if kind == "string":
-        text: str = _FORMATS.get(schema.get("format", "")) or str(_PLAIN["string"])
+        text = _FORMATS.get(schema.get("format", ""), "dry run")
         return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
     if kind in ("integer", "number"):
         above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
