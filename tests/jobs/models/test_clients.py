@@ -289,7 +289,7 @@ def test_child_processes_use_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPat
         ),
         ("OPENAI_BASE_URL", "localhost:4600", "must begin with http:// or https://, such as http://localhost:4600"),
         ("OPENAI_BASE_URL", "htps://host/v1", "must begin with http:// or https://"),
-        ("OPENAI_BASE_URL", "http:///v1", "names no host"),
+        ("OPENAI_BASE_URL", "http:///v1", "has no host"),
         ("OPENAI_BASE_URL", "http://host:port/v1", "write it like https://host:443/v1"),
         ("OPENAI_BASE_URL", "http://host/v1\n", "a space or a line break"),
         ("OPENAI_API_KEY", "sk-abcdefgh\n", "begins or ends with a space or a line break"),
