@@ -203,7 +203,7 @@ def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
         (count,) = tables.execute("SELECT count(*) FROM chosen").fetchone() or (0,)
     except duckdb.Error as error:
         raise JobError(
-            f"where {where!r} is not valid: {one_line(error)}; the columns are {', '.join(RESULT_COLUMNS)}"
+            f"where {where!r} cannot be read: {one_line(error)}; the columns are {', '.join(RESULT_COLUMNS)}"
         ) from error
     return int(count)
 

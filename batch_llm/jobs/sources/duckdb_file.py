@@ -22,7 +22,7 @@ class DuckDBSource(QuerySource):
         self._address = address
 
     @property
-    def _called(self) -> str:
+    def _label(self) -> str:
         return f"source {self._address.place!r}"
 
     @contextmanager

@@ -102,7 +102,7 @@ def _parse(query: str) -> dict[str, Any]:
             row = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchone()
             tree = json.loads(str(row[0]) if row else "{}")
         except duckdb.Error as error:
-            raise ValueError(f"cannot be parsed: {one_line(error)}") from error
+            raise ValueError(f"cannot be read: {one_line(error)}") from error
         except RecursionError:
             raise ValueError("is nested too deeply") from None
     found = cast("list[dict[str, Any]]", tree.get("statements") or [])

@@ -67,7 +67,7 @@ async def test_a_full_disk_costs_no_more_than_what_was_in_flight(home: Path, dis
     made_for = _job(home, ledger=str(disk("size=200k")))
     made = plan(made_for, "first", strategy="Answers")
     strategy = Answers()
-    with pytest.raises(JobError, match=r"the ledger cannot be written to .*: No space left on device; make room"):
+    with pytest.raises(JobError, match=r"the ledger cannot be written to .*: No space left on device; free disk space"):
         await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy)
     first = strategy.calls
     assert first.total() < ITEMS

@@ -95,7 +95,7 @@ def test_results_are_chosen_by_an_expression(home: Path, ledger: str, ended: boo
     assert (row.item_id, row.success, row.error) == ("b", False, "too slow")
     with (
         open_tables() as tables,
-        pytest.raises(JobError, match=r"where '1; drop' cannot be parsed: .*; the columns are id, "),
+        pytest.raises(JobError, match=r"where '1; drop' cannot be read: .*; the columns are id, "),
     ):
         choose_results(tables, find_run(Store(ledger)), "1; drop")
 

@@ -171,7 +171,7 @@ def test_other_columns_are_told_before_anything_is_paid_for(database: Database, 
             refused()
         line = str(error.value)
         assert line.startswith(
-            f"output '{database.place}#{table}' cannot be written; where its columns shall change, drop it"
+            f"output '{database.place}#{table}' cannot be written; if its columns should change, drop the table"
         )
         assert "\n" not in line
         assert database.run(f"SELECT id FROM {table}") == [(7,)]
@@ -183,7 +183,9 @@ def test_a_column_that_only_later_rows_have_is_told_before_anything_is_paid_for(
     settings: dict[str, Any] = {"source": "docs.jsonl", "output": f"{database.place}#answers"}
     night("r1", **settings)
     write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b", "late": 1})
-    with pytest.raises(JobError, match=r"output '.*#answers' cannot be written; where its columns shall change, drop"):
+    with pytest.raises(
+        JobError, match=r"output '.*#answers' cannot be written; if its columns should change, drop the table"
+    ):
         plan(job(prompt="{body}", **settings), "r2")
     assert database.run("SELECT id FROM answers ORDER BY id") == [(1,), (2,)]
 

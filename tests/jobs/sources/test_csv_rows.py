@@ -93,10 +93,12 @@ def test_lines_above_the_header_are_named(home: Path, above: str, line: str) -> 
 def test_a_title_without_a_header_and_an_open_quote_in_the_header_are_told(home: Path) -> None:
     """Blank lines above the header are nothing."""
     (home / "title.csv").write_text("Report\n1,a\n2,b\n")
-    with pytest.raises(JobError, match=r"line 1 is 'Report', which is not a header of 2 columns as the lines below"):
+    with pytest.raises(
+        JobError, match=r"line 1 is 'Report', which is not a header for the 2 columns of the lines below"
+    ):
         plan(job(source="title.csv"), "r1")
     (home / "open.csv").write_text('id,"text\n1,a\n')
-    with pytest.raises(JobError, match=r"a quote in the header, line 1, is not closed"):
+    with pytest.raises(JobError, match=r"open\.csv, line 1: a quote in the header is not closed"):
         plan(job(source="open.csv"), "r2")
     (home / "blank.csv").write_text("\n \nid,text\n1,a\n")
     assert prompts(plan(job(source="blank.csv"), "r3")) == {"1": "a"}

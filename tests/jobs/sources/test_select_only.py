@@ -16,7 +16,7 @@ from batch_llm.jobs.storage.select_only import check_condition, condition_query
 from tests.support.jobs import job, prompts, write_lines
 
 ONE = "must be one SELECT and nothing else"
-NAMED = "a query reads the data files that it names in quotes"
+NAMED = "a query can only read the data files that it names in quotes"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ NAMED = "a query reads the data files that it names in quotes"
         ("from read_text('/proc/self/environ')", NAMED),
         ("select 1 as id, (select max(content) from read_text('/etc/passwd')) as text", NAMED),
         ("from read_csv('oth' || 'er.csv')", NAMED),
-        ("from 'http://127.0.0.1:9/docs.parquet'", "or give a URL as the source itself"),
+        ("from 'http://127.0.0.1:9/docs.parquet'", "or use a URL as the source itself"),
         ("from query('select 1 as id')", "calls query(), which is not allowed"),
         ("from glob('*')", "calls glob(), which is not allowed"),
         ("from duckdb_settings()", "calls duckdb_settings(), which is not allowed"),
@@ -129,7 +129,7 @@ def test_a_query_of_sqlite_only_reads(home: Path, query: str) -> None:
 )
 def test_a_condition_reads_the_run_alone(where: str) -> None:
     """No file, no other table, no second statement."""
-    with pytest.raises(ValueError, match=r"may read the run's items alone|one condition|cannot be read"):
+    with pytest.raises(ValueError, match=r"can only read the run's items|one condition|cannot be read"):
         check_condition(where, "results")
 
 

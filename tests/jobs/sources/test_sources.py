@@ -284,7 +284,7 @@ def test_an_encoding_that_nobody_knows_is_refused() -> None:
         ("bad.parquet", "bad.parquet cannot be read:"),
         ("array.jsonl", "array.jsonl has no readable row: line 1 is not JSON: "),
         ("latin.txt", "latin.txt has no readable row: latin.txt, byte 2, is not UTF-8: set encoding"),
-        ("select 1 frm x", "the query in source cannot be parsed:"),
+        ("select 1 frm x", "the query in source cannot be read:"),
         ("select 'x' as text where false", "has no rows"),
         ("from sqlite_scan('a.db', 'b')", "the query in source needs DuckDB's extension sqlite_scanner"),
         ("select text, 1 as id from 'docs.jsonl'", "ids in column 'id' are not unique: '1' (2 rows)"),
