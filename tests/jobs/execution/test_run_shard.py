@@ -280,7 +280,7 @@ async def test_a_full_disk_ends_the_shard_at_once(home: Path) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, most))
     try:
-        with pytest.raises(JobError, match=r"ledger cannot be written to .*: File too large; make room"):
+        with pytest.raises(JobError, match=r"ledger cannot be written to .*: File too large; free disk space"):
             await _run(made_for, made, strategy)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

@@ -55,7 +55,7 @@ def test_a_first_estimate_has_the_input_tokens_to_the_token(home: Path, monkeypa
     each = text + instructions + 2 * TOKENS_A_MESSAGE + TOKENS_A_CALL
     assert (found.input_tokens.low, found.input_tokens.high) == (20 * each, 20 * each)
     assert found.is_guess
-    assert found.calibrated_by.startswith("the model's own tokenizer")
+    assert found.calibrated_by.startswith("input: counted with the model's tokenizer")
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
     shaped = estimate(job(**common, output_schema=schema)).input_tokens
     assert shaped.low == 20 * each < shaped.expected < shaped.high < 2.5 * shaped.low
