@@ -352,8 +352,8 @@ def test_an_output_that_cannot_be_is_told_first(home: Path) -> None:
         plan(job(output="docs.jsonl/out.jsonl"), "r")
 
 
-def test_who_may_read_what_a_run_leaves_is_for_the_user_to_say(home: Path) -> None:
-    """By the umask, so that two users of a machine can share a ledger."""
+def test_outputs_follow_the_umask_and_the_ledger_is_its_owners(home: Path) -> None:
+    """The setting ledger_access opens a ledger to a group; tests/jobs/ledger/test_access.py has the rest."""
     documents(home, a="x", b="y")
     before = os.umask(0o027)
     try:
@@ -361,5 +361,6 @@ def test_who_may_read_what_a_run_leaves_is_for_the_user_to_say(home: Path) -> No
     finally:
         os.umask(before)
     modes = {path: path.stat().st_mode & 0o777 for path in home.rglob("*") if path.is_file() and path.stem != "docs"}
-    assert modes
-    assert set(modes.values()) == {0o640}, modes
+    ledger = {path for path in modes if ".batch-llm" in path.parts}
+    assert {modes[path] for path in ledger} == {0o600}, modes
+    assert {modes[path] for path in modes.keys() - ledger} == {0o640}, modes
