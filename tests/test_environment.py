@@ -16,11 +16,14 @@ from tests.support.environment import IGNORABLE, KEPT, handle_ignored_signals
 pytestmark = pytest.mark.shell
 
 OWN = {"HOME", "PREFECT_HOME", "PREFECT_API_URL", "PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK"}
+LIBRARIES = {"COLUMNS", "LINES", "_RJEM_MALLOC_CONF"}
+"""Variables that readline and polars set when a test imports them."""
+
 RUN = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
 
 
 def test_no_variable_of_the_shell_is_left() -> None:
-    assert {name for name in os.environ if not KEPT.fullmatch(name)} <= OWN
+    assert {name for name in os.environ if not KEPT.fullmatch(name)} <= OWN | LIBRARIES
     assert Path(os.environ["HOME"]).name.startswith("batch-llm-home-")
 
 

@@ -221,7 +221,7 @@ def test_a_tier_without_a_price_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
-_OPENAI = ({"prompt_tokens": -5, "completion_tokens": -5}, {"prompt_tokens": 10**18, "completion_tokens": 1.5})
+_OPENAI = ({"prompt_tokens": -5, "completion_tokens": -5}, {"prompt_tokens": 10**18, "completion_tokens": -1})
 _LIKE_RESPONSES = ({"input_tokens": 0, "output_tokens": 0}, {"input_tokens": -1, "output_tokens": 10**18})
 _UNUSABLE: list[tuple[str, Any]] = [
     *(("chat", usage) for usage in (None, {}, "n/a", {"prompt_tokens": 0, "completion_tokens": 0}, *_OPENAI)),
