@@ -42,10 +42,13 @@ def _weight(item: pytest.Item) -> tuple[bool, bool, bool]:
 
 
 @pytest.fixture(scope="session")
-def empty_database(pytestconfig: pytest.Config) -> Path:
-    """Where an empty database of this Prefect is kept, once there has been one."""
-    assert pytestconfig.cache is not None
-    return pytestconfig.cache.mkdir(f"prefect-{version('prefect')}") / DATABASE
+def empty_database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where an empty database of this Prefect is kept; without pytest's cache, for this session only."""
+    cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)
+    folder = (
+        tmp_path_factory.mktemp("prefect-database") if cache is None else cache.mkdir(f"prefect-{version('prefect')}")
+    )
+    return folder / DATABASE
 
 
 def copy_database(found: Path, to: Path) -> None:
