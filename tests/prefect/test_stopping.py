@@ -16,7 +16,7 @@ pytestmark = pytest.mark.prefect
 def test_a_fatal_error_stops_the_shards_beside_it(
     prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key is refused to the first shard while the second one is being answered: neither goes on."""
+    """The first shard meets an account without quota while the second one is being answered: neither goes on."""
     from prefect import flow
     from prefect.futures import wait
     from prefect.runtime import flow_run
@@ -27,7 +27,7 @@ def test_a_fatal_error_stops_the_shards_beside_it(
 
     def rule(call: Call) -> Reply | None:
         number = int(call.prompt.split()[-1])
-        return OpenAIServer.error(401, "Incorrect API key", "invalid_api_key") if number < 4 else Reply(delay=0.3)
+        return OpenAIServer.error(429, "You have no quota left", "insufficient_quota") if number < 4 else Reply(delay=0.5)
 
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
@@ -56,8 +56,8 @@ def test_a_fatal_error_stops_the_shards_beside_it(
     with OpenAIServer(rule=rule) as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
         stop = two_shards_at_once()
-        assert provider.requests < 30
+        assert provider.requests < 52 + 4
     assert stop is not None
     assert stop.kind == "fatal"
-    assert stop.text.startswith("stopped by auth: ")
+    assert stop.text.startswith("stopped by quota_exhausted: ")
     assert {row["status"] for row in rows(tmp_path / "out.jsonl")} == {"succeeded", "failed", "not_attempted"}

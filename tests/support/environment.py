@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
 
@@ -48,6 +49,17 @@ def define_variables(home: Path) -> None:
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         DO_NOT_TRACK="1",
     )
+
+
+@pytest.fixture(autouse=True)
+def variables_are_restored() -> Generator[None]:
+    """Undo changes of variables by the code under test, which sets some for the processes that it starts."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _hypothesis_folder(config: pytest.Config) -> str:
