@@ -1,4 +1,4 @@
-"""One item's attempts: retries, waits, timeouts, what is counted and what is told."""
+"""Attempts of run_one item: retries, waits, timeouts, counts and events."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.scripted_strategies import (
 pytestmark = pytest.mark.looptime
 
 
-async def one(script: list[list[Step]], settings: RetryConfig | None = None, timeout: float = 120.0):
+async def run_one(script: list[list[Step]], settings: RetryConfig | None = None, timeout: float = 120.0):
     strategy = Scripted(script)
     batch = await process([Item("a", strategy)], config(retry=settings, timeout=timeout))
     return batch.results[0], strategy
@@ -42,7 +42,7 @@ async def one(script: list[list[Step]], settings: RetryConfig | None = None, tim
 
 async def test_backoff_grows_to_its_limit() -> None:
     retry = RetryConfig(max_attempts=6, initial_wait=1, max_wait=5, exponential_base=2, jitter=False)
-    result, strategy = await one([[failure()]], retry)
+    result, strategy = await run_one([[failure()]], retry)
     assert strategy.starts == [0, 1, 3, 7, 12, 17]
     assert [attempt for _, _, attempt in strategy.calls] == [1, 2, 3, 4, 5, 6]
     assert not result.success
@@ -61,20 +61,20 @@ async def test_jitter_draws_from_half_to_all_of_the_wait() -> None:
 
 async def test_huge_attempts_do_not_overflow() -> None:
     retry = RetryConfig(max_attempts=1500, initial_wait=1, max_wait=2, exponential_base=10, jitter=False)
-    result, _ = await one([[failure()]], retry)
+    result, _ = await run_one([[failure()]], retry)
     assert result.attempts == 1500
     assert now() == 1 + 1498 * 2
 
 
 async def test_a_retry_that_succeeds_is_a_success() -> None:
-    result, strategy = await one([[failure()], ["fine"]])
+    result, strategy = await run_one([[failure()], ["fine"]])
     assert (result.success, result.output, result.error, result.error_info) == (True, "fine", None, None)
     assert strategy.starts == [0, 1]
     assert result.duration_seconds == 1
 
 
-async def test_what_cannot_be_retried_is_called_once() -> None:
-    result, strategy = await one([[failure("invalid_request", retryable=False)]])
+async def test_non_retryable_error_causes_one_call() -> None:
+    result, strategy = await run_one([[failure("invalid_request", retryable=False)]])
     assert len(strategy.calls) == 1
     assert result.error == "Failure: boom"
     assert result.error_info is not None
@@ -82,34 +82,34 @@ async def test_what_cannot_be_retried_is_called_once() -> None:
 
 
 async def test_the_wait_is_at_least_what_the_provider_suggests() -> None:
-    _, strategy = await one([[failure(wait=30)], [failure(wait=0.5)], ["ok"]])
+    _, strategy = await run_one([[failure(wait=30)], [failure(wait=0.5)], ["ok"]])
     assert strategy.starts == [0, 30, 32]
 
 
-async def test_a_suggestion_beyond_max_wait_is_heeded() -> None:
-    _, strategy = await one([[failure(wait=500)], ["ok"]], RetryConfig(max_wait=60, jitter=False))
+async def test_suggested_wait_beyond_max_wait_is_respected() -> None:
+    _, strategy = await run_one([[failure(wait=500)], ["ok"]], RetryConfig(max_wait=60, jitter=False))
     assert strategy.starts == [0, 500]
 
 
 @pytest.mark.parametrize("nonsense", [float("nan"), float("inf"), -5.0])
-async def test_a_suggestion_that_is_no_time_is_ignored(nonsense: float) -> None:
-    _, strategy = await one([[failure(wait=nonsense)], ["ok"]])
+async def test_suggestion_that_is_not_a_valid_time_is_ignored(nonsense: float) -> None:
+    _, strategy = await run_one([[failure(wait=nonsense)], ["ok"]])
     assert strategy.starts == [0, 1]
 
 
 async def test_a_validation_failure_is_retried_at_once() -> None:
-    _, strategy = await one([[failure("validation")], [failure("validation")], ["ok"]])
+    _, strategy = await run_one([[failure("validation")], [failure("validation")], ["ok"]])
     assert strategy.starts == [0, 0, 0]
 
 
-async def test_the_timeout_bounds_each_call_and_no_wait() -> None:
-    result, strategy = await one([[100.0]], timeout=10.0)
+async def test_timeout_bounds_each_call_but_not_the_waits() -> None:
+    result, strategy = await run_one([[100.0]], timeout=10.0)
     assert strategy.starts == [0, 11, 23]
     assert result.error == "AttemptTimedOut: no answer within 10 s (timeout_per_item)"
 
 
 async def test_each_call_of_a_worker_has_the_whole_timeout() -> None:
-    """Its calls share a timer, which rings for the one that hangs, to the moment."""
+    """The calls of a worker share a timer, which ends the run_one that hangs on time."""
     work = [Item(str(number), Scripted([[seconds]])) for number, seconds in enumerate([9.0, 9.5, 0.0, 100.0, 9.0])]
     began = asyncio.get_running_loop().time()
     batch = await process(work, config(1, retry=RetryConfig(max_attempts=1), timeout=10.0))
@@ -118,12 +118,12 @@ async def test_each_call_of_a_worker_has_the_whole_timeout() -> None:
     assert asyncio.get_running_loop().time() - began == pytest.approx(37.5)
 
 
-async def test_waiting_for_a_worker_is_no_timeout() -> None:
+async def test_waiting_for_a_worker_does_not_time_out() -> None:
     batch = await process(items(5, Scripted([[9.0]])), config(1, timeout=10.0))
     assert batch.succeeded == 5
 
 
-async def test_a_providers_own_timeout_is_another_error() -> None:
+async def test_timeout_of_the_provider_and_of_the_engine_are_different_errors() -> None:
     own, ours = ByItself(), ByItself()
     await process([Item("a", Scripted([[TimeoutError("read")]]))], error_classifier=own)
     await process([Item("a", Scripted([[100.0]]))], config(timeout=1), error_classifier=ours)
@@ -132,7 +132,7 @@ async def test_a_providers_own_timeout_is_another_error() -> None:
 
 
 @pytest.mark.parametrize("answer", ["text", ("only",), ("a", "b", "c"), ("a", None), ("a", 3), None])
-async def test_an_answer_of_another_shape_fails_once_as_a_programming_error(answer: object) -> None:
+async def test_return_value_of_the_wrong_shape_is_a_programming_error(answer: object) -> None:
     calls: list[int] = []
 
     class Odd(LLMCallStrategy[str]):
@@ -150,7 +150,7 @@ async def test_an_answer_of_another_shape_fails_once_as_a_programming_error(answ
     assert "must return" in str(result.error)
 
 
-async def test_by_default_types_and_statuses_decide() -> None:
+async def test_default_classifier_uses_exception_type_and_status() -> None:
     class Refused(Exception):
         def __init__(self) -> None:
             self.status_code, self.headers = 429, {"retry-after": "40"}
@@ -190,7 +190,7 @@ async def test_a_classifier_that_returns_nonsense_fails_the_item() -> None:
 async def test_tokens_of_failed_attempts_count_once() -> None:
     error = failure()
     billed = CallFailed(error, {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15})
-    result, _ = await one([[billed], [billed], ["ok"]])
+    result, _ = await run_one([[billed], [billed], ["ok"]])
     assert result.token_usage == {"input_tokens": 21, "output_tokens": 12, "total_tokens": 33}
     assert vars(error) == {"info": error.info}  # nothing is pinned onto an exception
 
@@ -223,7 +223,7 @@ async def test_a_billed_call_that_times_out_is_a_timeout_and_billed() -> None:
     assert {type(error) for error in classifier.seen} == {AttemptTimedOut}
 
 
-async def test_counts_that_are_no_numbers_do_not_break_the_sums() -> None:
+async def test_token_counts_that_are_not_numbers_count_as_zero() -> None:
     class Odd(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             return "ok", {"input_tokens": None, "output_tokens": 2}  # pyright: ignore[reportReturnType]  an SDK's None
@@ -245,16 +245,16 @@ async def test_safety_ratings_reach_the_result_of_successes_and_failures() -> No
     assert ratings == [{"HARM_CATEGORY_HARASSMENT": "LOW"}, {"HARM_CATEGORY_HARASSMENT": "HIGH"}]
 
 
-async def test_an_error_that_cannot_say_what_it_is_fails_only_its_item() -> None:
+async def test_exception_whose_str_raises_fails_only_its_item() -> None:
     class Mute(Failure):
         def __str__(self) -> str:
             raise RuntimeError
 
-    result, _ = await one([[Mute(ErrorInfo(is_retryable=False))]])
+    result, _ = await run_one([[Mute(ErrorInfo(is_retryable=False))]])
     assert result.error == "Mute"
 
 
-async def test_a_retry_is_told_with_attempt_wait_and_category() -> None:
+async def test_retry_event_has_attempt_wait_and_category() -> None:
     notes = Notes()
     await process([Item("a", Scripted([[failure()], [failure("validation")], ["ok"]]))], observers=[notes])
     assert notes.of(ProcessingEvent.RETRY_SCHEDULED) == [
@@ -278,7 +278,7 @@ async def test_a_configuration_is_not_changed_by_a_run() -> None:
     assert settings == fresh
 
 
-async def test_strategies_that_never_wait_do_not_keep_the_loop_to_themselves() -> None:
+async def test_strategies_that_never_wait_do_not_block_the_loop() -> None:
     class AtOnce(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             return "ok", {}

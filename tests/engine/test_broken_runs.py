@@ -1,4 +1,4 @@
-"""Runs that end otherwise than by themselves: the cause is told, and a cancellation comes out as one."""
+"""Runs that end through a bug or a cancellation: the cause is raised, and a cancellation stays one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Breaks(LLMCallStrategy[str]):
         raise GeneratorExit  # what no item may fail with
 
 
-async def test_a_run_that_broke_early_tells_why_and_keeps_what_was_finished() -> None:
+async def test_broken_run_raises_the_cause_and_keeps_finished_results() -> None:
     async with processor(config(1, queue=1)) as engine:
         for item in [Item("good", Scripted()), Item("bad", Breaks())]:
             await engine.add_work(item)
@@ -37,7 +37,7 @@ async def test_a_run_that_broke_early_tells_why_and_keeps_what_was_finished() ->
         assert (await engine.process_all()).succeeded == 1
 
 
-async def test_leaving_a_broken_run_tells_why() -> None:
+async def test_leaving_the_context_of_a_broken_run_raises_the_cause() -> None:
     async def leave() -> None:
         async with processor(config(1, queue=1)) as engine:
             for item in [Item("bad", Breaks()), Item("next", Scripted())]:
@@ -50,7 +50,7 @@ async def test_leaving_a_broken_run_tells_why() -> None:
 
 @pytest.mark.parametrize("how", ["wait_for", "timeout", "cancel"])
 @pytest.mark.parametrize("hook", ["before", "after", "post_processor", "progress_callback", "cleanup", "execute"])
-async def test_a_cancellation_comes_out_whatever_hooks_make_of_it(hook: str, how: str) -> None:
+async def test_cancellation_is_raised_even_if_a_hook_replaces_it(hook: str, how: str) -> None:
     class Interrupted(Scripted, BaseMiddleware):
         async def turn_it_into_something_else(self, *_: object) -> None:
             try:
@@ -100,7 +100,7 @@ async def test_a_cancellation_comes_out_whatever_hooks_make_of_it(hook: str, how
 @pytest.mark.parametrize(
     "raised", [StopIteration, StopAsyncIteration, GeneratorExit, type("Panic", (BaseException,), {})]
 )
-async def test_whatever_a_plain_callback_raises_the_run_goes_on(raised: type[BaseException]) -> None:
+async def test_run_continues_whatever_a_plain_callback_raises(raised: type[BaseException]) -> None:
     def post(result: WorkItemResult[str, Any]) -> None:
         raise raised
 
@@ -114,7 +114,7 @@ async def test_whatever_a_plain_callback_raises_the_run_goes_on(raised: type[Bas
 
 @pytest.mark.parametrize("way", ["directly", "gather", "wait_for", "thread", "task"])
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_a_hook_may_add_work_to_a_full_queue_in_any_way(way: str, workers: int) -> None:
+async def test_hook_can_add_work_to_a_full_queue_in_any_way(way: str, workers: int) -> None:
     strategy, loop = Scripted(), asyncio.get_running_loop()
 
     def follow_ups(result: WorkItemResult[str, Any]) -> list[Item]:
@@ -141,7 +141,7 @@ async def test_a_hook_may_add_work_to_a_full_queue_in_any_way(way: str, workers:
         assert (await engine.process_all()).total_items == 16
 
 
-async def test_a_hook_that_takes_long_is_named_after_a_minute_and_whenever_that_doubles(
+async def test_slow_hook_is_logged_after_a_minute_and_each_time_that_doubles(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def post(result: WorkItemResult[str, Any]) -> None:
@@ -170,7 +170,7 @@ async def test_hook_timeout_bounds_a_hook_that_never_returns(hook: str) -> None:
     assert now() == 14
 
 
-async def test_prepare_is_bounded_by_the_time_of_an_item() -> None:
+async def test_prepare_is_bounded_by_timeout_per_item() -> None:
     class Hangs(Scripted):
         async def prepare(self) -> None:
             await super().prepare()
@@ -184,7 +184,7 @@ async def test_prepare_is_bounded_by_the_time_of_an_item() -> None:
 
 
 @pytest.mark.looptime(False)
-def test_an_interrupt_out_of_a_strategy_lets_everything_clean_up() -> None:
+def test_keyboard_interrupt_in_a_strategy_runs_all_cleanup() -> None:
     program = """
     import asyncio
     from batch_llm import *

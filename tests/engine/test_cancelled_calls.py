@@ -1,4 +1,4 @@
-"""Cancellations that nobody asked the run for: an item's failure, and never a worker less."""
+"""Cancellations from inside a call: the item fails, and its worker continues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cancel_this_task() -> None:
 
 @pytest.mark.parametrize("where", ["prepare", "execute", "execute, in other words", "dry run"])
 async def test_a_call_that_cancels_its_own_task_is_an_item_failure(where: str) -> None:
-    """Its worker goes on with the next item, and a hook that raises is still contained."""
+    """The worker continues with the next item, and an exception in a hook is still contained."""
 
     class CancelsItself(Scripted):
         async def prepare(self) -> None:
@@ -65,7 +65,7 @@ async def test_a_call_that_cancels_its_own_task_is_an_item_failure(where: str) -
 
 
 @pytest.mark.parametrize("raised", ["prepare", "dry_run"])
-async def test_cancelled_error_out_of_other_methods_is_an_item_failure_too(raised: str) -> None:
+async def test_cancelled_error_in_prepare_or_dry_run_is_an_item_failure(raised: str) -> None:
     class Odd(Scripted):
         async def prepare(self) -> None:
             raise asyncio.CancelledError
@@ -80,8 +80,8 @@ async def test_cancelled_error_out_of_other_methods_is_an_item_failure_too(raise
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("hook", ["middleware", "post_processor", "progress_callback", "cleanup"])
-async def test_a_hook_that_cancels_its_own_task_is_one_that_raised(hook: str, arrives: bool) -> None:
-    """Whether the cancellation arrives in the hook or after it: no worker less, and no item that pays for it."""
+async def test_hook_that_cancels_its_own_task_counts_as_one_that_raised(hook: str, arrives: bool) -> None:
+    """Whether the cancellation arrives in the hook or after it, no worker ends and no item fails."""
 
     class CancelsItself(BaseMiddleware):
         async def before_process(self, work_item: Item) -> Item | None:
@@ -111,7 +111,7 @@ async def test_a_hook_that_cancels_its_own_task_is_one_that_raised(hook: str, ar
     assert [len(each.cleaned) for each in strategies] == [1, 1, 1]
 
 
-async def test_a_strategy_that_cancels_its_task_and_returns_strikes_nobody_else() -> None:
+async def test_strategy_that_cancels_its_task_and_returns_fails_only_its_item() -> None:
     class Sly(Scripted):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             cancel_this_task()
@@ -128,8 +128,8 @@ async def test_a_strategy_that_cancels_its_task_and_returns_strikes_nobody_else(
 
 
 @pytest.mark.parametrize("nested", [False, True])
-async def test_workers_that_a_bug_takes_down_did_not_cancel_themselves(nested: bool) -> None:
-    """Whether the call waits by itself or for a task, which takes the cancellation longer to come through."""
+async def test_items_of_workers_that_a_bug_ends_are_reported_as_cancelled(nested: bool) -> None:
+    """Whether the call waits itself or for a task, through which the cancellation arrives later."""
 
     class Buggy(Scripted):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""How a run ends before its work is done: a fatal error, `stop()`, cancellation."""
+"""Runs that end before all items are done: a fatal error, `stop()`, cancellation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def started(work: list[Item], engine: Processor) -> asyncio.Task[Batch]:
 
 
 @pytest.mark.parametrize("category", ["auth", "quota_exhausted"])
-async def test_a_fatal_error_spares_the_items_that_did_not_start(category: str) -> None:
+async def test_fatal_error_leaves_unstarted_items_not_attempted(category: str) -> None:
     fatal, busy = Scripted([[1.0, failure(category, retryable=False)]]), Scripted([[5.0]])
     engine = processor(config(2))
     batch = await (await started([Item("fatal", fatal), *items(50, busy)], engine))
@@ -47,7 +47,7 @@ async def test_a_fatal_error_spares_the_items_that_did_not_start(category: str) 
     assert engine.stopped_by.category == category
 
 
-async def test_the_first_fatal_error_is_the_reason() -> None:
+async def test_stopped_by_is_the_first_fatal_error() -> None:
     first, second = (Scripted([[failure(name, retryable=False)]]) for name in ("auth", "quota_exhausted"))
     second.script = [[2.0, *second.script[0]]]
     engine = processor(config(2))
@@ -57,7 +57,7 @@ async def test_the_first_fatal_error_is_the_reason() -> None:
     assert engine.stopped_by.category == "auth"
 
 
-async def test_what_was_not_attempted_can_be_resumed() -> None:
+async def test_not_attempted_items_are_retryable_without_attempts_or_tokens() -> None:
     batch = await process([Item("a", Scripted([[failure("auth", retryable=False)]])), *items(2, Scripted())], config(1))
     left = batch.results[1]
     assert left.error_info is not None
@@ -66,7 +66,7 @@ async def test_what_was_not_attempted_can_be_resumed() -> None:
     assert (left.attempts, left.token_usage) == (0, {})
 
 
-async def test_a_run_that_ends_by_itself_was_stopped_by_nothing() -> None:
+async def test_completed_run_has_no_stopped_by() -> None:
     engine = processor()
     await (await started(items(2, Scripted()), engine))
     assert engine.stopped_by is None
@@ -93,7 +93,7 @@ async def test_stop_ends_a_backoff_at_once() -> None:
     assert now() == 1
 
 
-async def test_a_failure_after_the_stop_is_not_waited_for() -> None:
+async def test_failure_after_the_stop_is_not_retried() -> None:
     late = Scripted([[2.0, failure(wait=1000)]])
     batch = await process([Item("late", late), Item("fatal", Scripted([[1.0, failure("auth", retryable=False)]]))])
     assert categories(batch) == ["server_error", "auth"]
@@ -126,7 +126,7 @@ async def test_stop_ends_a_stream_that_waits_for_its_source() -> None:
     assert now() == 0
 
 
-async def test_stop_before_a_run_holds_for_the_next_one_only() -> None:
+async def test_stop_before_a_run_applies_to_the_next_run_only() -> None:
     engine, strategy = processor(), Scripted()
     engine.stop()
     assert [each async for each in engine.process_stream(items(3, strategy))] == []
@@ -135,7 +135,7 @@ async def test_stop_before_a_run_holds_for_the_next_one_only() -> None:
     assert engine.stopped_by is None
 
 
-async def test_not_attempted_items_end_like_all_others() -> None:
+async def test_not_attempted_items_cause_the_same_events_and_callbacks() -> None:
     """One finished event, one post-processor call and one progress update for each."""
     notes, posted, progress = Notes(), list[str](), list[int]()
 
@@ -153,7 +153,7 @@ async def test_not_attempted_items_end_like_all_others() -> None:
     assert len(notes.of(ProcessingEvent.ITEM_STARTED)) == 1  # the others never did
 
 
-async def test_cancellation_cleans_up_and_keeps_what_was_finished() -> None:
+async def test_cancellation_cleans_up_and_keeps_finished_results() -> None:
     strategy, notes = Scripted([[2.0]]), Notes()
     engine = processor(config(2), observers=[notes])
     run = await started(items(10, strategy), engine)
@@ -170,7 +170,7 @@ async def test_cancellation_cleans_up_and_keeps_what_was_finished() -> None:
 
 
 @pytest.mark.parametrize("when", [0, 1.0, 31.0])
-async def test_cancellation_is_heard_at_once_wherever_a_run_is(when: float) -> None:
+async def test_cancellation_takes_effect_at_once_at_any_point_of_a_run(when: float) -> None:
     """Before its first step; in a call; in a cooldown."""
     engine = processor(config(3))
     run = await started(items(5, Scripted([[30.0, rate_limit()]])), engine)
@@ -182,7 +182,7 @@ async def test_cancellation_is_heard_at_once_wherever_a_run_is(when: float) -> N
     assert now() == when
 
 
-async def test_a_strategy_that_swallows_the_cancellation_does_not_go_on() -> None:
+async def test_strategy_that_swallows_the_cancellation_gets_no_further_item() -> None:
     calls: list[str] = []
 
     class Stubborn(LLMCallStrategy[str]):
@@ -204,7 +204,7 @@ async def test_a_strategy_that_swallows_the_cancellation_does_not_go_on() -> Non
     assert engine.results_so_far().total_input_tokens == 1  # it was billed, so it counts
 
 
-async def test_a_cancelled_consumer_of_a_stream_leaves_nothing_and_can_have_the_rest() -> None:
+async def test_cancelled_consumer_of_a_stream_cleans_up_and_keeps_the_results() -> None:
     strategy, engine = Scripted([[1.0]]), processor(config(3))
 
     async def consume() -> None:
@@ -221,7 +221,7 @@ async def test_a_cancelled_consumer_of_a_stream_leaves_nothing_and_can_have_the_
     assert engine.results_so_far().succeeded > 0
 
 
-async def test_a_bug_in_the_engines_own_task_ends_the_run_loudly() -> None:
+async def test_bug_in_a_task_of_the_engine_is_raised() -> None:
     class Monstrous(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             raise GeneratorExit  # no Exception, and nothing that an item may fail with

@@ -1,4 +1,4 @@
-"""Users' code around the items: what it is given, and that it cannot break a run."""
+"""Middleware and callbacks: their arguments, and that they cannot break a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ request: ContextVar[str] = ContextVar("request")
 
 
 class Diary(BaseMiddleware):
-    """Writes down which of its hooks was called."""
+    """Middleware that records which of its hooks was called."""
 
     def __init__(self, name: str, diary: list[str]) -> None:
         self.name, self.diary = name, diary
@@ -44,20 +44,20 @@ def test_the_middleware_module_is_public() -> None:
     assert public.BaseMiddleware is BaseMiddleware
 
 
-async def test_before_in_order_and_after_in_reverse_once_an_item() -> None:
+async def test_middleware_runs_in_order_before_and_in_reverse_after_each_item() -> None:
     diary: list[str] = []
     await process([Item("a", Scripted([[failure()], ["ok"]]))], middlewares=[Diary("1", diary), Diary("2", diary)])
     assert diary == ["before 1", "before 2", "after 2", "after 1"]
 
 
-async def test_after_a_failure_too_with_the_error_first() -> None:
+async def test_after_a_failure_on_error_runs_before_after_process() -> None:
     diary: list[str] = []
     work = [Item("a", Scripted([[failure(retryable=False)]]))]
     await process(work, middlewares=[Diary("1", diary), Diary("2", diary)])
     assert diary == ["before 1", "before 2", "error 2", "error 1", "after 2", "after 1"]
 
 
-async def test_none_skips_the_item_without_a_call() -> None:
+async def test_none_from_before_process_skips_the_item_without_a_call() -> None:
     class Skip(BaseMiddleware):
         async def before_process(self, work_item: Item) -> Item | None:
             return None if work_item.item_id == "item-1" else work_item
@@ -72,7 +72,7 @@ async def test_none_skips_the_item_without_a_call() -> None:
     assert [data["item_id"] for data in notes.of(ProcessingEvent.ITEM_FAILED)] == ["item-1"]
 
 
-async def test_a_replacement_keeps_the_id_and_has_its_way_otherwise() -> None:
+async def test_replacement_item_keeps_the_id_and_replaces_everything_else() -> None:
     other = Scripted([["from the other"]])
 
     class Replace(BaseMiddleware):
@@ -145,7 +145,7 @@ async def test_a_hook_that_raises_is_logged_and_the_item_goes_on(broken: Any, ca
     assert re.search("Broken.before_process on item good.*; the item continues", caplog.text)
 
 
-async def test_the_post_processor_sees_every_item_and_its_exception_changes_nothing(
+async def test_post_processor_gets_every_item_and_its_exception_changes_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     seen: list[tuple[str, bool]] = []
@@ -212,7 +212,7 @@ async def test_a_callable_that_returns_an_awaitable_is_awaited() -> None:
     assert seen == ["a"]
 
 
-async def test_progress_comes_in_order_and_to_its_end() -> None:
+async def test_progress_is_reported_in_order_up_to_the_last_item() -> None:
     seen: list[tuple[int, int, str]] = []
 
     def report(completed: int, total: int, item_id: str) -> None:
@@ -224,7 +224,7 @@ async def test_progress_comes_in_order_and_to_its_end() -> None:
     assert {item_id for *_, item_id in seen} == {f"item-{number}" for number in range(30)}
 
 
-async def test_progress_keeps_its_order_though_post_processors_overtake_each_other() -> None:
+async def test_progress_is_in_order_although_post_processors_overtake_each_other() -> None:
     seen: list[tuple[int, str]] = []
 
     async def post(result: Result) -> None:
@@ -237,7 +237,7 @@ async def test_progress_keeps_its_order_though_post_processors_overtake_each_oth
     assert seen == [(1, "item-1"), (2, "item-2"), (3, "item-0")]
 
 
-async def test_progress_that_raises_changes_nothing() -> None:
+async def test_progress_callback_that_raises_changes_nothing() -> None:
     async def report(completed: int, total: int, item_id: str) -> None:
         raise ValueError
 
@@ -256,7 +256,7 @@ async def test_progress_is_logged_at_its_interval(caplog: pytest.LogCaptureFixtu
     ]
 
 
-async def test_detailed_logging_tells_of_every_failed_attempt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_detailed_logging_includes_every_failed_attempt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="batch_llm")
     settings = config()
     settings.enable_detailed_logging = True
@@ -269,7 +269,7 @@ class Rehearsed(Scripted):
         return f"would send {prompt}"
 
 
-async def test_a_dry_run_makes_no_call_and_tells_the_same() -> None:
+async def test_dry_run_makes_no_call_and_publishes_the_same_events() -> None:
     notes, diary, strategy, plain = Notes(), list[str](), Rehearsed(), Scripted()
     work = [Item("a", strategy, "text"), Item("b", plain)]
     batch = await process(work, config(dry_run=True), observers=[notes], middlewares=[Diary("1", diary)])

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.looptime
 
 
 class Shared(Scripted):
-    """Takes 3 seconds to prepare, and fails as often as told."""
+    """Strategy that takes 3 seconds to prepare and fails the first `failures` times."""
 
     def __init__(self, failures: int = 0) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Shared(Scripted):
             raise failure()
 
 
-async def test_prepared_once_for_many_items_and_cleaned_up_at_the_end() -> None:
+async def test_strategy_is_prepared_once_for_many_items_and_cleaned_up_at_the_end() -> None:
     strategy = Shared()
     await process(items(20, strategy), config(20))
     assert strategy.prepared == [3]
@@ -36,7 +36,7 @@ async def test_prepared_once_for_many_items_and_cleaned_up_at_the_end() -> None:
     assert strategy.cleaned == [3]
 
 
-async def test_again_for_the_next_run() -> None:
+async def test_strategy_is_prepared_again_for_the_next_run() -> None:
     strategy, engine = Shared(), processor()
     for number in range(2):
         await engine.add_work(Item(str(number), strategy))
@@ -53,7 +53,7 @@ async def test_a_failed_prepare_fails_the_attempt_and_the_next_attempt_tries_aga
     assert strategy.cleaned == [12]
 
 
-async def test_no_cleanup_without_a_successful_prepare() -> None:
+async def test_cleanup_is_not_called_without_a_successful_prepare() -> None:
     strategy = Shared(failures=100)
     (result,) = (await process([Item("a", strategy)])).results
     assert not result.success
@@ -61,7 +61,7 @@ async def test_no_cleanup_without_a_successful_prepare() -> None:
     assert strategy.cleaned == []
 
 
-async def test_cancelled_in_prepare_there_is_nothing_to_clean_up() -> None:
+async def test_cleanup_is_not_called_if_prepare_was_cancelled() -> None:
     strategy, engine = Shared(), processor()
     await engine.add_work(Item("a", strategy))
     run = asyncio.create_task(engine.process_all())
@@ -71,7 +71,7 @@ async def test_cancelled_in_prepare_there_is_nothing_to_clean_up() -> None:
     assert strategy.prepared == strategy.cleaned == []
 
 
-async def test_equal_instances_have_lives_of_their_own() -> None:
+async def test_equal_instances_are_prepared_separately() -> None:
     class Twin(Scripted):
         def __eq__(self, other: object) -> bool:
             return True
@@ -84,8 +84,8 @@ async def test_equal_instances_have_lives_of_their_own() -> None:
     assert [len(twin.cleaned) for twin in twins] == [1, 1]
 
 
-async def test_a_strategy_of_its_own_for_every_item_is_prepared_for_every_item() -> None:
-    """An `id` that is given to another object meanwhile must not pass for a prepared one."""
+async def test_each_item_with_its_own_strategy_prepares_it() -> None:
+    """An `id()` that Python reuses for another object must not count as prepared."""
     prepared = 0
 
     class Own(Scripted):
@@ -99,7 +99,7 @@ async def test_a_strategy_of_its_own_for_every_item_is_prepared_for_every_item()
     assert prepared == 500
 
 
-async def test_strategies_without_hooks_are_not_kept() -> None:
+async def test_strategies_without_prepare_or_cleanup_are_not_kept_in_memory() -> None:
     class Plain(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             return "ok", {}
@@ -146,8 +146,8 @@ async def test_cancellation_cleans_up_every_strategy_whatever_one_of_them_raises
     assert [each.cleaned for each in good] == [[1], [1]]
 
 
-async def test_a_second_cancellation_ends_the_cleaning_up() -> None:
-    """Whoever insists does not wait for strategies that hang, however many there are."""
+async def test_second_cancellation_ends_the_cleanup() -> None:
+    """A second cancellation does not wait for hanging strategies, however many there are."""
 
     class Hanging(Scripted):
         async def cleanup(self) -> None:
@@ -164,7 +164,7 @@ async def test_a_second_cancellation_ends_the_cleaning_up() -> None:
     assert now() == 2
 
 
-async def test_strategies_that_only_clean_up_or_only_prepare_have_a_life_too() -> None:
+async def test_strategies_with_only_prepare_or_only_cleanup_are_supported() -> None:
     done: list[str] = []
 
     class Answers(LLMCallStrategy[str]):
@@ -184,7 +184,7 @@ async def test_strategies_that_only_clean_up_or_only_prepare_have_a_life_too() -
     assert done == ["prepared", "cleaned up"]
 
 
-async def test_many_strategies_are_cleaned_up_side_by_side() -> None:
+async def test_strategies_are_cleaned_up_concurrently() -> None:
     class Slow(Scripted):
         async def cleanup(self) -> None:
             await asyncio.sleep(1)
@@ -195,7 +195,7 @@ async def test_many_strategies_are_cleaned_up_side_by_side() -> None:
     assert [each.cleaned for each in slow] == [[3]] * 10 + [[2]] * 10 + [[1]] * 10  # the last first
 
 
-async def test_a_hanging_cleanup_does_not_hold_the_result_for_ever() -> None:
+async def test_hanging_cleanup_is_abandoned_after_a_minute() -> None:
     class Hanging(Scripted):
         async def cleanup(self) -> None:
             await asyncio.Event().wait()
@@ -204,7 +204,7 @@ async def test_a_hanging_cleanup_does_not_hold_the_result_for_ever() -> None:
     assert now() == 60
 
 
-async def test_a_replacement_items_strategy_is_prepared_in_its_place() -> None:
+async def test_strategy_of_a_replacement_item_is_prepared_instead() -> None:
     from batch_llm import BaseMiddleware
     from tests.support.scripted_strategies import Scripted as Other
 

@@ -1,4 +1,4 @@
-"""What `MetricsObserver` makes of a run: numbers, JSON, and a text that Prometheus reads; in bounded memory."""
+"""Metrics of a run from `MetricsObserver`: numbers, JSON and Prometheus text, in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def observed() -> MetricsObserver:
 
 
 @pytest.mark.looptime
-async def test_metrics_are_what_happened() -> None:
+async def test_metrics_count_the_items_of_a_run() -> None:
     metrics = await (await observed()).get_metrics()
     times = [metrics.pop(f"p{share}_processing_time") for share in (50, 95, 99)]
     assert times == [pytest.approx(2, rel=0.19), pytest.approx(2, rel=0.19), pytest.approx(7, rel=0.19)]
@@ -50,7 +50,7 @@ async def test_metrics_are_what_happened() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_quantile_is_within_what_was_seen() -> None:
+async def test_quantile_is_between_the_lowest_and_highest_duration() -> None:
     metrics = MetricsObserver()
     await process([Item("one", Scripted([[1.25]]))], observers=[metrics])
     found = await metrics.get_metrics()
@@ -92,7 +92,7 @@ async def test_metrics_in_a_format_that_prometheus_reads() -> None:
     assert all(family.documentation for family in families.values())
 
 
-async def test_metrics_of_nothing() -> None:
+async def test_metrics_without_items_are_zero() -> None:
     metrics = MetricsObserver()
     empty = await metrics.get_metrics()
     assert (empty["success_rate"], empty["avg_processing_time"], empty["p99_processing_time"]) == (0, 0, 0)
@@ -122,7 +122,7 @@ async def test_memory_does_not_grow_with_the_items() -> None:
     assert abs(len(pickle.dumps(many)) - len(pickle.dumps(few))) < 1_000
 
 
-async def test_an_item_without_a_call_says_nothing_of_how_long_items_take() -> None:
+async def test_item_without_a_call_does_not_count_for_the_average_time() -> None:
     metrics = MetricsObserver()
     data: dict[str, Any] = {"item_id": "a", "duration": 0.0, "attempts": 0, "tokens": {}}
     data |= {"error": "", "category": "not_attempted"}
@@ -151,7 +151,7 @@ async def test_retries_and_cooldowns_add_up_and_the_latest_limit_counts() -> Non
     assert seen["limit_per_second"] is None
 
 
-async def test_metrics_that_were_handed_out_stay_as_they_were() -> None:
+async def test_returned_metrics_do_not_change_later() -> None:
     metrics = MetricsObserver()
     data: dict[str, Any] = {"item_id": "a", "duration": 1.0, "attempts": 1, "tokens": {}, "category": "back\\slash"}
     await metrics.on_event(EVENT.ITEM_FAILED, data)

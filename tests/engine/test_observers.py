@@ -1,4 +1,4 @@
-"""What observers hear, and that they are never in the way."""
+"""Events that observers receive, and that observers never slow or break a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.looptime
 EVENT = ProcessingEvent
 
 
-async def test_a_run_tells_its_story_in_order() -> None:
+async def test_events_of_a_run_are_in_order() -> None:
     notes = Notes()
     await process([Item("a", Scripted([[1.0]]))], observers=[notes])
     assert notes.events == [
@@ -49,14 +49,14 @@ async def test_a_run_tells_its_story_in_order() -> None:
     ]
 
 
-async def test_a_failed_item_is_told_with_error_and_category() -> None:
+async def test_event_of_a_failed_item_has_error_and_category() -> None:
     notes = Notes()
     await process([Item("a", Scripted([[failure("invalid_request", retryable=False)]]))], observers=[notes])
     (data,) = notes.of(EVENT.ITEM_FAILED)
     assert (data["error"], data["category"], data["attempts"]) == ("Failure: boom", "invalid_request", 1)
 
 
-async def test_every_observer_has_data_of_its_own() -> None:
+async def test_every_observer_gets_its_own_copy_of_the_data() -> None:
     class Vandal(BaseObserver):
         async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
             data.get("tokens", {}).clear()
@@ -68,8 +68,8 @@ async def test_every_observer_has_data_of_its_own() -> None:
     assert batch.total_input_tokens == 1
 
 
-async def test_what_is_told_stays_as_it_was() -> None:
-    """Whatever becomes of a result before the observers hear of it."""
+async def test_published_event_is_not_changed_by_a_post_processor() -> None:
+    """Although the post-processor changes the result before the observers receive it."""
 
     def use_up(result: WorkItemResult[str, Any]) -> None:
         result.token_usage.clear()
@@ -83,7 +83,9 @@ async def test_what_is_told_stays_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("observer"), asyncio.CancelledError(), TimeoutError()])
-async def test_one_that_raises_is_logged_and_hears_on(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+async def test_observer_that_raises_is_logged_and_gets_further_events(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Notes):
         async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
             await super().on_event(event, data)
@@ -95,7 +97,7 @@ async def test_one_that_raises_is_logged_and_hears_on(error: BaseException, capl
     assert "Observer Broken raised an error on ITEM_STARTED" in caplog.text
 
 
-async def test_one_that_hangs_is_dropped_after_five_seconds_and_slows_no_call(
+async def test_hanging_observer_is_dropped_after_five_seconds_and_slows_no_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Hanging(BaseObserver):
@@ -114,20 +116,20 @@ async def test_one_that_hangs_is_dropped_after_five_seconds_and_slows_no_call(
     assert "Hanging took more than 5.0 seconds" in caplog.text
 
 
-async def test_one_keeps_up_with_strategies_that_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_observer_keeps_up_with_strategies_that_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     class AtOnce(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             return "ok", {}
 
     monkeypatch.setattr(
         "batch_llm.engine.event_dispatch.OBSERVER_BACKLOG", 1_000
-    )  # else it takes 100,000 events to fall behind
+    )  # otherwise an observer falls behind only after 100,000 events
     metrics = MetricsObserver()
     await process(items(5_000, AtOnce()), config(50), observers=[metrics])
     assert (await metrics.get_metrics())["items_succeeded"] == 5_000
 
 
-async def test_a_slow_one_hears_everything_before_the_run_returns() -> None:
+async def test_slow_observer_gets_all_events_before_the_run_returns() -> None:
     class Slow(Notes):
         async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
             await asyncio.sleep(2)
@@ -157,7 +159,7 @@ async def test_a_cancelled_item_is_counted() -> None:
     }
 
 
-async def test_one_that_falls_too_far_behind_is_dropped_and_the_run_goes_on(
+async def test_observer_that_falls_too_far_behind_is_dropped_and_the_run_continues(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Slow(Notes):

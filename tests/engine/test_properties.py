@@ -26,7 +26,7 @@ EVENT = ProcessingEvent
 
 @pytest.fixture(autouse=True)
 def silence() -> Iterator[None]:
-    """Thousands of tracebacks would take longer than the runs."""
+    """Turn logging off: thousands of tracebacks would take longer than the runs."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -47,7 +47,7 @@ async def process_all(played: Played) -> BatchResult[str, Any]:
 
 
 def check_calls(played: Played, workers: int) -> None:
-    """What holds however a run ended."""
+    """Check the calls of a run that ended in any way."""
     record, notes = played.record, played.notes
     assert record.most <= workers
     assert record.running == 0
@@ -70,7 +70,7 @@ def check_calls(played: Played, workers: int) -> None:
 
 
 def check_results(played: Played, results: Results) -> None:
-    """What holds for a run that nobody cancelled."""
+    """Check the results of a run that was not cancelled."""
     notes = played.notes
     finished = [data["item_id"] for data in notes.of(EVENT.ITEM_COMPLETED, EVENT.ITEM_FAILED)]
     attempted = {each.item_id for each in results if not each.error_info or each.error_info.category != "not_attempted"}
@@ -150,7 +150,7 @@ MOMENTS = st.floats(0, 100) | st.integers(0, 100).map(float)
 @given(worlds(), MOMENTS, st.booleans())
 @example(world=ONE_HANGS_AT_THE_END, after=2.0, gracefully=False)
 def test_any_batch_can_be_ended_at_any_time(world: dict[str, Any], after: float, gracefully: bool) -> None:
-    """By `stop()` or by cancellation, and there is still one finished event for every item that started."""
+    """After `stop()` or cancellation there is one finished event for every item that started."""
     played = set_up(world)
 
     async def interrupted() -> None:

@@ -1,4 +1,4 @@
-"""A bounded queue: no deadlock, whatever its size."""
+"""A bounded queue of any size never deadlocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_a_full_queue_starts_the_workers_inside_async_with(size: int) -> N
 
 
 @pytest.mark.parametrize("left", [False, True])
-async def test_a_full_queue_outside_async_with_is_a_clear_error(left: bool) -> None:
+async def test_full_queue_outside_async_with_is_an_error(left: bool) -> None:
     engine = processor(config(queue=2))
     if left:  # what was entered once is outside again
         async with engine:
@@ -79,7 +79,7 @@ async def test_work_that_waits_for_room_keeps_the_run_open() -> None:
     assert result.total_items == 5
 
 
-async def test_the_run_does_not_end_between_room_and_the_work_that_waited_for_it() -> None:
+async def test_run_does_not_end_before_waiting_work_enters_the_queue() -> None:
     slow, quick = Scripted([[1.0]]), Scripted()
     async with processor(config(1, queue=1)) as engine:
 
@@ -96,7 +96,7 @@ async def test_the_run_does_not_end_between_room_and_the_work_that_waited_for_it
     assert len(result.results) >= 3  # what waited for room when process_all was called belongs to it
 
 
-async def test_a_wake_up_that_meets_a_cancelled_waiter_goes_to_the_next() -> None:
+async def test_wake_up_of_a_cancelled_waiter_is_passed_to_the_next() -> None:
     waiters: list[asyncio.Task[None]] = []
 
     class CancelsTheFirst(Scripted):
@@ -116,7 +116,7 @@ async def test_a_wake_up_that_meets_a_cancelled_waiter_goes_to_the_next() -> Non
     assert waiters[0].cancelled()
 
 
-async def test_an_item_whose_adding_was_cancelled_may_be_added_again() -> None:
+async def test_item_can_be_added_again_after_add_work_was_cancelled() -> None:
     async with processor(config(1, queue=1)) as engine:
         await engine.add_work(Item("first", Scripted([[10.0]])))
         await engine.add_work(Item("second", Scripted()))
@@ -128,7 +128,7 @@ async def test_an_item_whose_adding_was_cancelled_may_be_added_again() -> None:
     assert [each.item_id for each in result.results] == ["first", "second", "third"]
 
 
-async def test_leaving_without_process_all_cancels_and_drops() -> None:
+async def test_leaving_the_context_without_process_all_cancels_the_work() -> None:
     notes, strategy = Notes(), Scripted([[1.0]])
     async with processor(config(1, queue=1), observers=[notes]) as engine:
         for item in items(4, strategy):
@@ -140,7 +140,7 @@ async def test_leaving_without_process_all_cancels_and_drops() -> None:
     assert started == ended
 
 
-async def test_cleanup_drops_what_waits_and_may_be_called_again() -> None:
+async def test_cleanup_drops_waiting_items_and_can_be_called_again() -> None:
     engine, strategy = processor(), Scripted()
     for item in items(3, strategy):
         await engine.add_work(item)
@@ -152,7 +152,7 @@ async def test_cleanup_drops_what_waits_and_may_be_called_again() -> None:
     assert len(strategy.calls) == 1
 
 
-async def test_process_all_that_is_cleaned_up_by_somebody_else_says_so() -> None:
+async def test_process_all_raises_if_another_task_calls_cleanup() -> None:
     engine = processor()
     await engine.add_work(Item("a", Scripted([[100.0]])))
     run = asyncio.create_task(engine.process_all())
@@ -162,7 +162,7 @@ async def test_process_all_that_is_cleaned_up_by_somebody_else_says_so() -> None
         await run
 
 
-async def test_two_runs_at_once_are_refused() -> None:
+async def test_concurrent_runs_of_a_processor_are_refused() -> None:
     engine = processor()
     await engine.add_work(Item("a", Scripted([[10.0]])))
     run = asyncio.create_task(engine.process_all())
@@ -172,6 +172,6 @@ async def test_two_runs_at_once_are_refused() -> None:
     assert (await run).succeeded == 1
 
 
-async def test_what_is_no_work_item_is_refused() -> None:
+async def test_value_that_is_not_a_work_item_is_refused() -> None:
     with pytest.raises((ValueError, AttributeError)):
         await processor().add_work("text")  # pyright: ignore[reportArgumentType]  what an untyped caller may do

@@ -1,4 +1,4 @@
-"""Runs: what is added is processed, once, in order, and nothing is left behind."""
+"""Runs process each added item once and return the results in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_totals_are_sums_over_all_items() -> None:
     assert (result.total_input_tokens, result.total_output_tokens) == (3, 6)
 
 
-async def test_no_more_than_max_workers_calls_at_once() -> None:
+async def test_at_most_max_workers_calls_run_at_once() -> None:
     strategy = Scripted([[1.0]])
     await process(items(10, strategy), config(3))
     assert strategy.most == 3
@@ -43,7 +43,7 @@ async def test_an_empty_run_ends() -> None:
     assert result.results == []
 
 
-async def test_a_second_run_processes_what_was_added_since() -> None:
+async def test_second_run_processes_the_items_added_since() -> None:
     engine, strategy = processor(), Scripted()
     first_items, second_items = items(2, strategy), [Item("later", strategy)]
     for item in first_items:
@@ -56,7 +56,7 @@ async def test_a_second_run_processes_what_was_added_since() -> None:
     assert [each.item_id for each in second.results] == ["later"]
 
 
-async def test_work_that_is_added_while_a_run_cleans_up_belongs_to_the_next() -> None:
+async def test_work_added_during_cleanup_belongs_to_the_next_run() -> None:
     class Slow(Scripted):
         async def cleanup(self) -> None:
             await asyncio.sleep(10)
@@ -70,13 +70,13 @@ async def test_work_that_is_added_while_a_run_cleans_up_belongs_to_the_next() ->
     assert [[each.item_id for each in result.results] for result in results] == [["a"], ["a"]]
 
 
-async def test_what_is_no_work_item_is_refused() -> None:
+async def test_value_that_is_not_a_work_item_is_refused() -> None:
     text: Any = "summarise this"
     with pytest.raises(ValueError, match="'summarise this' is not a work item"):
         await processor().add_work(text)
 
 
-async def test_a_duplicate_id_is_refused_by_name() -> None:
+async def test_duplicate_id_is_refused_with_its_name() -> None:
     engine = processor()
     await engine.add_work(Item("twin", Scripted()))
     with pytest.raises(ValueError, match="twin"):
@@ -86,7 +86,7 @@ async def test_a_duplicate_id_is_refused_by_name() -> None:
     assert (await engine.process_all()).total_items == 1
 
 
-async def test_work_that_is_added_while_the_run_ends_belongs_to_it() -> None:
+async def test_work_added_while_the_run_ends_belongs_to_it() -> None:
     strategy = Scripted([[1.0]])
 
     async def follow_up(result: WorkItemResult[str, None]) -> None:

@@ -1,4 +1,4 @@
-"""`process_stream`: results as they finish, in bounded memory, over any source."""
+"""`process_stream` yields results as they finish, in bounded memory, from any source."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def until_stopped(
 
 
 class Source:
-    """Counts what is pulled from it."""
+    """Source that counts the pulled items."""
 
     def __init__(self, count: int, strategy: LLMCallStrategy[str]) -> None:
         self.pulled = 0
@@ -64,7 +64,7 @@ async def test_results_come_as_they_finish() -> None:
     assert seen == [("b", 0), ("a", 10)]
 
 
-async def test_an_asynchronous_source_is_pulled_while_calls_run() -> None:
+async def test_async_source_is_pulled_while_calls_run() -> None:
     strategy = Scripted([[10.0]])
     source = Source(3, strategy)
     results = [each async for each in processor().process_stream(source.slowly(1.0))]
@@ -74,7 +74,7 @@ async def test_an_asynchronous_source_is_pulled_while_calls_run() -> None:
 
 
 @pytest.mark.parametrize(("workers", "queue"), [(1, 0), (3, 0), (2, 5)])
-async def test_no_more_is_pulled_than_workers_and_queue_hold(workers: int, queue: int) -> None:
+async def test_pulled_items_never_exceed_workers_and_queue(workers: int, queue: int) -> None:
     source, yielded, most = Source(50, Scripted([[1.0]])), 0, 0
     async for _ in processor(config(workers, queue=queue)).process_stream(source):
         yielded += 1
@@ -93,12 +93,12 @@ async def test_all_workers_are_used() -> None:
     assert now() == 10
 
 
-async def test_ids_are_not_compared() -> None:
+async def test_stream_accepts_duplicate_ids() -> None:
     twins = [Item("twin", Scripted()), Item("twin", Scripted())]
     assert len([each async for each in processor().process_stream(twins)]) == 2
 
 
-async def test_what_is_no_work_item_is_refused_after_the_results_before_it() -> None:
+async def test_value_that_is_not_a_work_item_is_refused_after_earlier_results() -> None:
     source: list[Any] = [Item("a", Scripted()), "text"]
     results = processor().process_stream(source)
     assert (await anext(results)).item_id == "a"
@@ -106,7 +106,7 @@ async def test_what_is_no_work_item_is_refused_after_the_results_before_it() -> 
         await anext(results)
 
 
-async def test_two_streams_at_once_are_refused() -> None:
+async def test_concurrent_streams_are_refused() -> None:
     engine = processor()
     async with aclosing(engine.process_stream(items(10, Scripted([[1.0]])))) as results:
         await anext(results)
@@ -132,7 +132,7 @@ async def test_leaving_early_closes_a_source_that_waits_for_room() -> None:
     assert source.closed
 
 
-async def test_a_source_that_swallows_its_end_is_pulled_once_more_at_most() -> None:
+async def test_source_that_swallows_generator_exit_is_pulled_at_most_once_more() -> None:
     pulled: list[str] = []
 
     async def stubborn() -> AsyncGenerator[Item]:
@@ -146,7 +146,7 @@ async def test_a_source_that_swallows_its_end_is_pulled_once_more_at_most() -> N
     assert [each.item_id for each in results] == pulled == ["0", "1"]
 
 
-async def test_what_a_source_raises_comes_after_the_results_before_it() -> None:
+async def test_error_of_a_source_is_raised_after_earlier_results() -> None:
     def broken() -> Iterator[Item]:
         yield from items(2, Scripted([[1.0]]))
         raise OSError("the file is gone")
@@ -157,7 +157,7 @@ async def test_what_a_source_raises_comes_after_the_results_before_it() -> None:
         await anext(results)
 
 
-async def test_a_source_that_cancels_itself_does_not_look_like_its_end() -> None:
+async def test_source_that_raises_cancelled_error_is_not_taken_for_exhausted() -> None:
     async def broken() -> AsyncGenerator[Item]:
         yield Item("a", Scripted())
         raise asyncio.CancelledError
@@ -168,7 +168,7 @@ async def test_a_source_that_cancels_itself_does_not_look_like_its_end() -> None
         await anext(results)
 
 
-async def test_a_fatal_error_ends_the_pulling_and_is_told() -> None:
+async def test_fatal_error_stops_pulling_and_is_raised() -> None:
     source = Source(100, Scripted([[1.0, failure("auth", retryable=False)]]))
     engine = processor(config(2, queue=3))
     results = await until_stopped(engine.process_stream(source))
@@ -187,7 +187,7 @@ async def test_a_fatal_error_does_not_wait_for_a_slow_source() -> None:
     assert source.closed
 
 
-async def test_a_source_that_raises_because_it_is_ended_does_not_hide_why() -> None:
+async def test_source_that_raises_when_closed_does_not_hide_the_fatal_error() -> None:
     async def upset() -> AsyncGenerator[Item]:
         yield Item("a", Scripted([[1.0, failure("auth", retryable=False)]]))
         try:
@@ -198,7 +198,7 @@ async def test_a_source_that_raises_because_it_is_ended_does_not_hide_why() -> N
     assert len(await until_stopped(processor().process_stream(upset()))) == 1
 
 
-async def test_a_stream_that_was_asked_to_stop_ends_without_an_error() -> None:
+async def test_stopped_stream_ends_without_an_error() -> None:
     engine = processor(config(1))
     seen: list[str] = []
     async for each in engine.process_stream(items(10, Scripted([[1.0]]))):
@@ -209,7 +209,7 @@ async def test_a_stream_that_was_asked_to_stop_ends_without_an_error() -> None:
     assert engine.stopped_by.category == "stopped"
 
 
-async def test_a_stream_does_not_mix_with_added_work() -> None:
+async def test_stream_is_refused_if_work_was_added() -> None:
     engine = processor()
     await engine.add_work(Item("a", Scripted()))
     with pytest.raises(RuntimeError, match="process_all"):
@@ -222,7 +222,7 @@ async def test_a_stream_does_not_mix_with_added_work() -> None:
 
 
 def test_memory_is_flat_over_a_long_stream() -> None:
-    """Measured in a process of its own: what other tests leave in this one would count."""
+    """Measured in a separate process, because memory that other tests left in this one would count."""
     command = [sys.executable, "-m", "tests.support.stream_memory"]
     root = Path(__file__).parents[2]
     grown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=120).stdout

@@ -1,4 +1,4 @@
-"""Values that users' code hands to the engine and that cannot be: they fail their item, and nothing else."""
+"""Invalid values from users' code fail their own item and nothing else."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ Result = WorkItemResult[str, Any]
 
 
 class Panic(BaseException):
-    """What an extension module raises."""
+    """Exception that is not an `Exception`, as an extension module may raise it."""
 
 
 @pytest.fixture(autouse=True)
 def silence() -> Iterator[None]:
-    """Hundreds of tracebacks would take longer than the runs."""
+    """Turn logging off: hundreds of tracebacks would take longer than the runs."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)
@@ -97,7 +97,7 @@ def value_or_raise(value: Any) -> Any:
 
 
 class Odd(Scripted, ErrorClassifier):
-    """Hands out one odd value, at the place that is drawn, for the item "odd" alone."""
+    """Strategy, classifier and limit strategy that returns `value` at `place`, for the item "odd" only."""
 
     def __init__(self, place: str, value: Any, field: str) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ async def run(odd: Odd) -> Batch:
 
 @examples(300)
 @given(st.sampled_from(PLACES), st.sampled_from([*ODD, *RAISED]), st.sampled_from(FIELDS))
-def test_every_item_has_one_result_and_only_its_own_value_can_fail_it(place: str, value: Any, field: str) -> None:
+def test_invalid_value_fails_at_most_its_own_item(place: str, value: Any, field: str) -> None:
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
         batch = runner.run(run(Odd(place, value, field)))
         assert not asyncio.all_tasks(runner.get_loop())
@@ -188,7 +188,7 @@ def test_every_item_has_one_result_and_only_its_own_value_can_fail_it(place: str
 
 
 def odd_result(batch: Batch) -> tuple[str, str]:
-    """Its category and its error."""
+    """Return the category and the error of the item "odd"."""
     result = batch.results[2]
     assert not result.success
     assert result.error_info is not None
@@ -214,34 +214,34 @@ def odd_result(batch: Batch) -> tuple[str, str]:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else value.place,
 )
-async def test_the_failure_names_the_value_and_where_it_came_from(odd: Odd, said: str) -> None:
+async def test_error_names_the_invalid_value_and_its_origin(odd: Odd, said: str) -> None:
     category, error = odd_result(await run(odd))
     assert category == "programming"
     assert said in error
 
 
 @pytest.mark.looptime
-async def test_an_id_that_a_middleware_changes_in_place_stays_what_it_was() -> None:
+async def test_middleware_cannot_change_an_id_in_place() -> None:
     batch = await run(Odd("id", "renamed", ""))
     assert [each.item_id for each in batch.results] == ["item-0", "item-1", "odd", "last"]
     assert batch.succeeded == 4
 
 
 @pytest.mark.looptime
-async def test_what_was_billed_is_counted_also_where_a_middleware_spoils_the_result() -> None:
+async def test_billed_tokens_count_even_if_middleware_returns_an_invalid_result() -> None:
     batch = await run(Odd("after", None, "token_usage"))
     assert batch.results[2].token_usage == {"input_tokens": 1}
 
 
 @pytest.mark.looptime
-async def test_a_text_of_a_megabyte_is_cut() -> None:
+async def test_error_text_of_a_megabyte_is_truncated() -> None:
     (result,) = (await process([Item("a", Scripted([[ValueError("word " * 200_000)]]))])).results
     assert result.error is not None
     assert len(result.error) < 4100
     assert result.error.endswith("word ... (1,000,012 characters)")
 
 
-def test_totals_are_sums_of_what_is_a_count() -> None:
+def test_totals_ignore_counts_that_are_not_integers() -> None:
     odd: list[Any] = [Result("a", None, token_usage=None), Result("b", "yes"), Result("c", True)]  # pyright: ignore[reportArgumentType]
     odd[2].token_usage = {"input_tokens": None, "output_tokens": 3}
     batch = BatchResult[str, Any](odd)
@@ -249,13 +249,13 @@ def test_totals_are_sums_of_what_is_a_count() -> None:
 
 
 @pytest.mark.parametrize("given", [None, {}, "config", ProcessorConfig])
-def test_a_config_that_is_none_is_refused_by_name(given: Any) -> None:
+def test_value_that_is_not_a_config_is_refused_with_its_type(given: Any) -> None:
     with pytest.raises(ValueError, match=r"config is .* must be a ProcessorConfig"):
         Processor(given)
 
 
 @pytest.mark.looptime
-async def test_a_setting_that_was_changed_is_looked_at_when_a_run_begins() -> None:
+async def test_changed_settings_are_validated_when_a_run_begins() -> None:
     changed = config()
     engine = processor(changed)
     changed.max_workers = 0

@@ -1,4 +1,4 @@
-"""What calls were taken tells of a limit, once one is refused."""
+"""An estimate of a limit from the calls that were accepted before one was refused."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ TICK = 0.1
     before=st.lists(st.floats(0.5, 1.0), max_size=30),
     beyond=st.floats(1.05, 3.0),
 )
-def test_a_refusal_tells_the_limit_of_a_bucket(limit: float, saved: float, before: list[float], beyond: float) -> None:
-    """Whatever the pace was before: never less than the limit, and hardly more where little can be saved up."""
+def test_first_refusal_gives_an_estimate_of_the_bucket_limit(
+    limit: float, saved: float, before: list[float], beyond: float
+) -> None:
+    """At any pace before: never below the limit, and little above it if the bucket can save up little."""
     accepted, level, paces = AcceptedCalls(), saved * limit, [*before, *[beyond] * 500]
     for pace in paces:
         level = min(saved * limit, level)
@@ -33,7 +35,7 @@ def test_a_refusal_tells_the_limit_of_a_bucket(limit: float, saved: float, befor
         assert accepted.limit() < 1.25 * limit
 
 
-def test_what_was_taken_back_does_not_count() -> None:
+def test_removed_calls_are_not_counted() -> None:
     accepted = AcceptedCalls()
     accepted.add(10, 0.8)
     assert accepted.limit() == pytest.approx(10)

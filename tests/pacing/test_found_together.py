@@ -1,4 +1,4 @@
-"""Processes that find out an unknown limit together use it, and each gets its part; in virtual time."""
+"""Processes that find an unknown limit together use all of it in equal shares, in virtual time."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class World:
     failed: int = 0
 
     async def wait(self) -> None:
-        """For the server."""
+        """Wait as long as the server takes to answer."""
         await asyncio.sleep(self.random.uniform(0.005, self.slowest))
 
 
 class Counted(LLMCallStrategy[str]):
-    """Calls the provider, and counts what it took."""
+    """Strategy that calls the provider and counts the accepted calls."""
 
     def __init__(self, provider: Limited) -> None:
         self.provider = provider
@@ -54,7 +54,7 @@ class Counted(LLMCallStrategy[str]):
 
 
 class Process:
-    """Calls as fast as its governor lets it, and keeps the protocol."""
+    """Process that calls as fast as its governor allows and exchanges reports with the others."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
@@ -115,7 +115,7 @@ class Process:
 
 
 def played(world: World, seconds: float) -> World:
-    """Let all live, and stop after so long."""
+    """Run all processes of `world` for `seconds` and return it."""
 
     async def play() -> None:
         world.processes += [Process(world, f"p{number}") for number in range(MEMBERS)]
@@ -131,8 +131,8 @@ def played(world: World, seconds: float) -> World:
 @pytest.mark.parametrize("slowest", [pytest.param(0.05, marks=pytest.mark.whole), 0.5])
 @pytest.mark.parametrize("says_when", [True, False])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_four_find_a_limit_use_it_and_share_it_evenly(seed: int, says_when: bool, slowest: float) -> None:
-    """However each began; and it takes a request to the server in two seconds, at most."""
+def test_four_processes_use_an_unknown_limit_in_equal_shares(seed: int, says_when: bool, slowest: float) -> None:
+    """At any starting rate, with at most one request to the server in two seconds."""
     world = played(World(Limited(lambda _: 50, says_when=says_when), Random(seed), slowest, 125), 90)
     assert len([at for at in world.provider.accepted if 20 <= at < 90]) > 0.9 * 50 * 70
     assert world.provider.share_refused < 0.02
@@ -142,8 +142,8 @@ def test_four_find_a_limit_use_it_and_share_it_evenly(seed: int, says_when: bool
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_four_find_a_limit_of_a_call_in_two_seconds(seed: int) -> None:
-    """Of four that come back from a pause at once three would be refused, and wait longer and longer."""
+def test_four_processes_share_a_limit_of_one_call_in_two_seconds(seed: int) -> None:
+    """If four continued after a cooldown at once, three would be refused and wait longer each time."""
     world = played(World(Limited(lambda _: 0.5), Random(seed), 0.05, 20), 900)
     assert len(world.provider.accepted) > 0.7 * 0.5 * 900
     assert world.provider.share_refused < 0.12
@@ -153,7 +153,7 @@ def test_four_find_a_limit_of_a_call_in_two_seconds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_provider_that_refuses_everything_is_asked_by_one_of_them(seed: int) -> None:
+def test_only_one_process_probes_a_provider_that_refuses_everything(seed: int) -> None:
     world = played(World(Limited(lambda at: 0.0 if 30 < at < 600 else 50.0), Random(seed), 0.05, 125), 1_200)
     assert len([at for at in world.provider.refused if 60 < at < 600]) <= 10
     assert [at for at in world.provider.accepted if at > 600]

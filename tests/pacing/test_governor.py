@@ -1,4 +1,4 @@
-"""The governor finds a provider's limit, keeps one that is said, and says when it is no use; in virtual time."""
+"""The governor finds a provider's limit, respects a configured one, and gives up in a long outage, in virtual time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.looptime
 @pytest.mark.looptime(False)
 @pytest.mark.parametrize("says_when", [True, False])
 @pytest.mark.parametrize("change", [1.0, 0.5, 2.0], ids=["steady", "halved", "doubled"])
-def test_an_unknown_limit_is_found_and_used(change: float, says_when: bool) -> None:
+def test_unknown_limit_is_found_and_used(change: float, says_when: bool) -> None:
     provider = Limited(lambda at: 50 if at < 50 else 50 * change, says_when=says_when)
 
     async def run() -> float:
@@ -36,7 +36,7 @@ def test_an_unknown_limit_is_found_and_used(change: float, says_when: bool) -> N
 
 @pytest.mark.looptime(False)
 @pytest.mark.parametrize("change", [1.0, 0.5], ids=["steady", "halved"])
-def test_a_limit_of_which_little_is_saved_up_is_used_though_a_pause_takes_a_second(change: float) -> None:
+def test_limit_with_a_small_bucket_is_used_although_cooldowns_last_a_second(change: float) -> None:
     provider = Limited(lambda at: 50 if at < 30 else 50 * change, burst=0.2)
 
     async def run() -> float:
@@ -47,29 +47,29 @@ def test_a_limit_of_which_little_is_saved_up_is_used_though_a_pause_takes_a_seco
     assert provider.share_refused < 0.03
 
 
-async def test_the_longer_the_pauses_the_more_seldom_is_more_tried() -> None:
-    """What comes in during a pause is lost, but for a fifth of a second."""
+async def test_longer_cooldowns_make_higher_rates_be_tried_less_often() -> None:
+    """The bucket saves up a fifth of a second only, so what it gains during a cooldown is lost."""
     provider = Limited(lambda _: 50, burst=0.2, least_wait=5)
     await governed(items(2500, provider))
     assert provider.share_used() > 0.75
 
 
-async def test_calls_that_wait_start_in_their_order() -> None:
-    """Also where a worker comes for the next one at the very moment at which the first in line may start."""
+async def test_waiting_calls_start_in_order() -> None:
+    """Also if a worker asks for a start at the very moment at which the first one in the queue may start."""
     strategy = Scripted([[1.0]])
     await governed(items(10, strategy), Governor(Limits(requests_per_minute=60)), workers=3)
     assert [prompt for _, prompt, _ in strategy.calls] == [f"prompt {number}" for number in range(10)]
 
 
 async def test_slow_answers_do_not_turn_a_limit_into_an_outage() -> None:
-    """Refused again before the first answer after a pause, though what was called meanwhile was taken."""
+    """Calls are refused again before the first answer after a cooldown, although others were accepted."""
     provider = Limited(lambda _: 50, seconds=20.0)
     await governed(items(2500, provider), workers=2000)
     assert provider.share_used() > 0.5
     assert provider.share_refused < 0.01
 
 
-async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
+async def test_run_starts_at_a_low_rate_that_grows_while_it_is_used() -> None:
     strategy = Scripted([[0.2]])
     await governed(items(400, strategy))
     in_second = [sum(second <= start < second + 1 for start in strategy.starts) for second in range(3)]
@@ -77,13 +77,13 @@ async def test_a_run_starts_gently_and_grows_while_the_rate_is_used() -> None:
     assert in_second[1] > 2 * in_second[0]
 
 
-async def test_a_rate_that_nobody_waits_for_does_not_grow() -> None:
+async def test_rate_does_not_grow_if_no_call_waits_for_it() -> None:
     governor = Governor()
     await governed(items(100, Scripted([[1.0]])), governor, workers=2)
     assert governor.sample_usage(now()).curve.rate == 10
 
 
-async def test_a_limit_that_is_said_is_kept_from_the_start() -> None:
+async def test_configured_limit_is_respected_from_the_start() -> None:
     provider = Limited(lambda _: 50, burst=0.2)
     batch = await governed(items(1000, provider), Governor(Limits(requests_per_minute=3000)))
     assert batch.succeeded == 1000
@@ -92,7 +92,7 @@ async def test_a_limit_that_is_said_is_kept_from_the_start() -> None:
     assert all(later - earlier > 0.9 for earlier, later in zip(provider.accepted, provider.accepted[50:], strict=False))
 
 
-async def test_tokens_are_estimated_before_and_corrected_after() -> None:
+async def test_tokens_are_estimated_before_a_call_and_corrected_after_it() -> None:
     provider = Limited(lambda _: 1e6, answer_tokens=(10, 1000), tokens=10_000)
     work = [Item(f"{number}", provider, "word " * (number % 300)) for number in range(1500)]
     batch = await governed(work, Governor(Limits(tokens_per_minute=600_000)))
@@ -102,7 +102,7 @@ async def test_tokens_are_estimated_before_and_corrected_after() -> None:
     assert used / (now() * 10_000) > 0.95
 
 
-async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
+async def test_prompt_larger_than_the_tokens_of_a_minute_fails_at_once() -> None:
     strategy = Scripted()
     work = [Item("long", strategy, "x" * 100_000), Item("short", strategy, "x")]
     batch = await governed(work, Governor(Limits(input_tokens_per_minute=10_000)))
@@ -117,13 +117,13 @@ async def test_a_prompt_that_no_minute_has_room_for_fails_at_once() -> None:
     assert now() < 1
 
 
-async def test_server_errors_do_not_shrink_the_rate() -> None:
+async def test_server_errors_do_not_reduce_the_rate() -> None:
     governor = Governor(Limits(requests_per_minute=600))
     await governed(items(50, Scripted([[failure()], ["ok"]])), governor)
     assert governor.sample_usage(now()).curve.rate == 10
 
 
-async def test_many_refusals_at_once_cut_once() -> None:
+async def test_simultaneous_refusals_cut_the_rate_once() -> None:
     notes, governor = Notes(), Governor(Limits(requests_per_minute=6000))
     strategy = Scripted([[0.5, rate_limit(2)], ["ok"]])
     batch = await governed(items(40, strategy), governor, observers=[notes])
@@ -132,14 +132,14 @@ async def test_many_refusals_at_once_cut_once() -> None:
     assert not [start for start in strategy.starts if 0.5 < start < 2.5]
 
 
-async def test_a_pause_that_the_provider_asks_for_is_bounded() -> None:
+async def test_cooldown_suggested_by_the_provider_is_capped() -> None:
     strategy = Scripted([[rate_limit(100_000)], ["ok"]])
     batch = await governed(items(1, strategy), rate_limit=RateLimitConfig(max_cooldown_seconds=60))
     assert batch.succeeded == 1
     assert 60 <= strategy.starts[1] < 63
 
 
-async def test_ten_minutes_of_refusals_fail_nothing_and_are_met_by_probes() -> None:
+async def test_ten_minutes_of_refusals_fail_no_item_and_cause_few_probes() -> None:
     provider = Limited(lambda at: 0 if 20 <= at < 620 else 50, says_when=False)
     batch = await governed(items(1500, provider))
     assert batch.succeeded == 1500
@@ -148,7 +148,7 @@ async def test_ten_minutes_of_refusals_fail_nothing_and_are_met_by_probes() -> N
     assert all(later - earlier > 3 for earlier, later in pairwise(probes))
 
 
-async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
+async def test_run_gives_up_after_half_an_hour_of_refusals(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     provider = Limited(lambda _: 0, says_when=False)
@@ -162,7 +162,7 @@ async def test_it_gives_up_when_nearly_everything_is_refused_for_half_an_hour(
     assert {result.error_info.category for result in batch.results if result.error_info} >= {"rate_limit"}
 
 
-def test_episodes_in_a_row_cut_the_rate_once() -> None:
+def test_rate_limits_in_a_row_cut_the_rate_once() -> None:
     governor, rates = Governor(Limits(requests_per_minute=6000)), list[float | None]()
     for at in range(0, 50, 10):
         refuse(governor, started(governor, at), at + 1, wait=5)
@@ -170,8 +170,8 @@ def test_episodes_in_a_row_cut_the_rate_once() -> None:
     assert rates == [pytest.approx(20)] * 5
 
 
-def test_while_it_is_refused_again_and_again_one_call_probes() -> None:
-    """The first one after a pause starts at once, the next one ten seconds later."""
+def test_single_calls_probe_after_repeated_rate_limits() -> None:
+    """The first call after a cooldown starts at once, the next one ten seconds later."""
     governor = Governor(Limits(requests_per_minute=6000))
     for at in (0, 4, 8):
         refuse(governor, started(governor, at), at + 1, wait=2)
@@ -180,14 +180,14 @@ def test_while_it_is_refused_again_and_again_one_call_probes() -> None:
     started(governor, 22)
 
 
-def test_nothing_is_saved_up_in_a_pause() -> None:
+def test_bucket_gains_nothing_during_a_cooldown() -> None:
     governor = Governor(Limits(requests_per_minute=6000))
     refuse(governor, started(governor, 0), 1, wait=5)
     assert governor.reserve(6, CallPermit(10)) > 6
 
 
-def test_a_lull_is_no_time_of_growth() -> None:
-    """Though somebody had to wait just before it."""
+def test_rate_does_not_grow_while_idle() -> None:
+    """Although a call waited just before the idle time."""
     governor = Governor()
     governor.answered(started(governor, 1), 1.1, {})
     assert governor.reserve(1.01, CallPermit(10)) > 1.01
@@ -195,7 +195,7 @@ def test_a_lull_is_no_time_of_growth() -> None:
     assert governor.rate == 10
 
 
-def test_an_answer_from_before_a_pause_does_not_end_the_episode() -> None:
+def test_answer_to_a_call_from_before_the_cooldown_does_not_end_the_rate_limit() -> None:
     governor = Governor()
     early = started(governor, 0)
     refuse(governor, started(governor, 1), 2, wait=5)
@@ -205,21 +205,21 @@ def test_an_answer_from_before_a_pause_does_not_end_the_episode() -> None:
     assert governor.episodes == 0
 
 
-async def test_who_waits_for_a_low_limit_notices_that_it_was_raised() -> None:
+async def test_waiting_call_uses_a_limit_that_is_raised_meanwhile() -> None:
     governor = Governor(Limits(requests_per_minute=1))
     asyncio.get_running_loop().call_at(5, governor.set_limits, Limits(requests_per_minute=6000))
     assert (await governed(items(3, Scripted()), governor)).succeeded == 3
     assert 5 <= now() < 7
 
 
-def test_the_same_limits_again_give_nothing_back() -> None:
+def test_setting_the_same_limits_again_refills_nothing() -> None:
     governor = Governor(Limits(tokens_per_minute=600))
     started(governor, 0)
     governor.set_limits(Limits(tokens_per_minute=600))
     assert governor.reserve(1, CallPermit(10)) > 1
 
 
-def test_a_pause_of_another_process_lengthens_one_and_never_shortens_it() -> None:
+def test_cooldown_of_another_process_extends_the_own_and_never_shortens_it() -> None:
     governor = Governor()
     governor.pause_for_others(20, 0, RateCurve(5))
     governor.pause_for_others(10, 1, RateCurve(5))
@@ -229,7 +229,7 @@ def test_a_pause_of_another_process_lengthens_one_and_never_shortens_it() -> Non
     assert governor.reserve(31, CallPermit(10)) == 31
 
 
-def test_the_rate_that_a_refusal_tells_another_process_is_taken_over_and_the_highest_of_a_pause() -> None:
+def test_highest_rate_that_other_processes_found_for_a_cooldown_is_used() -> None:
     governor = Governor()
     governor.pause_for_others(20, 0, RateCurve(5))
     assert governor.curve.rate == 5
@@ -240,7 +240,7 @@ def test_the_rate_that_a_refusal_tells_another_process_is_taken_over_and_the_hig
     assert governor.curve.rate == 3
 
 
-def test_after_two_refusals_in_a_row_the_process_that_met_them_goes_first() -> None:
+def test_after_two_refusals_in_a_row_the_refused_process_continues_first() -> None:
     governor = Governor()
     governor.pause_for_others(20, 0, RateCurve(100), episodes=1)
     assert governor.reserve(20.5, CallPermit(10)) == 20.5
@@ -249,8 +249,8 @@ def test_after_two_refusals_in_a_row_the_process_that_met_them_goes_first() -> N
     assert governor.reserve(32.5, CallPermit(10)) == 32.5
 
 
-def test_processes_come_back_from_a_pause_one_by_one() -> None:
-    """There may be room for one call only."""
+def test_processes_continue_one_by_one_after_a_cooldown() -> None:
+    """The limit may have room for one call only."""
     firsts = list[float]()
     for place in (0.0, 0.25, 0.5, 0.75):
         governor = Governor(Limits(requests_per_minute=60))
@@ -262,8 +262,8 @@ def test_processes_come_back_from_a_pause_one_by_one() -> None:
     assert firsts == [pytest.approx(each, abs=0.02) for each in (14, 13, 12, 11)]
 
 
-def test_a_rate_does_not_grow_where_not_all_of_it_is_shared_out() -> None:
-    """Or it would double for ever: nobody makes the calls that would be refused."""
+def test_rate_does_not_grow_unless_all_of_it_is_shared_out() -> None:
+    """No process makes the calls that are not shared out, so the rate would double forever without a refusal."""
 
     def grown(*, is_waiting: bool) -> float:
         governor = Governor()
@@ -277,7 +277,7 @@ def test_a_rate_does_not_grow_where_not_all_of_it_is_shared_out() -> None:
 
 
 @pytest.mark.parametrize("needed", [True, False])
-def test_a_rate_that_others_use_up_grows_here_too(needed: bool) -> None:
+def test_rate_grows_if_other_processes_use_it_up(needed: bool) -> None:
     governor = Governor()
     governor.answered(started(governor, 1), 1.1, {})
     if needed:
@@ -286,7 +286,7 @@ def test_a_rate_that_others_use_up_grows_here_too(needed: bool) -> None:
     assert ((governor.rate or 0) > 10) is needed
 
 
-def test_a_call_that_found_no_connection_takes_nothing_from_the_rate() -> None:
+def test_call_without_a_connection_uses_up_no_rate() -> None:
     governor = Governor(Limits(requests_per_minute=60))
     governor.connect_timed_out(started(governor, 0), 0.1)
     assert governor.reserve(0.1, CallPermit(10)) == 0.1
@@ -298,7 +298,7 @@ def never_sent() -> Failure:
     return error
 
 
-async def test_a_call_that_was_never_sent_uses_up_no_attempt_and_no_rate() -> None:
+async def test_call_that_was_never_sent_uses_up_no_attempt_and_no_rate() -> None:
     strategy = Scripted([[never_sent()]] * 5 + [["ok"]])
     batch = await governed(items(1, strategy), retry=RetryConfig(max_attempts=1, initial_wait=1, jitter=False))
     assert batch.succeeded == 1
@@ -306,7 +306,7 @@ async def test_a_call_that_was_never_sent_uses_up_no_attempt_and_no_rate() -> No
     assert strategy.starts == [0, 1, 3, 7, 15, 31]
 
 
-async def test_calls_that_find_no_connection_slow_the_run_once() -> None:
+async def test_calls_without_a_connection_slow_the_run_once() -> None:
     governor = Governor(Limits(requests_per_minute=6000))
     strategy = Scripted([[0.5, never_sent()], ["ok"]])
     batch = await governed(items(40, strategy), governor)
@@ -314,7 +314,7 @@ async def test_calls_that_find_no_connection_slow_the_run_once() -> None:
     assert 50 < (governor.rate or 0) < 100
 
 
-async def test_calls_that_can_never_be_sent_fail_in_the_end() -> None:
+async def test_calls_that_are_never_sent_fail_after_five_tries() -> None:
     strategy = Scripted([[never_sent()]])
     limits = RateLimitConfig(max_rate_limit_retries=3)
     batch = await governed(items(1, strategy), rate_limit=limits, retry=RetryConfig(max_attempts=2))
@@ -322,7 +322,7 @@ async def test_calls_that_can_never_be_sent_fail_in_the_end() -> None:
     assert len(strategy.calls) == 5
 
 
-async def test_shares_limits_and_pauses_may_change_from_outside() -> None:
+async def test_share_limit_and_cooldown_can_be_set_during_a_run() -> None:
     governor, strategy = Governor(Limits(requests_per_minute=600)), Scripted([[0.1]])
     loop = asyncio.get_running_loop()
     loop.call_at(10, governor.set_share, 0.5)
@@ -334,11 +334,11 @@ async def test_shares_limits_and_pauses_may_change_from_outside() -> None:
     assert not [start for start in strategy.starts if 30 < start < 35]
 
 
-async def test_the_others_hear_of_a_pause() -> None:
-    governor, heard = Governor(), list[float]()
-    governor.listen(heard.append)
+async def test_cooldown_is_reported_to_the_scope() -> None:
+    governor, reported = Governor(), list[float]()
+    governor.listen(reported.append)
     await governed(items(5, Scripted([[1.0, rate_limit(7)], ["ok"]])), governor)
-    assert heard == [pytest.approx(8, abs=0.01)]
+    assert reported == [pytest.approx(8, abs=0.01)]
 
 
 @pytest.mark.looptime(False)
@@ -359,8 +359,8 @@ def test_engines_in_threads_share_one_governor() -> None:
     assert all(later - earlier > 0.35 for earlier, later in zip(starts, starts[50:], strict=False))
 
 
-async def test_answers_that_do_not_fit_are_as_good_a_proof_as_others() -> None:
-    """Two refusals in a row make calls wait for a proof; a call that was billed is one, though it failed."""
+async def test_invalid_answers_end_a_rate_limit_as_valid_ones_do() -> None:
+    """After two refusals in a row calls wait until one is accepted; a failed call that was billed counts."""
     billed = CallFailed(failure("validation", retryable=False), {"input_tokens": 5})
     strategy = Scripted([[rate_limit()], [rate_limit()], [0.1, billed]])
     await governed([Item("first", strategy, "x"), *items(5, Scripted([[0.1, billed]]))], workers=1)

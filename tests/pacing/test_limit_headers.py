@@ -1,4 +1,4 @@
-"""What providers' headers tell of a limit is kept; what they mean otherwise changes nothing."""
+"""Limits in a provider's response headers are respected; other headers change nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def anthropic(limit: int, remaining: int, reset: str) -> dict[str, str]:
     return SENT | {f"anthropic-ratelimit-requests-{part}": str(value) for part, value in parts.items()}
 
 
-def heard(headers: dict[str, str]) -> Governor:
+def governor_after(headers: dict[str, str]) -> Governor:
     governor = Governor()
     governor.on_headers(headers, 100.0)
     return governor
@@ -48,8 +48,8 @@ def heard(headers: dict[str, str]) -> Governor:
         (openai(300, 299, "200000us"), 5),
     ],
 )
-def test_a_limit_of_a_minute_is_never_exceeded(headers: dict[str, str], rate: float) -> None:
-    assert heard(headers).rate == pytest.approx(rate)
+def test_limit_per_minute_bounds_the_rate(headers: dict[str, str], rate: float) -> None:
+    assert governor_after(headers).rate == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
@@ -76,23 +76,23 @@ def test_a_limit_of_a_minute_is_never_exceeded(headers: dict[str, str], rate: fl
         anthropic(300, 200, "99999-01-01T00:00:00Z"),
     ],
 )
-def test_anything_else_leaves_the_rate_to_be_found(headers: dict[str, str]) -> None:
-    governor = heard(headers)
+def test_other_headers_do_not_bound_the_rate(headers: dict[str, str]) -> None:
+    governor = governor_after(headers)
     assert governor.rate == 10
     assert governor.reserve(100.0, CallPermit(1)) == 100.0
 
 
 @pytest.mark.parametrize("kind", ["requests", "tokens"])
-def test_where_nothing_is_left_calls_wait_for_the_reset(kind: str) -> None:
-    governor, turn = heard(openai(500, 0, "2.5s", kind)), CallPermit(1)
+def test_calls_wait_for_the_reset_if_nothing_remains(kind: str) -> None:
+    governor, turn = governor_after(openai(500, 0, "2.5s", kind)), CallPermit(1)
     now = 100.0
     while (start := governor.reserve(now, turn)) > now:
         now = start
     assert now == pytest.approx(102.5)
 
 
-def test_a_reset_far_away_is_no_reason_to_wait_for_it() -> None:
-    governor, turn = heard(openai(500, 0, "11h0m0s")), CallPermit(1)
+def test_wait_for_a_distant_reset_is_capped_at_a_minute() -> None:
+    governor, turn = governor_after(openai(500, 0, "11h0m0s")), CallPermit(1)
     now = 100.0
     while (start := governor.reserve(now, turn)) > now:
         now = start
@@ -127,8 +127,8 @@ NAMES = [
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), ODD | st.none() | st.integers() | st.binary()))
-def test_whatever_a_header_holds_no_call_fails_of_it(headers: dict[str, Any]) -> None:
-    governor = heard(headers)
+def test_malformed_headers_fail_no_call(headers: dict[str, Any]) -> None:
+    governor = governor_after(headers)
     assert governor.rate is not None
     assert 0 < governor.rate <= 10
     assert governor.reserve(100.0, CallPermit(1)) <= 160.0

@@ -1,4 +1,4 @@
-"""Limits of a few calls a minute, and long waits: little is known then, and it is not made more of. In virtual time."""
+"""Limits of a few calls per minute, and long waits, with few calls to learn from; in virtual time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.scripted_strategies import Scripted, items, rate_limit
     ("a_minute", "says_when", "share_refused"),
     [(6, True, 0.1), (6, False, 0.22), (60, True, 0.06), (60, False, 0.1), (300, True, 0.03), (300, False, 0.03)],
 )
-def test_a_low_limit_is_found_and_fails_nothing(a_minute: float, says_when: bool, share_refused: float) -> None:
-    """The rate grows with the calls that were taken, not with the time between them."""
+def test_low_limit_is_found_and_fails_no_item(a_minute: float, says_when: bool, share_refused: float) -> None:
+    """The rate grows with the number of accepted calls, not with the time between them."""
     provider = Limited(lambda _: a_minute / 60, says_when=says_when)
 
     async def run() -> float:
@@ -30,7 +30,7 @@ def test_a_low_limit_is_found_and_fails_nothing(a_minute: float, says_when: bool
 
 
 @pytest.mark.parametrize("says_when", [True, False])
-def test_a_low_limit_that_is_raised_is_found(says_when: bool) -> None:
+def test_low_limit_that_is_raised_is_found(says_when: bool) -> None:
     provider = Limited(lambda at: 1 if at < 200 else 4, says_when=says_when)
 
     async def run() -> float:
@@ -42,12 +42,12 @@ def test_a_low_limit_that_is_raised_is_found(says_when: bool) -> None:
 
 
 @pytest.mark.parametrize(("rate", "grown"), [(0.1, 0.25), (2.0, 5.0), (4.0, 10.0), (40.0, 10.0)])
-def test_a_rate_grows_by_a_quarter_of_a_second_a_call_at_most(rate: float, grown: float) -> None:
-    """Ten seconds of use at six calls a minute are a single call, here and wherever the curve is followed."""
+def test_rate_grows_for_at_most_a_quarter_of_a_second_per_call(rate: float, grown: float) -> None:
+    """Ten seconds of use at six calls per minute are a single call, in all processes that follow the curve."""
     assert RateCurve(rate, plateau=rate).later(10).seconds_since_cut == pytest.approx(grown)
 
 
-def test_a_call_that_was_refused_is_none_of_those_that_were_taken() -> None:
+def test_refused_call_is_not_counted_as_accepted() -> None:
     governor = Governor(Limits(requests_per_minute=600))
     turns = list[CallPermit]()
     for number in range(11):
@@ -61,8 +61,8 @@ def test_a_call_that_was_refused_is_none_of_those_that_were_taken() -> None:
 
 
 @pytest.mark.looptime
-async def test_two_long_waits_are_no_reason_to_give_up() -> None:
-    """Though nothing was answered for more than half an hour: the provider asked for as much."""
+async def test_run_does_not_give_up_after_two_long_suggested_waits() -> None:
+    """Although nothing was answered for more than half an hour: the provider suggested these waits."""
     strategy = Scripted([[rate_limit(2000)], [rate_limit(2000)], ["ok"]])
     batch = await governed(items(1, strategy), rate_limit=RateLimitConfig(max_cooldown_seconds=3600))
     assert batch.succeeded == 1

@@ -1,4 +1,4 @@
-"""A rate limit pauses the whole run, once; nobody owns the pause."""
+"""A rate limit causes one cooldown for the whole run, whichever call is cancelled."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_many_calls_that_hit_the_limit_together_make_one_cooldown() -> Non
     assert notes.of(ProcessingEvent.RATE_LIMIT_HIT) == [{"item_id": "item-0", "pause": 300}]
 
 
-async def test_a_limit_met_by_a_call_from_before_the_reopening_is_old_news() -> None:
+async def test_rate_limit_of_a_call_from_before_the_last_cooldown_is_ignored() -> None:
     early, late = Scripted([[1.0, rate_limit(5)], ["ok"]]), Scripted([[20.0, rate_limit(5)], ["ok"]])
     notes = Notes()
     batch = await process([Item("early", early), Item("late", late)], config(rate_limit=limits()), observers=[notes])
@@ -66,7 +66,7 @@ async def test_a_limit_met_by_a_call_from_before_the_reopening_is_old_news() -> 
     assert len(notes.of(ProcessingEvent.RATE_LIMIT_HIT)) == 1
 
 
-async def test_a_rate_limit_is_no_attempt() -> None:
+async def test_rate_limit_does_not_use_up_an_attempt() -> None:
     script = [[rate_limit(1)]] * 10 + [[failure()], ["ok"]]
     strategy = Scripted(script)
     settings = config(retry=RetryConfig(max_attempts=2, jitter=False), rate_limit=limits(backoff_multiplier=1))
@@ -76,7 +76,7 @@ async def test_a_rate_limit_is_no_attempt() -> None:
     assert [attempt for _, _, attempt in strategy.calls] == [1] * 11 + [2]
 
 
-async def test_rate_limits_have_a_budget_of_their_own() -> None:
+async def test_rate_limit_retries_are_limited_separately() -> None:
     strategy = Scripted([[rate_limit(10)]])
     settings = config(rate_limit=limits(max_rate_limit_retries=3, backoff_multiplier=1))
     (result,) = (await process([Item("a", strategy)], settings)).results
@@ -86,7 +86,7 @@ async def test_rate_limits_have_a_budget_of_their_own() -> None:
     assert now() == 30  # without tries left it fails at once
 
 
-async def test_an_item_without_tries_left_still_pauses_the_others() -> None:
+async def test_item_without_retries_left_still_starts_a_cooldown() -> None:
     hit, other = Scripted([[1.0, rate_limit()]]), Scripted([[2.0]])
     work = [Item("hit", hit), *items(2, other)]
     await process(work, config(2, rate_limit=limits(50, max_rate_limit_retries=0)))
@@ -94,40 +94,40 @@ async def test_an_item_without_tries_left_still_pauses_the_others() -> None:
     assert other.starts == [0, 51]
 
 
-async def test_the_providers_suggestion_is_the_pause() -> None:
+async def test_cooldown_lasts_as_long_as_the_provider_suggests() -> None:
     strategy = Scripted([[rate_limit(5)], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits()))
     assert strategy.starts == [0, 5]
 
 
-async def test_episodes_without_a_success_between_grow() -> None:
+async def test_cooldowns_without_a_success_in_between_grow() -> None:
     strategy = Scripted([[rate_limit()], [rate_limit()], [rate_limit()], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits(100, backoff_multiplier=2, max_cooldown_seconds=350)))
     assert strategy.starts == [0, 100, 300, 650]
 
 
-async def test_a_cooldown_longer_than_the_cap_is_as_long_as_it_says() -> None:
+async def test_configured_cooldown_may_exceed_the_cap() -> None:
     strategy = Scripted([[rate_limit()], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits(900)))
     assert strategy.starts == [0, 900]
 
 
-async def test_a_failure_that_was_billed_between_starts_over() -> None:
-    """The provider took the call, whatever the answer was worth."""
+async def test_billed_failure_resets_the_growth_of_cooldowns() -> None:
+    """The provider accepted the call, although its answer was not usable."""
     billed = CallFailed(failure("validation"), {"input_tokens": 5})
     strategy = Scripted([[rate_limit()], [billed], [rate_limit()], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits(100, backoff_multiplier=2)))
     assert strategy.starts == [0, 100, 100, 200]
 
 
-async def test_a_success_between_starts_over() -> None:
+async def test_success_resets_the_growth_of_cooldowns() -> None:
     strategy = Scripted([[rate_limit()], ["ok"]])
     work = [Item("a", strategy, "1"), Item("b", strategy, "2")]
     await process(work, config(1, rate_limit=limits(100, backoff_multiplier=2)))
     assert strategy.starts == [0, 100, 100, 200]
 
 
-async def test_an_answer_from_before_the_pause_is_no_success_between() -> None:
+async def test_answer_to_a_call_from_before_the_cooldown_does_not_reset_the_growth() -> None:
     strategy, slow = Scripted([[rate_limit()], [rate_limit()], ["ok"]]), Scripted([[50.0]])
     await process([Item("slow", slow), Item("a", strategy)], config(rate_limit=limits(100, backoff_multiplier=2)))
     assert slow.ended == [50]
@@ -141,8 +141,8 @@ async def test_slow_start_spaces_the_calls_after_a_cooldown() -> None:
     assert strategy.starts[6:] == [10, 12, 13.5, 14.5, 14.5, 14.5]
 
 
-async def test_what_happens_by_default() -> None:
-    """A pause of 300 s, then 50 calls whose distance shrinks evenly from 2 s to 0.1 s, then full speed."""
+async def test_default_cooldown_and_slow_start() -> None:
+    """A cooldown of 300 s, then 50 calls whose distance shrinks evenly from 2 s to 0.1 s, then full speed."""
     strategy = Scripted([[1.0, rate_limit()], ["ok"]])
     await process(items(60, strategy), config(60, rate_limit=RateLimitConfig()))
     after = strategy.starts[60:]
@@ -152,7 +152,7 @@ async def test_what_happens_by_default() -> None:
     assert distances[50:] == [0] * 9
 
 
-async def test_a_limit_in_slow_start_forgets_the_distance_that_was_due() -> None:
+async def test_rate_limit_in_slow_start_restarts_it() -> None:
     strategy = Scripted([[rate_limit(10)], [rate_limit(10)], ["ok"]])
     rate = RateLimitConfig(
         slow_start_items=5, slow_start_initial_delay=100, slow_start_final_delay=100, backoff_multiplier=1
@@ -167,7 +167,7 @@ async def test_a_fresh_run_starts_at_full_speed() -> None:
     assert strategy.starts == [0] * 60
 
 
-async def test_a_limit_in_slow_start_voids_the_turns_that_were_given() -> None:
+async def test_rate_limit_in_slow_start_drops_the_scheduled_starts() -> None:
     strategy = Scripted([[0.5, rate_limit(10)], [0.5, rate_limit(10)], ["ok"]])
     rate = RateLimitConfig(
         slow_start_items=10, slow_start_initial_delay=2, slow_start_final_delay=2, backoff_multiplier=1
@@ -179,7 +179,7 @@ async def test_a_limit_in_slow_start_voids_the_turns_that_were_given() -> None:
     assert strategy.starts[4:6] == [21, 31.5]
 
 
-async def test_never_cooldown_and_backoff_for_the_same_failure() -> None:
+async def test_rate_limited_call_waits_for_the_cooldown_without_backoff() -> None:
     notes, strategy = Notes(), Scripted([[rate_limit(5)], ["ok"]])
     retry = RetryConfig(initial_wait=60, jitter=False)
     await process([Item("a", strategy)], config(retry=retry, rate_limit=limits()), observers=[notes])
@@ -187,7 +187,7 @@ async def test_never_cooldown_and_backoff_for_the_same_failure() -> None:
     assert not notes.of(ProcessingEvent.RETRY_SCHEDULED)
 
 
-async def test_a_custom_strategy_is_asked_once_an_episode() -> None:
+async def test_custom_strategy_is_called_once_per_rate_limit() -> None:
     asked: list[tuple[str, int]] = []
 
     class Mine(RateLimitStrategy):
@@ -203,7 +203,7 @@ async def test_a_custom_strategy_is_asked_once_an_episode() -> None:
 
 
 @pytest.mark.parametrize("broken", [float("nan"), -1.0, None, RuntimeError("no"), asyncio.CancelledError(), 1000.0])
-async def test_a_custom_strategy_that_fails_leaves_the_configured_pause(broken: Any) -> None:
+async def test_configured_cooldown_is_used_if_a_custom_strategy_fails(broken: Any) -> None:
     class Mine(RateLimitStrategy):
         async def handle_rate_limit(self, error_info: ErrorInfo, attempt: int) -> float:
             if isinstance(broken, BaseException):
@@ -217,13 +217,13 @@ async def test_a_custom_strategy_that_fails_leaves_the_configured_pause(broken: 
     assert strategy.starts == [0, 41 if broken == 1000.0 else 40]
 
 
-async def test_a_pause_of_nothing_goes_on_at_once() -> None:
+async def test_cooldown_of_zero_seconds_continues_at_once() -> None:
     strategy = Scripted([[rate_limit(0)], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits()))
     assert strategy.starts == [0, 0]
 
 
-async def test_a_rate_limit_that_cannot_pass_fails_the_item_and_pauses_the_run() -> None:
+async def test_non_retryable_rate_limit_fails_the_item_and_starts_a_cooldown() -> None:
     hard = failure("rate_limit", retryable=False, wait=30)
     hit, other = Scripted([[hard]]), Scripted([[1.0]])
     batch = await process([Item("hit", hit), *items(2, other)], config(2, rate_limit=limits()))
@@ -232,13 +232,13 @@ async def test_a_rate_limit_that_cannot_pass_fails_the_item_and_pauses_the_run()
     assert other.starts == [0, 30] or other.starts == [30, 30]
 
 
-async def test_prepare_waits_for_the_gate_too() -> None:
+async def test_prepare_waits_for_the_cooldown() -> None:
     hit, other = Scripted([[rate_limit(30)], ["ok"]]), Scripted()
     await process([Item("hit", hit), Item("other", other)], config(1, rate_limit=limits()))
     assert other.prepared == [30]
 
 
-async def test_a_gate_that_closes_during_prepare_holds_the_call() -> None:
+async def test_cooldown_that_starts_during_prepare_delays_the_call() -> None:
     class Slow(Scripted):
         async def prepare(self) -> None:
             await asyncio.sleep(10)
@@ -249,14 +249,14 @@ async def test_a_gate_that_closes_during_prepare_holds_the_call() -> None:
 
 
 @pytest.mark.parametrize("nonsense", [float("nan"), float("inf"), -5.0])
-async def test_a_suggestion_that_is_no_time_leaves_the_configured_pause(nonsense: float) -> None:
+async def test_configured_cooldown_is_used_if_the_suggestion_is_not_a_valid_time(nonsense: float) -> None:
     strategy = Scripted([[rate_limit(nonsense)], ["ok"]])
     await process([Item("a", strategy)], config(rate_limit=limits()))
     assert strategy.starts == [0, 300]
 
 
-async def test_a_provider_that_says_at_once_again_and_again_is_given_time() -> None:
-    """A storm of such refusals is weathered: the item's tries last for more than a minute."""
+async def test_repeated_suggestions_of_zero_seconds_still_lead_to_growing_cooldowns() -> None:
+    """The item's tries last for more than a minute, so many such refusals in a row do not fail it."""
     strategy = Scripted([[rate_limit(0)]] * 12 + [["ok"]])
     (result,) = (await process([Item("a", strategy)], config(rate_limit=limits()))).results
     assert result.success
@@ -264,7 +264,7 @@ async def test_a_provider_that_says_at_once_again_and_again_is_given_time() -> N
     assert strategy.starts[-1] > 60
 
 
-async def test_built_in_strategies() -> None:
+async def test_durations_of_the_built_in_strategies() -> None:
     info, asked = ErrorInfo(True, True, "rate_limit"), ErrorInfo(True, True, "rate_limit", 10)
     growing = ExponentialBackoffStrategy(cooldown_seconds=100, backoff_multiplier=2, max_cooldown_seconds=350)
     assert [await growing.handle_rate_limit(info, episode) for episode in (1, 2, 3, 5000)] == [100, 200, 350, 350]
@@ -282,8 +282,8 @@ async def test_built_in_strategies() -> None:
         ExponentialBackoffStrategy(backoff_multiplier=0.5)
 
 
-async def test_cancelling_who_met_the_limit_leaves_a_gate_that_reopens() -> None:
-    """Two runs share nothing: the second of a processor whose first was cancelled in a cooldown starts at once."""
+async def test_run_after_one_that_was_cancelled_in_a_cooldown_starts_at_once() -> None:
+    """The second run of a processor starts at once if its first was cancelled in a cooldown."""
     engine = processor(config(rate_limit=limits()))
     await engine.add_work(Item("a", Scripted([[rate_limit()]])))
     run = asyncio.create_task(engine.process_all())

@@ -1,4 +1,4 @@
-"""Members of a scope share a limit over a board that answers late or not at all; in virtual time, by events."""
+"""Processes share the limit of a scope through a server that answers late or not at all, in virtual time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTLED_SECONDS = 60.0
 
 
 class World:
-    """A server with its clock, and processes with theirs; `run` moves from event to event."""
+    """A server and processes, each with a clock of its own; `run` moves from event to event."""
 
     def __init__(self, seed: int = 0, slowest: float = 0.0, lost: float = 0.0) -> None:
         self.now = 0.0
@@ -58,13 +58,13 @@ class World:
         self.now = until
 
     def shared(self) -> float:
-        """The shares in force of those who are not dead to the others, nor were so when they last read."""
+        """Return the sum of the shares of processes that the others consider alive, now and at their last read."""
         return sum(each.member.share for each in self.processes if not (each.is_dead or each.is_dead_to_others()))
 
 
 @dataclass
 class Process:
-    """Makes `demand` calls a second where its governor lets it, and keeps the protocol."""
+    """Process that makes `demand` calls per second if its governor allows, and exchanges reports with the others."""
 
     world: World
     name: str
@@ -111,13 +111,13 @@ class Process:
                 return
 
     def _write(self) -> Generator[float, None, bool]:
-        said, sent = self.member.report(self.clock), self.clock
+        report_of, sent = self.member.report(self.clock), self.clock
         yield from self._wait()
         if self._fails():
             return False
         self.was_dead = self.is_dead_to_others()
         born = record.created_at if (record := self.world.records.get(self.name)) else self.world.now
-        self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, said)
+        self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, report_of)
         yield from self._wait()
         if self._fails():  # it is written, and nobody told us
             return False
@@ -132,7 +132,7 @@ class Process:
         return self.is_away or self.world.random.random() < self.world.lost
 
     def _use(self) -> None:
-        """Make the calls since the last cycle, as far as they were allowed."""
+        """Make the allowed calls since the last cycle."""
         turn, at, wanted = CallPermit(10), self._used_until, self.demand * (self.clock - self._used_until)
         for number in range(int(wanted)):
             at = max(at, self._used_until + number / self.demand)
@@ -149,7 +149,7 @@ WANTS = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
 @given(WANTS)
-def test_a_share_is_never_less_than_another_unless_that_is_all_it_wants(wants: list[float]) -> None:
+def test_each_process_gets_the_largest_share_or_all_that_it_wants(wants: list[float]) -> None:
     found = share_out({str(number): want for number, want in enumerate(wants)})
     assert sum(found.values()) == pytest.approx(1)
     for number, want in enumerate(wants):
@@ -164,10 +164,10 @@ def test_a_share_is_never_less_than_another_unless_that_is_all_it_wants(wants: l
     lost=st.sampled_from([0.0, 0.1, 0.5]),
 )
 @examples(60)
-def test_shares_in_force_never_exceed_the_limit_and_nobody_starves(
+def test_shares_never_exceed_the_limit_and_every_process_gets_one(
     joins: list[tuple[float, float]], deaths: list[int], seed: int, slowest: float, lost: float
 ) -> None:
-    """However late or lost news are; and once they come, who needs more gets an even part of all there is."""
+    """With late and lost reports too; after those arrive, processes that need more get equal shares of the rest."""
     world = World(seed, slowest, lost)
     for at, demand in joins:
         world.start(at, demand)
@@ -186,7 +186,7 @@ def test_shares_in_force_never_exceed_the_limit_and_nobody_starves(
         assert min(greedy) > max(shares(world)) - 0.06
 
 
-def test_a_member_alone_has_all_of_it_at_once_and_one_among_others_waits_for_its_part() -> None:
+def test_single_process_gets_the_whole_limit_at_once_and_a_second_one_waits() -> None:
     world = World(slowest=0.01)
     world.start(0, 200)
     world.run(0.1)
@@ -198,7 +198,7 @@ def test_a_member_alone_has_all_of_it_at_once_and_one_among_others_waits_for_its
     assert shares(world) == [0.5, 0.5]
 
 
-def test_the_share_of_the_dead_is_in_use_again_within_half_a_minute() -> None:
+def test_share_of_a_dead_process_is_used_again_within_half_a_minute() -> None:
     world = World(slowest=0.05)
     for _ in range(4):
         world.start(world.random.uniform(0, 3), 200)
@@ -209,7 +209,7 @@ def test_the_share_of_the_dead_is_in_use_again_within_half_a_minute() -> None:
     assert shares(world) == [pytest.approx(1 / 3)] * 3
 
 
-def test_what_one_does_not_use_the_others_may() -> None:
+def test_unused_share_is_given_to_the_others() -> None:
     world = World(slowest=0.01)
     for at, demand in enumerate((200, 10, 200)):
         world.start(at, demand)
@@ -217,7 +217,7 @@ def test_what_one_does_not_use_the_others_may() -> None:
     assert shares(world) == [pytest.approx(each, abs=0.06) for each in (0.35, 0.3, 0.35)]
 
 
-def test_who_cannot_reach_the_server_goes_on_and_yields_when_it_is_back() -> None:
+def test_process_without_the_server_keeps_its_share_and_reduces_it_afterwards() -> None:
     world = World(slowest=0.01)
     first, second = world.start(0, 200), world.start(1, 200)
     world.run(30)
@@ -229,7 +229,7 @@ def test_who_cannot_reach_the_server_goes_on_and_yields_when_it_is_back() -> Non
     assert (first.member.share, second.member.share) == (0.5, 0.5)
 
 
-def test_it_costs_less_than_an_api_call_in_two_seconds() -> None:
+def test_each_process_makes_at_most_one_api_call_in_two_seconds() -> None:
     world = World(slowest=0.01)
     for demand in (200, 200, 30, 5):
         world.start(world.random.uniform(0, 3), demand)
@@ -240,11 +240,11 @@ def test_it_costs_less_than_an_api_call_in_two_seconds() -> None:
     assert (world.calls - before) * 2 / 3 / 4 / 300 <= 0.5
 
 
-def said(began: float, until: float, rate: float = 50.0, heard: float = 0.0) -> MemberReport:
+def report_of(began: float, until: float, rate: float = 50.0, heard: float = 0.0) -> MemberReport:
     return MemberReport(want=1, claim=0.5, rate=rate, busy=True, began=began, until=until, heard=heard)
 
 
-def test_a_report_contains_the_whole_curve_under_the_field_names_that_other_versions_read() -> None:
+def test_report_has_the_field_names_that_other_versions_read() -> None:
     governor = Governor()
     curve = RateCurve(8.0, 10.0, 0.2, 24.0, 3.0)
     governor.follow(curve, 0.0)
@@ -258,7 +258,7 @@ def test_a_report_contains_the_whole_curve_under_the_field_names_that_other_vers
 
 
 def member_among(governor: Governor, other: MemberReport, born: float = 900.0) -> ScopeMember:
-    """Return a member which has read, at 1 s by its clock and 1001 s by the server's, that there is another."""
+    """Return a member that has read the report `other`, at 1 s of its own clock and 1001 s of the server's."""
     member = ScopeMember("me", governor, 0.0)
     member.sample_usage(1.0)
     mine = member.report(1.0)
@@ -267,9 +267,9 @@ def member_among(governor: Governor, other: MemberReport, born: float = 900.0) -
     return member
 
 
-def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -> None:
+def test_cooldown_of_another_process_lasts_until_its_end_on_the_servers_clock() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
-    member = member_among(governor, said(0, 0))
+    member = member_among(governor, report_of(0, 0))
     member.on_pause(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.1)
     assert governor.sample_usage(2.1).paused_until == pytest.approx(9)
     assert governor.sample_usage(2.1).curve.rate == 40
@@ -279,16 +279,16 @@ def test_a_pause_that_another_met_is_kept_until_it_ends_by_the_servers_clock() -
     assert governor.sample_usage(2.3).paused_until == pytest.approx(9.5)
 
 
-def test_what_was_before_one_came_is_no_news() -> None:
+def test_reports_from_before_a_process_joined_are_ignored() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
-    member_among(governor, said(began=700.0, until=705.0))
+    member_among(governor, report_of(began=700.0, until=705.0))
     assert governor.sample_usage(1.0).paused_until == -math.inf
     assert governor.sample_usage(1.0).curve.rate == 50
 
 
-def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refusal() -> None:
+def test_rate_of_the_oldest_process_is_adopted_unless_it_is_older_than_a_refusal() -> None:
     governor = Governor()
-    member = member_among(governor, said(0, 0, rate=33.0))
+    member = member_among(governor, report_of(0, 0, rate=33.0))
     assert governor.sample_usage(1.0).curve.rate == 33
     pause = member.on_rate_limit(5.0, 2.0)
     assert pause == Pause("me", 1002.0, 1005.0, governor.curve, episodes=0)
@@ -302,13 +302,13 @@ def test_the_rate_of_who_was_first_is_everybodys_unless_it_is_from_before_a_refu
         member.on_reports([mine, PublishedReport("other", 900.0, 1005.5, other)], 6.0)
         return governor.sample_usage(6.0).curve.rate
 
-    assert read(said(0, 0, rate=33.0)) == cut < 33
-    assert read(said(0, 0, rate=20.0, heard=1002.0)) == 20
+    assert read(report_of(0, 0, rate=33.0)) == cut < 33
+    assert read(report_of(0, 0, rate=20.0, heard=1002.0)) == 20
 
 
-def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
+def test_oldest_process_that_makes_calls_determines_the_rate() -> None:
     governor = Governor()
-    member_among(governor, said(0, 0, rate=33.0), born=1000.5)
+    member_among(governor, report_of(0, 0, rate=33.0), born=1000.5)
     assert governor.sample_usage(1.0).curve.rate == 33  # nobody knows yet whether we call
     elder = Governor()
     member = ScopeMember("me", elder, 0.0)
@@ -316,5 +316,5 @@ def test_the_eldest_of_those_who_call_finds_the_rate_for_all() -> None:
     member.sample_usage(1.0)
     mine = PublishedReport("me", 1000.0, 1001.0, member.report(1.0))
     member.on_written(1.0, 1.0)
-    member.on_reports([mine, PublishedReport("other", 1000.5, 1001.0, said(0, 0, rate=33.0))], 1.0)
+    member.on_reports([mine, PublishedReport("other", 1000.5, 1001.0, report_of(0, 0, rate=33.0))], 1.0)
     assert elder.sample_usage(1.0).curve.rate == 10

@@ -1,4 +1,4 @@
-"""Calls start as the event loop can take them; what is too much for it is said once. In virtual time."""
+"""Starts of calls are spread so that the event loop keeps up; a CPU-bound run is logged once; in virtual time."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.looptime
 CALLS = 60
 
 
-class Kept:
-    """Lets time pass within a round of the loop, which then is busy, or blocked."""
+class LoopClock:
+    """Clock that lets time pass within one round of the loop, which is then busy or blocked."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -49,7 +49,7 @@ class Kept:
 
 
 class Heavy(LLMCallStrategy[str]):
-    """A call whose start keeps the loop for a while, as an SDK's does; `starts` are counted by the loop's rounds."""
+    """Strategy whose calls start with CPU work, like an SDK's; `starts` counts them per round of the loop."""
 
     def __init__(self, keep: Callable[[float], None], seconds: float) -> None:
         self._keep = keep
@@ -77,16 +77,16 @@ async def run(strategy: Heavy, governor: Governor | None = None, calls: int = CA
     assert (await processor.process_all()).succeeded == calls
 
 
-async def test_sixty_heavy_calls_do_not_start_in_one_round_of_the_loop() -> None:
-    strategy = Heavy(Kept().busy, 0.01)
+async def test_sixty_calls_with_cpu_work_start_in_several_rounds_of_the_loop() -> None:
+    strategy = Heavy(LoopClock().busy, 0.01)
     await run(strategy)
     assert sum(strategy.starts.values()) == CALLS
     assert max(strategy.starts.values()) <= 5  # 20 ms of 10 ms each, and those that were let in
 
 
-async def test_who_waits_for_the_loop_while_a_rate_limit_is_met_waits_for_its_end_too() -> None:
-    """The first call keeps the loop, so that the second waits for a turn; then it is refused."""
-    kept, times = Kept(), dict[str, float]()
+async def test_call_that_waits_for_the_loop_also_waits_for_a_cooldown_that_starts_meanwhile() -> None:
+    """The first call keeps the loop busy, so that the second waits for its turn; then the first is refused."""
+    kept, times = LoopClock(), dict[str, float]()
 
     class Refused(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
@@ -108,23 +108,26 @@ async def test_who_waits_for_the_loop_while_a_rate_limit_is_met_waits_for_its_en
     assert times["second"] >= times["refused"] + 0.1
 
 
-async def test_calls_that_start_quickly_all_start_at_once() -> None:
-    strategy = Heavy(Kept().busy, 0.0)
+async def test_calls_without_cpu_work_start_at_once() -> None:
+    strategy = Heavy(LoopClock().busy, 0.0)
     await run(strategy)
     assert list(strategy.starts.values()) == [CALLS]
 
 
 @pytest.mark.parametrize(
     ("keep", "words"),
-    [(Kept.busy, "CPU-bound at 5 calls/s"), (Kept.blocked, "Calls wait for a blocked event loop (it used 0 %")],
+    [
+        (LoopClock.busy, "CPU-bound at 5 calls/s"),
+        (LoopClock.blocked, "Calls wait for a blocked event loop (it used 0 %"),
+    ],
 )
-async def test_a_loop_that_is_the_bottleneck_is_said_once_with_what_to_do(
-    keep: Callable[[Kept, float], None],
+async def test_cpu_bound_run_is_logged_once_with_a_fix(
+    keep: Callable[[LoopClock, float], None],
     words: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = Kept()
+    kept = LoopClock()
     monkeypatch.setattr("batch_llm.pacing.loop_throttle.time", SimpleNamespace(thread_time=lambda: kept.cpu_seconds))
     await run(Heavy(partial(keep, kept), 0.2))
     lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm.pacing.loop_throttle"]
@@ -133,11 +136,11 @@ async def test_a_loop_that_is_the_bottleneck_is_said_once_with_what_to_do(
 
 
 @pytest.mark.parametrize(("a_second", "is_bound"), [(1000, True), (400, False)])
-async def test_a_governed_run_tells_a_full_core_from_a_limit(
+async def test_cpu_bound_run_is_distinguished_from_a_rate_limited_one(
     a_second: float, is_bound: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls wait in line for either; each fourth keeps the loop for 7.5 ms, so that it takes 533 of them a second."""
-    kept, numbers = Kept(), itertools.count()
+    """Calls wait for either; every fourth keeps the loop busy for 7.5 ms, so that it can run 533 per second."""
+    kept, numbers = LoopClock(), itertools.count()
 
     def keep(_: float) -> None:
         kept.busy(0.0 if next(numbers) % 4 else 0.0075)
