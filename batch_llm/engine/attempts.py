@@ -52,7 +52,7 @@ from .user_values import (
 logger = logging.getLogger(__name__)
 
 _USAGES = (dict, TokenUsage)
-"""What nearly every answer has; `check_answer` looks at the others."""
+"""Types that need no check; `check_answer` checks all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ItemRunner:
     classifier: ErrorClassifier
     rate_limits: RateLimitStrategy
     gate: Gate
-    lifetimes: StrategyLifecycle
+    lifecycle: StrategyLifecycle
     hooks: Hooks
     deadlines: Deadlines
     denials: Denials
@@ -77,17 +77,17 @@ class ItemRunner:
     is_ending: Callable[[], bool]
 
     async def run(self, item: AnyWorkItem, slot: HookSlot) -> AnyResult:
-        """Return the item's result; what its strategy, its hooks or their values do ends the item, never the run."""
-        tries, item_id, context = ItemState(), item.item_id, item.context
+        """Return the item's result; errors and invalid values of users' code fail the item, never the run."""
+        state, item_id, context = ItemState(), item.item_id, item.context
         if self.gate.stopped:
-            return tries.result(item_id, context)
+            return state.result(item_id, context)
         clock = self.gate.clock
         started = clock()
         if self.hooks.observed:
             self.hooks.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item_id})
         try:
             changed = await self.hooks.before(slot, item) if self.hooks.wrapped else item
-            result = skipped(item_id, context) if changed is None else await self._attempt(changed, tries, item, slot)
+            result = skipped(item_id, context) if changed is None else await self._attempt(changed, state, item, slot)
             if self.hooks.wrapped:
                 result = await self.hooks.after(slot, item_id, changed or item, result)
             result.duration_seconds = clock() - started
@@ -97,86 +97,86 @@ class ItemRunner:
             if isinstance(error, asyncio.CancelledError) and self.is_ending():
                 self.hooks.finished(cancelled(item_id, clock() - started))
                 raise
-            result = await self._give_up(error, tries, item_id, context)
+            result = await self._give_up(error, state, item_id, context)
             result.duration_seconds = clock() - started
         return result
 
-    async def _give_up(self, error: BaseException, tries: ItemState, item_id: str, context: Any) -> AnyResult:
+    async def _give_up(self, error: BaseException, state: ItemState, item_id: str, context: Any) -> AnyResult:
         """Return a failed result for an unexpected error, so that only this item fails."""
         await settle(error, self.is_ending)
         logger.warning("Item %s failed with an unexpected error", item_id, exc_info=error)
-        tries.error = _from_within() if isinstance(error, asyncio.CancelledError) else as_exception(error)
-        tries.info = PROGRAMMING
-        return tries.result(item_id, context)
+        state.error = _cancelled_by_itself() if isinstance(error, asyncio.CancelledError) else as_exception(error)
+        state.info = PROGRAMMING
+        return state.result(item_id, context)
 
-    async def _attempt(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem, slot: HookSlot) -> AnyResult:
+    async def _attempt(self, item: AnyWorkItem, state: ItemState, original: AnyWorkItem, slot: HookSlot) -> AnyResult:
         item_id, context = item.item_id, item.context
         call = self._rehearse if self.config.dry_run else self._execute
         size = len(item.prompt) if type(item.prompt) is str else None
         if size is None or self.gate.too_large(size):
-            size = self._size(item, tries, original)
-        while size is not None and (turn := self.gate.enter_at_once(size) or await self.gate.enter(size)):
+            size = self._size(item, state, original)
+        while size is not None and (permit := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
-                if not self.config.dry_run and not self.lifetimes.is_ready(item.strategy):
-                    self.gate.not_sent(turn)
+                if not self.config.dry_run and not self.lifecycle.is_ready(item.strategy):
+                    self.gate.not_sent(permit)
                     await self._prepare(item.strategy)
                     continue  # a cooldown may have started meanwhile
-                output, usage = self._bill(item, tries, await call(item, tries.attempt))
+                output, usage = self._bill(item, state, await call(item, state.attempt))
             except Exception as error:
-                if not await self._try_again(item_id, tries, error, turn):
+                if not await self._try_again(item_id, state, error, permit):
                     break
             else:
-                self.gate.succeeded(turn, usage)
+                self.gate.succeeded(permit, usage)
                 self.denials.in_a_row = 0
                 if self.config.enable_detailed_logging:
-                    logger.debug("Item %s, attempt %s: answered", item_id, tries.attempt)
-                return tries.result(item_id, context, output)
-        if tries.error is not None:
-            await self.hooks.failed(slot, item, tries.error)
-        return tries.result(item_id, context)
+                    logger.debug("Item %s, attempt %s: answered", item_id, state.attempt)
+                return state.result(item_id, context, output)
+        if state.error is not None:
+            await self.hooks.failed(slot, item, state.error)
+        return state.result(item_id, context)
 
-    def _size(self, item: AnyWorkItem, tries: ItemState, original: AnyWorkItem) -> int | None:
-        """Return the number of characters of a prompt; None if it cannot be sent, with the reason in `tries`."""
+    def _size(self, item: AnyWorkItem, state: ItemState, original: AnyWorkItem) -> int | None:
+        """Return the number of characters of a prompt; None if it cannot be sent, with the reason in `state`."""
         prompt = item.prompt
         if not isinstance(prompt, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
             where = "the item" if item is original else "the item that before_process returned"
             error = InvalidValue(f"the prompt of {where} is {shown(prompt)}; it must be a string")
-            tries.error, tries.info = error, PROGRAMMING
+            state.error, state.info = error, PROGRAMMING
             return None
         size = len(prompt)
         if problem := self.gate.too_large(size):
-            tries.error, tries.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
+            state.error, state.info = RequestTooLarge(problem), ErrorInfo(False, category="invalid_request")
             return None
         return size
 
-    async def _try_again(self, item_id: str, tries: ItemState, error: Exception, turn: CallPermit) -> bool:
+    async def _try_again(self, item_id: str, state: ItemState, error: Exception, permit: CallPermit) -> bool:
         """Apply the retry policy to a failed call, including waits; return whether to try the item again."""
-        info, usage = self._note(item_id, tries, error)
+        info, usage = self._note(item_id, state, error)
         if info.never_sent:
-            self.gate.connect_timed_out(turn)
+            self.gate.connect_timed_out(permit)
         elif not info.is_rate_limit:
-            self.gate.failed(turn, usage)
+            self.gate.failed(permit, usage)
         ends_run = self.denials.ends_run(info.category)
         match decide(
-            info, tries.attempt, tries.limited, tries.unsent, config=self.config, draw=draw(), ends_run=ends_run
+            info, state.attempt, state.limited, state.unsent, config=self.config, draw=draw(), ends_run=ends_run
         ):
             case Retry(wait, counts):
-                data = {"item_id": item_id, "attempt": tries.attempt, "wait": wait, "category": info.category}
+                data = {"item_id": item_id, "attempt": state.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
-                tries.attempt += counts
-                tries.unsent += not counts
-                await self.gate.rest(wait)
+                state.attempt += counts
+                state.unsent += not counts
+                await self.gate.back_off(wait)
                 return True
             case CoolDown(again):
-                tries.limited += 1
-                if self.gate.rate_limited(turn):
+                state.limited += 1
+                if self.gate.rate_limited(permit):
                     await self._cool_down(item_id, info)
                 if self.gate.is_hopeless:
-                    self.stop(replace(info, is_retryable=False), tries.error)
+                    self.stop(replace(info, is_retryable=False), state.error)
                 return again
             case Fail(fatal):
                 if fatal:
-                    self.stop(info, tries.error)
+                    self.stop(info, state.error)
                 return False
 
     async def _cool_down(self, item_id: str, info: ErrorInfo) -> None:
@@ -198,19 +198,19 @@ class ItemRunner:
 
     async def _prepare(self, strategy: LLMCallStrategy[Any]) -> None:
         try:
-            await self.lifetimes.prepare(strategy)
+            await self.lifecycle.prepare(strategy)
         except BaseException as error:
             await self._raise(error)
         if await settle(None, self.is_ending):
-            raise _from_within()
+            raise _cancelled_by_itself()
 
-    def _bill(self, item: AnyWorkItem, tries: ItemState, answer: Any) -> tuple[Any, dict[str, int]]:
-        """Note what an answer cost; return its output and that."""
+    def _bill(self, item: AnyWorkItem, state: ItemState, answer: Any) -> tuple[Any, dict[str, int]]:
+        """Record the tokens of an answer; return its output and its tokens."""
         if type(answer) is not tuple or len(answer) != 2 or type(answer[1]) not in _USAGES:  # pyright: ignore[reportUnknownArgumentType]
             check_answer(answer, item.strategy)
         if not self.config.dry_run:
-            tries.calls += 1
-        return answer[0], tries.bill(answer[1])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            state.calls += 1
+        return answer[0], state.bill(answer[1])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
     async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
         limit = self.config.timeout_per_item
@@ -226,7 +226,7 @@ class ItemRunner:
                 raise (CallFailed(late, failure_in(error)[1]) if isinstance(error, CallFailed) else late) from error
             return await self._raise(error)
         if deadline.is_disturbed and await settle(None, self.is_ending):
-            raise _from_within()
+            raise _cancelled_by_itself()
         return answer
 
     async def _rehearse(self, item: AnyWorkItem, attempt: int) -> object:
@@ -241,7 +241,7 @@ class ItemRunner:
         except BaseException as error:
             await self._raise(error)
         if await settle(None, self.is_ending):
-            raise _from_within()
+            raise _cancelled_by_itself()
         return output, nothing
 
     async def _raise(self, error: BaseException) -> NoReturn:
@@ -255,18 +255,18 @@ class ItemRunner:
             raise error
         await settle(error, self.is_ending)
         if isinstance(error, asyncio.CancelledError):
-            raise _from_within() from error
+            raise _cancelled_by_itself() from error
         raise as_exception(error)
 
-    def _note(self, item_id: str, tries: ItemState, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
+    def _note(self, item_id: str, state: ItemState, error: Exception) -> tuple[ErrorInfo, dict[str, int]]:
         """Record the usage and the error of a failed call; return its classification and usage."""
-        tries.calls += 1
+        state.calls += 1
         error, usage = failure_in(error)
-        usage = tries.bill(usage)
-        tries.error, tries.info = self._classify(error)
+        usage = state.bill(usage)
+        state.error, state.info = self._classify(error)
         if self.config.enable_detailed_logging:
-            logger.debug("Item %s, attempt %s: %s", item_id, tries.attempt, in_words(tries.error), exc_info=error)
-        return tries.info, usage
+            logger.debug("Item %s, attempt %s: %s", item_id, state.attempt, in_words(state.error), exc_info=error)
+        return state.info, usage
 
     def _classify(self, error: Exception) -> tuple[Exception, ErrorInfo]:
         if isinstance(error, InvalidValue | Crashed):
@@ -283,5 +283,5 @@ class ItemRunner:
         return error, info
 
 
-def _from_within() -> CallCancelled:
+def _cancelled_by_itself() -> CallCancelled:
     return CallCancelled("the call was cancelled by its own code, not by the run")

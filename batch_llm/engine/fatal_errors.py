@@ -27,7 +27,7 @@ class Denials:
         pacer: Knows whether a call was ever answered.
 
     Attributes:
-        in_a_row: The calls that were denied since the latest answer, which sets this to 0.
+        in_a_row: Number of calls that were denied since the latest answer.
     """
 
     def __init__(self, pacer: Pacer) -> None:

@@ -1,9 +1,9 @@
-"""Names hooks that take long in the log.
+"""Warnings in the log about hooks that take long.
 
-    called ──60 s──> named in a warning ──as long again──> named again, and so on ──returned
+    called ──60 s──> warning ──after twice that time──> warning, and so on ──returned
 
-Nothing is measured when a hook is called: a worker only notes the hook in its slot. One timer of the run looks at the
-slots every second and measures what it finds there, so most hooks, which return at once, cost nothing.
+No time is measured when a hook is called: a worker only stores the hook in its slot. One timer of the run checks the
+slots every second, so hooks that return immediately cost nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LOOK_SECONDS = 1.0
 
 
 class HookSlot:
-    """The hook that one worker is calling. The worker writes the attributes itself, because it does so for every item.
+    """Hook that one worker is calling; the worker sets the attributes directly, because it does so for every item.
 
     Attributes:
         task: The task of the worker.
         hook: The name of the hook in the log; empty while the worker calls no hook.
         item_id: The item for which the hook is called.
         since: When the watch first saw this call; None until it has, so the worker sets it to None at each call.
-        due: When the watch is to name the hook.
+        due: When the next warning about the hook is due.
     """
 
     __slots__ = ("due", "hook", "item_id", "since", "task")
@@ -38,7 +38,7 @@ class HookSlot:
 
 
 class HookWatch:
-    """The slots of the workers of one run, and the timer that looks at them."""
+    """Slots of the workers of one run, and the timer that checks them."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -84,7 +84,7 @@ class Hooks:
         self.called_back = post_processor is not None or progress_callback is not None
 
     def open(self) -> None:
-        """Let the observers begin to listen; what was emitted before is not lost."""
+        """Start the delivery of events; those that were emitted before are delivered, too."""
         if self.wrapped or self.called_back:
             self._watch.open()
         for listener in self._listeners:
@@ -122,8 +122,8 @@ class Hooks:
             slot.hook, slot.since = wrap.before, None
             changed: Any
             try:
-                given = wrap.hooks.before_process(current)
-                changed = await (given if self._deadlines is None else self._in_time(given))
+                awaitable = wrap.hooks.before_process(current)
+                changed = await (awaitable if self._deadlines is None else self._in_time(awaitable))
                 if slot.task.cancelling():
                     await settle(None, self._is_ending)
             except BaseException as error:
@@ -143,12 +143,12 @@ class Hooks:
         return current
 
     async def failed(self, slot: HookSlot, item: AnyWorkItem, error: Exception) -> None:
-        """Show the middlewares the error that `item` failed with, in reverse order."""
+        """Call `on_error` of the middlewares, in reverse order, with the error that `item` failed with."""
         for wrap in self._reversed:
             slot.hook, slot.since = wrap.on_error, None
             try:
-                given = wrap.hooks.on_error(item, error)
-                await (given if self._deadlines is None else self._in_time(given))
+                awaitable = wrap.hooks.on_error(item, error)
+                await (awaitable if self._deadlines is None else self._in_time(awaitable))
                 if slot.task.cancelling():
                     await settle(None, self._is_ending)
             except BaseException as own:
@@ -156,15 +156,15 @@ class Hooks:
             slot.hook = ""
 
     async def after(self, slot: HookSlot, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
-        """Return the result that the middlewares make of `result`, in reverse; one that cannot be is a failure."""
+        """Return the result that the middlewares make of `result`, in reverse order; an invalid one is a failure."""
         for wrap in self._reversed:
-            # What was billed stays billed, though a hook may put something else in its place.
+            # The billed tokens are kept, even if a hook returns an invalid result.
             context, tokens, attempts = result.context, result.token_usage, result.attempts
             slot.hook, slot.since = wrap.after, None
             changed: Any
             try:
-                given = wrap.hooks.after_process(item, result)
-                changed = await (given if self._deadlines is None else self._in_time(given))
+                awaitable = wrap.hooks.after_process(item, result)
+                changed = await (awaitable if self._deadlines is None else self._in_time(awaitable))
                 if slot.task.cancelling():
                     await settle(None, self._is_ending)
             except BaseException as error:
@@ -207,9 +207,9 @@ class Hooks:
     ) -> None:
         slot.hook, slot.since = name, None
         try:
-            given = callback(*args) if is_async else self._in_thread(callback, args)
-            if inspect.isawaitable(given):
-                await (given if self._deadlines is None else self._in_time(given))
+            awaitable = callback(*args) if is_async else self._in_thread(callback, args)
+            if inspect.isawaitable(awaitable):
+                await (awaitable if self._deadlines is None else self._in_time(awaitable))
             if slot.task.cancelling():
                 await settle(None, self._is_ending)
         except BaseException as error:
@@ -217,7 +217,7 @@ class Hooks:
         slot.hook = ""
 
     async def _in_thread(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        # asyncio's own pool has a handful of threads: it would cap the workers without a word.
+        # asyncio's own pool has a few threads only, and would limit the number of workers.
         self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
         call, context = _InThread(callback, args), contextvars.copy_context()
         await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
@@ -225,13 +225,13 @@ class Hooks:
         if inspect.isawaitable(outcome):
             await outcome
 
-    async def _in_time(self, given: Awaitable[Any]) -> Any:
-        """Return what a hook gives within `hook_timeout`; raises _TookTooLong."""
+    async def _in_time(self, awaitable: Awaitable[Any]) -> Any:
+        """Return the value of a hook; raise _TookTooLong after `hook_timeout`."""
         assert self._deadlines is not None
         deadline = self._deadlines.one()
         try:
             with deadline:
-                return await given
+                return await awaitable
         except TimeoutError as error:
             if deadline.expired:
                 raise _TookTooLong from error

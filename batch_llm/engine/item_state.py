@@ -38,7 +38,7 @@ class ItemState:
         self.tokens: dict[str, int] = {}
 
     def bill(self, usage: dict[str, int]) -> dict[str, int]:
-        """Add what a call cost, and return it; what is no count is left out, as a sum must not break on it."""
+        """Add the tokens of a call, and return them without invalid counts, which would break sums."""
         for key, count in usage.items():
             if type(count) is not int or not 0 <= count <= MOST_TOKENS or type(key) is not str:
                 counts = counts_in(usage)

@@ -20,7 +20,7 @@ CLEANUPS_AT_ONCE = 10
 
 
 @dataclass(eq=False, slots=True)
-class _Lifetime:
+class _Entry:
     strategy: LLMCallStrategy[object]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     prepared: bool = False
@@ -39,21 +39,21 @@ class StrategyLifecycle:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._is_ending = False
-        self._lifetimes: dict[int, _Lifetime] = {}
-        self._plain: dict[type, bool] = {}
+        self._entries: dict[int, _Entry] = {}
+        self._needs_nothing: dict[type, bool] = {}
 
     def is_ready(self, strategy: LLMCallStrategy[object]) -> bool:
         """Return whether `strategy` is prepared, or overrides neither `prepare` nor `cleanup`."""
         kind = type(strategy)
-        plain = self._plain.get(kind)
-        if plain is None:
+        needs_nothing = self._needs_nothing.get(kind)
+        if needs_nothing is None:
             base = LLMCallStrategy[object]
-            plain = kind.prepare is base.prepare and kind.cleanup is base.cleanup
-            self._plain[kind] = plain
-        if plain:
+            needs_nothing = kind.prepare is base.prepare and kind.cleanup is base.cleanup
+            self._needs_nothing[kind] = needs_nothing
+        if needs_nothing:
             return True
-        lifetime = self._lifetimes.get(id(strategy))
-        return lifetime is not None and lifetime.prepared
+        entry = self._entries.get(id(strategy))
+        return entry is not None and entry.prepared
 
     async def prepare(self, strategy: LLMCallStrategy[object]) -> None:
         """Prepare `strategy` once; concurrent callers wait for the same preparation.
@@ -62,11 +62,11 @@ class StrategyLifecycle:
             AttemptTimedOut: `prepare` took too long.
             Exception: Any error of `prepare`.
         """
-        lifetime = self._lifetimes.setdefault(id(strategy), _Lifetime(strategy))
-        async with lifetime.lock:
-            if not lifetime.prepared:
+        entry = self._entries.setdefault(id(strategy), _Entry(strategy))
+        async with entry.lock:
+            if not entry.prepared:
                 await self._prepare(strategy)
-                lifetime.prepared = True
+                entry.prepared = True
 
     async def _prepare(self, strategy: LLMCallStrategy[object]) -> None:
         bound = asyncio.timeout(self._seconds)
@@ -83,8 +83,8 @@ class StrategyLifecycle:
 
     async def close(self) -> None:
         """Clean up the prepared strategies, the latest first; failures and timeouts are logged."""
-        prepared = [lifetime.strategy for lifetime in self._lifetimes.values() if lifetime.prepared]
-        self._lifetimes.clear()
+        prepared = [entry.strategy for entry in self._entries.values() if entry.prepared]
+        self._entries.clear()
 
         async def clean_up_some() -> None:
             while prepared:

@@ -56,11 +56,11 @@ class Run:
         is_stream: Whether its items come from a source.
         is_over: Whether it takes no more work.
         is_draining: Whether it ends as soon as nothing waits and nothing is in flight.
-        finished: Results that nobody has claimed yet, in the order in which they came.
+        finished: Results that were not claimed yet, in the order of completion.
         stopped_by: Why the run ended early, if it did.
-        stopped_from: The error for which it did.
-        loop: Where it runs.
-        task: The task that owns all others of the run, once it is started.
+        stopped_from: Error that made it end early.
+        loop: Event loop of the run.
+        task: Task that owns all others of the run; None before its start.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Run:
         self._hooks = hooks
         pacer = SlowStart(config.rate_limit) if governor is None or config.dry_run else governor  # a dry run uses none
         self._gate = Gate(pacer)
-        self._lifetimes = StrategyLifecycle(config.timeout_per_item)
+        self._lifecycle = StrategyLifecycle(config.timeout_per_item)
         self._deadlines = Deadlines(config.timeout_per_item)
         self._attempts = ItemRunner(
             config,
             classifier,
             rate_limits,
             self._gate,
-            self._lifetimes,
+            self._lifecycle,
             hooks,
             self._deadlines,
             Denials(pacer),
@@ -94,10 +94,10 @@ class Run:
         self._source_error: BaseException | None = None
         self._interrupt: BaseException | None = None  # the exception that stopped the event loop
         places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
-        self._backlog = WorkQueue[AnyWorkItem](places or math.inf)
+        self._queue = WorkQueue[AnyWorkItem](places or math.inf)
         self._group = asyncio.TaskGroup()
         self._workers = WorkerPool(
-            self._group, config.max_workers, self._backlog, self._process, self._end_if_done, self.is_ending, hooks
+            self._group, config.max_workers, self._queue, self._process, self._end_if_done, self.is_ending, hooks
         )
         self._feeder: asyncio.Task[None] | None = None
         self._coming = 0  # items that wait for room
@@ -121,7 +121,7 @@ class Run:
     @property
     def is_full(self) -> bool:
         """Whether the next item has to wait for a free slot; hooks never wait, as only workers free slots."""
-        return self._backlog.is_full and not self._workers.is_around
+        return self._queue.is_full and not self._workers.runs_current_code
 
     async def add(self, item: AnyWorkItem) -> None:
         """Add an item that was checked, once there is room; the run does not end before.
@@ -132,7 +132,7 @@ class Run:
         self._coming += 1
         try:
             if self.is_full:
-                await self._backlog.room()
+                await self._queue.room()
                 check_is_item(item)  # it may have been changed meanwhile
             if self.is_over:
                 cause = await self.cause()
@@ -145,13 +145,13 @@ class Run:
 
     async def cause(self) -> BaseException | None:
         """Wait for a run that is over, unless a worker of the run calls this; return the error that made it fail."""
-        if self.task is None or self._workers.is_around:
+        if self.task is None or self._workers.runs_current_code:
             return None
         await asyncio.wait([self.task])
         return self._interrupt if self.task.cancelled() else self.task.exception()
 
     def _submit(self, item: AnyWorkItem) -> None:
-        self._backlog.put(item)
+        self._queue.put(item)
         self._totals.total += 1
         self._workers.spawn()
 
@@ -170,7 +170,7 @@ class Run:
         self._end_if_done()
 
     def stop(self, reason: ErrorInfo, error: Exception | None = None) -> None:
-        """End early: calls in flight end, waits end at once, and what is left passes through without a call."""
+        """End early: calls in flight complete, waits end, and the remaining items get a result without a call."""
         if self.stopped_by is None and not self.is_over:
             self.stopped_by, self.stopped_from = reason, error
             logger.warning("The run stops early (%s): no further call starts", reason.category)
@@ -179,7 +179,7 @@ class Run:
                 self._feeder.cancel()
 
     def is_ending(self) -> bool:
-        """Whether workers are being taken down: the run was cancelled, or a bug in one of them ends all."""
+        """Return whether the workers are being cancelled, because of the run or of a bug in one of the workers."""
         return self.is_over or (self.task is not None and self.task.cancelling() > 0)
 
     async def ended(self) -> None:
@@ -233,7 +233,7 @@ class Run:
         finally:
             self._deadlines.close()
             try:
-                await self._lifetimes.close()
+                await self._lifecycle.close()
             finally:
                 self._totals.log_end(cancelled)
                 self._emit_end(asyncio.get_running_loop().time() - started, cancelled)
@@ -259,7 +259,7 @@ class Run:
         self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
     async def _feed(self, source: Source) -> None:
-        error = await feed(source, self._backlog, self._submit_checked, lambda: self.stopped_by is not None)
+        error = await feed(source, self._queue, self._submit_checked, lambda: self.stopped_by is not None)
         if error is not None and self.stopped_by is None:
             self._source_error = error
         elif error is not None:  # the source was cancelled
@@ -269,7 +269,7 @@ class Run:
         position = self._taken  # items are taken in the order in which they came
         self._taken += 1
         if self._source is None:
-            self._backlog.free()
+            self._queue.free()
         result = await self._attempts.run(item, slot)
         item_id = result.item_id
         self._record(position, result)
@@ -287,7 +287,7 @@ class Run:
             self._hooks.finished(result)
 
     def _end_if_done(self) -> None:
-        if self.is_draining and not (self._workers.busy or self._coming or self._backlog):
+        if self.is_draining and not (self._workers.busy or self._coming or self._queue):
             self._end()
 
     def _end(self) -> None:
@@ -297,5 +297,5 @@ class Run:
 
     def claim(self) -> AnyResult:
         """Return the oldest finished result, and free the slot of its item."""
-        self._backlog.free()
+        self._queue.free()
         return self.finished.take()

@@ -40,7 +40,7 @@ async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
 
 async def feed(
     source: Source,
-    backlog: WorkQueue[AnyWorkItem],
+    queue: WorkQueue[AnyWorkItem],
     submit: Callable[[AnyWorkItem], None],
     is_stopped: Callable[[], bool],
 ) -> BaseException | None:
@@ -51,11 +51,11 @@ async def feed(
     """
     try:
         async with aclosing(pull(source)) as items:
-            await backlog.room()
+            await queue.room()
             async for item in items:
                 submit(item)
-                if backlog.is_full:
-                    await backlog.room()  # before the next one is pulled
+                if queue.is_full:
+                    await queue.room()  # before the next one is pulled
                 if is_stopped():
                     break
     except (*cancellation.NEVER_CONTAINED, asyncio.CancelledError):

@@ -75,13 +75,13 @@ class WorkQueue(Generic[T]):
 
 
 async def _wait(waiters: deque[asyncio.Future[None]], is_worth_it: Callable[[], bool]) -> None:
-    turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    waiters.append(turn)
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiters.append(waiter)
     try:
-        await turn
+        await waiter
     except asyncio.CancelledError:
-        if turn in waiters:
-            waiters.remove(turn)
+        if waiter in waiters:
+            waiters.remove(waiter)
         elif is_worth_it():  # woken and cancelled at once: the wake-up belongs to the next one
             _wake_one(waiters)
         raise
@@ -89,7 +89,7 @@ async def _wait(waiters: deque[asyncio.Future[None]], is_worth_it: Callable[[], 
 
 def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:
     while waiters:
-        turn = waiters.popleft()
-        if not turn.done():
-            turn.set_result(None)
+        waiter = waiters.popleft()
+        if not waiter.done():
+            waiter.set_result(None)
             return

@@ -20,7 +20,7 @@ from .work_queue import WorkQueue
 
 T = TypeVar("T")
 
-_INSIDE: ContextVar[frozenset[object]] = ContextVar("batch_llm_inside", default=frozenset())
+_CALLING_POOLS: ContextVar[frozenset[object]] = ContextVar("batch_llm_calling_pools", default=frozenset())
 """Worker pools whose workers called the current code; tasks and threads inherit the value."""
 
 ITEMS_IN_A_ROW = 8
@@ -28,12 +28,12 @@ ITEMS_IN_A_ROW = 8
 
 
 class WorkerPool(Generic[T]):
-    """Up to `most` tasks of `group` that take items from `backlog` and `process` them, one at a time each.
+    """Up to `most` tasks of `group` that take items from `queue` and `process` them, one at a time each.
 
     Args:
         group: Task group that owns the tasks.
         most: Maximum number of workers.
-        backlog: Queue of waiting items.
+        queue: Queue of waiting items.
         process: Function that processes one item.
         done: Function called after each item.
         is_ending: Function that returns whether the run cancels its workers.
@@ -47,7 +47,7 @@ class WorkerPool(Generic[T]):
         self,
         group: asyncio.TaskGroup,
         most: int,
-        backlog: WorkQueue[T],
+        queue: WorkQueue[T],
         process: Callable[[T, HookSlot], Awaitable[None]],
         done: Callable[[], None],
         is_ending: Callable[[], bool],
@@ -55,7 +55,7 @@ class WorkerPool(Generic[T]):
     ) -> None:
         self._group = group
         self._most = most
-        self._backlog = backlog
+        self._queue = queue
         self._process = process
         self._done = done
         self._is_ending = is_ending
@@ -66,9 +66,9 @@ class WorkerPool(Generic[T]):
         self.busy = 0
 
     @property
-    def is_around(self) -> bool:
+    def runs_current_code(self) -> bool:
         """Whether the current code was called by one of the workers, directly or through tasks and threads."""
-        return self in _INSIDE.get()
+        return self in _CALLING_POOLS.get()
 
     def start(self) -> None:
         """Start to spawn workers for waiting items."""
@@ -78,23 +78,23 @@ class WorkerPool(Generic[T]):
     def spawn(self) -> None:
         """Spawn a worker for every waiting item without an idle worker, up to the maximum."""
         # Counted before its creation: with an eager task factory, it runs immediately and may spawn others.
-        while self._spawning and self._workers - self.busy < len(self._backlog) and self._workers < self._most:
+        while self._spawning and self._workers - self.busy < len(self._queue) and self._workers < self._most:
             self._workers += 1
             self._group.create_task(self._work(self._workers), name=f"batch-llm worker {self._workers}")
 
     def stop(self) -> None:
         """Stop all workers after their current item, including those whose strategy suppresses a cancellation."""
         self._stopped = True
-        self._backlog.close()
+        self._queue.close()
 
     async def _work(self, number: int) -> None:
-        _INSIDE.set(_INSIDE.get() | {self})
+        _CALLING_POOLS.set(_CALLING_POOLS.get() | {self})
         self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
         done, slot = 0, self._hooks.slot()
         try:
-            while not self._stopped and (self._backlog or await self._backlog.filled()):
+            while not self._stopped and (self._queue or await self._queue.filled()):
                 self.busy += 1
-                await self._process(self._backlog.take(), slot)
+                await self._process(self._queue.take(), slot)
                 self.busy -= 1
                 self._done()
                 done += 1

@@ -42,8 +42,8 @@ class AcceptedCalls:
         call, it is empty: it has accepted exactly that much since it was last full, whenever that was.
         """
         most = calls = seconds = 0.0
-        for of_tick, in_tick in reversed(self._ticks):
-            calls, seconds = calls + of_tick, seconds + in_tick
+        for tick_calls, tick_seconds in reversed(self._ticks):
+            calls, seconds = calls + tick_calls, seconds + tick_seconds
             most = max(most, calls / (seconds + _SAVED_SECONDS))
         return most
 
@@ -60,9 +60,9 @@ _FEW = 8
 _LEAST_DEPTH = 0.25
 """Largest cut, to a quarter of the rate: if there was little work, the few calls do not show the limit."""
 
-_WAY_PER_COOLDOWN = 8.0
-_LEAST_WAY = 3.0
-_LONGEST_WAY = 300.0
+_RECOVERY_PER_COOLDOWN = 8.0
+_LEAST_RECOVERY = 3.0
+_LONGEST_RECOVERY = 300.0
 """Longest time to the plateau. Probing an unchanged limit costs a cooldown, so longer cooldowns mean later probes."""
 
 _STEEPNESS_BEYOND = 0.002
@@ -91,7 +91,7 @@ class RateCurve:
     rate: float
     plateau: float | None = None
     drop_ratio: float = 0.0
-    seconds_to_plateau: float = _LEAST_WAY
+    seconds_to_plateau: float = _LEAST_RECOVERY
     seconds_since_cut: float = 0.0
 
     def later(self, seconds: float) -> RateCurve:
@@ -169,14 +169,14 @@ class AdaptiveRate:
             share: Share of the rate that this process has.
             bound: Whether calls had to wait for the rate.
         """
-        found = (self._accepted.limit() if bound else self._accepted.mean()) / share
-        top = max(min(found, self.rate), _LEAST_DEPTH * self.rate, LEAST)
+        detected = (self._accepted.limit() if bound else self._accepted.mean()) / share
+        plateau = max(min(detected, self.rate), _LEAST_DEPTH * self.rate, LEAST)
         drop = 1 - (_CUT if self._accepted.count >= _FEW else _CUT_OF_FEW)
-        self._curve = RateCurve(max((1 - drop) * top, LEAST), top, drop)
+        self._curve = RateCurve(max((1 - drop) * plateau, LEAST), plateau, drop)
         self._accepted.clear()
 
     def paused(self, seconds: float) -> None:
         """Record a cooldown of `seconds`, which determines the time until the plateau."""
-        way = min(max(_WAY_PER_COOLDOWN * seconds, _LEAST_WAY), _LONGEST_WAY)
-        self._curve = replace(self._curve, seconds_to_plateau=way)
+        recovery = min(max(_RECOVERY_PER_COOLDOWN * seconds, _LEAST_RECOVERY), _LONGEST_RECOVERY)
+        self._curve = replace(self._curve, seconds_to_plateau=recovery)
         self._accepted.clear()

@@ -1,4 +1,4 @@
-"""The clock of the running event loop, without the frame that asyncio's own loop puts around it."""
+"""Clock of the running event loop, without the Python frame of `loop.time`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return what the running loop's `time` returns. A call asks several times, so a Python frame less each counts."""
+    """Return a faster function with the values of the running loop's `time`, which each call needs several times."""
     loop = asyncio.get_running_loop()
     is_plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
     return time.monotonic if is_plain else loop.time

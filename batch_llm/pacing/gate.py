@@ -36,12 +36,12 @@ class Gate:
         self._pacer = pacer
         self.clock = loop_clock()
         self.too_large = pacer.too_large
-        self._line = asyncio.Lock()
-        self._waiting = 0  # in line, its head included
-        self._asleep: asyncio.Future[None] | None = None  # the head
-        self._slept_at = -math.inf
-        self._resting: dict[asyncio.Future[None], None] = {}
-        self._turnstile = LoopThrottle()
+        self._queue_lock = asyncio.Lock()
+        self._waiting = 0  # in the queue, the first included
+        self._first_alarm: asyncio.Future[None] | None = None  # of the first in the queue
+        self._first_woke_at = -math.inf
+        self._backoffs: dict[asyncio.Future[None], None] = {}
+        self._throttle = LoopThrottle()
         self.stopped = False
 
     @property
@@ -61,51 +61,51 @@ class Gate:
 
     def enter_at_once(self, size: int) -> CallPermit | None:
         """Return a permit if there is nothing to wait for; None if the caller has to await `enter`."""
-        turn, now = CallPermit(size), self.clock()
-        if self._waiting or self.stopped or self._turnstile.is_closed(now) or self._pacer.reserve(now, turn) > now:
+        permit, now = CallPermit(size), self.clock()
+        if self._waiting or self.stopped or self._throttle.is_closed(now) or self._pacer.reserve(now, permit) > now:
             return None
-        self._turnstile.pass_through(now)
-        turn.started = now
-        return turn
+        self._throttle.pass_through(now)
+        permit.started = now
+        return permit
 
     async def enter(self, size: int) -> CallPermit | None:
         """Wait for a permit for a prompt of `size` characters and return it; return None once the run stops."""
-        turn, pacer = CallPermit(size), self._pacer
+        permit, pacer = CallPermit(size), self._pacer
         while not self.stopped:
             due = now = self.clock()
-            if self._waiting or pacer.reserve(now, turn) > now:
-                due, now = await self._line_up(turn)
+            if self._waiting or pacer.reserve(now, permit) > now:
+                due, now = await self._wait_in_queue(permit)
                 if self.stopped:
                     break
             version = pacer.version
-            if self._turnstile.is_closed(now):
-                await self._turnstile.wait()
+            if self._throttle.is_closed(now):
+                await self._throttle.wait()
                 now = max(now, self.clock())
             else:
-                self._turnstile.pass_through(now, seconds_late=now - due)
+                self._throttle.pass_through(now, seconds_late=now - due)
             if version == pacer.version and not self.stopped:
-                turn.started = now
-                return turn
-            pacer.not_sent(turn, now)
+                permit.started = now
+                return permit
+            pacer.not_sent(permit, now)
         return None
 
-    async def _line_up(self, turn: CallPermit) -> tuple[float, float]:
+    async def _wait_in_queue(self, permit: CallPermit) -> tuple[float, float]:
         """Wait in the queue until the pacer agrees; return when the call could have started, and the current time.
 
         The difference between both times is the delay by a busy event loop. If the pacer delayed no call since this one
         arrived, it is the whole wait.
         """
         clock = self.clock
-        came = clock()
+        arrived = clock()
         self._waiting += 1
         try:
-            async with self._line:
+            async with self._queue_lock:
                 now = clock()
-                due = now if self._slept_at >= came else came
-                while not self.stopped and (start := self._pacer.reserve(now, turn)) > now:
+                due = now if self._first_woke_at >= arrived else arrived
+                while not self.stopped and (start := self._pacer.reserve(now, permit)) > now:
                     slept = await self._sleep(start)
                     now = max(clock(), start) if slept else clock()  # a timer may fire a moment early
-                    due, self._slept_at = start if slept else now, now
+                    due, self._first_woke_at = start if slept else now, now
                 return due, now
         finally:
             self._waiting -= 1
@@ -113,72 +113,72 @@ class Gate:
     async def _sleep(self, until: float) -> bool:
         """Sleep as the first in the queue; return False if woken earlier."""
         loop = asyncio.get_running_loop()
-        alarm = self._asleep = loop.create_future()
+        alarm = self._first_alarm = loop.create_future()
         timer = loop.call_at(until, _ring, alarm) if until < math.inf else None
         try:
             await alarm
         finally:
-            self._asleep = None
+            self._first_alarm = None
             if timer is not None:
                 timer.cancel()
-        return timer is not None and timer.when() <= loop.time() + _EARLY
+        return timer is not None and timer.when() <= loop.time() + _TIMER_RESOLUTION
 
-    def rate_limited(self, turn: CallPermit) -> bool:
+    def rate_limited(self, permit: CallPermit) -> bool:
         """Record a rate limit; return whether it starts a cooldown, whose length the caller sets with `pause`."""
-        return self._pacer.rate_limited(turn, self.clock())
+        return self._pacer.rate_limited(permit, self.clock())
 
     def pause(self, until: float) -> None:
         """Start a cooldown: no call starts before `until`."""
         self._pacer.pause(until, self.clock())
         self._wake()
 
-    def succeeded(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
+    def succeeded(self, permit: CallPermit, usage: Mapping[str, int]) -> None:
         """Record that a call was answered, and its token usage."""
-        was_charged = turn.input_tokens > 0
-        self._pacer.answered(turn, self.clock(), usage)
+        was_charged = permit.input_tokens > 0
+        self._pacer.answered(permit, self.clock(), usage)
         if was_charged:  # its unused tokens may be enough for the first call in the queue
             self._wake()
 
-    def failed(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
+    def failed(self, permit: CallPermit, usage: Mapping[str, int]) -> None:
         """Record that a call failed without a rate limit, and its token usage."""
-        self._pacer.failed(turn, self.clock(), usage)
+        self._pacer.failed(permit, self.clock(), usage)
 
-    def not_sent(self, turn: CallPermit) -> None:
+    def not_sent(self, permit: CallPermit) -> None:
         """Return the permit of a call that was not made."""
-        self._pacer.not_sent(turn, self.clock())
+        self._pacer.not_sent(permit, self.clock())
 
-    def connect_timed_out(self, turn: CallPermit) -> None:
+    def connect_timed_out(self, permit: CallPermit) -> None:
         """Return the permit of a call that got no connection in time."""
-        self._pacer.connect_timed_out(turn, self.clock())
+        self._pacer.connect_timed_out(permit, self.clock())
 
-    async def rest(self, seconds: float) -> None:
+    async def back_off(self, seconds: float) -> None:
         """Wait for `seconds`, or until the run stops."""
         if seconds <= 0 or self.stopped:
             return
         loop = asyncio.get_running_loop()
         alarm: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _ring, alarm)
-        self._resting[alarm] = None
+        self._backoffs[alarm] = None
         try:
             await alarm
         finally:
-            self._resting.pop(alarm, None)
+            self._backoffs.pop(alarm, None)
             timer.cancel()
 
     def stop(self) -> None:
         """Close the gate for good and end all waits."""
         self.stopped = True
         self._wake()
-        for alarm in self._resting:
+        for alarm in self._backoffs:
             _ring(alarm)
-        self._turnstile.open()
+        self._throttle.open()
 
     def _wake(self) -> None:
-        if self._asleep is not None:
-            _ring(self._asleep)
+        if self._first_alarm is not None:
+            _ring(self._first_alarm)
 
 
-_EARLY = 0.001
+_TIMER_RESOLUTION = 0.001
 """Seconds that a timer may fire too early, because the event loop's clock is coarse."""
 
 

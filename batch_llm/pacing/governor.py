@@ -21,7 +21,7 @@ from batch_llm.config import Limits
 from .adaptive_rate import AdaptiveRate, RateCurve
 from .limit_headers import windows
 from .pacer import CallPermit
-from .refusals import RefusalMonitor
+from .rejection_monitor import RejectionMonitor
 from .token_bucket import TokenBucket
 from .token_limits import TokenLimits
 
@@ -103,7 +103,7 @@ class Governor:
     def __init__(self, limits: Limits | None = None, *, output_tokens: float = 1000.0) -> None:
         self._lock = Lock()
         self._limits = limits or Limits()
-        self._found = AdaptiveRate(_a_second(self._limits.requests_per_minute))
+        self._adaptive = AdaptiveRate(_a_second(self._limits.requests_per_minute))
         self._share = 1.0
         self._place = 0.0
         self._is_waiting = False
@@ -121,7 +121,7 @@ class Governor:
         self._looked_at = 0.0
         self._held = self._bound = self._felt = False
         self._started = self._calls_in_tick = 0
-        self._refused_share = RefusalMonitor()
+        self._rejections = RejectionMonitor()
         self._sample_at: float | None = None
         self._sample_started = 0
         self._sample_held = self._sample_short = False
@@ -133,7 +133,7 @@ class Governor:
 
     # Methods for processors, see `Pacer`.
 
-    def reserve(self, now: float, turn: CallPermit) -> float:
+    def reserve(self, now: float, permit: CallPermit) -> float:
         """Return `now` and charge the call if it may start; else return a later time at which to ask again."""
         with self._lock:
             if now - self._looked_at >= TICK_SECONDS:
@@ -142,29 +142,29 @@ class Governor:
             if self.episodes > 1:
                 start = max(start, self._last_start + PROBE_SECONDS)
             if start <= now:
-                start = self._calls.until(now, self._found.rate * self._share, 1.0)
+                start = self._calls.until(now, self._adaptive.rate * self._share, 1.0)
                 if start > now:
                     self._held = self._sample_short = True
-                if self._tokens.limits and (free := self._tokens.until(now, self._share, turn)) > now:
+                if self._tokens.limits and (free := self._tokens.until(now, self._share, permit)) > now:
                     start, self._sample_short = max(start, free), True
             if start > now:
                 return min(start, now + LOOK_SECONDS)
-            self._charge(turn, 1)
+            self._charge(permit, 1)
             self._last_start = now
             if now < self._first_start:
                 self._first_start = now
             return now
 
-    def rate_limited(self, turn: CallPermit, now: float) -> bool:
+    def rate_limited(self, permit: CallPermit, now: float) -> bool:
         """Record a rate limit; return whether it starts a cooldown, whose length the caller then sets with `pause`."""
         with self._lock:
-            self._tokens.record_usage(turn, {})
-            self._refused_share.count(now, refused=1)
-            if turn.started < self._reopens_at:
+            self._tokens.record_usage(permit, {})
+            self._rejections.count(now, refused=1)
+            if permit.started < self._reopens_at:
                 return False
-            self._found.accepted(-1, 0.0)
+            self._adaptive.accepted(-1, 0.0)
             # Calls that started well before this one would have met the rate limit by now.
-            others_were_taken = turn.started - self._first_start > 2 * (now - turn.started)
+            others_were_taken = permit.started - self._first_start > 2 * (now - permit.started)
             self.episodes = 1 if others_were_taken else self.episodes + 1
             self._all_episodes += 1
             if self.episodes == 1:
@@ -182,40 +182,40 @@ class Governor:
         for notify in listeners:
             notify(until)
 
-    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Record an answer and its token usage; the rate grows only after a call from after the latest cooldown."""
         with self._lock:
             self.has_answered = True
-            self._latency += 0.1 * (now - turn.started - self._latency)
-            self._refused_share.count(now, answered=1)
+            self._latency += 0.1 * (now - permit.started - self._latency)
+            self._rejections.count(now, answered=1)
             if self._tokens.limits:
-                self._tokens.learn(turn.size, usage)
-                self._tokens.record_usage(turn, usage)
-            if turn.started >= self._reopens_at:  # as in `_taken`, for every call
+                self._tokens.learn(permit.size, usage)
+                self._tokens.record_usage(permit, usage)
+            if permit.started >= self._reopens_at:  # as in `_taken`, for every call
                 self.episodes = 0
                 self._proven = True
 
-    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Refund the tokens that a failed call was not billed for; the rate does not change.
 
         A failed call that was billed counts as accepted by the provider.
         """
         with self._lock:
-            self._tokens.record_usage(turn, usage)
+            self._tokens.record_usage(permit, usage)
             if any(usage.values()):
-                self._taken(turn)
+                self._taken(permit)
 
-    def not_sent(self, turn: CallPermit, now: float) -> None:
+    def not_sent(self, permit: CallPermit, now: float) -> None:
         """Refund a call that was never sent to the provider."""
         with self._lock:
-            self._charge(turn, -1)
-            turn.input_tokens = turn.output_tokens = 0.0
+            self._charge(permit, -1)
+            permit.input_tokens = permit.output_tokens = 0.0
 
-    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
+    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
         """Refund a call that got no connection in time, and cut the rate, because this machine is overloaded."""
-        self.not_sent(turn, now)
+        self.not_sent(permit, now)
         with self._lock:
-            if turn.started >= self._connect_timed_out_at:
+            if permit.started >= self._connect_timed_out_at:
                 self._connect_timed_out_at = now
                 self._cut(now)
 
@@ -228,7 +228,7 @@ class Governor:
         for window in windows(headers):
             with self._lock:
                 if window.kind == "requests" and window.is_of_a_minute:
-                    self._found.on_limit_header(window.limit / 60)
+                    self._adaptive.on_limit_header(window.limit / 60)
                 if window.wait:
                     self._spent_until = max(self._spent_until, now + window.wait)
 
@@ -239,7 +239,7 @@ class Governor:
     def is_hopeless(self, now: float) -> bool:
         """Return whether nearly all calls met a rate limit for half an hour; if so, log a warning."""
         with self._lock:
-            hopeless = self._refused_share.warning(now)
+            hopeless = self._rejections.warning(now)
         if hopeless:
             logger.warning(hopeless)
         return bool(hopeless)
@@ -252,7 +252,7 @@ class Governor:
             if limits == self._limits:
                 return
             if limits.requests_per_minute != self._limits.requests_per_minute:
-                self._found.set_ceiling(_a_second(limits.requests_per_minute))
+                self._adaptive.set_ceiling(_a_second(limits.requests_per_minute))
             self._limits = limits
             self._tokens.set_limits(limits)
 
@@ -275,7 +275,7 @@ class Governor:
         would lag behind, and the other one would exceed the limit without a rate limit.
         """
         with self._lock:
-            self._found.follow(curve, seconds)
+            self._adaptive.follow(curve, seconds)
 
     def require_share(self, until: float) -> None:
         """Assume that other processes of the scope use the whole rate until the given time."""
@@ -296,8 +296,8 @@ class Governor:
                 other process resumes first, alone, and reports another rate limit.
         """
         with self._lock:
-            if now >= self._reopens_at or curve.rate > self._found.rate:
-                self._found.follow(curve, 0.0)
+            if now >= self._reopens_at or curve.rate > self._adaptive.rate:
+                self._adaptive.follow(curve, 0.0)
             if episodes and episodes > 1:
                 self.episodes, until = 0, until + PROBED_SECONDS
             if until > self._reopens_at:
@@ -316,12 +316,12 @@ class Governor:
     @property
     def rate(self) -> float | None:
         """Calls per second that this process may start."""
-        return self._found.rate * self._share
+        return self._adaptive.rate * self._share
 
     @property
     def curve(self) -> RateCurve:
         """Rate of the whole scope and the state of its growth."""
-        return self._found.curve
+        return self._adaptive.curve
 
     @property
     def limits(self) -> Limits:
@@ -332,7 +332,7 @@ class Governor:
         """Return the current state for display."""
         with self._lock:
             is_felt = self._felt or self._limits != Limits()
-            rate = self._found.rate if is_felt else None
+            rate = self._adaptive.rate if is_felt else None
             return GovernorStatus(rate, self._share, self._all_episodes, self._paused_seconds)
 
     def sample_usage(self, now: float) -> UsageSample:
@@ -340,7 +340,7 @@ class Governor:
         with self._lock:
             seconds = now - self._sample_at if self._sample_at is not None else 0.0
             sample = UsageSample(
-                curve=self._found.curve,
+                curve=self._adaptive.curve,
                 started=(self._started - self._sample_started) / seconds if seconds > 0 else 0.0,
                 held=self._sample_held or self._held,
                 short=self._sample_short,
@@ -352,9 +352,9 @@ class Governor:
 
     # Internal methods; the caller has the lock.
 
-    def _taken(self, turn: CallPermit) -> None:
+    def _taken(self, permit: CallPermit) -> None:
         """Record that the provider accepted a call; calls from before the latest cooldown are ignored."""
-        if turn.started >= self._reopens_at:
+        if permit.started >= self._reopens_at:
             self.episodes = 0
             self._proven = True
 
@@ -362,29 +362,29 @@ class Governor:
         """At the end of a tick, let the rate grow if it was used."""
         seconds, calls = now - self._looked_at, self._calls_in_tick
         self._calls_in_tick, self._looked_at = 0, now
-        self._found.accepted(calls, seconds)
+        self._adaptive.accepted(calls, seconds)
         used = (self._held or now < self._needed_until) and not self._is_waiting
         if used and self._proven and seconds < 2 * LOOK_SECONDS:
-            self._found.grow(seconds, self._latency)
+            self._adaptive.grow(seconds, self._latency)
         self._bound, self._held = self._held, False
         self._sample_held = self._sample_held or self._bound
         self._felt = self._felt or self._bound
 
-    def _charge(self, turn: CallPermit, sign: int) -> None:
+    def _charge(self, permit: CallPermit, sign: int) -> None:
         self._calls.take(sign)
         self._started += sign
         self._calls_in_tick += sign
-        if turn.input_tokens:
-            self._tokens.take(sign * turn.input_tokens, sign * turn.output_tokens)
+        if permit.input_tokens:
+            self._tokens.take(sign * permit.input_tokens, sign * permit.output_tokens)
 
     def _cut(self, now: float) -> None:
-        self._found.accepted(self._calls_in_tick, max(0.0, now - self._looked_at))
+        self._adaptive.accepted(self._calls_in_tick, max(0.0, now - self._looked_at))
         self._calls_in_tick, self._looked_at = 0, now
-        self._found.cut(self._share, bound=self._bound or self._held)
+        self._adaptive.cut(self._share, bound=self._bound or self._held)
 
     def _close(self, until: float, now: float) -> None:
         self._reopens_at = self._looked_at = until
-        self._found.paused(until - now)
+        self._adaptive.paused(until - now)
         self._proven = False
         self._last_start = -math.inf  # the first probe need not wait
         self._first_start = math.inf

@@ -27,10 +27,10 @@ class LoopThrottle:
     """Throttle for starts of calls; logs one warning if the event loop is the bottleneck."""
 
     def __init__(self) -> None:
-        self._began: float | None = None  # the current pass, if any call started in it
+        self._began: float | None = None  # the current iteration, if any call started in it
         self._queue: deque[asyncio.Future[None]] = deque()
         self._at_once = 1
-        self._strain = _Strain()
+        self._congestion = _Congestion()
 
     def is_closed(self, now: float) -> bool:
         """Return whether a call has to `wait`; `now` is the event loop's time."""
@@ -41,25 +41,25 @@ class LoopThrottle:
         if self._began is None:
             self._begin(now)
         if seconds_late > PASS_SECONDS:
-            self._strain.waited += 1
+            self._congestion.waited += 1
         else:
-            self._strain.started += 1
+            self._congestion.started += 1
 
     async def wait(self) -> None:
         """Wait until the call may start, in order of arrival."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        await turn
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(waiter)
+        await waiter
 
     def open(self) -> None:
         """Admit all waiting calls."""
-        self._let_in(len(self._queue))
+        self._admit(len(self._queue))
 
     def _begin(self, now: float) -> None:
         self._began = now
-        asyncio.get_running_loop().call_soon(self._next_pass)
+        asyncio.get_running_loop().call_soon(self._next_iteration)
 
-    def _next_pass(self) -> None:
+    def _next_iteration(self) -> None:
         """Admit twice as many calls as in the last iteration if that was fast, else one."""
         now = asyncio.get_running_loop().time()
         quick = self._began is not None and now - self._began <= PASS_SECONDS
@@ -67,24 +67,24 @@ class LoopThrottle:
         self._began = None
         if self._queue:
             self._begin(now)
-            self._let_in(self._at_once)
-        self._strain.look(now)
+            self._admit(self._at_once)
+        self._congestion.look(now)
 
-    def _let_in(self, number: int) -> None:
+    def _admit(self, number: int) -> None:
         for _ in range(min(number, len(self._queue))):
-            turn = self._queue.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._strain.waited += 1
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                self._congestion.waited += 1
 
 
-class _Strain:
+class _Congestion:
     """Counts of recent starts with and without a wait, and the warning if most had to wait."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._cpu = 0.0
-        self._said = False
+        self._warned = False
         self.started = 0
         self.waited = 0
 
@@ -92,13 +92,13 @@ class _Strain:
         """Log a warning at the end of a window if most of its starts had to wait."""
         if self._since is not None and now - self._since < WINDOW_SECONDS:
             return
-        if self._since is not None and not self._said and self.waited > self.started / 2:
+        if self._since is not None and not self._warned and self.waited > self.started / 2:
             self._warn(now - self._since)
         self._since, self._cpu = now, time.thread_time()
         self.started = self.waited = 0
 
     def _warn(self, seconds: float) -> None:
-        self._said = True
+        self._warned = True
         share = (time.thread_time() - self._cpu) / seconds
         rate = (self.started + self.waited) / seconds
         if share > LEAST_CPU_SHARE:

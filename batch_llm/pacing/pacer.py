@@ -49,11 +49,11 @@ class Pacer(Protocol):
         """Number of calls per second that may start; None if unlimited."""
         ...
 
-    def reserve(self, now: float, turn: CallPermit) -> float:
+    def reserve(self, now: float, permit: CallPermit) -> float:
         """Return `now` and charge the call if it may start; else return a later time at which to ask again."""
         ...
 
-    def rate_limited(self, turn: CallPermit, now: float) -> bool:
+    def rate_limited(self, permit: CallPermit, now: float) -> bool:
         """Record a rate limit; return whether it starts a cooldown, whose length the caller then sets with `pause`."""
         ...
 
@@ -61,19 +61,19 @@ class Pacer(Protocol):
         """Start a cooldown: no call starts before `until`."""
         ...
 
-    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Record an answer and its token usage."""
         ...
 
-    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Record a failure without a rate limit, and its token usage."""
         ...
 
-    def not_sent(self, turn: CallPermit, now: float) -> None:
+    def not_sent(self, permit: CallPermit, now: float) -> None:
         """Refund a call that was never sent to the provider."""
         ...
 
-    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
+    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
         """Refund a call that got no connection in time."""
         ...
 

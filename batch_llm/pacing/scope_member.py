@@ -67,18 +67,16 @@ class ScopeMember:
         self.cycle_seconds = QUICK_SECONDS
         self._governor = governor
         self._sample = governor.sample_usage(now)
-        self._want = self._wanted = 1.0
+        self._want = self._sampled_want = 1.0
         self._busy_until = -math.inf
         self._published_claim = 1.0
         self._sent_at = self._wrote_at = -math.inf
-        self._ahead = math.nan  # the server's clock of ours
-        self._others: frozenset[str] = frozenset()
+        self._server_offset = math.nan  # the server's clock minus ours
+        self._other_ids: frozenset[str] = frozenset()
         self._own = Pause(id, 0.0, 0.0, governor.curve)
-        self._last: dict[str, float] = {}  # when the latest pause of another member began
-        self._heard = 0.0
-        self._until = 0.0
-
-    # The cycle.
+        self._began_by_member: dict[str, float] = {}  # start of the latest cooldown of each other member
+        self._latest_began = 0.0
+        self._latest_until = 0.0
 
     def sample_usage(self, now: float) -> None:
         """Sample the usage since the last cycle, and derive the wanted share."""
@@ -87,8 +85,8 @@ class ScopeMember:
             self._busy_until = now + BUSY_SECONDS
         waits_for_others = sample.short and self.share < _ALMOST * self._published_claim
         if sample.paused_until <= now and not waits_for_others:  # else the sample does not show the potential usage
-            self._wanted, before = _want(sample), self._wanted
-            self._want = max(before, self._wanted)
+            self._sampled_want, before = _want(sample), self._sampled_want
+            self._want = max(before, self._sampled_want)
 
     def report(self, now: float) -> MemberReport:
         """Return the report to publish."""
@@ -100,7 +98,7 @@ class ScopeMember:
             busy=now < self._busy_until,
             began=self._own.began,
             until=self._own.until,
-            heard=self._heard,
+            heard=self._latest_began,
         )
 
     def on_written(self, sent: float, now: float) -> None:
@@ -114,21 +112,23 @@ class ScopeMember:
         mine = next((record for record in records if record.id == self.id), None)
         if mine is None:
             return True  # another process removed our expired report; without a report there is no claim
-        self._ahead = mine.written_at - self._wrote_at
-        self._until = max(self._until, mine.created_at)  # cooldowns from before this process joined are not new
+        self._server_offset = mine.written_at - self._wrote_at
+        self._latest_until = max(
+            self._latest_until, mine.created_at
+        )  # cooldowns from before this process joined are not new
         living = live_reports(records, mine.written_at)
         others = [record for record in living if record.id != self.id]
-        self._take(living, others)
+        self._update_share(living, others)
         for record in others:
             self.on_pause(Pause(record.id, record.report.began, record.report.until, record.report.curve), now)
         self._lead_or_follow(leader(living), others, now)
         names = frozenset(record.id for record in others)
-        self.cycle_seconds = CYCLE_SECONDS if names == self._others else QUICK_SECONDS
-        self._others = names
-        self._last = {name: began for name, began in self._last.items() if name in names}
+        self.cycle_seconds = CYCLE_SECONDS if names == self._other_ids else QUICK_SECONDS
+        self._other_ids = names
+        self._began_by_member = {name: began for name, began in self._began_by_member.items() if name in names}
         return abs(self.claim - self._published_claim) > REWRITE
 
-    def _take(self, living: Sequence[PublishedReport], others: Sequence[PublishedReport]) -> None:
+    def _update_share(self, living: Sequence[PublishedReport], others: Sequence[PublishedReport]) -> None:
         wants = {record.id: record.report.want for record in living}
         target = share_out(wants | {self.id: self._want})[self.id]
         room = max(0.0, 1.0 - sum(record.report.claim for record in others))
@@ -141,33 +141,41 @@ class ScopeMember:
         if leads.id == self.id:
             if any(record.report.held for record in others):
                 self._governor.require_share(now + 2 * CYCLE_SECONDS)
-        elif leads.report.heard >= self._heard:  # else its rate is from before a rate limit
-            age = max(0.0, now + self._ahead - leads.written_at) if leads.report.held else 0.0
+        elif leads.report.heard >= self._latest_began:  # else its rate is from before a rate limit
+            age = max(0.0, now + self._server_offset - leads.written_at) if leads.report.held else 0.0
             self._governor.follow(leads.report.curve, age)
 
     # Cooldowns.
 
     def on_rate_limit(self, until: float, now: float) -> Pause | None:
         """Record a rate limit of own calls; return the cooldown to publish, or None until the server time is known."""
-        if math.isnan(self._ahead):
+        if math.isnan(self._server_offset):
             return None
         self._own = Pause(
-            self.id, now + self._ahead, until + self._ahead, self._governor.curve, self._governor.episodes
+            self.id,
+            now + self._server_offset,
+            until + self._server_offset,
+            self._governor.curve,
+            self._governor.episodes,
         )
-        self._heard = max(self._heard, self._own.began)
-        self._until = max(self._until, self._own.until)
+        self._latest_began = max(self._latest_began, self._own.began)
+        self._latest_until = max(self._latest_until, self._own.until)
         return self._own
 
     def on_pause(self, pause: Pause, now: float) -> None:
         """Start the cooldown of another process; cut the rate again if its rate limit is not known yet."""
-        if math.isnan(self._ahead) or pause.member == self.id or pause.began <= self._last.get(pause.member, 0.0):
+        if (
+            math.isnan(self._server_offset)
+            or pause.member == self.id
+            or pause.began <= self._began_by_member.get(pause.member, 0.0)
+        ):
             return
-        self._last[pause.member] = pause.began
-        self._heard = max(self._heard, pause.began)
-        until = pause.until - self._ahead
-        if until > now or pause.began > self._until:
+        self._began_by_member[pause.member] = pause.began
+        self._latest_began = max(self._latest_began, pause.began)
+        until = pause.until - self._server_offset
+        if until > now or pause.began > self._latest_until:
             self._governor.pause_for_others(max(until, now), now, pause.curve, pause.episodes)
-        self._until = max(self._until, pause.until)
+        self._latest_until = max(self._latest_until, pause.until)
 
 
 def _want(sample: UsageSample) -> float:

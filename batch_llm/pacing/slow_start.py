@@ -38,7 +38,7 @@ class SlowStart:
         """Always None: the rate is unlimited."""
         return None
 
-    def reserve(self, now: float, turn: CallPermit) -> float:
+    def reserve(self, now: float, permit: CallPermit) -> float:
         """Return `now` if the call may start; else return a later time at which to ask again."""
         if self._reopens_at > now or self._next_start > now:
             return max(self._reopens_at, self._next_start)
@@ -52,13 +52,13 @@ class SlowStart:
         first, last = config.slow_start_initial_delay, config.slow_start_final_delay
         return first + (last - first) * index / max(1, config.slow_start_items - 1)
 
-    def rate_limited(self, turn: CallPermit, now: float) -> bool:
+    def rate_limited(self, permit: CallPermit, now: float) -> bool:
         """Record a rate limit; return False if the call started before the end of the latest cooldown.
 
         Such a call belongs to the latest cooldown. After a new one started, no call starts until the caller has set its
         length with `pause`.
         """
-        if turn.started < self._reopens_at:
+        if permit.started < self._reopens_at:
             return False
         self.episodes += 1
         self._reopens_at = math.inf
@@ -72,21 +72,21 @@ class SlowStart:
         self._slow_starts = 0
         self.version += 1
 
-    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Reset the number of consecutive cooldowns if the call started after the latest one."""
         self.has_answered = True
-        if turn.started >= self._reopens_at:
+        if permit.started >= self._reopens_at:
             self.episodes = 0
 
-    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
         """Treat a failed call that was billed as answered, because the provider accepted it; else do nothing."""
         if any(usage.values()):
-            self.answered(turn, now, usage)
+            self.answered(permit, now, usage)
 
-    def not_sent(self, turn: CallPermit, now: float) -> None:
+    def not_sent(self, permit: CallPermit, now: float) -> None:
         """Do nothing: calls are not charged."""
 
-    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
+    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
         """Do nothing: calls are not charged, and there is no rate to cut."""
 
     def too_large(self, size: int) -> str:

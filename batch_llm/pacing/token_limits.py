@@ -24,10 +24,10 @@ _COUNTED = {
 @dataclass(slots=True)
 class _Limit:
     name: str
-    a_second: float
+    per_second: float
     sent: int
     received: int
-    allowance: TokenBucket = field(default_factory=lambda: TokenBucket(_BURST_SECONDS))
+    bucket: TokenBucket = field(default_factory=lambda: TokenBucket(_BURST_SECONDS))
 
 
 class TokenLimits:
@@ -48,14 +48,14 @@ class TokenLimits:
         values = {name: getattr(limits, name) for name in _COUNTED}
         self.limits = [_Limit(name, value / 60, *_COUNTED[name]) for name, value in values.items() if value is not None]
 
-    def until(self, now: float, share: float, turn: CallPermit) -> float:
+    def until(self, now: float, share: float, permit: CallPermit) -> float:
         """Return when a call may start with this share of the limits, and set the estimated tokens of its permit."""
-        sent = turn.input_tokens = self._estimate.input_tokens(turn.size)
-        received = turn.output_tokens = self._estimate.output_tokens
+        sent = permit.input_tokens = self._estimate.input_tokens(permit.size)
+        received = permit.output_tokens = self._estimate.output_tokens
         start = now
         for limit in self.limits:
             cost = limit.sent * sent + limit.received * received
-            free = limit.allowance.until(now, limit.a_second * share, cost)
+            free = limit.bucket.until(now, limit.per_second * share, cost)
             if free > start:
                 start = free
         return start
@@ -63,12 +63,14 @@ class TokenLimits:
     def take(self, sent: float, received: float) -> None:
         """Charge tokens to all limits; negative numbers are refunds."""
         for limit in self.limits:
-            limit.allowance.take(limit.sent * sent + limit.received * received)
+            limit.bucket.take(limit.sent * sent + limit.received * received)
 
-    def record_usage(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
+    def record_usage(self, permit: CallPermit, usage: Mapping[str, int]) -> None:
         """Replace the charged estimate of a call with its actual usage."""
-        self.take(usage.get("input_tokens", 0) - turn.input_tokens, usage.get("output_tokens", 0) - turn.output_tokens)
-        turn.input_tokens = turn.output_tokens = 0.0
+        self.take(
+            usage.get("input_tokens", 0) - permit.input_tokens, usage.get("output_tokens", 0) - permit.output_tokens
+        )
+        permit.input_tokens = permit.output_tokens = 0.0
 
     def learn(self, size: int, usage: Mapping[str, int]) -> None:
         """Update the estimate with the answer to a prompt of `size` characters."""
@@ -78,10 +80,10 @@ class TokenLimits:
         """Return why a prompt of `size` characters exceeds a limit per minute; empty if it does not."""
         tokens = self._estimate.input_tokens(size)
         for limit in self.limits:
-            a_minute = 60 * limit.a_second
-            if limit.sent * tokens > a_minute:
+            per_minute = 60 * limit.per_second
+            if limit.sent * tokens > per_minute:
                 return (
-                    f"the prompt has about {tokens:,.0f} tokens, more than {limit.name} ({a_minute:,.0f}) allows: "
+                    f"the prompt has about {tokens:,.0f} tokens, more than {limit.name} ({per_minute:,.0f}) allows: "
                     "shorten the prompt, or raise the limit"
                 )
         return ""

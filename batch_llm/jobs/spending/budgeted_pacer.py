@@ -43,42 +43,42 @@ class BudgetedPacer:
         self.wanting: Spent | None = None
         self.stop: Callable[[], None] = lambda: None
 
-    def reserve(self, now: float, turn: CallPermit) -> float:
-        expected = self._expected(turn.size)
+    def reserve(self, now: float, permit: CallPermit) -> float:
+        expected = self._expected(permit.size)
         if not self._affords(expected):
             if not self._in_flight and self.wanting is None:
                 self.wanting = expected
                 asyncio.get_running_loop().call_soon(self.stop)  # not while a caller is inside `reserve`
             return now + LOOK_SECONDS
-        start = self._pacer.reserve(now, turn)
+        start = self._pacer.reserve(now, permit)
         if start <= now:
-            turn.reserved = (expected.usd, expected.tokens)
+            permit.reserved = (expected.usd, expected.tokens)
             self._reserved += expected
             self._in_flight += 1
         return start
 
-    def rate_limited(self, turn: CallPermit, now: float) -> bool:
-        self._settle(turn, {})
-        return self._pacer.rate_limited(turn, now)
+    def rate_limited(self, permit: CallPermit, now: float) -> bool:
+        self._settle(permit, {})
+        return self._pacer.rate_limited(permit, now)
 
-    def answered(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        self._settle(turn, usage)
-        self.estimate.learn(turn.size, usage)
+    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+        self._settle(permit, usage)
+        self.estimate.learn(permit.size, usage)
         plain = {name: count for name, count in usage.items() if name in _PLAIN}
         self.estimate.learn_price(self._priced(usage).usd, self._priced(plain).usd)
-        self._pacer.answered(turn, now, usage)
+        self._pacer.answered(permit, now, usage)
 
-    def failed(self, turn: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        self._settle(turn, usage)
-        self._pacer.failed(turn, now, usage)
+    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+        self._settle(permit, usage)
+        self._pacer.failed(permit, now, usage)
 
-    def not_sent(self, turn: CallPermit, now: float) -> None:
-        self._settle(turn, {})
-        self._pacer.not_sent(turn, now)
+    def not_sent(self, permit: CallPermit, now: float) -> None:
+        self._settle(permit, {})
+        self._pacer.not_sent(permit, now)
 
-    def connect_timed_out(self, turn: CallPermit, now: float) -> None:
-        self._settle(turn, {})
-        self._pacer.connect_timed_out(turn, now)
+    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
+        self._settle(permit, {})
+        self._pacer.connect_timed_out(permit, now)
 
     # Methods that only delegate.
 
@@ -128,10 +128,10 @@ class BudgetedPacer:
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
         return Spent(self._cost(usage) or 0.0 if tokens else 0.0, tokens)
 
-    def _settle(self, turn: CallPermit, usage: Mapping[str, int]) -> None:
+    def _settle(self, permit: CallPermit, usage: Mapping[str, int]) -> None:
         """Replace the reservation of a call by its actual cost."""
         self._spent += self._priced(usage)
-        if turn.reserved is not None:
-            self._reserved -= Spent(*turn.reserved)
+        if permit.reserved is not None:
+            self._reserved -= Spent(*permit.reserved)
             self._in_flight -= 1
-            turn.reserved = None
+            permit.reserved = None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 _WINDOW_SECONDS = 1800.0
 _HOPELESS_SHARE = 0.9
-_HOPELESS_REFUSALS = 3
+_LEAST_REJECTIONS = 3
 
 
-class RefusalMonitor:
+class RejectionMonitor:
     """Counts of rejected and answered calls in windows of half an hour."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class RefusalMonitor:
             return ""
         minutes, refused, calls = (now - self._began) / 60, self._refused, self._refused + self._answered
         self._began, self._refused, self._answered = None, 0, 0
-        if refused < _HOPELESS_REFUSALS or refused < _HOPELESS_SHARE * calls:
+        if refused < _LEAST_REJECTIONS or refused < _HOPELESS_SHARE * calls:
             return ""
         return (
             f"The provider rejected {refused} of {calls} calls within {minutes:.0f} minutes, even one at a time: other "
