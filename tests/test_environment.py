@@ -13,8 +13,6 @@ import pytest
 from batch_llm.jobs import project_folder
 from tests.support.environment import IGNORABLE, KEPT, handle_ignored_signals
 
-pytestmark = pytest.mark.shell
-
 OWN = {"HOME", "PREFECT_HOME", "PREFECT_API_URL", "PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK"}
 LIBRARIES = {"COLUMNS", "LINES", "_RJEM_MALLOC_CONF"}
 """Variables that readline and polars set when a test imports them."""
@@ -22,11 +20,13 @@ LIBRARIES = {"COLUMNS", "LINES", "_RJEM_MALLOC_CONF"}
 RUN = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
 
 
+@pytest.mark.shell
 def test_no_variable_of_the_shell_is_left() -> None:
     assert {name for name in os.environ if not KEPT.fullmatch(name)} <= OWN | LIBRARIES
     assert Path(os.environ["HOME"]).name.startswith("batch-llm-home-")
 
 
+@pytest.mark.shell
 def test_a_process_that_a_test_starts_ignores_no_signal() -> None:
     """Nor does it block one: it would never end on Ctrl-C, nor would the commands that it starts."""
     status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
@@ -35,6 +35,7 @@ def test_a_process_that_a_test_starts_ignores_no_signal() -> None:
     assert {name: int(mask, 16) & ends for name, mask in masks.items()} == {"SigBlk": 0, "SigIgn": 0}
 
 
+@pytest.mark.shell
 def test_a_signal_that_the_shell_ignores_has_no_effect_on_pytest() -> None:
     """As `nohup` wants it; what pytest starts is another matter."""
     before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)

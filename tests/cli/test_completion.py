@@ -10,8 +10,6 @@ import pytest
 
 from batch_llm.cli import main
 
-pytestmark = pytest.mark.shell
-
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell_has_commands_and_options(capsys: pytest.CaptureFixture[str], shell: str) -> None:
@@ -22,6 +20,7 @@ def test_the_script_of_each_shell_has_commands_and_options(capsys: pytest.Captur
         subprocess.run([program, "-n", "/dev/stdin"], input=script, text=True, check=True, timeout=20)
 
 
+@pytest.mark.shell
 def test_bash_completes_a_command_and_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     main(["completion", "bash"])
     script = capsys.readouterr().out
@@ -29,6 +28,7 @@ def test_bash_completes_a_command_and_an_option(capsys: pytest.CaptureFixture[st
     assert "--only-failed" in completions(script, "batch-llm", "run", "summarize", "--only")
 
 
+@pytest.mark.shell
 def test_install_writes_the_script_where_the_shell_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,9 @@ def test_a_fatal_error_stops_the_shards_beside_it(
 
     def rule(call: Call) -> Reply | None:
         number = int(call.prompt.split()[-1])
-        return OpenAIServer.error(429, "You have no quota left", "insufficient_quota") if number < 4 else Reply(delay=0.5)
+        return (
+            OpenAIServer.error(429, "You have no quota left", "insufficient_quota") if number < 4 else Reply(delay=0.5)
+        )
 
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")

@@ -41,6 +41,7 @@ def _run(home: Path, **settings: Any) -> Iterator[tuple[set[int], set[int]]]:
     yield _modes(home / ".batch-llm")
 
 
+@pytest.mark.shell
 @pytest.mark.usefixtures("umask")
 def test_a_ledger_is_open_for_its_owner_alone(home: Path) -> None:
     """Whatever the umask, from the plan to the end."""
@@ -53,6 +54,7 @@ def test_a_ledger_may_be_shared_with_a_group(home: Path) -> None:
     assert list(_run(home, ledger_access="group")) == [({0o2770}, {0o660})] * 3
 
 
+@pytest.mark.shell
 def test_the_output_has_the_modes_of_the_umask(home: Path) -> None:
     """It is not a part of the ledger."""
     before = os.umask(0o022)

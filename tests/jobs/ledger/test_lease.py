@@ -21,8 +21,6 @@ from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.storage.store import Store
 
-pytestmark = pytest.mark.shell
-
 
 @pytest.fixture(params=["local", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
@@ -49,6 +47,7 @@ def _hold(
     return hold(store, run, waits_for=waits_for, lost=lost)
 
 
+@pytest.mark.shell
 def test_the_second_waits_for_the_first_and_says_so(store: Store) -> None:
     """However many they are, one at a time."""
     at_work: list[str] = []
@@ -82,6 +81,7 @@ def test_a_file_that_is_created_is_there_as_a_whole(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 50
 
 
+@pytest.mark.shell
 def test_of_several_who_create_a_file_at_once_one_succeeds(tmp_path: Path) -> None:
     """All that is promised of leases and claims hangs on it."""
     made, together = Store(str(tmp_path)), threading.Barrier(8)
@@ -110,6 +110,7 @@ def die_with_a_lease(place: str) -> None:
     multiprocessing.current_process().kill()
 
 
+@pytest.mark.shell
 def test_a_killed_process_keeps_nobody_waiting(tmp_path: Path) -> None:
     """On the same machine, its death is seen: nobody waits a minute for a sign of life."""
     command = f"from tests.jobs.ledger.test_lease import die_with_a_lease; die_with_a_lease({str(tmp_path)!r})"

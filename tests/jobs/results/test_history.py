@@ -14,8 +14,6 @@ from batch_llm.jobs.results.history import MIN_EARLIER_RUNS
 from tests.support.jobs import documents, job, night
 from tests.support.past_runs import ordinary
 
-pytestmark = pytest.mark.shell
-
 
 def test_one_figure_far_from_the_usual_is_told_with_both_and_the_change() -> None:
     usual = [ordinary(p95_seconds=seconds) for seconds in (1.1, 1.2, 1.3, 1.2, 1.1, 1.2)]
@@ -78,6 +76,7 @@ def _costing(costs: list[float]) -> list[PastRun]:
     return [ordinary(cost_usd=cost) for cost in costs]
 
 
+@pytest.mark.shell
 def test_the_ledger_has_what_each_run_came_to(home: Path) -> None:
     """The oldest first, the latest only; a run at work or of an older version is none, or has a gap."""
     made_for = job(name="h", refresh=True)

@@ -16,8 +16,6 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import check, plan
 from tests.support.jobs import documents, job, prompts, read_lines, whole_run, write_lines
 
-pytestmark = pytest.mark.shell
-
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
 def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str) -> None:
@@ -30,6 +28,7 @@ def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str)
     assert (home / f"out{ending}").read_bytes()[:2] == (b"\x1f\x8b" if ending.endswith(".gz") else b"\x28\xb5")
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("output", ["out.csv.gz", "out.parquet", "out.jsonl"])
 def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> None:
     """A later night leaves nothing of an earlier one's parts; DuckDB and others read the folder as one table."""
@@ -144,6 +143,7 @@ def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str,
     assert len((home / "docs.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.shell
 def test_an_output_may_lie_beside_what_is_read(home: Path) -> None:
     """Also under a name that the pattern of another folder has."""
     documents(home, a="one")
