@@ -17,8 +17,6 @@ FILE_LINES = 300
 LONG_FILES = {
     "batch_llm/pacing/governor.py": 400,
     "batch_llm/jobs/job.py": 365,
-    "batch_llm/engine/hooks.py": 305,
-    "batch_llm/engine/run.py": 305,
 }
 """Files that still hold a second concept, with the lines that they may have until they are divided."""
 

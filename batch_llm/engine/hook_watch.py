@@ -1,4 +1,4 @@
-"""Warnings in the log about hooks that take long.
+"""Supervision of the calls of hooks: their errors, their timeout, and warnings about hooks that take long.
 
     called ──60 s──> warning ──after twice that time──> warning, and so on ──returned
 
@@ -10,8 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .timeouts import Deadlines
+from .user_errors import contain, settle
 
 logger = logging.getLogger(__name__)
+
+FAILED: Any = object()
+"""Marker that is returned instead of a hook's value if the hook failed."""
 
 WARN_SECONDS = 60.0
 LOOK_SECONDS = 1.0
@@ -38,9 +47,20 @@ class HookSlot:
 
 
 class HookWatch:
-    """Slots of the workers of one run, and the timer that checks them."""
+    """Slots of the workers of one run, the timer that checks them, and the timeout of hooks.
 
-    def __init__(self) -> None:
+    Args:
+        timeout: Seconds for one call of a hook; None for no limit.
+        is_ending: Function that returns whether the run cancels its workers.
+
+    Attributes:
+        timeout: As the argument.
+    """
+
+    def __init__(self, timeout: float | None, is_ending: Callable[[], bool]) -> None:
+        self.timeout = timeout
+        self._deadlines = Deadlines(timeout or math.inf)
+        self._is_ending = is_ending
         self._loop = asyncio.get_running_loop()
         self._slots: list[HookSlot] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -58,10 +78,32 @@ class HookWatch:
         self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def close(self) -> None:
-        """Cancel the timer."""
+        """Cancel all timers."""
+        self._deadlines.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    async def in_time(self, awaitable: Awaitable[Any]) -> Any:
+        """Return the value of a hook; raise _TookTooLong after `timeout`."""
+        deadline = self._deadlines.one()
+        try:
+            with deadline:
+                return await awaitable
+        except TimeoutError as error:
+            if deadline.expired:
+                raise _TookTooLong from error
+            raise
+
+    async def settle(self) -> None:
+        """Undo a cancellation that a hook requested of its own task."""
+        await settle(None, self._is_ending)
+
+    async def contained(self, slot: HookSlot, error: BaseException) -> Any:
+        """Log the error of a hook and return `FAILED`; raise errors that end the run."""
+        what = "took longer than hook_timeout" if isinstance(error, _TookTooLong) else "raised"
+        await contain(error, self._is_ending, "%s on item %s %s; the item continues", slot.hook, slot.item_id, what)
+        return FAILED
 
     def _look(self) -> None:
         now = self._loop.time()
@@ -76,3 +118,7 @@ class HookWatch:
                 logger.warning(text, slot.hook, slot.item_id, seconds)
                 slot.due = slot.since + 2 * seconds
         self.open()
+
+
+class _TookTooLong(TimeoutError):
+    """A hook took longer than `hook_timeout`."""

@@ -1,13 +1,10 @@
-"""Calls of users' code (middleware, callbacks, observers); its errors are logged, and the item continues."""
+"""Hooks of a run: middlewares, callbacks and observers; their errors are logged, and the item continues."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,18 +12,14 @@ from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem, PostProcessorFu
 from batch_llm.middleware import Middleware
 from batch_llm.observers.base import ProcessingEvent, ProcessorObserver
 
+from .callbacks import Callbacks
 from .event_dispatch import ObserverQueue
-from .hook_watch import HookSlot, HookWatch
-from .timeouts import Deadlines
-from .user_errors import contain, settle
+from .hook_watch import FAILED, HookSlot, HookWatch
 from .user_values import PROGRAMMING, check_result, counts_in, in_words, shown
 
 logger = logging.getLogger(__name__)
 
 OBSERVERS_AT_THE_END_SECONDS = 60.0
-
-_FAILED: Any = object()
-"""Marker that is returned instead of a hook's value if the hook failed."""
 
 
 class _Wrap(NamedTuple):
@@ -53,7 +46,7 @@ class Hooks:
     Attributes:
         observed: Whether there are observers; checked before the data of an event are built.
         wrapped: Whether there are middlewares.
-        called_back: Whether there is a post-processor or a progress callback.
+        callbacks: Post-processor and progress callback; None if there are none.
     """
 
     def __init__(
@@ -68,24 +61,17 @@ class Hooks:
     ) -> None:
         self._wraps = [_wrap(middleware) for middleware in middlewares]
         self._reversed = self._wraps[::-1]
-        self._watch = HookWatch()
-        self._deadlines = None if timeout is None else Deadlines(timeout)
-        self._is_ending = is_ending
-        self._post_processor = post_processor
-        self._progress_callback = progress_callback
-        self._post_processor_is_async = _is_async(post_processor)
-        self._progress_callback_is_async = _is_async(progress_callback)
-        self._one_progress_at_a_time = asyncio.Lock()
-        self._max_workers = max_workers
-        self._threads: ThreadPoolExecutor | None = None
+        self._watch = HookWatch(timeout, is_ending)
         self._listeners = [ObserverQueue(observer) for observer in observers]
         self.observed = bool(observers)
         self.wrapped = bool(middlewares)
-        self.called_back = post_processor is not None or progress_callback is not None
+        self.callbacks: Callbacks | None = None
+        if post_processor is not None or progress_callback is not None:
+            self.callbacks = Callbacks(post_processor, progress_callback, max_workers, self._watch)
 
     def open(self) -> None:
         """Start the delivery of events; those that were emitted before are delivered, too."""
-        if self.wrapped or self.called_back:
+        if self.wrapped or self.callbacks is not None:
             self._watch.open()
         for listener in self._listeners:
             listener.open()
@@ -123,17 +109,17 @@ class Hooks:
             changed: Any
             try:
                 awaitable = wrap.hooks.before_process(current)
-                changed = await (awaitable if self._deadlines is None else self._in_time(awaitable))
+                changed = await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
                 if slot.task.cancelling():
-                    await settle(None, self._is_ending)
+                    await self._watch.settle()
             except BaseException as error:
-                changed = await self._contained(slot, error)
+                changed = await self._watch.contained(slot, error)
             slot.hook = ""
             if changed is None:
                 return None
             if isinstance(changed, LLMWorkItem):
                 current = changed  # pyright: ignore[reportUnknownVariableType]
-            elif changed is not _FAILED:
+            elif changed is not FAILED:
                 _complain(wrap.before, item_id, "a work item or None", changed)
             if current.item_id != item_id:
                 if current is item:
@@ -148,11 +134,11 @@ class Hooks:
             slot.hook, slot.since = wrap.on_error, None
             try:
                 awaitable = wrap.hooks.on_error(item, error)
-                await (awaitable if self._deadlines is None else self._in_time(awaitable))
+                await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
                 if slot.task.cancelling():
-                    await settle(None, self._is_ending)
+                    await self._watch.settle()
             except BaseException as own:
-                await self._contained(slot, own)
+                await self._watch.contained(slot, own)
             slot.hook = ""
 
     async def after(self, slot: HookSlot, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
@@ -164,15 +150,15 @@ class Hooks:
             changed: Any
             try:
                 awaitable = wrap.hooks.after_process(item, result)
-                changed = await (awaitable if self._deadlines is None else self._in_time(awaitable))
+                changed = await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
                 if slot.task.cancelling():
-                    await settle(None, self._is_ending)
+                    await self._watch.settle()
             except BaseException as error:
-                changed = await self._contained(slot, error)
+                changed = await self._watch.contained(slot, error)
             slot.hook = ""
             if isinstance(changed, WorkItemResult):
                 result = changed  # pyright: ignore[reportUnknownVariableType]
-            elif changed is not _FAILED:
+            elif changed is not FAILED:
                 _complain(wrap.after, item_id, "a result", changed)
             try:
                 check_result(result, wrap.after)
@@ -184,72 +170,11 @@ class Hooks:
                 result.error_info, result.attempts = PROGRAMMING, attempts
         return result
 
-    async def post_process(self, slot: HookSlot, result: AnyResult) -> None:
-        """Hand a finished item to the post-processor."""
-        if self._post_processor is not None:
-            callback = self._post_processor
-            await self._call(slot, "The post-processor", callback, self._post_processor_is_async, (result,))
-
-    async def progress(self, slot: HookSlot, completed: int, total: int, item_id: str) -> None:
-        """Report progress; the lock is fair, so reports come in the order in which the items finished."""
-        if self._progress_callback is not None:
-            async with self._one_progress_at_a_time:
-                callback, args = self._progress_callback, (completed, total, item_id)
-                await self._call(slot, "The progress callback", callback, self._progress_callback_is_async, args)
-
-    async def _call(
-        self,
-        slot: HookSlot,
-        name: str,
-        callback: Callable[..., Awaitable[None] | None],
-        is_async: bool,
-        args: tuple[Any, ...],
-    ) -> None:
-        slot.hook, slot.since = name, None
-        try:
-            awaitable = callback(*args) if is_async else self._in_thread(callback, args)
-            if inspect.isawaitable(awaitable):
-                await (awaitable if self._deadlines is None else self._in_time(awaitable))
-            if slot.task.cancelling():
-                await settle(None, self._is_ending)
-        except BaseException as error:
-            await self._contained(slot, error)
-        slot.hook = ""
-
-    async def _in_thread(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        # asyncio's own pool has a few threads only, and would limit the number of workers.
-        self._threads = self._threads or ThreadPoolExecutor(self._max_workers, "batch-llm-callback")
-        call, context = _InThread(callback, args), contextvars.copy_context()
-        await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
-        outcome = call.outcome()
-        if inspect.isawaitable(outcome):
-            await outcome
-
-    async def _in_time(self, awaitable: Awaitable[Any]) -> Any:
-        """Return the value of a hook; raise _TookTooLong after `hook_timeout`."""
-        assert self._deadlines is not None
-        deadline = self._deadlines.one()
-        try:
-            with deadline:
-                return await awaitable
-        except TimeoutError as error:
-            if deadline.expired:
-                raise _TookTooLong from error
-            raise
-
-    async def _contained(self, slot: HookSlot, error: BaseException) -> Any:
-        """Log the error of a hook and return `_FAILED`; raise errors that end the run."""
-        what = "took longer than hook_timeout" if isinstance(error, _TookTooLong) else "raised"
-        await contain(error, self._is_ending, "%s on item %s %s; the item continues", slot.hook, slot.item_id, what)
-        return _FAILED
-
     async def close(self) -> None:
         """Deliver the remaining events within a time limit, and stop the threads."""
         self._watch.close()
-        if self._deadlines is not None:
-            self._deadlines.close()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        if self.callbacks is not None:
+            self.callbacks.close()
         endings = [listener.close() for listener in self._listeners]
         if not endings:
             return
@@ -263,33 +188,6 @@ class Hooks:
             await asyncio.wait(endings)
 
 
-class _TookTooLong(TimeoutError):
-    """A hook took longer than `hook_timeout`."""
-
-
-class _InThread:
-    """Plain callback that runs in a thread; its error is stored, because a future does not accept StopIteration."""
-
-    def __init__(self, callback: Callable[..., object], args: tuple[object, ...]) -> None:
-        self._callback, self._args = callback, args
-        self._outcome: object = None
-        self._error: BaseException | None = None
-
-    def __call__(self) -> None:
-        try:
-            self._outcome = self._callback(*self._args)
-        except BaseException as error:
-            self._error = error
-
-    def outcome(self) -> object:
-        """Return the callback's value or raise its error, as a RuntimeError if a coroutine cannot raise it."""
-        if isinstance(self._error, StopIteration | GeneratorExit):
-            raise RuntimeError(f"it raised {in_words(self._error)}") from self._error
-        if self._error is not None:
-            raise self._error
-        return self._outcome
-
-
 def _wrap(middleware: Middleware) -> _Wrap:
     name = type(middleware).__name__
     return _Wrap(middleware, f"{name}.before_process", f"{name}.on_error", f"{name}.after_process")
@@ -298,7 +196,3 @@ def _wrap(middleware: Middleware) -> _Wrap:
 def _complain(hook: str, item_id: str, rule: str, given: object) -> None:
     what = f"it returned {shown(given)}, and must return {rule}"
     logger.warning("%s on item %s: %s; the item continues unchanged", hook, item_id, what)
-
-
-def _is_async(callback: Callable[..., object] | None) -> bool:
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(getattr(callback, "__call__", None))  # noqa: B004  asks for the method

@@ -36,8 +36,6 @@ from .lifecycle import StrategyLifecycle
 from .stream import Source, feed
 from .timeouts import Deadlines
 from .totals import Totals
-from .user_values import check_is_item
-from .work_queue import WorkQueue
 from .workers import WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -54,8 +52,7 @@ class Run:
 
     Attributes:
         is_stream: Whether its items come from a source.
-        is_over: Whether it takes no more work.
-        is_draining: Whether it ends as soon as nothing waits and nothing is in flight.
+        is_ending: Function that returns whether the workers are being cancelled.
         finished: Results that were not claimed yet, in the order of completion.
         stopped_by: Why the run ended early, if it did.
         stopped_from: Error that made it end early.
@@ -78,6 +75,9 @@ class Run:
         self._gate = Gate(pacer)
         self._lifecycle = StrategyLifecycle(config.timeout_per_item)
         self._deadlines = Deadlines(config.timeout_per_item)
+        slots = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
+        self._workers = WorkerPool(config.max_workers, slots or math.inf, source is None, self._process, hooks)
+        self.is_ending = self._workers.is_ending
         self._attempts = ItemRunner(
             config,
             classifier,
@@ -93,25 +93,24 @@ class Run:
         self._source = source
         self._source_error: BaseException | None = None
         self._interrupt: BaseException | None = None  # the exception that stopped the event loop
-        places = config.max_queue_size if source is None else config.max_workers + config.max_queue_size
-        self._queue = WorkQueue[AnyWorkItem](places or math.inf)
-        self._group = asyncio.TaskGroup()
-        self._workers = WorkerPool(
-            self._group, config.max_workers, self._queue, self._process, self._end_if_done, self.is_ending, hooks
-        )
-        self._feeder: asyncio.Task[None] | None = None
-        self._coming = 0  # items that wait for room
         self.is_stream = source is not None
-        self.is_draining = self.is_over = self._cancelled = False
-        self._reported = 0  # not those with a result: post-processors overtake each other
-        self._over = asyncio.Event()
+        self._cancelled = False
         self._totals = Totals()
         self.finished = Finished()
-        self._taken = 0
         self.stopped_by: ErrorInfo | None = None
         self.stopped_from: Exception | None = None
         self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run takes no more work."""
+        return self._workers.is_over
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the run ends as soon as no item waits and no call is in flight."""
+        return self._workers.is_draining
 
     @property
     def is_broken(self) -> bool:
@@ -120,28 +119,19 @@ class Run:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next item has to wait for a free slot; hooks never wait, as only workers free slots."""
-        return self._queue.is_full and not self._workers.runs_current_code
+        """Whether the next item has to wait for a free slot."""
+        return self._workers.is_full
 
     async def add(self, item: AnyWorkItem) -> None:
-        """Add an item that was checked, once there is room; the run does not end before.
+        """Add an item that was checked, once a slot is free; the run does not end before.
 
         Raises:
             RuntimeError: The run was cancelled or failed before; raised from the cause of the failure.
         """
-        self._coming += 1
-        try:
-            if self.is_full:
-                await self._queue.room()
-                check_is_item(item)  # it may have been changed meanwhile
-            if self.is_over:
-                cause = await self.cause()
-                how = "was cancelled" if cause is None else "failed"
-                raise RuntimeError(f"the run {how} before item {item.item_id!r} was added") from cause
-            self._submit(item)
-        finally:
-            self._coming -= 1
-            self._end_if_done()
+        if not await self._workers.add(item):
+            cause = await self.cause()
+            how = "was cancelled" if cause is None else "failed"
+            raise RuntimeError(f"the run {how} before item {item.item_id!r} was added") from cause
 
     async def cause(self) -> BaseException | None:
         """Wait for a run that is over, unless a worker of the run calls this; return the error that made it fail."""
@@ -150,15 +140,6 @@ class Run:
         await asyncio.wait([self.task])
         return self._interrupt if self.task.cancelled() else self.task.exception()
 
-    def _submit(self, item: AnyWorkItem) -> None:
-        self._queue.put(item)
-        self._totals.total += 1
-        self._workers.spawn()
-
-    def _submit_checked(self, item: AnyWorkItem) -> None:
-        check_is_item(item)
-        self._submit(item)
-
     def start(self) -> None:
         """Start the supervising task."""
         self.task = asyncio.create_task(self._supervise(), name="batch-llm run")
@@ -166,8 +147,7 @@ class Run:
 
     def drain(self) -> None:
         """Complete as soon as no item waits and no call is in flight."""
-        self.is_draining = True
-        self._end_if_done()
+        self._workers.drain()
 
     def stop(self, reason: ErrorInfo, error: Exception | None = None) -> None:
         """End early: calls in flight complete, waits end, and the remaining items get a result without a call."""
@@ -175,12 +155,7 @@ class Run:
             self.stopped_by, self.stopped_from = reason, error
             logger.warning("The run stops early (%s): no further call starts", reason.category)
             self._gate.stop()
-            if self._feeder is not None:
-                self._feeder.cancel()
-
-    def is_ending(self) -> bool:
-        """Return whether the workers are being cancelled, because of the run or of a bug in one of the workers."""
-        return self.is_over or (self.task is not None and self.task.cancelling() > 0)
+            self._workers.stop_feeding()
 
     async def ended(self) -> None:
         """Wait until the run is done; if the caller is cancelled, the run is cancelled too, and awaited.
@@ -219,12 +194,16 @@ class Run:
     async def _supervise(self) -> None:
         started = asyncio.get_running_loop().time()
         self._hooks.open()
-        data: dict[str, Any] = {"total": self._totals.total, "max_workers": self._config.max_workers}
+        data: dict[str, Any] = {"total": self._workers.added, "max_workers": self._config.max_workers}
         self._hooks.emit(ProcessingEvent.PROCESSING_STARTED, data)
         cancelled = True
         try:
-            async with self._group:
-                await self._work_until_over()
+            if self._source is None or self.stopped_by is not None:
+                if self.is_stream:
+                    self.drain()
+                await self._workers.run()
+            else:
+                await self._workers.run(self._feed(self._source))
             cancelled = False
         except (KeyboardInterrupt, SystemExit) as error:
             # It already stopped the loop when it left its worker; raised here, it would stop the loop's shutdown too.
@@ -235,67 +214,35 @@ class Run:
             try:
                 await self._lifecycle.close()
             finally:
-                self._totals.log_end(cancelled)
+                self._totals.log_end(self._workers.added, cancelled)
                 self._emit_end(asyncio.get_running_loop().time() - started, cancelled)
                 await self._hooks.close()
 
-    async def _work_until_over(self) -> None:
-        if self._source is not None and self.stopped_by is None:
-            self._feeder = self._group.create_task(self._feed(self._source), name="batch-llm source")
-            # Not earlier: a cancelled source may yield one more item, which needs a result too.
-            self._feeder.add_done_callback(lambda _: self.drain())
-        elif self._source is not None:
-            self.is_draining = True
-        self._workers.start()
-        self._end_if_done()
-        try:
-            await self._over.wait()
-        finally:
-            self._end()
-
     def _emit_end(self, duration: float, cancelled: bool) -> None:
         reason = self.stopped_by.category if self.stopped_by else None
-        data = asdict(self._totals) | {"duration": duration, "stopped_by": reason, "cancelled": cancelled}
+        end = {"duration": duration, "stopped_by": reason, "cancelled": cancelled}
+        data = {"total": self._workers.added} | asdict(self._totals) | end
         self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
     async def _feed(self, source: Source) -> None:
-        error = await feed(source, self._queue, self._submit_checked, lambda: self.stopped_by is not None)
+        error = await feed(source, self._workers, lambda: self.stopped_by is not None)
         if error is not None and self.stopped_by is None:
             self._source_error = error
         elif error is not None:  # the source was cancelled
             logger.warning("The source of the stream raised an error while it was closed", exc_info=error)
 
-    async def _process(self, item: AnyWorkItem, slot: HookSlot) -> None:
-        position = self._taken  # items are taken in the order in which they came
-        self._taken += 1
-        if self._source is None:
-            self._queue.free()
+    async def _process(self, item: AnyWorkItem, position: int, slot: HookSlot) -> None:
         result = await self._attempts.run(item, slot)
-        item_id = result.item_id
-        self._record(position, result)
-        if self._hooks.called_back:
-            slot.item_id = item_id
-            await self._hooks.post_process(slot, result)
-            self._reported += 1
-            await self._hooks.progress(slot, self._reported, self._totals.total, item_id)
-
-    def _record(self, position: int, result: AnyResult) -> None:
-        """Count a result, make it available, and emit its event."""
-        self._totals.count(result, self._config.progress_interval)
+        item_id = result.item_id  # a post-processor may change it
+        self._totals.count(result, self._workers.added, self._config.progress_interval)
         self.finished.add(position, result)
         if self._hooks.observed:
             self._hooks.finished(result)
-
-    def _end_if_done(self) -> None:
-        if self.is_draining and not (self._workers.busy or self._coming or self._queue):
-            self._end()
-
-    def _end(self) -> None:
-        self.is_over = True
-        self._over.set()
-        self._workers.stop()
+        if (callbacks := self._hooks.callbacks) is not None:
+            await callbacks.post_process(slot, item_id, result)
+            await callbacks.progress(slot, self._workers.added, item_id)
 
     def claim(self) -> AnyResult:
         """Return the oldest finished result, and free the slot of its item."""
-        self._queue.free()
+        self._workers.queue.free()
         return self.finished.take()

@@ -10,7 +10,8 @@ from typing import TypeAlias
 from batch_llm.items import AnyWorkItem
 
 from . import cancellation
-from .work_queue import WorkQueue
+from .user_values import check_is_item
+from .workers import WorkerPool
 
 Source: TypeAlias = Iterable[AnyWorkItem] | AsyncIterable[AnyWorkItem]
 
@@ -38,24 +39,20 @@ async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
             await source.aclose()
 
 
-async def feed(
-    source: Source,
-    queue: WorkQueue[AnyWorkItem],
-    submit: Callable[[AnyWorkItem], None],
-    is_stopped: Callable[[], bool],
-) -> BaseException | None:
-    """Submit the items of `source` as slots become free; return the error of `source`, or None.
+async def feed(source: Source, workers: WorkerPool, is_stopped: Callable[[], bool]) -> BaseException | None:
+    """Add the items of `source` to `workers` as slots become free; return the error of `source`, or None.
 
     Raises:
         asyncio.CancelledError: The run was cancelled or stopped.
     """
     try:
         async with aclosing(pull(source)) as items:
-            await queue.room()
+            await workers.queue.room()
             async for item in items:
-                submit(item)
-                if queue.is_full:
-                    await queue.room()  # before the next one is pulled
+                check_is_item(item)
+                workers.put(item)
+                if workers.queue.is_full:
+                    await workers.queue.room()  # before the next one is pulled
                 if is_stopped():
                     break
     except (*cancellation.NEVER_CONTAINED, asyncio.CancelledError):

@@ -12,9 +12,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Totals:
-    """Totals over the items of one run; `total` is the number of items added so far."""
+    """Totals over the finished items of one run."""
 
-    total: int = 0
     succeeded: int = 0
     failed: int = 0
     input_tokens: int = 0
@@ -25,8 +24,8 @@ class Totals:
         """Number of items with a result."""
         return self.succeeded + self.failed
 
-    def count(self, result: AnyResult, log_every: int) -> None:
-        """Add a result, and log the progress after every `log_every` results."""
+    def count(self, result: AnyResult, total: int, log_every: int) -> None:
+        """Add a result, and log the progress, out of `total` items, after every `log_every` results."""
         if result.success:
             self.succeeded += 1
         else:
@@ -34,9 +33,9 @@ class Totals:
         self.input_tokens += result.token_usage.get("input_tokens", 0)
         self.output_tokens += result.token_usage.get("output_tokens", 0)
         if (self.succeeded + self.failed) % log_every == 0:
-            logger.info("%s of %s items done, %s failed", self.completed, self.total, self.failed)
+            logger.info("%s of %s items done, %s failed", self.completed, total, self.failed)
 
-    def log_end(self, cancelled: bool) -> None:
+    def log_end(self, total: int, cancelled: bool) -> None:
         """Log the totals at the end of the run."""
         how = "was cancelled" if cancelled else "completed"
-        logger.info("The run %s: %s of %s items done, %s failed", how, self.completed, self.total, self.failed)
+        logger.info("The run %s: %s of %s items done, %s failed", how, self.completed, total, self.failed)
