@@ -35,6 +35,7 @@ def commands() -> list[list[str]]:
     return [json.loads(started), *composed, *(container["command"] for container in containers())]
 
 
+@pytest.mark.whole
 def test_containers_start_with_commands_that_there_are() -> None:
     """Each option is one that the installed command knows."""
     assert len(commands()) == 5

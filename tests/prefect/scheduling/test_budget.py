@@ -88,6 +88,7 @@ def test_a_run_ends_when_its_budget_is_used_up_and_goes_on_when_it_is_raised(
     assert provider.requests == calls + len(missing) == DOCUMENTS
 
 
+@pytest.mark.whole
 def test_shards_in_processes_share_a_budget_without_a_lock(run: Any, provider: OpenAIServer) -> None:
     spent_it(run(budget_usd=4.0, runner="processes", runner_options={"processes": 2}), provider, 4.0)
 

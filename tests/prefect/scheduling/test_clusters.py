@@ -78,6 +78,7 @@ def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path:
         eventually(lambda: not workers(runner, provider))
 
 
+@pytest.mark.whole
 def test_dask_runs_a_job(flow_over: FlowOver, serve: Serve, tmp_path: Path) -> None:
     """In a process of its own, which answers every item."""
     provider = serve()

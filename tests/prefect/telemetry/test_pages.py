@@ -110,7 +110,14 @@ def test_the_run_s_page_tells_what_became_of_it(seen: Seen) -> None:
 
 @pytest.mark.whole
 def test_the_report_shows_what_failed_what_it_cost_and_how_fast_it_was(seen: Seen) -> None:
-    shown = ("Failures", "content_filter 6 3.0%", "invalid_request 2 1.0%", "Cost", "Speed", "1, for 2 s in all")
+    shown = (
+        "Failures",
+        "content_filter 6 3.0%",
+        "invalid_request 2 1.0%",
+        "Cost",
+        "Speed",
+        "1, cooldowns of 2 s in total",
+    )
     text = seen.artifact("report", f"Completed: {SENTENCE}", *shown)
     assert "maximum context length" in text
     assert "openai-chat:gpt-4.1-mini 209 " in text, "attempts: 200 items, 8 tried again, one refused"
