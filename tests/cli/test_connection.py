@@ -15,7 +15,7 @@ from batch_llm.errors import JobError
 from batch_llm.prefect.api import MOST_LETTERS, ServerUnavailable, api, one_line
 from batch_llm.prefect.deployment.local_server import healthy
 from batch_llm.prefect.rate_limits.stated_limits import all_stated, clear, save
-from tests.support.command import batch_llm
+from tests.support.command import batch_llm_here
 from tests.support.loopback import LoopbackServer, Reply
 
 
@@ -105,7 +105,7 @@ def test_show_and_estimate_report_parameters_that_are_too_long(tmp_path: Path, c
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "b"}\n')
     preset = f"deployments:\n  - name: handbook\n    parameters: {{prompt: '{'Be kind. ' * 70_000}'}}\n"
     (tmp_path / "batch-llm.yaml").write_text(preset)
-    done = batch_llm(command, "handbook", folder=tmp_path)
+    done = batch_llm_here(command, "handbook", folder=tmp_path)
     assert done.returncode == 2
     assert "Prefect accepts at most 524,288: prompt is" in done.stderr
     assert len(done.stderr) < 1000

@@ -28,6 +28,7 @@ REPLIES: list[list[str | None]] = [
 ]
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("replies", REPLIES, ids=str)
 @pytest.mark.parametrize(
     ("output_type", "agents"),
@@ -51,6 +52,7 @@ async def test_an_agent_would_do_the_same(
     await _compare(server, PydanticAIStrategy(agent), lean, [server.text(reply) for reply in replies])
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("replies", REPLIES, ids=str)
 @pytest.mark.parametrize(("mode", "marker"), [("tool", ToolOutput), ("prompted", PromptedOutput)])
 async def test_a_model_without_native_output(

@@ -12,7 +12,8 @@ from tests.reliability.kills import CHECKOUT
 COMMAND = "python -m tests.reliability.kills"
 
 
-@pytest.mark.parametrize(("kills", "items"), [(1, 40), pytest.param(4, 160, marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize(("kills", "items"), [(1, 40), (4, 160)])
 def test_a_batch_that_is_killed_again_and_again_loses_nothing(kills: int, items: int) -> None:
     """Every item gets its own answer, and no call is made twice but those in flight at a kill."""
     assert f"uv run {COMMAND}\n" in (CHECKOUT / "tests" / "README.md").read_text()

@@ -43,6 +43,7 @@ def test_tokens_are_a_limit_too() -> None:
     assert forecast.input_tokens == 500_000
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("limit", "a_call"), [("input_tokens_per_minute", 500), ("output_tokens_per_minute", 100)])
 def test_tokens_sent_and_received_have_limits_of_their_own(limit: str, a_call: int) -> None:
     forecast = foretold(12_000, **{limit: 2_000 * a_call}, processes=1)
@@ -83,6 +84,7 @@ def test_items_not_attempted_by_a_stopped_run_have_no_answer() -> None:
     assert forecast.failed == 200
 
 
+@pytest.mark.whole
 def test_rest_of_the_run_is_extrapolated_from_the_window() -> None:
     """A run that is extended takes as long as one that is played out, also where shards are larger than a window."""
     settings: dict[str, Any] = {"requests_per_minute": 6_000, "processes": 1, "shard_size": 10_000}
@@ -90,6 +92,7 @@ def test_rest_of_the_run_is_extrapolated_from_the_window() -> None:
     assert long.call_seconds == pytest.approx(10 * (short.call_seconds - PROCESS_SECONDS), rel=0.06)
 
 
+@pytest.mark.whole
 def test_a_hundred_million_items_take_seconds_to_simulate() -> None:
     """Linear in the items, and shared out among machines; the time bound is of this process's CPU."""
     settings: dict[str, Any] = {"requests_per_minute": 120_000, "machines": 4, "cores": 8, "shard_size": 10_000}

@@ -19,6 +19,7 @@ QUICK_EXAMPLES = 15
 MARKERS = (
     "whole: takes long or measures; runs with `pytest -m whole`, and with all others with `pytest -m ''`",
     "shell: depends on the shell that pytest is started from; tests/anywhere runs it from many",
+    "sample(n): the quick run takes n of the test's parameter sets, evenly spread; the others are marked `whole`",
 )
 LEFT: pytest.StashKey[int] = pytest.StashKey()
 WORKER_OUTPUT = "left_to_whole"
@@ -40,6 +41,28 @@ def examples(number: int) -> settings:
     default = settings.default
     assert default is not None
     return settings(max_examples=max(5, number * default.max_examples // EXAMPLES))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `sample` leaves as `whole`; which parameter sets it takes does not depend on their order in the run."""
+    series: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            series.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for tests in series.values():
+        mark = tests[0].get_closest_marker("sample")
+        assert mark is not None
+        (number,) = mark.args
+        taken = {round(index * (len(tests) - 1) / max(number - 1, 1)) for index in range(number)}
+        for index, item in enumerate(sorted(tests, key=_parameter_indices)):
+            if index not in taken:
+                item.add_marker(pytest.mark.whole)
+
+
+def _parameter_indices(item: pytest.Item) -> list[int]:
+    callspec: Any = getattr(item, "callspec", None)
+    return [] if callspec is None else list(callspec.indices.values())
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

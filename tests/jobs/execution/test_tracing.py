@@ -90,6 +90,7 @@ asyncio.run(_shard(pathlib.Path("{home}")))
 """
 
 
+@pytest.mark.whole
 def test_spans_reach_a_collector_by_otlp(home: Path, provider: OpenAIServer) -> None:
     """From a process that ends at once, over HTTP as OpenTelemetry's own collector takes them."""
     bodies: list[bytes] = []

@@ -109,6 +109,7 @@ def _garbage_in_the_middle(content: bytes) -> bytes:
     return content[:third] + b"\xff\x00{{\n" + content[third:]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("damage", [_torn, _cut, _zeros, _zeros_at_the_end, _garbage_in_the_middle])
 async def test_what_a_lying_disk_lost_is_called_again_alone(home: Path, damage: Callable[[bytes], bytes]) -> None:
     """Every line that is whole counts; every other item is called once more, and the output is whole."""

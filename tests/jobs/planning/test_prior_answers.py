@@ -103,6 +103,7 @@ _NUMBERS = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", _NUMBERS)
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_whole_number_is_one_id_in_every_type(home: Path, kind: str, turned: bool) -> None:
@@ -135,6 +136,7 @@ def test_a_gap_in_typed_ids_is_a_row_without_an_id(home: Path) -> None:
     assert items(made)[-1]["id"] == "7"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("old", "value"), [("1.0", "1.0::DOUBLE"), ("1.0", "1::BIGINT"), ("1e+20", "1e20::DOUBLE")])
 def test_a_ledger_that_has_floats_as_ids_is_reused(home: Path, old: str, value: str) -> None:
     """Earlier versions called the row 1.0 of a column of floats "1.0"."""

@@ -278,6 +278,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(home: Path, unused_tcp_p
         check(job(output=place))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("table", ["answers", "a" * 60])
 def test_a_table_of_a_complete_run_stays_until_the_next_one(database: Database, table: str) -> None:
     """A failed run and a stopped one fill the partial table, which a complete one removes."""

@@ -19,6 +19,7 @@ ONE = "must be one SELECT and nothing else"
 NAMED = "a query can only read the data files that it names in quotes"
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(
     ("query", "message"),
     [

@@ -231,6 +231,7 @@ _UNUSABLE: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize(("flavour", "usage"), _UNUSABLE)
 def test_invalid_usage_is_estimated_with_one_warning(
