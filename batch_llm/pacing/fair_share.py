@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from .governor import RateCurve
+from .adaptive_rate import RateCurve
 
 ALIVE_SECONDS = 15.0
 """Age, relative to our own report, at which a report is expired: a live process would have written twice since."""

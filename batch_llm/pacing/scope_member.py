@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .call_rate import UsageSample
 from .fair_share import (
     ALIVE_SECONDS,
     MemberReport,
@@ -31,7 +32,7 @@ from .fair_share import (
     live_reports,
     share_out,
 )
-from .governor import Governor, UsageSample
+from .scope_port import ScopePort
 
 CYCLE_SECONDS = 7.0
 QUICK_SECONDS = 2.0
@@ -60,27 +61,27 @@ class ScopeMember:
         cycle_seconds: Seconds until the next cycle.
     """
 
-    def __init__(self, id: str, governor: Governor, now: float) -> None:
+    def __init__(self, id: str, scope: ScopePort, now: float) -> None:
         self.id = id
         self.share = 0.0
         self.claim = 1.0
         self.cycle_seconds = QUICK_SECONDS
-        self._governor = governor
-        self._sample = governor.sample_usage(now)
+        self._scope = scope
+        self._sample = scope.sample_usage(now)
         self._want = self._sampled_want = 1.0
         self._busy_until = -math.inf
         self._published_claim = 1.0
         self._sent_at = self._wrote_at = -math.inf
         self._server_offset = math.nan  # the server's clock minus ours
         self._other_ids: frozenset[str] = frozenset()
-        self._own = Pause(id, 0.0, 0.0, governor.curve)
+        self._own = Pause(id, 0.0, 0.0, scope.curve)
         self._began_by_member: dict[str, float] = {}  # start of the latest cooldown of each other member
         self._latest_began = 0.0
         self._latest_until = 0.0
 
     def sample_usage(self, now: float) -> None:
         """Sample the usage since the last cycle, and derive the wanted share."""
-        sample = self._sample = self._governor.sample_usage(now)
+        sample = self._sample = self._scope.sample_usage(now)
         if sample.short or sample.started or sample.paused_until > now:
             self._busy_until = now + BUSY_SECONDS
         waits_for_others = sample.short and self.share < _ALMOST * self._published_claim
@@ -134,16 +135,16 @@ class ScopeMember:
         room = max(0.0, 1.0 - sum(record.report.claim for record in others))
         self.share = min(target, self._published_claim, max(self.share, room))
         place = sum(record.id < self.id for record in others) / len(living)
-        self._governor.set_share(self.share, place=place, is_waiting=self.share < _ALMOST * target)
+        self._scope.set_share(self.share, place=place, is_waiting=self.share < _ALMOST * target)
         self.claim = target
 
     def _lead_or_follow(self, leads: PublishedReport, others: Sequence[PublishedReport], now: float) -> None:
         if leads.id == self.id:
             if any(record.report.held for record in others):
-                self._governor.require_share(now + 2 * CYCLE_SECONDS)
+                self._scope.require_share(now + 2 * CYCLE_SECONDS)
         elif leads.report.heard >= self._latest_began:  # else its rate is from before a rate limit
             age = max(0.0, now + self._server_offset - leads.written_at) if leads.report.held else 0.0
-            self._governor.follow(leads.report.curve, age)
+            self._scope.follow(leads.report.curve, age)
 
     # Cooldowns.
 
@@ -155,8 +156,8 @@ class ScopeMember:
             self.id,
             now + self._server_offset,
             until + self._server_offset,
-            self._governor.curve,
-            self._governor.episodes,
+            self._scope.curve,
+            self._scope.episodes,
         )
         self._latest_began = max(self._latest_began, self._own.began)
         self._latest_until = max(self._latest_until, self._own.until)
@@ -174,7 +175,7 @@ class ScopeMember:
         self._latest_began = max(self._latest_began, pause.began)
         until = pause.until - self._server_offset
         if until > now or pause.began > self._latest_until:
-            self._governor.pause_for_others(max(until, now), now, pause.curve, pause.episodes)
+            self._scope.pause_for_others(max(until, now), now, pause.curve, pause.episodes)
         self._latest_until = max(self._latest_until, pause.until)
 
 

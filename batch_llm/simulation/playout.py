@@ -120,7 +120,7 @@ class _Play:
         self._window = SimulatedWindow(processes, self._share, whole, size, ahead=scenario.sent_ahead)
         self._provider = Provider(scenario, self._share)
         self._governor = Governor(scenario.limits if scenario.told else None)
-        self._governor.set_share(self._share)
+        self._governor.scope.set_share(self._share)
         self._prompt = "x" * round(scenario.input_tokens * CHARACTERS_A_TOKEN)
 
     async def run(self) -> SimulatedWindow:

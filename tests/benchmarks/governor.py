@@ -36,7 +36,7 @@ def micros_a_call(limits: Limits, calls: int) -> float:
         RuntimeError: A call had to wait: what was measured is something else.
     """
     governor, now = Governor(limits), 0.0
-    governor.follow(RateCurve(FAR_AWAY), 0.0)
+    governor.scope.follow(RateCurve(FAR_AWAY), 0.0)
     turns = [CallPermit(1000) for _ in range(calls)]
     began = time.process_time()
     for turn in turns:

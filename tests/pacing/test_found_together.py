@@ -65,9 +65,9 @@ class Process:
 
     async def live(self) -> None:
         await asyncio.sleep(self.world.random.uniform(0, 3))
-        member = self.member = ScopeMember(self.name, self.governor, now())
+        member = self.member = ScopeMember(self.name, self.governor.scope, now())
         loop = asyncio.get_running_loop()
-        self.governor.listen(lambda until: loop.call_soon(self._refused, until, now()) and None)
+        self.governor.scope.listen(lambda until: loop.call_soon(self._refused, until, now()) and None)
         await self._cycle(member)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._share(member))

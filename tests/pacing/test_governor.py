@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from batch_llm import CallFailed, Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
-from batch_llm.pacing.governor import RateCurve
+from batch_llm.pacing.adaptive_rate import RateCurve
 from batch_llm.pacing.pacer import CallPermit
 from batch_llm.simulation import virtual_time
 from tests.support.governed_runs import governed, refuse, started
@@ -80,7 +80,7 @@ async def test_run_starts_at_a_low_rate_that_grows_while_it_is_used() -> None:
 async def test_rate_does_not_grow_if_no_call_waits_for_it() -> None:
     governor = Governor()
     await governed(items(100, Scripted([[1.0]])), governor, workers=2)
-    assert governor.sample_usage(now()).curve.rate == 10
+    assert governor.scope.sample_usage(now()).curve.rate == 10
 
 
 async def test_configured_limit_is_respected_from_the_start() -> None:
@@ -120,7 +120,7 @@ async def test_prompt_larger_than_the_tokens_of_a_minute_fails_at_once() -> None
 async def test_server_errors_do_not_reduce_the_rate() -> None:
     governor = Governor(Limits(requests_per_minute=600))
     await governed(items(50, Scripted([[failure()], ["ok"]])), governor)
-    assert governor.sample_usage(now()).curve.rate == 10
+    assert governor.scope.sample_usage(now()).curve.rate == 10
 
 
 async def test_simultaneous_refusals_cut_the_rate_once() -> None:
@@ -221,30 +221,30 @@ def test_setting_the_same_limits_again_refills_nothing() -> None:
 
 def test_cooldown_of_another_process_extends_the_own_and_never_shortens_it() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0, RateCurve(5))
-    governor.pause_for_others(10, 1, RateCurve(5))
+    governor.scope.pause_for_others(20, 0, RateCurve(5))
+    governor.scope.pause_for_others(10, 1, RateCurve(5))
     assert governor.reserve(15, CallPermit(10)) > 15
-    governor.pause_for_others(30, 19, RateCurve(5))
+    governor.scope.pause_for_others(30, 19, RateCurve(5))
     assert governor.reserve(25, CallPermit(10)) > 25
     assert governor.reserve(31, CallPermit(10)) == 31
 
 
 def test_highest_rate_that_other_processes_found_for_a_cooldown_is_used() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0, RateCurve(5))
-    assert governor.curve.rate == 5
+    governor.scope.pause_for_others(20, 0, RateCurve(5))
+    assert governor.scope.curve.rate == 5
     for other, taken in ((3, 5), (7, 7)):
-        governor.pause_for_others(20, 1, RateCurve(other))
-        assert governor.curve.rate == taken
-    governor.pause_for_others(40, 21, RateCurve(3))
-    assert governor.curve.rate == 3
+        governor.scope.pause_for_others(20, 1, RateCurve(other))
+        assert governor.scope.curve.rate == taken
+    governor.scope.pause_for_others(40, 21, RateCurve(3))
+    assert governor.scope.curve.rate == 3
 
 
 def test_after_two_refusals_in_a_row_the_refused_process_continues_first() -> None:
     governor = Governor()
-    governor.pause_for_others(20, 0, RateCurve(100), episodes=1)
+    governor.scope.pause_for_others(20, 0, RateCurve(100), episodes=1)
     assert governor.reserve(20.5, CallPermit(10)) == 20.5
-    governor.pause_for_others(30, 21, RateCurve(100), episodes=2)
+    governor.scope.pause_for_others(30, 21, RateCurve(100), episodes=2)
     assert governor.reserve(31.5, CallPermit(10)) > 31.5
     assert governor.reserve(32.5, CallPermit(10)) == 32.5
 
@@ -254,8 +254,8 @@ def test_processes_continue_one_by_one_after_a_cooldown() -> None:
     firsts = list[float]()
     for place in (0.0, 0.25, 0.5, 0.75):
         governor = Governor(Limits(requests_per_minute=60))
-        governor.set_share(0.25, place=place)
-        governor.pause_for_others(10, 0, RateCurve(1))
+        governor.scope.set_share(0.25, place=place)
+        governor.scope.pause_for_others(10, 0, RateCurve(1))
         firsts.append(
             next(tick / 100 for tick in range(1000, 2000) if governor.reserve(tick / 100, CallPermit(10)) == tick / 100)
         )
@@ -268,10 +268,10 @@ def test_rate_does_not_grow_unless_all_of_it_is_shared_out() -> None:
     def grown(*, is_waiting: bool) -> float:
         governor = Governor()
         governor.answered(started(governor, 1), 1.1, {})
-        governor.set_share(0.1, is_waiting=is_waiting)
+        governor.scope.set_share(0.1, is_waiting=is_waiting)
         for tick in range(11, 50):
             governor.reserve(tick / 10, CallPermit(10))
-        return governor.curve.rate
+        return governor.scope.curve.rate
 
     assert grown(is_waiting=False) > grown(is_waiting=True) == 10
 
@@ -281,7 +281,7 @@ def test_rate_grows_if_other_processes_use_it_up(needed: bool) -> None:
     governor = Governor()
     governor.answered(started(governor, 1), 1.1, {})
     if needed:
-        governor.require_share(10)
+        governor.scope.require_share(10)
     governor.answered(started(governor, 1.3), 1.4, {})
     assert ((governor.rate or 0) > 10) is needed
 
@@ -325,9 +325,9 @@ async def test_calls_that_are_never_sent_fail_after_five_tries() -> None:
 async def test_share_limit_and_cooldown_can_be_set_during_a_run() -> None:
     governor, strategy = Governor(Limits(requests_per_minute=600)), Scripted([[0.1]])
     loop = asyncio.get_running_loop()
-    loop.call_at(10, governor.set_share, 0.5)
+    loop.call_at(10, governor.scope.set_share, 0.5)
     loop.call_at(20, governor.set_limits, Limits(requests_per_minute=6000))
-    loop.call_at(30, governor.pause_for_others, 35.0, 30.0, RateCurve(50))
+    loop.call_at(30, governor.scope.pause_for_others, 35.0, 30.0, RateCurve(50))
     await governed(items(900, strategy), governor)
     in_ten = [sum(ten <= start < ten + 10 for start in strategy.starts) for ten in (0, 10, 20)]
     assert in_ten == [pytest.approx(100, abs=3), pytest.approx(50, abs=3), pytest.approx(500, abs=30)]
@@ -336,7 +336,7 @@ async def test_share_limit_and_cooldown_can_be_set_during_a_run() -> None:
 
 async def test_cooldown_is_reported_to_the_scope() -> None:
     governor, reported = Governor(), list[float]()
-    governor.listen(reported.append)
+    governor.scope.listen(reported.append)
     await governed(items(5, Scripted([[1.0, rate_limit(7)], ["ok"]])), governor)
     assert reported == [pytest.approx(8, abs=0.01)]
 

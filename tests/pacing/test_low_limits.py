@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch_llm import Governor, Limits, RateLimitConfig
-from batch_llm.pacing.governor import RateCurve
+from batch_llm.pacing.adaptive_rate import RateCurve
 from batch_llm.pacing.pacer import CallPermit
 from batch_llm.simulation import virtual_time
 from tests.support.governed_runs import governed, refuse, started
@@ -57,7 +57,7 @@ def test_refused_call_is_not_counted_as_accepted() -> None:
         )  # the rate is what holds calls up
     refuse(governor, turns[-1], 1.15, wait=1)
     saved_up = 0.2
-    assert governor.sample_usage(2).curve.plateau == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
+    assert governor.scope.sample_usage(2).curve.plateau == pytest.approx(10 / (1.15 + saved_up), rel=0.02)
 
 
 @pytest.mark.looptime

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm import Governor, Limits
+from batch_llm.pacing.adaptive_rate import RateCurve
 from batch_llm.pacing.fair_share import ALIVE_SECONDS, MemberReport, Pause, PublishedReport, share_out
-from batch_llm.pacing.governor import RateCurve
 from batch_llm.pacing.pacer import CallPermit
 from batch_llm.pacing.scope_member import ROUNDS, ScopeMember
 from tests.support.selection import examples
@@ -79,7 +79,7 @@ class Process:
     def __post_init__(self) -> None:
         self.governor = Governor(Limits(requests_per_minute=60 * SHARE_RATE))
         self.skew = self.world.random.uniform(0, 1e5)
-        self.member = ScopeMember(self.name, self.governor, self.clock)
+        self.member = ScopeMember(self.name, self.governor.scope, self.clock)
         self._used_until = self.clock
 
     @property
@@ -247,11 +247,11 @@ def report_of(began: float, until: float, rate: float = 50.0, heard: float = 0.0
 def test_report_has_the_field_names_that_other_versions_read() -> None:
     governor = Governor()
     curve = RateCurve(8.0, 10.0, 0.2, 24.0, 3.0)
-    governor.follow(curve, 0.0)
-    member = ScopeMember("me", governor, 0.0)
+    governor.scope.follow(curve, 0.0)
+    member = ScopeMember("me", governor.scope, 0.0)
     member.sample_usage(1.0)
     report = member.report(1.0)
-    assert report.curve == governor.curve
+    assert report.curve == governor.scope.curve
     assert report.curve.drop_ratio == 0.2
     fields = report.model_dump()
     assert [fields[name] for name in ("top", "drop", "way", "grown")] == [10.0, 0.2, 24.0, 3.0]
@@ -259,7 +259,7 @@ def test_report_has_the_field_names_that_other_versions_read() -> None:
 
 def member_among(governor: Governor, other: MemberReport, born: float = 900.0) -> ScopeMember:
     """Return a member that has read the report `other`, at 1 s of its own clock and 1001 s of the server's."""
-    member = ScopeMember("me", governor, 0.0)
+    member = ScopeMember("me", governor.scope, 0.0)
     member.sample_usage(1.0)
     mine = member.report(1.0)
     member.on_written(1.0, 1.0)
@@ -271,36 +271,36 @@ def test_cooldown_of_another_process_lasts_until_its_end_on_the_servers_clock() 
     governor = Governor(Limits(requests_per_minute=3000))
     member = member_among(governor, report_of(0, 0))
     member.on_pause(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.1)
-    assert governor.sample_usage(2.1).paused_until == pytest.approx(9)
-    assert governor.sample_usage(2.1).curve.rate == 40
+    assert governor.scope.sample_usage(2.1).paused_until == pytest.approx(9)
+    assert governor.scope.sample_usage(2.1).curve.rate == 40
     member.on_pause(Pause("other", 1002.0, 1009.0, RateCurve(40.0)), 2.2)
     member.on_pause(Pause("third", 1002.1, 1009.5, RateCurve(30.0)), 2.3)
-    assert governor.sample_usage(2.3).curve.rate == 40
-    assert governor.sample_usage(2.3).paused_until == pytest.approx(9.5)
+    assert governor.scope.sample_usage(2.3).curve.rate == 40
+    assert governor.scope.sample_usage(2.3).paused_until == pytest.approx(9.5)
 
 
 def test_reports_from_before_a_process_joined_are_ignored() -> None:
     governor = Governor(Limits(requests_per_minute=3000))
     member_among(governor, report_of(began=700.0, until=705.0))
-    assert governor.sample_usage(1.0).paused_until == -math.inf
-    assert governor.sample_usage(1.0).curve.rate == 50
+    assert governor.scope.sample_usage(1.0).paused_until == -math.inf
+    assert governor.scope.sample_usage(1.0).curve.rate == 50
 
 
 def test_rate_of_the_oldest_process_is_adopted_unless_it_is_older_than_a_refusal() -> None:
     governor = Governor()
     member = member_among(governor, report_of(0, 0, rate=33.0))
-    assert governor.sample_usage(1.0).curve.rate == 33
+    assert governor.scope.sample_usage(1.0).curve.rate == 33
     pause = member.on_rate_limit(5.0, 2.0)
-    assert pause == Pause("me", 1002.0, 1005.0, governor.curve, episodes=0)
-    governor.pause_for_others(5.0, 2.0, RateCurve(30.0))
-    cut = governor.sample_usage(2.0).curve.rate
+    assert pause == Pause("me", 1002.0, 1005.0, governor.scope.curve, episodes=0)
+    governor.scope.pause_for_others(5.0, 2.0, RateCurve(30.0))
+    cut = governor.scope.sample_usage(2.0).curve.rate
 
     def read(other: MemberReport) -> float:
         member.sample_usage(6.0)
         mine = PublishedReport("me", 1000.0, 1006.0, member.report(6.0))
         member.on_written(6.0, 6.0)
         member.on_reports([mine, PublishedReport("other", 900.0, 1005.5, other)], 6.0)
-        return governor.sample_usage(6.0).curve.rate
+        return governor.scope.sample_usage(6.0).curve.rate
 
     assert read(report_of(0, 0, rate=33.0)) == cut < 33
     assert read(report_of(0, 0, rate=20.0, heard=1002.0)) == 20
@@ -309,12 +309,12 @@ def test_rate_of_the_oldest_process_is_adopted_unless_it_is_older_than_a_refusal
 def test_oldest_process_that_makes_calls_determines_the_rate() -> None:
     governor = Governor()
     member_among(governor, report_of(0, 0, rate=33.0), born=1000.5)
-    assert governor.sample_usage(1.0).curve.rate == 33  # nobody knows yet whether we call
+    assert governor.scope.sample_usage(1.0).curve.rate == 33  # nobody knows yet whether we call
     elder = Governor()
-    member = ScopeMember("me", elder, 0.0)
+    member = ScopeMember("me", elder.scope, 0.0)
     elder.reserve(0.5, CallPermit(1))
     member.sample_usage(1.0)
     mine = PublishedReport("me", 1000.0, 1001.0, member.report(1.0))
     member.on_written(1.0, 1.0)
     member.on_reports([mine, PublishedReport("other", 1000.5, 1001.0, report_of(0, 0, rate=33.0))], 1.0)
-    assert elder.sample_usage(1.0).curve.rate == 10
+    assert elder.scope.sample_usage(1.0).curve.rate == 10

@@ -50,7 +50,7 @@ class Membership:
         self.scope, self.governor = scope, governor
         self.has_share = Event()
         self.is_needed = True
-        self._member = ScopeMember(uuid4().hex, governor, time.monotonic())
+        self._member = ScopeMember(uuid4().hex, governor.scope, time.monotonic())
         self._own = governor.limits
         self._stated: Limits | None = None
         self._unpublished: Pause | None = None
@@ -74,7 +74,7 @@ class Membership:
     async def live(self, is_over: Callable[[], bool]) -> None:
         """Take part in the scope until `is_over()` is true, which is checked in each cycle and after `wake`."""
         self._loop = asyncio.get_running_loop()
-        self.governor.listen(self._on_rate_limit)
+        self.governor.scope.listen(self._on_rate_limit)
         try:
             async with get_client(httpx_settings={"limits": _CONNECTIONS}) as client:
                 board = MemberRecords(client, self.scope, self._member.id)
@@ -88,8 +88,8 @@ class Membership:
                     await asyncio.wait([listening])
                     await self._best_effort(asyncio.wait_for(board.leave(), END_SECONDS))
         finally:
-            self.governor.ignore(self._on_rate_limit)
-            self.governor.set_share(1.0)
+            self.governor.scope.ignore(self._on_rate_limit)
+            self.governor.scope.set_share(1.0)
             self.has_share.set()
 
     async def _run_cycle_if_due(self, board: MemberRecords) -> None:

@@ -64,8 +64,8 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
         now = time.monotonic()
         assert both[0].rate_limited(CallPermit(10, started=now), now)
         both[0].pause(now + 20, now)
-        eventually(lambda: both[1].sample_usage(now).paused_until > now, seconds=2)
-        assert both[1].sample_usage(now).paused_until == pytest.approx(now + 20, abs=1)
+        eventually(lambda: both[1].scope.sample_usage(now).paused_until > now, seconds=2)
+        assert both[1].scope.sample_usage(now).paused_until == pytest.approx(now + 20, abs=1)
 
         Variable.set(variable_name("openai-chat:gpt-6-luna"), {"requests_per_minute": 600})
         eventually(lambda: [each.limits.requests_per_minute for each in both] == [600, 600], seconds=5)
