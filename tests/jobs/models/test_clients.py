@@ -103,6 +103,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", BODIES)
 async def test_an_answer_without_end_fails_its_row_alone(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """However it is packed; what is beyond the limit is neither read nor kept, also where many come at once."""

@@ -79,6 +79,7 @@ def test_a_parquet_file_of_large_groups_gets_the_memory_that_it_takes(home: Path
     assert [item["characters"] for item in items(made)] == [MB] * 300
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "output",
     [

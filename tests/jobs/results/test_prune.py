@@ -64,6 +64,7 @@ def test_a_prune_loses_no_answer_that_is_in_use(home: Path, ledger: str) -> None
     assert prompts(plan(made_for, "last")) == {}, "a prune with nothing to remove removes nothing"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("step", ["_carry", "_remove_run"])
 def test_a_prune_that_is_killed_loses_nothing(
     home: Path, ledger: str, step: str, monkeypatch: pytest.MonkeyPatch
@@ -127,6 +128,7 @@ def test_a_run_that_died_on_another_machine_keeps_what_it_may_have_used(
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("file", ["plan.json", "outcomes.parquet"])
 def test_a_damaged_file_makes_no_run_old(home: Path, ledger: str, file: str) -> None:
     made_for = job(ledger=ledger)

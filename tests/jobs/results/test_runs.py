@@ -39,6 +39,7 @@ def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
@@ -117,6 +118,7 @@ def test_a_ledger_without_runs_is_one_line(home: Path) -> None:
         find_runs(Store(str(home / "nothing")))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("file", ["plan.json", "summary.json", "outcomes.parquet"])
 @pytest.mark.parametrize("content", [b"\0" * 64, b"[]", b""])
 def test_a_run_with_a_damaged_file_is_shown_with_what_is_left(home: Path, file: str, content: bytes) -> None:

@@ -14,6 +14,7 @@ NOT_CLOSED = "a quote is not closed"
 ROWS = [f"{number},row {number}" for number in range(1, 101)]
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
     ("lines", "good", "bad"),
@@ -59,6 +60,7 @@ def test_fields_of_many_lines_stay_whole_beside_an_open_quote(home: Path) -> Non
     }
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     ("separator", "delimiter"), [("sep=;", ";"), ('"sep=;"', ";"), ("sep=\t", "\t"), ("SEP=,", ","), ("sep=~", "~")]
 )

@@ -49,6 +49,7 @@ def test_broken_csv_rows_fail_alone_with_their_line(home: Path) -> None:
     assert (made.total, made.broken) == (6, 4)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -43,6 +43,7 @@ def _run(run: str, **settings: Any) -> tuple[int, int]:
     return made.reused, merge(made_for, made).succeeded
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("output", ["out.parquet", "duckdb:///out.db#t", "sqlite:///out.db#t"])
 def test_a_working_folder_of_any_name_keeps_what_was_paid(home: Path, output: str) -> None:
     """The first run's answers are written and reused, and nothing of a folder beside it is read."""
@@ -55,6 +56,7 @@ def test_a_working_folder_of_any_name_keeps_what_was_paid(home: Path, output: st
     assert {run.id for run in find_runs(Store(str(home / ".batch-llm")))} == {"first", "second"}
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
 def test_sources_and_outputs_of_any_name_are_files(home: Path, tmp_path: Path, ending: str) -> None:
     """An existing file wins over the pattern that its name is."""
@@ -66,12 +68,14 @@ def test_sources_and_outputs_of_any_name_are_files(home: Path, tmp_path: Path, e
     assert made.total == 7, "what the user gives as a glob is one"
 
 
+@pytest.mark.sample(4)
 def test_a_query_finds_files_of_the_working_folder(home: Path) -> None:
     """Its relative names start there, whatever its name."""
     made = plan(job(source="select id, text from 'docs.jsonl'"), "first")
     assert prompts(made) == {"1": "one", "2": "two"}
 
 
+@pytest.mark.sample(4)
 def test_parts_of_an_output_lie_in_a_folder_of_any_name(home: Path) -> None:
     """And are replaced as a whole."""
     for run in ("first", "second"):
