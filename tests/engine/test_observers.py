@@ -79,7 +79,7 @@ async def test_published_event_is_not_changed_by_a_post_processor() -> None:
     async with Processor(config(), observers=[notes]) as processor:
         async for result in processor.process_stream([Item("b", Scripted())]):
             use_up(result)
-    assert [told["tokens"]["input_tokens"] for told in notes.of(EVENT.ITEM_COMPLETED)] == [1, 1]
+    assert [each["tokens"]["input_tokens"] for each in notes.of(EVENT.ITEM_COMPLETED)] == [1, 1]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("observer"), asyncio.CancelledError(), TimeoutError()])

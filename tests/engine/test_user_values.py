@@ -197,7 +197,7 @@ def odd_result(batch: Batch) -> tuple[str, str]:
 
 @pytest.mark.looptime
 @pytest.mark.parametrize(
-    ("odd", "said"),
+    ("odd", "words"),
     [
         (Odd("prompt", None, ""), "TypeError: the prompt of the item is None (NoneType); it must be a string"),
         (Odd("prompt", ["x"], ""), "the prompt of the item is ['x'] (list)"),
@@ -214,10 +214,10 @@ def odd_result(batch: Batch) -> tuple[str, str]:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else value.place,
 )
-async def test_error_names_the_invalid_value_and_its_origin(odd: Odd, said: str) -> None:
+async def test_error_names_the_invalid_value_and_its_origin(odd: Odd, words: str) -> None:
     category, error = odd_result(await run(odd))
     assert category == "programming"
-    assert said in error
+    assert words in error
 
 
 @pytest.mark.looptime

@@ -1,4 +1,4 @@
-"""What the tests of the jobs layer share: a folder to work in."""
+"""Fixture of the jobs tests: a working folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Relative paths of a job start in a folder of the test's own."""
+    """Make a new folder the working directory, where relative paths of a job start."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     return tmp_path

@@ -1,4 +1,4 @@
-"""What counts as an answer in a job: blank and truncated ones, large ones, those under another token limit."""
+"""Answers that a job accepts: blank, truncated and large ones, and those from another token limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MODEL = {"model": "openai-chat:m", "canary": 0, "config": {"max_workers": 2}, "
 
 @pytest.fixture(autouse=True)
 def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
-    """A compatible server on loopback, found as users find theirs."""
+    """Start a compatible server on loopback, and set its address as a user does."""
     with OpenAIServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "some-key-of-mine")
@@ -52,7 +52,7 @@ def _limit(call: Call) -> int:
 
 
 def _cut_below(limit: int, *, item: str) -> Any:
-    """Answer as a model does whose answer for an item has so many tokens."""
+    """Answer like a model that needs `limit` tokens for the item."""
 
     def rule(call: Call) -> Reply | None:
         if call.prompt == item and _limit(call) < limit:
@@ -85,7 +85,7 @@ async def test_a_blank_answer_of_an_earlier_version_is_not_reused(home: Path) ->
     assert prompts(plan(todo, "r2")) == {"a": "one", "c": "three"}
 
 
-async def test_truncated_answers_are_found_and_asked_again_alone(home: Path, openai: OpenAIServer) -> None:
+async def test_only_truncated_calls_only_truncated_items(home: Path, openai: OpenAIServer) -> None:
     """With a higher limit, whole answers are reused; the next run with that limit pays for nothing."""
     documents(home, a="one", b="two", c="three")
     openai.rule = _cut_below(50, item="two")
@@ -107,8 +107,8 @@ async def test_truncated_answers_are_found_and_asked_again_alone(home: Path, ope
     assert ([call.prompt for call in openai.calls], totals.reused) == (["four"], 3)
 
 
-async def test_a_higher_limit_alone_asks_for_what_was_truncated(home: Path, openai: OpenAIServer) -> None:
-    """A lower one asks for all: it might have cut what the higher one let pass."""
+async def test_higher_token_limit_calls_only_truncated_items(home: Path, openai: OpenAIServer) -> None:
+    """A lower limit calls all items, because it may truncate answers that fit the higher one."""
     documents(home, a="one", b="two")
     openai.rule = _cut_below(50, item="two")
     await _run("r1", model_settings={"max_tokens": 10})
@@ -121,7 +121,7 @@ async def test_a_higher_limit_alone_asks_for_what_was_truncated(home: Path, open
 
 
 async def test_the_same_limit_reuses_a_truncated_answer(home: Path, openai: OpenAIServer) -> None:
-    """Unless it is asked for; and where truncated answers fail, one is not taken from the ledger either."""
+    """Unless only_truncated selects it; if truncated answers fail, one in the ledger is not reused, either."""
     documents(home, a="one", b="two")
     openai.rule = _cut_below(50, item="two")
     settings = {"model_settings": {"max_tokens": 10}}
@@ -165,8 +165,8 @@ def test_selections_of_items_exclude_each_other(home: Path) -> None:
         BatchJob.parse({"source": "a", "prompt": "b", "output": "c.jsonl", "only_truncated": True, "refresh": True})
 
 
-async def test_a_server_without_json_schema_is_asked_by_other_means(home: Path, openai: OpenAIServer) -> None:
-    """Learned once a run, also over shards; no attempt is used up, and the keys of answers stay."""
+async def test_server_without_json_schema_is_called_with_tools(home: Path, openai: OpenAIServer) -> None:
+    """This is found out once per run, also over shards; no attempt is used up, and keys do not change."""
     documents(home, **{f"d{n}": str(n) for n in range(6)})
 
     def rule(call: Call) -> Reply | None:
@@ -181,7 +181,9 @@ async def test_a_server_without_json_schema_is_asked_by_other_means(home: Path, 
     assert (await _run("r2", output_schema=_SCHEMA, output_mode="tool")).reused == 6
 
 
-async def test_a_server_that_knows_neither_schema_nor_tools(home: Path, openai: OpenAIServer) -> None:
+async def test_server_without_schema_and_tools_gets_the_schema_as_instructions(
+    home: Path, openai: OpenAIServer
+) -> None:
     """The schema is then passed as instructions."""
     documents(home, a="one", b="two")
 
@@ -199,10 +201,10 @@ async def test_a_server_that_knows_neither_schema_nor_tools(home: Path, openai: 
 
 
 @pytest.mark.parametrize(("known", "other"), [("max_tokens", "max_completion_tokens")] * 1)
-async def test_the_limit_gets_the_name_that_the_server_knows(
+async def test_token_limit_is_sent_under_the_name_that_the_server_accepts(
     home: Path, openai: OpenAIServer, known: str, other: str
 ) -> None:
-    """Whichever of the two it refuses."""
+    """Of max_tokens and max_completion_tokens, the server may refuse either."""
     documents(home, a="one", b="two")
     for name in (known, other):
         refused = other if name == known else known

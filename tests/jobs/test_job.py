@@ -92,7 +92,7 @@ def test_every_setting_is_described_for_the_form() -> None:
 
 
 def test_relative_paths_start_where_the_command_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """BATCH_LLM_HOME, else the working directory; an absolute path stays."""
+    """In BATCH_LLM_HOME, otherwise the working directory; an absolute path is unchanged."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     assert resolve("a/b.csv") == tmp_path / "a" / "b.csv"
     assert resolve("/a.csv") == Path("/a.csv")
@@ -110,5 +110,5 @@ def test_job_for_other_processes_has_absolute_paths(tmp_path: Path, monkeypatch:
 
 
 def test_the_project_folder_is_the_checkout() -> None:
-    """In a checkout the flows and presets lie beside the package."""
+    """In a checkout the flows and presets are next to the package."""
     assert (project_folder() / "batch_llm" / "jobs").is_dir()

@@ -1,4 +1,4 @@
-"""Templates and keys."""
+"""Prompt templates and keys of answers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ _PARTS = st.lists(st.tuples(_TEXT, st.text("abé _", min_size=1)), max_size=5)
 
 
 @given(_PARTS, _TEXT, st.data())
-def test_literal_text_and_values_come_out_as_they_went_in(
-    parts: list[tuple[str, str]], end: str, data: st.DataObject
-) -> None:
-    """Whatever braces the text and the values have."""
+def test_literal_text_and_values_are_not_changed(parts: list[tuple[str, str]], end: str, data: st.DataObject) -> None:
+    """Also with braces in the text and in the values."""
     row = {name: data.draw(_TEXT) for _, name in parts}
     escaped = [text.replace("{", "{{").replace("}", "}}") for text, _ in parts]
     template = "".join(f"{text}{{{name}}}" for text, (_, name) in zip(escaped, parts, strict=True))
@@ -33,8 +31,8 @@ def test_literal_text_and_values_come_out_as_they_went_in(
     ("value", "shown"),
     [(None, ""), (1, "1"), (1.5, "1.5"), (True, "true"), ({"a": ["ü"]}, '{"a":["ü"]}'), ([], "[]"), ("{x}", "{x}")],
 )
-def test_values_read_well(value: Any, shown: str) -> None:
-    """Null is empty, nested values are JSON, braces in a value mean nothing."""
+def test_values_are_readable(value: Any, shown: str) -> None:
+    """Null is empty, nested values are JSON, braces in a value have no meaning."""
     assert Prompt("{x}").render({"x": value}) == shown
 
 
@@ -73,7 +71,7 @@ def test_text_that_looks_like_a_column_is_reported() -> None:
         Prompt('{"a": 1} {text}').check(["id", "text"])
 
 
-def test_an_unknown_column_is_named_with_those_that_exist() -> None:
+def test_unknown_column_is_reported_with_existing_columns() -> None:
     """The error lists the existing columns."""
     with pytest.raises(JobError, match="uses column 'txt', which is not in the source: it has id, text"):
         Prompt("{txt}").check(["id", "text"])

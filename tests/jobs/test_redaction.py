@@ -59,7 +59,7 @@ OF_NO_SHAPE = "of-no-particular-shape"
         "STORAGE_CONNECTION_STRING",
     ],
 )
-def test_a_variable_is_secret_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variable_is_recognised_as_secret_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, OF_NO_SHAPE)
     assert redact(f"server said {OF_NO_SHAPE} is wrong") == "server said *** is wrong"
 
@@ -70,7 +70,7 @@ def test_other_variables_are_not_secret(monkeypatch: pytest.MonkeyPatch, name: s
     assert OF_NO_SHAPE in redact(f"server said {OF_NO_SHAPE} is wrong")
 
 
-def test_the_password_in_a_pair_or_an_address_is_hidden_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_of_a_variable_with_a_pair_or_url_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:hunter2hunter2")
     monkeypatch.setenv("WAREHOUSE", "postgresql://me:s3cretsecret@db/x")
     assert redact("wrong: hunter2hunter2, s3cretsecret") == "wrong: ***, ***"
@@ -100,10 +100,10 @@ def test_an_encoded_secret_is_hidden(monkeypatch: pytest.MonkeyPatch, form: str)
 
 
 @given(st.binary(max_size=7), st.binary(max_size=7), st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))
-def test_a_secret_in_base64_is_hidden_wherever_it_begins(
+def test_secret_in_base64_is_hidden_at_any_offset(
     before: bytes, after: bytes, encode: Callable[[bytes], bytes]
 ) -> None:
-    """What is left are letters of its neighbours, and at most one byte of its own at each end."""
+    """Only its neighbours remain, and at most one byte of the secret at each end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GROQ_API_KEY", SECRET)
         shown = redact(f"echo {encode(before + SECRET.encode() + after).decode()}")
@@ -127,12 +127,12 @@ def test_a_secret_in_base64_is_hidden_wherever_it_begins(
         "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE KEY-----",
     ],
 )
-def test_a_token_is_secret_by_its_shape(secret: str) -> None:
+def test_token_is_recognised_by_its_shape(secret: str) -> None:
     assert redact(f"got {secret} there") == "got *** there"
     assert redact(f"/v1?q={quote(secret, safe='')}&x=1").count("***") == (" " not in secret)
 
 
-def test_the_signature_of_a_shared_address_is_hidden() -> None:
+def test_signature_of_a_signed_url_is_hidden() -> None:
     url = "https://a.blob.core.windows.net/c?sv=2026-01-01&sig=ab%2Bcd%3Dzzzz&se=1"
     assert redact(url) == "https://a.blob.core.windows.net/c?sv=2026-01-01&sig=***&se=1"
 
@@ -140,5 +140,5 @@ def test_the_signature_of_a_shared_address_is_hidden() -> None:
 @pytest.mark.parametrize(
     "text", ["disk-usage-report-of-today", "risk-assessment-2026", "max_tokens: 12345678", "the author: somebodylong"]
 )
-def test_ordinary_words_that_look_a_little_like_a_secret_are_shown(text: str) -> None:
+def test_ordinary_words_similar_to_a_secret_are_shown(text: str) -> None:
     assert redact(text) == text

@@ -28,7 +28,7 @@ KEY = "sk-proj-abcdef1234567890"
         ({"openai_user": KEY}, "openai_user"),
     ],
 )
-def test_a_key_among_the_settings_is_refused(settings: dict[str, Any], place: str) -> None:
+def test_key_in_the_settings_is_refused(settings: dict[str, Any], place: str) -> None:
     with pytest.raises(JobError, match="looks like a key") as caught:
         BatchJob.parse({**JOB, "model_settings": settings})
     assert place in str(caught.value)
@@ -48,7 +48,7 @@ def test_a_key_of_the_environment_is_refused_anywhere(
     assert "of-no-particular-shape" not in str(caught.value)
 
 
-def test_ordinary_settings_pass() -> None:
+def test_ordinary_settings_are_accepted() -> None:
     """Token limits are not tokens, and a prompt may mention passwords."""
     settings: dict[str, Any] = {"max_tokens": 5, "extra_headers": {"x-title": "nightly"}, "stop_sequences": ["token"]}
     job = BatchJob.parse({**JOB, "prompt": "The password: swordfish99 {text}", "model_settings": settings})

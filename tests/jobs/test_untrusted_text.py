@@ -1,4 +1,4 @@
-"""No text of a row, an answer or a provider acts on a terminal."""
+"""Text of rows, answers and providers cannot control a terminal."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ATTACKS = {
 
 @pytest.mark.parametrize("text", ATTACKS)
 def test_control_characters_are_escaped(text: str) -> None:
-    """Of C0 and C1, bidirectional overrides, odd line breaks, half an emoji."""
+    """C0 and C1, bidirectional overrides, unusual line breaks, single surrogates."""
     assert visible(text) == ATTACKS[text]
 
 
 @pytest.mark.parametrize("text", ["a\tb\nc", "grün 日本語 שלום مرحبا 👩‍👩‍👧 🏴󠁧󠁢󠁥󠁮󠁧󠁿", "C:\\dir \\x1b"])
-def test_other_text_stays_as_it_is(text: str) -> None:
+def test_other_text_is_not_changed(text: str) -> None:
     """Every script, emoji that are joined, tabs and line breaks."""
     assert visible(text) == text
 
 
 @pytest.mark.parametrize("text", ATTACKS)
-def test_json_means_the_same(text: str) -> None:
+def test_escaped_json_has_the_same_value(text: str) -> None:
     """Parsing the escaped JSON gives the same value."""
     line = visible_json(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(line) == {text: text}

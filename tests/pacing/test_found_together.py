@@ -82,10 +82,10 @@ class Process:
         world = self.world
         member.sample_usage(now())
         for _ in range(ROUNDS):
-            sent, said = now(), member.report(now())
+            sent, report = now(), member.report(now())
             await world.wait()
             born = record.created_at if (record := world.records.get(self.name)) else now()
-            world.records[self.name] = PublishedReport(self.name, born, now(), said)
+            world.records[self.name] = PublishedReport(self.name, born, now(), report)
             await world.wait()
             member.on_written(sent, now())
             await world.wait()

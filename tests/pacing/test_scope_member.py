@@ -111,13 +111,13 @@ class Process:
                 return
 
     def _write(self) -> Generator[float, None, bool]:
-        report_of, sent = self.member.report(self.clock), self.clock
+        report, sent = self.member.report(self.clock), self.clock
         yield from self._wait()
         if self._fails():
             return False
         self.was_dead = self.is_dead_to_others()
         born = record.created_at if (record := self.world.records.get(self.name)) else self.world.now
-        self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, report_of)
+        self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, report)
         yield from self._wait()
         if self._fails():  # it is written, and nobody told us
             return False

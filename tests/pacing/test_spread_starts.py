@@ -86,16 +86,16 @@ async def test_sixty_calls_with_cpu_work_start_in_several_rounds_of_the_loop() -
 
 async def test_call_that_waits_for_the_loop_also_waits_for_a_cooldown_that_starts_meanwhile() -> None:
     """The first call keeps the loop busy, so that the second waits for its turn; then the first is refused."""
-    kept, times = LoopClock(), dict[str, float]()
+    clock, times = LoopClock(), dict[str, float]()
 
     class Refused(LLMCallStrategy[str]):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             if prompt == "first" and "refused" not in times:
-                kept.busy(0.05)
+                clock.busy(0.05)
                 await asyncio.sleep(0)
-                times["refused"] = kept.time()
+                times["refused"] = clock.time()
                 raise rate_limit()
-            times[prompt] = kept.time()
+            times[prompt] = clock.time()
             return "ok", {}
 
     class Asked(RateLimitStrategy):
@@ -127,9 +127,9 @@ async def test_cpu_bound_run_is_logged_once_with_a_fix(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = LoopClock()
-    monkeypatch.setattr("batch_llm.pacing.loop_throttle.time", SimpleNamespace(thread_time=lambda: kept.cpu_seconds))
-    await run(Heavy(partial(keep, kept), 0.2))
+    clock = LoopClock()
+    monkeypatch.setattr("batch_llm.pacing.loop_throttle.time", SimpleNamespace(thread_time=lambda: clock.cpu_seconds))
+    await run(Heavy(partial(keep, clock), 0.2))
     lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm.pacing.loop_throttle"]
     assert len(lines) == 1
     assert words in lines[0]
@@ -140,12 +140,12 @@ async def test_cpu_bound_run_is_distinguished_from_a_rate_limited_one(
     a_second: float, is_bound: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls wait for either; every fourth keeps the loop busy for 7.5 ms, so that it can run 533 per second."""
-    kept, numbers = LoopClock(), itertools.count()
+    clock, numbers = LoopClock(), itertools.count()
 
     def keep(_: float) -> None:
-        kept.busy(0.0 if next(numbers) % 4 else 0.0075)
+        clock.busy(0.0 if next(numbers) % 4 else 0.0075)
 
-    monkeypatch.setattr("batch_llm.pacing.loop_throttle.time", SimpleNamespace(thread_time=lambda: kept.cpu_seconds))
+    monkeypatch.setattr("batch_llm.pacing.loop_throttle.time", SimpleNamespace(thread_time=lambda: clock.cpu_seconds))
     await run(Heavy(keep, 0.0), Governor(Limits(requests_per_minute=60 * a_second)), 6000)
     lines = [record.getMessage() for record in caplog.records if record.name == "batch_llm.pacing.loop_throttle"]
     assert [line.partition(":")[0] for line in lines] == ["CPU-bound at 533 calls/s"] * is_bound

@@ -1,4 +1,4 @@
-"""What became of one attempt: the answer or the classified error, with the tokens that it cost."""
+"""Outcome of one attempt: the answer or the classified error, and its tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .servers import HANG, Reply
 
 @dataclass(frozen=True)
 class Outcome:
-    """One attempt as the engine sees it; `info` is None for a success."""
+    """Outcome of one attempt as the engine sees it; `info` is None for a success."""
 
     output: Any
     tokens: dict[str, int]
@@ -32,7 +32,7 @@ class Outcome:
 
 
 async def attempt(strategy: LLMCallStrategy[Any], prompt: str = "one two three") -> Outcome:
-    """Make one attempt and say what became of it."""
+    """Make one attempt and return its outcome."""
     try:
         output, tokens = await strategy.execute(prompt, 1, 30.0)
     except CallFailed as failed:
@@ -43,15 +43,15 @@ async def attempt(strategy: LLMCallStrategy[Any], prompt: str = "one two three")
 
 
 def retryable(category: str, wait: float | None = None) -> ErrorInfo:
-    """An error after which there is another attempt."""
+    """Return the classification of a retryable error."""
     return ErrorInfo(True, category == "rate_limit", category, wait)
 
 
 def final(category: str) -> ErrorInfo:
-    """An error that ends the item."""
+    """Return the classification of an error that is not retryable."""
     return ErrorInfo(False, False, category)
 
 
 def patience(reply: Reply) -> float:
-    """Seconds to wait for an answer: few where there is none, else enough for a machine that is busy."""
+    """Return the timeout for a reply: short if it never comes, otherwise long enough for a busy machine."""
     return 0.2 if reply is HANG else 10.0

@@ -1,4 +1,4 @@
-"""The command, given as a user gives it: in a process of its own, or, where that shows nothing more, in this one."""
+"""Runs of the command `batch-llm`, in a process of its own or, which is faster, in this one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ COMMAND = [sys.executable, "-c", "import sys; from batch_llm.cli import main; sy
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Return variables for a user who is in `folder` and has no Prefect server named but in `more`."""
+    """Return variables of a user in `folder`, without a Prefect server except from `more`."""
     kept = {name: value for name, value in os.environ.items() if name not in ("BATCH_LLM_HOME", "PREFECT_API_URL")}
     return {**kept, "PWD": str(folder), "PREFECT_HOME": str(folder / "prefect"), **more}
 
 
 def batch_llm(*arguments: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Give the command and wait for its end."""
+    """Run the command and wait for its end."""
     return subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,
@@ -38,7 +38,7 @@ def batch_llm(*arguments: str, folder: Path, **env: str) -> subprocess.Completed
 
 
 def batch_llm_here(*arguments: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Give the command in this process, for a command that starts no run: a process of its own takes seconds."""
+    """Run the command in this process, which saves seconds if it starts no run."""
     out, error = io.StringIO(), io.StringIO()
     variables = environment(folder, **env)
     with (
@@ -58,7 +58,7 @@ def batch_llm_here(*arguments: str, folder: Path, **env: str) -> subprocess.Comp
 
 @contextmanager
 def _prefect_settings(variables: dict[str, str]) -> Generator[None]:
-    """Give Prefect the settings that a new process would read from the variables."""
+    """Set Prefect's settings to those that a new process would read from the variables."""
     if "prefect" not in sys.modules:
         yield
         return

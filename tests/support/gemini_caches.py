@@ -1,7 +1,7 @@
-"""The Gemini server's caches: made, listed, prolonged, deleted, and gone when their time is over.
+"""Caches of the Gemini server: created, listed, extended, deleted, and expired.
 
-Times are the server's own (`clock_offset` seconds off ours), so that a client which trusts its own clock is found out.
-The words of the refusals are the service's: https://ai.google.dev/api/caching
+Times are those of the server's clock (`clock_offset` seconds ahead), so that a client that uses its own clock fails.
+Texts of errors are those of the service: https://ai.google.dev/api/caching
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GONE: Refusal = (403, "CachedContent not found (or permission denied)")
 
 @dataclass
 class Cache:
-    """One cache as the server knows it."""
+    """One cache of the server."""
 
     name: str
     model: str
@@ -28,7 +28,7 @@ class Cache:
     expires: datetime
 
     def as_json(self, now: datetime) -> Json:
-        """Return what the API tells of a cache."""
+        """Return the cache in the API's format."""
         return {
             "name": self.name,
             "model": self.model,
@@ -57,12 +57,12 @@ class CacheShelf:
     made: int = 0
 
     def expire(self) -> None:
-        """Let the time of every cache be over."""
+        """Expire all caches."""
         for cache in self.caches.values():
             cache.expires = self._now()
 
     def living(self) -> list[str]:
-        """Name the caches that were neither deleted nor have expired."""
+        """Return the names of caches that are neither deleted nor expired."""
         return [name for name in self.caches if self._alive(name)]
 
     def tokens(self, name: str | None) -> int:
@@ -71,7 +71,7 @@ class CacheShelf:
         return cache.token_count if cache else 0
 
     def refusal(self, name: str, path: str) -> Refusal | None:
-        """Say why a call at `path` may not use this cache; None if it may."""
+        """Return why a call at `path` may not use this cache, or None if it may."""
         cache = self._alive(name)
         if cache is None:
             return _GONE

@@ -65,7 +65,7 @@ class GeminiServer(LoopbackServer):
     # Replies for scripts.
 
     def text(self, text: str | None, *, finish_reason: str = "STOP", ratings: list[Json] | None = None) -> Reply:
-        """Answer with this text, whatever shape was asked for; None for a candidate without content."""
+        """Answer with this text, whatever the requested format is; None gives a candidate without content."""
         parts = [] if text is None else [{"text": text}]
         return Reply(body=lambda call: self._response(call, parts, finish_reason, ratings))
 

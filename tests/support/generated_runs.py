@@ -1,4 +1,4 @@
-"""Worlds that Hypothesis draws: outcomes of calls, and users' code that fails."""
+"""Runs that Hypothesis draws: outcomes of calls, and users' code that fails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEOUT, MAX_ATTEMPTS, MAX_LIMITS, COOLDOWN = 20.0, 3, 4, 30.0
 
 @dataclass
 class Record:
-    """What the calls of a world did, whichever strategy made them."""
+    """Record of all calls of a run, across its strategies."""
 
     starts: list[float] = field(default_factory=list[float])
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -47,7 +47,7 @@ class Record:
 
 @dataclass(eq=False)
 class Anything(LLMCallStrategy[str]):
-    """Does what the prompt says: outcomes, one a call, the last one for good."""
+    """Strategy whose prompt lists the outcomes, one per call; the last one repeats."""
 
     record: Record
     seconds: float
@@ -115,7 +115,7 @@ class Anything(LLMCallStrategy[str]):
 
 
 class Rude(BaseMiddleware):
-    """Takes its time and raises in every hook, or skips."""
+    """Middleware that waits and then raises or skips in every hook."""
 
     async def before_process(self, work_item: Item) -> Item | None:
         await asyncio.sleep(0.5)
@@ -132,14 +132,14 @@ class Rude(BaseMiddleware):
 
 
 class RudeObserver(BaseObserver):
-    """Raises at every event."""
+    """Observer that raises at every event."""
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         raise asyncio.CancelledError if event is ProcessingEvent.ITEM_STARTED else RuntimeError
 
 
 class HangingObserver(BaseObserver):
-    """Never comes back from the first item that ends."""
+    """Observer that hangs at the first finished item."""
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         if event in (ProcessingEvent.ITEM_COMPLETED, ProcessingEvent.ITEM_FAILED):
@@ -147,7 +147,7 @@ class HangingObserver(BaseObserver):
 
 
 class Pauses(RateLimitStrategy):
-    """Remembers when the gate was closed, and until when; a rude one raises, so that the configured pause holds."""
+    """Limit strategy that records cooldowns; a rude one raises, so that the configured cooldown applies."""
 
     def __init__(self, rude: bool) -> None:
         self.spans: list[tuple[float, float]] = []
@@ -179,7 +179,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
 
 @dataclass
 class Played:
-    """A world and what watches it."""
+    """A drawn run and its observers."""
 
     record: Record
     strategies: list[Anything]

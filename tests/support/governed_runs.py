@@ -1,4 +1,4 @@
-"""Short ways to run items under a governor, and to lead one through calls and refusals."""
+"""Functions that run items under a governor, or apply calls and refusals to one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def governed(work: list[Item], governor: Governor | None = None, *, worker
 
 
 def started(governor: Governor, at: float) -> CallPermit:
-    """A call that starts."""
+    """Start a call at `at` and return its permit."""
     turn = CallPermit(10)
     assert governor.reserve(at, turn) == at
     turn.started = at
@@ -29,6 +29,6 @@ def started(governor: Governor, at: float) -> CallPermit:
 
 
 def refuse(governor: Governor, turn: CallPermit, at: float, *, wait: float) -> None:
-    """Begin an episode."""
+    """Refuse a call, which begins a cooldown."""
     assert governor.rate_limited(turn, at)
     governor.pause(at + wait, at)

@@ -1,4 +1,4 @@
-"""Short ways to make jobs and to read files in tests."""
+"""Functions that make jobs, write records and read files in tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batch_llm.jobs.ledger.records import LedgerWriter, Record
 
 
 def job(**settings: Any) -> BatchJob:
-    """A job over docs.jsonl, with whatever a test sets."""
+    """Return a job over docs.jsonl with these settings."""
     return BatchJob.parse({"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl", **settings})
 
 
@@ -27,12 +27,12 @@ def write_lines(path: Path, *rows: Any) -> Path:
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Read JSON lines, each of which must be whole."""
+    """Read JSON lines; an incomplete line is an error."""
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
 def items(plan: Plan) -> list[dict[str, Any]]:
-    """The items of a plan."""
+    """Return the items of a plan."""
     with duckdb.connect() as tables:
         rows = tables.execute(f"FROM '{plan.folder}/items.parquet' ORDER BY position")
         names = [str(column[0]) for column in rows.description or ()]
@@ -40,17 +40,17 @@ def items(plan: Plan) -> list[dict[str, Any]]:
 
 
 def prompts(plan: Plan) -> dict[str, str]:
-    """What is to be sent, by id, from the shard files."""
+    """Return the prompts in the shard files of a plan, by id."""
     return {item["id"]: item["prompt"] for shard in plan.shards for item in read_lines(shard.path)}
 
 
 def broken(plan: Plan) -> dict[str, str]:
-    """The rows that cannot be sent, and why."""
+    """Return the errors of invalid rows, by id."""
     return {item["id"]: item["error"] for item in items(plan) if item["error"] is not None}
 
 
 def documents(home: Path, **texts: str) -> None:
-    """Write docs.jsonl: texts by their ids."""
+    """Write docs.jsonl with texts by id."""
     write_lines(home / "docs.jsonl", *({"id": name, "text": text} for name, text in texts.items()))
 
 
@@ -64,7 +64,7 @@ def answer(
     tokens: int = 0,
     seconds: float = 0.0,
 ) -> None:
-    """Write into the ledger what running the shards, or only the first one, would."""
+    """Write the records into the ledger that running the shards, or only the first one, would write."""
     kept = job_store(made_for).folder(Path(made.folder).name)
     for shard in made.shards[:1] if only_first else made.shards:
         with LedgerWriter(kept, shard.part) as writer:
@@ -77,8 +77,8 @@ def answer(
                     writer.append(Record(**common, status="succeeded", output=f"answer to {item['prompt']}"))
 
 
-def night(made_for: BatchJob, run: str, **how: Any) -> Plan:
-    """A whole run, as `answer` answers it."""
+def run_job(made_for: BatchJob, run: str, **how: Any) -> Plan:
+    """Plan, answer and merge a run of a job, with records from `answer`."""
     made = plan(made_for, run)
     answer(made_for, made, **how)
     merge(made_for, made)
@@ -86,7 +86,7 @@ def night(made_for: BatchJob, run: str, **how: Any) -> Plan:
 
 
 def whole_run(run: str, *, fail: str = "", **settings: Any) -> Summary:
-    """A run of a job with these settings, as `answer` answers it, and what it came to."""
+    """Run a job with these settings to its end, with records from `answer`, and return its totals."""
     made_for = job(**settings)
     made = plan(made_for, run)
     answer(made_for, made, fail=fail, most=sys.maxsize)
@@ -94,7 +94,7 @@ def whole_run(run: str, *, fail: str = "", **settings: Any) -> Summary:
 
 
 def age(made_for: BatchJob, run: str, days: float) -> None:
-    """Let a run have begun so long ago."""
+    """Change the start of a run to `days` ago."""
     kept = job_store(made_for).folder(run)
     made = json.loads(kept.read("plan.json") or b"")
     kept.write("plan.json", json.dumps({**made, "planned_at": time.time() - days * 86_400}).encode())

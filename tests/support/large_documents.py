@@ -1,6 +1,6 @@
-"""Takes 200 documents of a megabyte from the source to the run's figures, and prints what that took.
+"""Runs a job over 200 documents of a megabyte and prints what it needed.
 
-By how many bytes the process has grown, and whether pandas was imported on the way.
+The output has the growth of the process in bytes, and whether pandas was imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A provider in virtual time with a token bucket: it refuses what the bucket has no room for."""
+"""A provider in virtual time that limits calls with a token bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .scripted_strategies import now, rate_limit
 
 @dataclass(eq=False)
 class Limited(LLMCallStrategy[str]):
-    """Takes `limit(now)` calls a second.
+    """Strategy whose provider accepts `limit(now)` calls per second.
 
     Attributes:
         limit: Calls a second, by the time.
@@ -66,7 +66,7 @@ class Limited(LLMCallStrategy[str]):
         return len(self.refused) / (len(self.refused) + len(self.accepted))
 
     def share_used(self) -> float:
-        """Of the calls that the limit allowed so far."""
+        """Share of the calls that the limit has allowed so far."""
         end, steps = now(), 1000
         allowed = sum(self.limit(end * step / steps) for step in range(steps)) * end / steps
         return len(self.accepted) / allowed

@@ -6,7 +6,7 @@
     assert server.requests == 3
 
 A request takes the next scripted reply; when the script is empty, `server.rule(call)` is asked; when that is missing or
-returns None, the server answers like a healthy service. Plain numbers tell what the server saw, from any thread;
+returns None, the server answers like a healthy service. Its counters can be read from any thread;
 `GET /stats` gives the same to another process.
 """
 
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: `kind` names what was asked ("chat", "generate", "cache.create", ...), `prompt` the user's text."""
+    """One request: `kind` is the operation ("chat", "generate", "cache.create", ...), `prompt` the user's text."""
 
     kind: str
     prompt: str
@@ -66,17 +66,17 @@ HTML_502 = Reply(502, "<html><body><h1>502 Bad Gateway</h1></body></html>")
 
 
 def tokens(text: str) -> int:
-    """Count words: the servers' idea of a token."""
+    """Count words, which these servers use as tokens."""
     return len(text.split())
 
 
 class LoopbackServer:
-    """Answers scripted replies and counts; a provider says what a healthy answer is.
+    """Server with scripted replies and counters; subclasses define the healthy answer.
 
     Attributes:
         requests: Requests in all.
         kinds: Requests by kind.
-        prompts: Requests by prompt, whatever became of them.
+        prompts: Requests by prompt, including failed ones.
         answered: Successful answers by prompt: what was paid for.
         calls: The latest requests, whole.
         in_flight, max_in_flight: Requests being served now, and at most.
@@ -111,11 +111,11 @@ class LoopbackServer:
     main_kind = "call"
 
     def kind(self, method: str, path: str) -> str:
-        """Name what a request asks for; scripts and counts go by it."""
+        """Return the operation of a request, for scripts and counts."""
         return "call"
 
     def prompt(self, body: Json) -> str:
-        """Find the last user text in a request."""
+        """Return the last user text of a request."""
         return ""
 
     def healthy(self, call: Call) -> Reply:
@@ -130,7 +130,7 @@ class LoopbackServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """The server's URL, without a slash at the end."""
         host, port = self._socket.getsockname()
         return f"http://{host}:{port}"
 
@@ -144,7 +144,7 @@ class LoopbackServer:
             await asyncio.sleep(0.005)
 
     def stats(self) -> Json:
-        """Return what the server saw, as JSON."""
+        """Return the server's counters as JSON."""
         names = ("requests", "max_in_flight", "input_tokens", "output_tokens")
         return {name: getattr(self, name) for name in names} | {"kinds": dict(self.kinds)}
 

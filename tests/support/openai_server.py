@@ -21,7 +21,7 @@ class OpenAIServer(LoopbackServer):
 
     @property
     def base_url(self) -> str:
-        """What the OpenAI SDK wants as its base URL."""
+        """The base URL for the OpenAI SDK."""
         return f"{self.url}/v1"
 
     def kind(self, method: str, path: str) -> str:
@@ -52,7 +52,7 @@ class OpenAIServer(LoopbackServer):
 
     @staticmethod
     def text(text: str | None, *, finish_reason: str = "stop", cached: int = 0) -> Reply:
-        """Answer with this text, whatever shape was asked for; `cached` prompt tokens came from OpenAI's cache."""
+        """Answer with this text, whatever the requested format is; `cached` prompt tokens came from OpenAI's cache."""
         return Reply(body=lambda call: _completion(call, {"content": text}, finish_reason, cached))
 
     @staticmethod
@@ -76,7 +76,7 @@ class OpenAIServer(LoopbackServer):
 
     @classmethod
     def quota(cls) -> Reply:
-        """429 that waiting does not heal."""
+        """429 of a used-up quota, against which waiting does not help."""
         message = "You exceeded your current quota, please check your plan and billing details."
         return cls.error(429, message, "insufficient_quota", "insufficient_quota")
 
@@ -117,12 +117,12 @@ class OpenAIServer(LoopbackServer):
 
     @classmethod
     def broken_json(cls) -> Reply:
-        """An answer that no schema fits."""
+        """An answer that is not valid JSON."""
         return cls.text('{"title": ')
 
 
 def input_tokens(body: Json) -> int:
-    """Count what a request brings along."""
+    """Count the input tokens of a request."""
     return sum(tokens(_text(part.get("content"))) for part in body.get("messages", []))
 
 

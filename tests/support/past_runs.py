@@ -1,4 +1,4 @@
-"""A night as the history has it."""
+"""An ordinary run, as the history of a job has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 
 
 def ordinary(**figures: Any) -> PastRun:
-    """Return an ordinary night, but for what is given."""
+    """Return the totals of an ordinary run, with these changes."""
     usual: dict[str, Any] = {
         "run": "r",
         "began": NOON,

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, where Debian's package `postgresql` is installed."""
+"""A PostgreSQL server for tests, if Debian's package `postgresql` is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("initdb", "pg_ctl", "postgres")
 
 
 def missing() -> str:
-    """Return why there can be no server here; empty where there can."""
+    """Return why no server can be started here, or an empty text."""
     if absent := [name for name in NAMES if _program(name) is None]:
         return f"no {', '.join(absent)} here: apt-get install postgresql"
     if os.getuid() == 0 and shutil.which("runuser") is None:
@@ -24,7 +24,7 @@ def missing() -> str:
 
 @contextmanager
 def postgres(folder: Path) -> Generator[str]:
-    """Run a server with its data in `folder`; yields the URL of an empty database, as Prefect takes it."""
+    """Run a server with its data in `folder`, and yield the URL of an empty database in Prefect's form."""
     data = folder / "postgres"
     data.mkdir(parents=True)
     if os.getuid() == 0:

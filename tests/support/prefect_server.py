@@ -43,7 +43,7 @@ def _weight(item: pytest.Item) -> tuple[bool, bool, bool]:
 
 @pytest.fixture(scope="session")
 def empty_database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where an empty database of this Prefect is kept; without pytest's cache, for this session only."""
+    """Return the path of an empty database of this Prefect version; without pytest's cache, for this session only."""
     cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)
     folder = (
         tmp_path_factory.mktemp("prefect-database") if cache is None else cache.mkdir(f"prefect-{version('prefect')}")
@@ -52,7 +52,7 @@ def empty_database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
 
 
 def copy_database(found: Path, to: Path) -> None:
-    """Copy a database that a server may have open, so that nobody ever sees a part of it."""
+    """Copy a database that a server may have open, atomically."""
     part = to.with_suffix(f".{os.getpid()}")
     with closing(sqlite3.connect(found)) as source, closing(sqlite3.connect(part)) as target:
         source.backup(target)
@@ -61,7 +61,7 @@ def copy_database(found: Path, to: Path) -> None:
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
-    """The API address of a Prefect server with an empty database."""
+    """Start a Prefect server with an empty database, and return its API URL."""
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
@@ -94,7 +94,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
 
 
 def _send_what_waits() -> None:
-    """Let Prefect send its last logs and events; at exit, to a server that is gone, it would try for a minute."""
+    """Send Prefect's last logs and events: at exit, after the server stopped, it would try for a minute."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -103,7 +103,7 @@ def _send_what_waits() -> None:
 
 
 def eventually(probe: Callable[[], T], *, seconds: float = 30) -> T:
-    """Ask until the answer is true; fail when it is not within the time. For what another process does."""
+    """Call `probe` until it returns a true value, and return that; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not (found := probe()):
         if time.monotonic() > end:

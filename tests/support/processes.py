@@ -1,4 +1,4 @@
-"""Runs that a served deployment or a worker carries: started, looked at and ended from outside, as people do."""
+"""Flow runs of served deployments and workers, started, inspected and ended from outside."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BIN = Path(sys.executable).parent
 
 
 def user_environment(folder: Path, prefect_api: str, **more: str) -> dict[str, str]:
-    """Return a user's variables: keys and servers, the folder they are in, nothing of this process's settings."""
+    """Return a user's variables: keys, servers and folder, without the settings of this process."""
     kept = {name: value for name, value in os.environ.items() if name != "BATCH_LLM_HOME"}
     return {**kept, "PREFECT_API_URL": prefect_api, "PWD": str(folder), **more}
 
 
 def run(*command: str, env: dict[str, str], cwd: Path, timeout: float = 180) -> str:
-    """Give a command, wait for its end, and return what it says."""
+    """Run a command, wait for its end, and return its output."""
     command = (str(BIN / command[0]), *command[1:])
     done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -72,7 +72,7 @@ def _registered_at(deployment: str) -> datetime:
 
 
 class DeployedRun:
-    """A flow run of a deployment, seen through Prefect's API."""
+    """Flow run of a deployment, accessed through Prefect's API."""
 
     def __init__(self, deployment: str = "batch-llm/summarize", **parameters: Any) -> None:
         from prefect.client.orchestration import get_client
@@ -83,39 +83,39 @@ class DeployedRun:
 
     @classmethod
     def known(cls, run_id: str) -> DeployedRun:
-        """Return a run that was started in another way."""
+        """Return a run that already exists."""
         found = cls.__new__(cls)
         found.id = UUID(run_id)
         return found
 
     @property
     def state(self) -> Any:
-        """What Prefect makes of it now."""
+        """The run's current state."""
         from prefect.client.orchestration import get_client
 
         with get_client(sync_client=True) as client:
             return client.read_flow_run(self.id).state
 
     def cancel(self) -> None:
-        """Press Cancel in the UI."""
+        """Cancel the run as the UI does."""
         self._set({"type": "CANCELLING", "name": "Cancelling", "message": "Cancelled from the UI"})
 
     def retry(self) -> None:
-        """Press Retry in the UI."""
+        """Retry the run as the UI does."""
         self._set({"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"})
 
     def end(self, *, seconds: float = 90) -> Any:
-        """Wait for its end, and for the end of its processes; return its last state."""
+        """Wait until the run and its processes have ended, and return its last state."""
         eventually(lambda: self.state.is_final() and not self.processes(), seconds=seconds)
         return self.state
 
     def processes(self) -> list[int]:
-        """Return the processes that carry it."""
+        """Return the ids of the run's processes."""
         mark = f"PREFECT__FLOW_RUN_ID={self.id}".encode()
         return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and mark in _environ(path)]
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process that carries it."""
+        """Send a signal to the run's process."""
         (process,) = self.processes()
         os.kill(process, number)
 

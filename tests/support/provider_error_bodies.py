@@ -1,4 +1,4 @@
-"""Bodies of errors as providers and what stands before them send them, and what each means.
+"""Error bodies of providers and of proxies in front of them, with their categories.
 
 Wordings from public issue trackers and the providers' pages; names and numbers are changed.
 """

@@ -1,4 +1,4 @@
-"""Live models of both providers against the servers, and answers to ask them for."""
+"""Live models of both providers against the test servers, and output types for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the providers refuse or fail to do, and what each means: the same whichever way a strategy goes to them."""
+"""Errors of the providers with their categories, which are the same for all strategies."""
 
 from __future__ import annotations
 

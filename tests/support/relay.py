@@ -1,4 +1,4 @@
-"""A TCP relay in front of the session's Prefect server, which can be cut and mended while a run uses it."""
+"""A TCP relay in front of the session's Prefect server, which a test can disconnect during a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class Relay:
-    """Forwards connections on a port of its own to a port on this machine.
+    """Relay that forwards connections on its own port to another port of this machine.
 
     Attributes:
         port: Where it listens.

@@ -1,4 +1,4 @@
-"""An answer that fits a JSON Schema: what the servers give where the request asks for structured output."""
+"""Answers that match a JSON Schema, which the servers give to requests for structured output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 
 def fit(schema: Json, text: str) -> Any:
-    """Return the plainest value that `schema` accepts; strings hold `text`, so that an answer names its prompt.
+    """Return a simple value that `schema` accepts; strings contain `text`, so that an answer shows its prompt.
 
     Knows both spellings of Gemini (`"STRING"` and `"string"`) and local references.
     """

@@ -1,4 +1,4 @@
-"""A strategy that follows a script, a classifier that reads it, and an observer that writes down what it hears."""
+"""A strategy that follows a script, a classifier for its errors, and an observer that records events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ONE_TOKEN = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
 
 
 class Failure(Exception):
-    """An error that says of itself what a classifier shall make of it."""
+    """Error that contains its own classification."""
 
     def __init__(self, info: ErrorInfo, text: str = "boom") -> None:
         super().__init__(text)
@@ -46,7 +46,7 @@ def rate_limit(wait: float | None = None) -> Failure:
 
 
 class ByItself(ErrorClassifier):
-    """Makes of a `Failure` what it says, of a timeout something retryable, and gives up on the rest."""
+    """Classifier that reads the classification of a `Failure`; timeouts are retryable, other errors are not."""
 
     def __init__(self) -> None:
         self.seen: list[Exception] = []
@@ -64,7 +64,7 @@ Step = str | BaseException | float
 
 @dataclass(eq=False)
 class Scripted(LLMCallStrategy[str]):
-    """Plays one step list a call, for each prompt from the start; the last one again where the script is too short."""
+    """Strategy that follows one list of steps per call and prompt; the last list repeats."""
 
     script: Sequence[Sequence[Step]] = (("ok",),)
     calls: list[tuple[float, str, int]] = field(default_factory=list[tuple[float, str, int]])
@@ -104,7 +104,7 @@ class Scripted(LLMCallStrategy[str]):
 
 
 class Notes(BaseObserver):
-    """Writes down every event with the time at which it was heard."""
+    """Observer that records all events."""
 
     def __init__(self) -> None:
         self.events: list[tuple[ProcessingEvent, dict[str, Any]]] = []
@@ -137,7 +137,7 @@ def config(
     queue: int = 0,
     dry_run: bool = False,
 ) -> ProcessorConfig:
-    """A configuration without jitter, so that times are exact."""
+    """Return a configuration without jitter, so that times are exact."""
     return ProcessorConfig(
         max_workers=workers,
         timeout_per_item=timeout,

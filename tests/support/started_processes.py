@@ -1,6 +1,6 @@
-"""Reports on the processes of a failed test: command, exit code, the end of the output; pytest loads this as a plugin.
+"""Report on processes in a failed test: command, exit code, last lines of output; pytest loads this as a plugin.
 
-Every `subprocess.Popen` of the test session is recorded, so a test starts processes as anybody does. At the end of the
+Every `subprocess.Popen` of the test session is recorded, so a test starts processes as usual. At the end of the
 session no process may be left that has the session's home directory among its variables.
 """
 
@@ -25,11 +25,11 @@ END_SECONDS = 10.0
 
 
 class RecordedProcess(subprocess.Popen[Any]):
-    """A process that can be looked at after its test has failed.
+    """Process whose command and output are in the report of a failed test.
 
     Attributes:
-        log: The file that its output goes to, if there is one.
-        said: What was read of its pipes by `communicate`, and with it by `subprocess.run`.
+        log: The file that its output is written to, if any.
+        outputs: The output that `communicate` (and so `subprocess.run`) has read from its pipes.
     """
 
     started: list[RecordedProcess] = []  # noqa: RUF012  of all instances
@@ -37,22 +37,22 @@ class RecordedProcess(subprocess.Popen[Any]):
     def __init__(self, args: Any, *more: Any, **options: Any) -> None:
         name = getattr(options.get("stdout"), "name", None)
         self.log = Path(options.get("cwd") or ".", name) if isinstance(name, str) else None
-        self.said: list[str] = []
+        self.outputs: list[str] = []
         super().__init__(args, *more, **options)
         self.started.append(self)
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         try:
-            said = super().communicate(input, timeout)
+            output = super().communicate(input, timeout)
         except subprocess.TimeoutExpired as error:
-            self.said += [_text(each) for each in (error.stdout, error.stderr) if each]
+            self.outputs += [_text(each) for each in (error.stdout, error.stderr) if each]
             raise
-        self.said += [_text(each) for each in said if each]
-        return said
+        self.outputs += [_text(each) for each in output if each]
+        return output
 
     @property
     def title(self) -> str:
-        """The command, and how it ended."""
+        """The command and its exit code."""
         code = self.poll()
         words = [self.args] if isinstance(self.args, str | bytes | os.PathLike) else list(self.args)
         command = shlex.join(os.fsdecode(word) for word in words)
@@ -64,7 +64,8 @@ class RecordedProcess(subprocess.Popen[Any]):
         """The last lines of its output."""
         if self.log is not None and self.log.is_file():
             return tail(self.log)
-        return "\n".join("\n".join(said.splitlines()[-TAIL_LINES:]) for said in self.said) or "(no output was read)"
+        last_lines = ("\n".join(output.splitlines()[-TAIL_LINES:]) for output in self.outputs)
+        return "\n".join(last_lines) or "(no output was read)"
 
 
 def _text(output: str | bytes) -> str:

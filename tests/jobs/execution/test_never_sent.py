@@ -1,4 +1,4 @@
-"""A provider to which no connection is to be had: whatever client a job's calls go through, that is no attempt."""
+"""A provider that accepts no connection: with every client, the call does not count as an attempt."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support.jobs import job
 
 
 @pytest.fixture
-def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A port that takes no connection and refuses none: those that nobody accepts are as many as may wait."""
+def full_backlog(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Listen on a port that neither accepts nor refuses connections: its backlog is full."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
@@ -31,12 +31,12 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("deaf")
+@pytest.mark.usefixtures("full_backlog")
 @pytest.mark.parametrize(
     "model", ["openai-chat:m", "openai:m", "anthropic:m", "google:gemini-2.5-flash", "gemini-direct:gemini-2.5-flash"]
 )
-async def test_connect_timeout_is_distinguished_from_a_slow_answer(model: str) -> None:
-    """It is given up before the engine gives up on the call, of which nobody could tell then how far it came."""
+async def test_connect_timeout_is_reported_as_never_sent(model: str) -> None:
+    """The client's connect timeout ends before the engine's, which could not tell whether the call was sent."""
     settings = {"timeout_per_item": 2.0, "retry": {"max_attempts": 1}, "rate_limit": {"max_rate_limit_retries": 0}}
     made = job(model=model, config=settings)
     processor = ParallelBatchProcessor[None, object, None](made.config)

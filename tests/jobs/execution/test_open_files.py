@@ -1,4 +1,4 @@
-"""Fewer file descriptors than workers: as many calls at once as there is room for, and no shard that ends for it."""
+"""Fewer file descriptors than workers: fewer calls run at once, and no shard fails."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ print(merge(job, planned).succeeded)
 """
 
 
-def test_there_are_no_more_workers_than_file_descriptors(tmp_path: Path) -> None:
-    """The limit cannot be raised here; the calls are fewer at once, and all are answered."""
+def test_workers_are_limited_by_file_descriptors(tmp_path: Path) -> None:
+    """The limit cannot be raised here, so fewer calls run at once, and all are answered."""
     (tmp_path / "docs.jsonl").write_text(
         "".join(json.dumps({"id": str(n), "text": f"x{n}"}) + "\n" for n in range(150))
     )
@@ -56,7 +56,7 @@ def test_there_are_no_more_workers_than_file_descriptors(tmp_path: Path) -> None
     assert "ulimit -n" in done.stderr
 
 
-def test_the_soft_limit_is_raised_where_that_is_allowed() -> None:
+def test_soft_limit_is_raised_if_allowed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lower = min(soft, 200)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
@@ -69,7 +69,7 @@ def test_the_soft_limit_is_raised_where_that_is_allowed() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_shards_beside_each_other_share_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_shards_share_the_file_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     def limit(needed: int) -> int:
         return 200
 
@@ -79,11 +79,11 @@ def test_shards_beside_each_other_share_what_there_is(monkeypatch: pytest.Monkey
         with room_for_calls(ProcessorConfig(max_workers=100)) as second:
             assert second.max_workers < 100
             with room_for_calls(ProcessorConfig(max_workers=100)) as third:
-                assert third.max_workers == 1, "a shard goes on, however little there is"
+                assert third.max_workers == 1, "a shard continues with at least one worker"
     with room_for_calls(ProcessorConfig(max_workers=100)) as again:
         assert again.max_workers == 100
 
 
-def test_progress_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+def test_unwritable_progress_does_not_end_the_run(tmp_path: Path) -> None:
     (tmp_path / "progress").write_text("a file where the folder belongs")
     ShardProgress(items=3).write(tmp_path, 0)

@@ -35,7 +35,7 @@ _FAST = {"max_workers": 2, "retry": {"max_attempts": 1, "initial_wait": 0.01}}
 
 
 class _Scripted(LLMCallStrategy[str]):
-    """Answers with the prompt in capitals, and fails as told: by prompt, the error of each call in turn."""
+    """Strategy that answers with the prompt in capitals; `errors` has the error of each call by prompt."""
 
     def __init__(self, errors: dict[str, list[Exception | None]] | None = None) -> None:
         self.errors = errors or {}
@@ -70,7 +70,7 @@ async def test_every_item_is_answered_and_recorded(home: Path) -> None:
 
 
 async def test_second_attempt_calls_only_unanswered_items(home: Path) -> None:
-    """What was answered is not paid for again, and the counts are over both tries."""
+    """Answered items are not paid for again, and the counts include both attempts."""
     made_for, made = _planned(home, "a", "b", "c")
     strategy = _Scripted({"b": [ConnectionError("down")]})
     first = await _run(made_for, made, strategy)
@@ -85,14 +85,14 @@ async def test_second_attempt_calls_only_unanswered_items(home: Path) -> None:
 
 @pytest.mark.parametrize("error", [TypeError("a bug"), json.JSONDecodeError("no JSON", "x", 0)])
 async def test_permanent_failure_leaves_nothing_unfinished(home: Path, error: Exception) -> None:
-    """A programming error, or an answer in the wrong shape: another try of the shard is no help."""
+    """Another attempt of the shard does not help against a programming error or an answer of the wrong shape."""
     made_for, made = _planned(home, "a", "b")
     outcome = await _run(made_for, made, _Scripted({"a": [error]}))
     assert (outcome.succeeded, outcome.failed, outcome.unfinished) == (1, 1, None)
 
 
 async def test_fatal_error_stops_the_shard_and_leaves_items_unfinished(home: Path) -> None:
-    """What had not started is not attempted; with a good key everything that is left runs."""
+    """Items that had not started are not attempted; with a valid key they run."""
     texts = [f"t{number}" for number in range(20)]
     made_for, made = _planned(home, *texts, config={**_FAST, "max_workers": 1})
     strategy = _Scripted({"t0": [ModelHTTPError(401, "some-model", "bad key")]})
@@ -114,7 +114,7 @@ async def test_row_rejected_like_a_bad_key_does_not_stop_later_runs(home: Path) 
         assert (outcome.failed, outcome.not_attempted, outcome.unfinished) == (1, 0, None)
 
 
-async def test_a_request_to_stop_ends_it_gracefully(home: Path) -> None:
+async def test_stop_request_ends_a_shard_gracefully(home: Path) -> None:
     """The call in flight ends and counts; no other starts; planning the run again clears the request."""
     made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "max_workers": 1})
     release = asyncio.Event()
@@ -136,8 +136,8 @@ async def test_a_request_to_stop_ends_it_gracefully(home: Path) -> None:
     assert (await _run(made_for, made, _Scripted())).succeeded == 3
 
 
-async def test_a_crash_loses_nothing_that_was_answered(home: Path) -> None:
-    """A shard that is torn away in the middle goes on where it was."""
+async def test_crash_loses_no_recorded_answer(home: Path) -> None:
+    """A shard that was interrupted continues with the unanswered items."""
     made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "max_workers": 1})
 
     class Hanging(_Scripted):
@@ -191,7 +191,7 @@ async def test_cooldown_is_shown_in_progress(home: Path) -> None:
     assert (outcome.stopped, outcome.succeeded) == (True, 0)
 
 
-async def test_an_item_that_was_tried_again_counts_once(home: Path) -> None:
+async def test_item_with_several_attempts_counts_once(home: Path) -> None:
     """An item counts once, independent of the number of attempts of its shard."""
     made_for, made = _planned(home, "a", "b", "c", config={**_FAST, "retry": {"max_attempts": 2, "initial_wait": 0.01}})
     down = ModelHTTPError(500, "some-model")
@@ -204,7 +204,7 @@ async def test_an_item_that_was_tried_again_counts_once(home: Path) -> None:
 
 
 async def test_cooldowns_of_all_attempts_count(home: Path) -> None:
-    """A shard that is tried again, for another item, has paused all the same."""
+    """A cooldown of the first attempt counts although the shard ran again for another item."""
     limits = {"cooldown_seconds": 0.1, "slow_start_items": 0}
     made_for, made = _planned(home, "a", "b", config={**_FAST, "rate_limit": limits})
     refused, down = ModelHTTPError(429, "some-model"), ModelHTTPError(500, "some-model")
@@ -226,8 +226,8 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_shard_whose_run_is_gone_stops(home: Path) -> None:
-    """A process pool outlives a killed flow; when another run has the ledger, the shard makes no more calls."""
+async def test_shard_stops_if_another_run_holds_the_lease(home: Path) -> None:
+    """A process pool outlives a killed flow; once another run holds the lease, the shard makes no more calls."""
     texts = [f"t{number}" for number in range(100)]
     write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
     made_for, store = job(config={**_FAST, "max_workers": 1}), job_store(job())
@@ -249,8 +249,8 @@ async def test_a_shard_whose_run_is_gone_stops(home: Path) -> None:
     assert outcome.unfinished is None
 
 
-async def test_no_more_answers_than_workers_are_ever_unwritten(home: Path) -> None:
-    """Whenever the process is killed: what is paid for and not on disk is what its workers have in their hands."""
+async def test_unwritten_answers_never_exceed_the_workers(home: Path) -> None:
+    """A kill loses at most the answers that the workers are about to write."""
     at_once = {"config": {**_FAST, "max_workers": 4}, "limits": {"requests_per_minute": 1e6}}
     made_for, made = _planned(home, *(f"doc-{number}" for number in range(60)), **at_once)
 
@@ -273,7 +273,7 @@ async def test_no_more_answers_than_workers_are_ever_unwritten(home: Path) -> No
 
 
 async def test_a_full_disk_ends_the_shard_at_once(home: Path) -> None:
-    """It pays for nothing that it cannot keep, says what to do, and goes on when there is room."""
+    """The shard pays for nothing that it cannot record, reports a fix, and continues when there is space."""
     texts = [f"doc-{number}" for number in range(100)]
     made_for, made = _planned(home, *texts)
     strategy = _Scripted()
@@ -291,8 +291,8 @@ async def test_a_full_disk_ends_the_shard_at_once(home: Path) -> None:
     assert strategy.calls.total() <= 100 + 2 * 2  # those whose line did not fit, and those in flight
 
 
-async def test_models_in_answers_become_objects(home: Path) -> None:
-    """A strategy of one's own may answer with pydantic's models."""
+async def test_pydantic_models_in_answers_become_objects(home: Path) -> None:
+    """A custom strategy may return pydantic models."""
 
     class Title(BaseModel):
         title: str
@@ -306,7 +306,7 @@ async def test_models_in_answers_become_objects(home: Path) -> None:
     assert [row["title"] for row in read_lines(merge(made_for, made).output)] == ["a"]
 
 
-async def test_waits_for_the_reset_of_a_daily_limit(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_run_waits_for_the_reset_of_a_daily_limit(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With daily_limit="wait" the item is answered after the reset, and the log says how long the run sleeps."""
     made_for, made = _planned(home, "a", daily_limit="wait")
     strategy = _Scripted({"a": [_daily_limit("0.1s")]})
@@ -315,7 +315,7 @@ async def test_waits_for_the_reset_of_a_daily_limit(home: Path, caplog: pytest.L
     assert "daily limit is reached: the run sleeps for 0:00:01 until" in caplog.text
 
 
-async def test_stops_at_a_daily_limit(home: Path) -> None:
+async def test_run_stops_at_a_daily_limit_by_default(home: Path) -> None:
     """By default the run stops, and the message says when the limit is full again."""
     made_for, made = _planned(home, "a")
     strategy = _Scripted({"a": [_daily_limit("40s")]})

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry: one a shard, one a call, when somebody asks for them."""
+"""Spans of OpenTelemetry, one per shard and one per call, if tracing is configured."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ async def _shard(home: Path) -> None:
     assert outcome.succeeded == 3
 
 
-async def test_a_shard_is_a_span_and_each_call_one_in_it(
+async def test_shard_span_contains_a_span_per_call(
     home: Path, provider: OpenAIServer, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With model and tokens, and without what was sent or answered."""
+    """Spans have the model and tokens, but neither prompts nor answers."""
     monkeypatch.setenv(TRACES, "on")
     await _shard(home)
     found: tuple[ReadableSpan, ...] = spans.get_finished_spans()
@@ -68,12 +68,12 @@ async def test_a_shard_is_a_span_and_each_call_one_in_it(
     assert dict(shard.attributes or {})["batch_llm.name"] == "nightly"
     assert len(calls) == len(found) - 1 == 3
     attributes = [dict(call.attributes or {}) for call in calls]
-    assert {str(told["gen_ai.request.model"]) for told in attributes} == {"gpt-4.1-mini"}
-    assert all(int(str(told["gen_ai.usage.input_tokens"])) > 0 for told in attributes)
+    assert {str(attribute["gen_ai.request.model"]) for attribute in attributes} == {"gpt-4.1-mini"}
+    assert all(int(str(attribute["gen_ai.usage.input_tokens"])) > 0 for attribute in attributes)
     assert "secret plan" not in str([span.to_json() for span in found])
 
 
-async def test_nothing_is_traced_unless_it_is_asked_for(
+async def test_nothing_is_traced_by_default(
     home: Path, provider: OpenAIServer, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(TRACES, raising=False)
@@ -92,7 +92,7 @@ asyncio.run(_shard(pathlib.Path("{home}")))
 
 @pytest.mark.whole
 def test_spans_reach_a_collector_by_otlp(home: Path, provider: OpenAIServer) -> None:
-    """From a process that ends at once, over HTTP as OpenTelemetry's own collector takes them."""
+    """Also from a process that ends at once, in the HTTP format of OpenTelemetry's collector."""
     bodies: list[bytes] = []
 
     class Collector(BaseHTTPRequestHandler):

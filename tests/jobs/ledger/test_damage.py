@@ -1,4 +1,4 @@
-"""A ledger on a disk that fills up, goes away or lies: what was kept stands, and the rest is called again."""
+"""A ledger on a disk that is full, read-only or loses writes: intact records count, and the rest is called again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ITEMS = 40
 
 
 class Answers(LLMCallStrategy[str]):
-    """Long answers; counts calls by prompt, and notes which were given."""
+    """Strategy with long answers that counts calls by prompt."""
 
     def __init__(self) -> None:
         self.calls = Counter[str]()
@@ -40,7 +40,7 @@ async def _answer(made_for: BatchJob, made: Plan) -> Counter[str]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """A small disk of its own; called with mount options, it is mounted anew with them."""
+    """Return a function that mounts a small disk, with the given mount options."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -62,8 +62,8 @@ def _job(home: Path, **settings: object) -> BatchJob:
     return job(config={"max_workers": 4, "retry": {"max_attempts": 1}}, **settings)
 
 
-async def test_a_full_disk_costs_no_more_than_what_was_in_flight(home: Path, disk: Callable[..., Path]) -> None:
-    """One line says what to do; with room, the same run calls what is missing and no more."""
+async def test_full_disk_loses_at_most_the_calls_in_flight(home: Path, disk: Callable[..., Path]) -> None:
+    """The error is one line with a fix; with free space, the same run calls only the missing items."""
     made_for = _job(home, ledger=str(disk("size=200k")))
     made = plan(made_for, "first", strategy="Answers")
     strategy = Answers()
@@ -73,14 +73,14 @@ async def test_a_full_disk_costs_no_more_than_what_was_in_flight(home: Path, dis
     assert first.total() < ITEMS
     disk("remount,size=20m")
     again = plan(made_for, "first", strategy="Answers")
-    assert again.answered >= first.total() - 4, "what workers had in their hands"
+    assert again.answered >= first.total() - 4, "at most the answers that workers were about to write"
     second = await _answer(made_for, again)
     assert second.total() == ITEMS - again.answered
     assert merge(made_for, again).succeeded == ITEMS
 
 
-async def test_a_disk_that_cannot_be_written_is_one_line(home: Path, disk: Callable[..., Path]) -> None:
-    """Before anything is called."""
+async def test_read_only_disk_is_reported_in_one_line(home: Path, disk: Callable[..., Path]) -> None:
+    """The error is raised before the first call."""
     made_for = _job(home, ledger=str(disk("size=1m")))
     disk("remount,ro,size=1m")
     with pytest.raises(JobError, match=r"^ledger .* cannot be written: Read-only file system$"):
@@ -111,8 +111,8 @@ def _garbage_in_the_middle(content: bytes) -> bytes:
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("damage", [_torn, _cut, _zeros, _zeros_at_the_end, _garbage_in_the_middle])
-async def test_what_a_lying_disk_lost_is_called_again_alone(home: Path, damage: Callable[[bytes], bytes]) -> None:
-    """Every line that is whole counts; every other item is called once more, and the output is whole."""
+async def test_only_items_with_lost_records_are_called_again(home: Path, damage: Callable[[bytes], bytes]) -> None:
+    """Every intact line counts; every other item is called once more, and the output is complete."""
     made_for = _job(home)
     await _answer(made_for, plan(made_for, "first", strategy="Answers"))
     store = job_store(made_for)

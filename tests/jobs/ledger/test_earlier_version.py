@@ -20,7 +20,7 @@ RUN = "00000000000000000000000000000001"
 
 
 class OnlyTheFailedItem(LLMCallStrategy[dict[str, Any]]):
-    """Answers the item that the earlier run did not answer; another call is an error."""
+    """Strategy that answers the failed item of the earlier run; another call is an error."""
 
     calls: ClassVar[list[str]] = []
 
@@ -31,7 +31,7 @@ class OnlyTheFailedItem(LLMCallStrategy[dict[str, Any]]):
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BatchJob:
-    """The job of the earlier run, in a folder with its ledger."""
+    """Return the job of the earlier run, in a folder with its ledger."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     shutil.copy(EARLIER / "docs.jsonl", tmp_path)

@@ -1,4 +1,4 @@
-"""How far a run is, from what its shards write."""
+"""Progress of a run, read from the files of its shards."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _SHARD = st.builds(
 
 @examples(25)
 @given(st.lists(_SHARD, max_size=6), st.sets(st.integers(0, 5)))
-def test_what_is_settled_counts_as_before_and_is_read_no_more(shards: list[ShardProgress], settled: set[int]) -> None:
-    """So a look costs what is still open, however many shards there are."""
+def test_completed_shards_are_counted_but_not_read_again(shards: list[ShardProgress], settled: set[int]) -> None:
+    """Reading progress costs as much as the open shards, however many are completed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "progress").mkdir()

@@ -1,4 +1,4 @@
-"""The ledger loses no finished line, whatever became of the file."""
+"""Records of the ledger: no complete line is lost, however the file was damaged."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _by_duckdb(path: Path) -> dict[str, Any]:
 
 @examples(50)
 @given(st.lists(_JSON, max_size=5), _TORN)
-def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes) -> None:
-    """A crash in the middle of a line, zeros of a lost disk, garbage: what was finished before is read, twice over."""
+def test_damaged_end_of_a_ledger_loses_no_complete_line(outputs: list[Any], torn: bytes) -> None:
+    """After an incomplete line, zeros or garbage, both readers return all complete lines."""
     with tempfile.TemporaryDirectory() as name:
         folder = Store(name)
         path = _written(folder, outputs)
@@ -71,8 +71,8 @@ def test_a_torn_ledger_keeps_every_finished_line(outputs: list[Any], torn: bytes
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.data())
-def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataObject) -> None:
-    """However many bytes of it are there."""
+def test_truncated_ledger_keeps_every_complete_line(outputs: list[str], data: st.DataObject) -> None:
+    """Truncated after any number of bytes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Store(name)
         path = _written(folder, outputs)
@@ -86,8 +86,8 @@ def test_a_cut_ledger_keeps_every_whole_line(outputs: list[str], data: st.DataOb
         assert read == {str(number) for number in range(len(read))}
 
 
-def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
-    """Half a surrogate pair and NaN come out of real models."""
+def test_values_that_json_cannot_encode_lose_no_answer(tmp_path: Path) -> None:
+    """Models return NaN and single surrogates."""
     folder = Store(str(tmp_path))
     scored = _Scored.model_construct(text="broken \ud83d", score=float("nan"))
     path = _written(folder, [{"text": "broken \ud83d", "score": float("nan")}, scored])
@@ -97,7 +97,7 @@ def test_what_json_cannot_say_does_not_cost_the_answer(tmp_path: Path) -> None:
 
 
 def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
-    """It outlives the process, which may be killed at any moment."""
+    """The record survives a kill of the process."""
     with LedgerWriter(Store(str(tmp_path)), "00000") as ledger:
         ledger.append(Record("a", "k", "succeeded", output="x"))
         assert [record.id for record in read_records(Store(str(tmp_path)), "00000")] == ["a"]
@@ -105,13 +105,13 @@ def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["local", "memory://committed"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A run's folder where a write is quick, and where it is not."""
+    """Return the folder of a run, in a store with fast writes and in one with slow writes."""
     yield Store(str(tmp_path) if request.param == "local" else request.param)
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
-async def test_records_that_are_committed_together_are_all_kept(run: Store) -> None:
-    """However many share a write, none of them goes on before its record outlives the process."""
+async def test_concurrent_commits_are_all_recorded(run: Store) -> None:
+    """Several callers may share a write, and none of them continues before its record is stored."""
     with LedgerWriter(run, "00000") as ledger:
 
         async def commit(number: int) -> None:
@@ -125,8 +125,8 @@ async def test_records_that_are_committed_together_are_all_kept(run: Store) -> N
 
 
 @pytest.mark.parametrize("read_before", [1, 2])
-def test_what_is_put_together_under_the_eyes_of_a_reader_is_read(run: Store, read_before: int) -> None:
-    """By a machine that was taken for dead and is back, while whoever has its shard now looks for its answers."""
+def test_files_that_are_combined_during_a_read_are_read(run: Store, read_before: int) -> None:
+    """A machine that was considered dead combines its files while the new runner of its shard reads them."""
     with LedgerWriter(run, "00000") as ledger:
         for name in "abc":
             ledger.append(Record(name, "k", "succeeded"))
@@ -135,8 +135,8 @@ def test_what_is_put_together_under_the_eyes_of_a_reader_is_read(run: Store, rea
     assert read | {record.id for record in reader} == {"a", "b", "c"}
 
 
-async def test_a_caller_that_is_cancelled_takes_no_record_with_it(run: Store) -> None:
-    """Not its own, which was paid for, and not the others'."""
+async def test_cancelled_caller_loses_no_record(run: Store) -> None:
+    """Neither its own record, which was paid for, nor those of the others are lost."""
     with LedgerWriter(run, "00000") as ledger:
         one = asyncio.create_task(ledger.commit(Record("a", "k", "succeeded")))
         other = asyncio.create_task(ledger.commit(Record("b", "k", "succeeded")))
@@ -147,7 +147,7 @@ async def test_a_caller_that_is_cancelled_takes_no_record_with_it(run: Store) ->
 
 
 def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
-    """A shard that runs twice by mistake tears nothing."""
+    """A shard that runs twice by mistake damages no record."""
     folder = Store(str(tmp_path))
     with LedgerWriter(folder, "00000") as one, LedgerWriter(folder, "00000") as other:
         one.append(Record("a", "k", "succeeded"))
@@ -156,8 +156,8 @@ def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
     assert {record.id for record in read_records(folder, "00000")} == {"a", "b"}
 
 
-def test_what_settles_an_item() -> None:
-    """A success does; a failure only when it cannot pass; a bad key says nothing of the item."""
+def test_outcomes_that_settle_an_item() -> None:
+    """A success does, and a failure that is not retryable and not about the key."""
 
     def settled(**values: Any) -> bool:
         return Record("a", "k", **values).settled

@@ -1,4 +1,4 @@
-"""The ledger elsewhere: the same promises in a bucket, and on any file system that fsspec knows."""
+"""Ledgers in a bucket or on another file system of fsspec keep the same promises as local ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.jobs import job, prompts, read_lines, write_lines
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """The address of an empty bucket on a server that speaks S3, with what a user sets in the environment."""
+    """Start an S3 server, set its address and keys in the environment, and return the URL of an empty bucket."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -38,7 +38,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture(params=["memory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where a ledger may be, new for each test."""
+    """Return the URL of a new, empty folder on each kind of remote file system."""
     if request.param == "s3":
         yield f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
     else:
@@ -62,7 +62,7 @@ def _documents(home: Path, *texts: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "csv"])
-def test_a_source_there_is_read_as_a_file_here(place: str, home: Path, ending: str) -> None:
+def test_remote_source_is_read_like_a_local_file(place: str, home: Path, ending: str) -> None:
     source = f"{place}/docs.{ending}"
     lines = ["id,text", "a,one", "b,two"] if ending == "csv" else ['{"id":"a","text":"one"}', '{"id":"b","text":"two"}']
     packed = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}.get(ending.rpartition(".")[2], bytes)
@@ -72,27 +72,27 @@ def test_a_source_there_is_read_as_a_file_here(place: str, home: Path, ending: s
     assert prompts(plan(job(source=source), "first")) == {"a": "one", "b": "two"}
 
 
-async def _night(made_for: BatchJob, made: Plan) -> Counter[str]:
+async def _answer_all(made_for: BatchJob, made: Plan) -> Counter[str]:
     strategy = Upper()
     for shard in made.shards:
         await run_shard(made_for, made.folder, shard, strategy=lambda: strategy)
     return strategy.calls
 
 
-async def test_what_one_machine_answered_another_reuses(
+async def test_answers_of_one_machine_are_reused_on_another(
     home: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing that the second one needs is on the first one's disk."""
+    """The second machine needs no file from the disk of the first."""
     made_for = job(ledger=place, shard_size=2, config={"max_workers": 2, "retry": {"max_attempts": 1}})
     _documents(home, "a", "b", "bad", "c")
     made = plan(made_for, "first", strategy="Upper")
-    assert await _night(made_for, made) == {"a": 1, "b": 1, "bad": 1, "c": 1}
+    assert await _answer_all(made_for, made) == {"a": 1, "b": 1, "bad": 1, "c": 1}
     summary = merge(made_for, made)
     assert (summary.succeeded, summary.failed) == (3, 1)
     assert [row.success for row in result_rows(made_for, made.folder, 9).results] == [False, True, True, True]
     assert run_stats(made_for, made.folder).examples == {"programming": "TypeError: it is bad"}
-    kept = {name.rpartition("/")[2] for name in job_store(made_for).names("first/*")}
-    assert {"plan.json", "summary.json", "outcomes.parquet"} <= kept
+    stored = {name.rpartition("/")[2] for name in job_store(made_for).names("first/*")}
+    assert {"plan.json", "summary.json", "outcomes.parquet"} <= stored
 
     elsewhere = home / "another-machine"
     elsewhere.mkdir()
@@ -100,12 +100,12 @@ async def test_what_one_machine_answered_another_reuses(
     _documents(elsewhere, "a", "b", "bad", "c", "new")
     second = plan(made_for, "second", strategy="Upper")
     assert (second.reused, second.retried, second.new) == (3, 1, 1)
-    assert await _night(made_for, second) == {"bad": 1, "new": 1}
+    assert await _answer_all(made_for, second) == {"bad": 1, "new": 1}
     assert {row["id"]: row["answer"] for row in read_lines(merge(made_for, second).output)}["a"] == "A"
 
 
-async def test_a_machine_that_dies_loses_no_answer(home: Path, place: str) -> None:
-    """Its shard is not closed, so the ledger has it in pieces; the run goes on elsewhere."""
+async def test_dead_machine_loses_no_answer(home: Path, place: str) -> None:
+    """Its shard is not closed, so the ledger has it in pieces; the run continues on another machine."""
     made_for = job(ledger=place)
     _documents(home, "a", "b", "c")
     made = plan(made_for, "first")
@@ -119,8 +119,8 @@ async def test_a_machine_that_dies_loses_no_answer(home: Path, place: str) -> No
         assert plan(made_for, "second").reused == 2
 
 
-def test_a_shard_that_is_closed_is_one_file(place: str) -> None:
-    """Thousands of pieces would take minutes to read; while both are there, nothing counts twice."""
+def test_closed_shard_is_a_single_file(place: str) -> None:
+    """Reading thousands of pieces would take minutes; while pieces and file exist, nothing counts twice."""
     store = Store(f"{place}/name")
     with LedgerWriter(store.folder("run"), "part") as ledger:
         for number in range(5):
@@ -134,7 +134,7 @@ def test_a_shard_that_is_closed_is_one_file(place: str) -> None:
     assert list(record_files(store)) == [whole]
 
 
-def test_of_several_who_create_a_file_one_succeeds(place: str) -> None:
+def test_second_creation_of_a_file_fails(place: str) -> None:
     store = Store(place)
     assert [store.create("lease/1.json", value) for value in (b"1", b"2")] == [True, False]
     assert store.read("lease/1.json") == b"1"
@@ -142,7 +142,7 @@ def test_of_several_who_create_a_file_one_succeeds(place: str) -> None:
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:
-    """Nor in those of the folders in it."""
+    """The addresses of subfolders do not show it, either."""
     store = Store("memory://me:pa55word@bucket/ledger")
     assert store.folder("name").address == "memory://***@bucket/ledger/name"
     with pytest.raises(JobError, match=r"ledger nowhere://\*\*\*@bucket cannot be reached"):
@@ -150,8 +150,8 @@ def test_a_password_in_an_address_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("ledger", ["nowhere://bucket", "s3://no-such-bucket/ledger"])
-def test_an_address_that_does_not_work_is_one_line(home: Path, bucket: str, ledger: str) -> None:
-    """What, where, and nothing of a traceback; no call was paid for."""
+def test_unusable_address_is_reported_in_one_line(home: Path, bucket: str, ledger: str) -> None:
+    """The line names the address and the reason, without a traceback; no call was paid for."""
     _documents(home, "a")
     with pytest.raises(JobError) as caught:
         plan(job(ledger=ledger), "first", strategy="Upper")

@@ -1,4 +1,4 @@
-"""A shard on a machine that has not planned it: all that it needs, and all that it tells, goes through the ledger."""
+"""Shards on a machine that did not plan them: all input and all output goes through the ledger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN = "r"
 
 
 class Upper(LLMCallStrategy[str]):
-    """Answers at once, or when it is released."""
+    """Strategy that answers at once, or after `release` is set."""
 
     def __init__(self, *, released: bool = True) -> None:
         self.calls = Counter[str]()
@@ -47,14 +47,14 @@ class Upper(LLMCallStrategy[str]):
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same in less time."""
+    """Shorten the intervals to fractions of a second."""
     monkeypatch.setattr(shard_watch, "FAR_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(shard_watch, "LOOK_SECONDS", 0.05)
 
 
 @pytest.fixture(params=["memory", "shared folder"])
 def planned(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[BatchJob, Plan]]:
-    """A run that is planned here, with its ledger where others reach it; a job of one worker."""
+    """Return a planned run of a job with one worker, whose ledger other machines can reach."""
     place = "memory://ledgers" if request.param == "memory" else str(home / "shared")
     made_for = job(ledger=place, shard_size=3, config={"max_workers": 1, "retry": {"max_attempts": 1}})
     documents(home, **{name: name for name in "abcdef"})
@@ -70,46 +70,46 @@ async def _until(probe: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_shard_runs_where_nothing_of_the_run_is(planned: tuple[BatchJob, Plan]) -> None:
-    """Its items come from the ledger, its answers and its progress go there, and nothing stays on the machine."""
+async def test_shard_runs_on_a_machine_without_files_of_the_run(planned: tuple[BatchJob, Plan]) -> None:
+    """Items are read from the ledger, answers and progress are written to it, and no file stays on the machine."""
     made_for, made = planned
     strategy = Upper()
-    with remote_run_folder(made_for, RUN) as away:
-        assert away.path != Path(made.folder)
-        outcome = await run_shard(made_for, str(away.path), made.shards[1], strategy=lambda: strategy)
+    with remote_run_folder(made_for, RUN) as remote_folder:
+        assert remote_folder.path != Path(made.folder)
+        outcome = await run_shard(made_for, str(remote_folder.path), made.shards[1], strategy=lambda: strategy)
     assert outcome.succeeded == 3
-    assert not away.path.exists()
+    assert not remote_folder.path.exists()
     assert strategy.calls == {"d": 1, "e": 1, "f": 1}
     fetch_progress(open_folder(made_for, made.folder), made.shards)
     assert (read_progress(made.folder).succeeded, read_progress(made.folder).shards_done) == (3, 1)
     await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy)
     assert merge(made_for, made).succeeded == 6
-    kept = job_store(made_for).folder(RUN)
-    if kept.local is None:
-        assert not kept.names("shards/*") + kept.names("progress/*")
+    stored = job_store(made_for).folder(RUN)
+    if stored.local is None:
+        assert not stored.names("shards/*") + stored.names("progress/*")
 
 
 @pytest.mark.parametrize("kind", ["asked", "fatal", "budget"])
-async def test_a_request_to_stop_gets_there(planned: tuple[BatchJob, Plan], kind: StopKind) -> None:
-    """The call in flight ends; no other starts."""
+async def test_stop_request_reaches_another_machine(planned: tuple[BatchJob, Plan], kind: StopKind) -> None:
+    """The call in flight completes, and no other starts."""
     made_for, made = planned
     strategy = Upper(released=False)
-    with remote_run_folder(made_for, RUN) as away:
+    with remote_run_folder(made_for, RUN) as remote_folder:
         running = asyncio.create_task(
-            run_shard(made_for, str(away.path), made.shards[0], strategy=lambda: strategy),
+            run_shard(made_for, str(remote_folder.path), made.shards[0], strategy=lambda: strategy),
         )
         await _until(lambda: strategy.calls["a"])
         request_stop(made.folder, "enough", kind=kind)
         exchange_stop(open_folder(made_for, made.folder))
-        await _until(away.stop.exists)
+        await _until(remote_folder.stop.exists)
         strategy.release.set()
         outcome = await running
     assert (outcome.succeeded, outcome.not_attempted, outcome.stopped) == (1, 2, True)
-    assert json.loads(away.store.read("stop") or b"")["kind"] == kind
+    assert json.loads(remote_folder.store.read("stop") or b"")["kind"] == kind
 
 
-def test_what_ends_one_machine_ends_no_other(planned: tuple[BatchJob, Plan]) -> None:
-    """A machine that is drained keeps that to itself; what is fatal there is told, also from a folder that goes."""
+def test_draining_one_machine_stops_no_other(planned: tuple[BatchJob, Plan]) -> None:
+    """Draining one machine stops no other; a fatal error there does, also from a temporary folder."""
     made_for, made = planned
     here = open_folder(made_for, made.folder)
     with remote_run_folder(made_for, RUN) as drained:
@@ -122,26 +122,29 @@ def test_what_ends_one_machine_ends_no_other(planned: tuple[BatchJob, Plan]) -> 
     assert json.loads(here.stop.read_text())["reason"] == "no key"
     assert plan(made_for, RUN, strategy="Upper").total == 6
     exchange_stop(here)
-    assert not here.stop.exists(), "a run that goes on has forgotten it"
+    assert not here.stop.exists(), "planning the run again clears the request"
 
 
 @pytest.mark.parametrize("taken", ["the ledger", "the shard"])
-async def test_what_another_one_has_taken_is_not_paid_twice(
+async def test_superseded_machine_makes_no_further_calls(
     planned: tuple[BatchJob, Plan], taken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that was cut off, or stood still, is back: it looks before it calls any further."""
+    """A machine that was disconnected or suspended checks its claim before the next call."""
     monkeypatch.setattr(shard_watch, "FAR_LOOK_SECONDS", 100.0)
     monkeypatch.setattr(shard_watch, "LATE_SECONDS", 0.2)
     made_for, made = planned
     strategy = Upper(released=False)
-    with remote_run_folder(made_for, RUN) as away, hold(job_store(made_for), RUN, waits_for=print, lost=print) as lease:
-        claimed = Claims(away.store, made.shards, "cut-off").next()
+    with (
+        remote_run_folder(made_for, RUN) as remote_folder,
+        hold(job_store(made_for), RUN, waits_for=print, lost=print) as lease,
+    ):
+        claimed = Claims(remote_folder.store, made.shards, "cut-off").next()
         assert claimed is not None
         shard = replace(claimed, lease=lease)
-        running = asyncio.create_task(run_shard(made_for, str(away.path), shard, strategy=lambda: strategy))
+        running = asyncio.create_task(run_shard(made_for, str(remote_folder.path), shard, strategy=lambda: strategy))
         await _until(lambda: strategy.calls["a"])
         if taken == "the shard":
-            away.store.create(f"claims/{shard.part}.{shard.claim + 1:06d}.json", b"{}")
+            remote_folder.store.create(f"claims/{shard.part}.{shard.claim + 1:06d}.json", b"{}")
         else:
             job_store(made_for).create(f"lease/{lease + 1:012d}.json", b"{}")
         await asyncio.sleep(0.3)
@@ -151,8 +154,8 @@ async def test_what_another_one_has_taken_is_not_paid_twice(
     assert (outcome.succeeded, outcome.not_attempted) == (1, 2)
 
 
-def test_a_ledger_that_only_one_machine_has_is_one_line(home: Path) -> None:
-    """The default of a ledger is a folder of the machine's own."""
+def test_local_ledger_on_another_machine_is_reported_in_one_line(home: Path) -> None:
+    """The default ledger is a local folder, which other machines cannot reach."""
     with (
         pytest.raises(JobError, match=r"has no plan: use a ledger that all machines can reach"),
         remote_run_folder(job(), RUN),

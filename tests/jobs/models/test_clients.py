@@ -1,4 +1,4 @@
-"""The clients that a job's calls go through: what they read, where prompts go, and what is said of a failure."""
+"""HTTP clients of a job's calls: what they read, where prompts are sent, and their error messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def at(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 
 
 async def answers(model: str, *prompts: str, workers: int = 5) -> list[Result]:
-    """Ask for each prompt once."""
+    """Call the model once for each prompt."""
     settings = {"max_workers": workers, "timeout_per_item": 20.0, "retry": {"max_attempts": 1}}
     made = job(model=model, config=settings)
     processor = ParallelBatchProcessor[None, Any, None](made.config)
@@ -61,7 +61,7 @@ async def answers(model: str, *prompts: str, workers: int = 5) -> list[Result]:
 
 @asynccontextmanager
 async def serving(respond: Respond, **options: Any) -> AsyncGenerator[str]:
-    """A server that reads each request whole and lets `respond` write whatever it likes; then the connection ends."""
+    """Run a server that reads each request, lets `respond` write the reply, and closes the connection."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -105,8 +105,8 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", BODIES)
-async def test_an_answer_without_end_fails_its_row_alone(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """However it is packed; what is beyond the limit is neither read nor kept, also where many come at once."""
+async def test_endless_answer_fails_only_its_row(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """With any compression, bytes beyond the limit are neither read nor kept in memory, also in concurrent calls."""
     encoding, body = BODIES[kind]
     sent = 0
 
@@ -136,7 +136,7 @@ async def test_an_answer_without_end_fails_its_row_alone(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate", "gzip, identity"])
-async def test_packed_answers_are_read(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+async def test_compressed_answers_are_read(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     bits = {"deflate": 15, "raw deflate": -15}.get(encoding, 31)
     packer = zlib.compressobj(wbits=bits)
     padded = ANSWER + b" " * 300_000  # more than a step, and than what is read at once
@@ -159,10 +159,10 @@ async def test_a_redirect_to_another_host_is_not_followed(monkeypatch: pytest.Mo
         server.rule = lambda call: Reply(307, {}, {"Location": f"{other.url}{call.path}"})
         at(monkeypatch, server.base_url)
         (result,) = await answers("openai-chat:m", "a prompt that must not travel")
-        told = f"RedirectRefused: {server.url} redirects to {other.url}, and prompts are only sent to the configured"
+        message = f"RedirectRefused: {server.url} redirects to {other.url}, and prompts are only sent to the configured"
     assert (server.requests, other.requests) == (1, 0)
     assert result.error is not None
-    assert result.error.startswith(told)
+    assert result.error.startswith(message)
     assert result.error_info is not None
     assert (result.error_info.category, result.error_info.is_retryable) == ("invalid_request", False)
 
@@ -203,7 +203,7 @@ async def _failure(model: str) -> tuple[str, str]:
 @pytest.mark.filterwarnings("ignore:(BasicAuth|The 'proxy_auth'):DeprecationWarning")  # openai's transport, of aiohttp
 @pytest.mark.parametrize("model", MODELS)
 async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
-    """Whatever client the provider's library makes its calls through."""
+    """With the client of each provider's library."""
     nobody = _nobody()
     at(monkeypatch, nobody)
     error, category = await _failure(model)
@@ -224,7 +224,7 @@ async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: p
         error, category = await _failure(model)
     assert "the answer is not valid HTTP: Got more than 8190 bytes" in error
     assert url in error
-    assert category == "connection", "what aiohttp calls a 400 is not what the provider says"
+    assert category == "connection", "aiohttp's own 400 is not a reply of the provider"
 
     monkeypatch.setenv("HTTP_PROXY", nobody.replace("http://", "http://me:secret-of-mine@"))
     at(monkeypatch, "http://llm.example.invalid/v1")
@@ -235,7 +235,7 @@ async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: p
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that nobody vouches for."""
+    """Return a self-signed certificate and the server's TLS context."""
     folder = tmp_path_factory.mktemp("tls")
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem"]
     whose = ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -258,7 +258,7 @@ async def test_rejected_certificate_is_reported(
 
 
 async def test_loopback_provider_is_called_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A company's proxy knows nothing of what runs on this machine; other hosts are asked through it."""
+    """A proxy of a company cannot reach servers on this machine; other hosts are called through it."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, _nobody())
     with OpenAIServer() as server:
@@ -281,7 +281,7 @@ def test_child_processes_use_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "expected"),
     [
         (
             "OPENAI_BASE_URL",
@@ -310,26 +310,26 @@ def test_child_processes_use_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPat
         ("gemini-direct:gemini-2.5-flash", "GOOGLE_GEMINI"),
     ],
 )
-def test_an_address_or_a_key_that_cannot_work_is_refused_before_the_run(
-    monkeypatch: pytest.MonkeyPatch, model: str, prefix: str, variable: str, value: str, told: str
+def test_invalid_address_or_key_is_refused_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, model: str, prefix: str, variable: str, value: str, expected: str
 ) -> None:
     name = variable.replace("OPENAI", prefix).replace("GOOGLE_GEMINI_API", "GOOGLE_API")
     monkeypatch.setenv(name, value)
     with pytest.raises(JobError) as caught:
         check_model(job(model=model))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert str(caught.value).startswith(f"{name} ")
     assert "abcdefgh" not in str(caught.value), "no key is shown"
     assert "\n" not in str(caught.value)
 
 
-def test_another_providers_address_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_of_another_provider_is_not_validated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "nonsense")
     check_model(job(model="openai-chat:m"))
 
 
 @pytest.mark.parametrize("proxy", ["ftp://proxy:80", "http://proxy:99999", "proxy:port"])
-def test_a_proxy_that_cannot_be_used_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_unusable_proxy_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(JobError, match=f"HTTPS_PROXY is '(http://)?{proxy}', which cannot be used as a proxy"):
         check_model(job(model="openai-chat:m"))

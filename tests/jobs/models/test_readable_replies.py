@@ -1,4 +1,4 @@
-"""Replies with status 200: an error inside one is an error, and an odd field loses no answer."""
+"""Replies with status 200: an error in the body is an error, and an unexpected field loses no answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
 
 
 async def ask(**settings: Any) -> tuple[Any, dict[str, int]] | tuple[ErrorInfo, str]:
-    """Return answer and tokens of one attempt, or what its error means and says."""
+    """Return answer and tokens of one attempt, or the classification and text of its error."""
     strategy = make_strategy(job(model="openai-chat:m", **settings))
     await strategy.prepare()
     try:
@@ -39,9 +39,9 @@ async def ask(**settings: Any) -> tuple[Any, dict[str, int]] | tuple[ErrorInfo, 
 
 
 def completion(message: Json | None = None, choice: Json | None = None, **fields: Any) -> Json:
-    said = {"role": "assistant", "content": "an answer"} | (message or {})
+    reply_message = {"role": "assistant", "content": "an answer"} | (message or {})
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-    choices = [{"index": 0, "finish_reason": "stop", "message": said} | (choice or {})]
+    choices = [{"index": 0, "finish_reason": "stop", "message": reply_message} | (choice or {})]
     return {
         "id": "x",
         "object": "chat.completion",
@@ -91,8 +91,10 @@ def completion(message: Json | None = None, choice: Json | None = None, **fields
         ("", "server_error", "the reply is empty"),
     ],
 )
-async def test_an_error_inside_a_success(server: OpenAIServer, body: Any, category: str, words: str) -> None:
-    """It is what it says, with the provider's own words, after one request."""
+async def test_error_in_the_body_of_a_200_reply_is_an_error(
+    server: OpenAIServer, body: Any, category: str, words: str
+) -> None:
+    """It is classified and has the provider's text, after one request."""
     server.script(Reply(200, body))
     info, text = await ask()
     assert isinstance(info, ErrorInfo)
@@ -128,8 +130,8 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         (completion(error=None), (10, 5)),
     ],
 )
-async def test_an_odd_field_loses_no_answer(server: OpenAIServer, body: Json, tokens: tuple[int, int]) -> None:
-    """The answer is taken after one request, and its tokens are counted as far as they can be read."""
+async def test_unexpected_field_loses_no_answer(server: OpenAIServer, body: Json, tokens: tuple[int, int]) -> None:
+    """The answer is accepted after one request, and its readable token counts are used."""
     server.script(Reply(200, body))
     answer, usage = await ask()
     assert (answer, server.requests) == ("an answer", 1)
@@ -138,7 +140,7 @@ async def test_an_odd_field_loses_no_answer(server: OpenAIServer, body: Json, to
 
 
 @pytest.mark.parametrize("usage", [None, [], "none", {}])
-async def test_a_usage_that_cannot_be_read_loses_no_answer(server: OpenAIServer, usage: Any) -> None:
+async def test_unreadable_usage_loses_no_answer(server: OpenAIServer, usage: Any) -> None:
     server.script(Reply(200, completion(usage=usage)))
     assert (await ask())[0] == "an answer"
 
@@ -149,13 +151,13 @@ async def test_object_instead_of_json_text_is_accepted(server: OpenAIServer) -> 
     assert (await ask(output_schema=schema))[0] == {"kind": "late"}
 
 
-async def test_a_common_completion_is_passed_on_as_it_came(server: OpenAIServer) -> None:
+async def test_ordinary_completion_is_passed_on_unchanged(server: OpenAIServer) -> None:
     body = completion()
     server.script(Reply(200, json.loads(json.dumps(body))))
     assert (await ask())[0] == "an answer"
 
 
-async def test_the_models_words_of_a_refusal_are_in_the_error(server: OpenAIServer) -> None:
+async def test_refusal_of_the_model_is_in_the_error(server: OpenAIServer) -> None:
     server.script(Reply(200, completion({"content": None, "refusal": "I can't help with that."})))
     info, text = await ask()
     assert isinstance(info, ErrorInfo)

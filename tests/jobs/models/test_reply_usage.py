@@ -1,4 +1,4 @@
-"""Usage in replies: under any provider's names, in numbers that cannot be right, beside what it is part of."""
+"""Token usage in replies: names of all providers, impossible numbers, and parts counted next to their total."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _chat(usage: Any) -> dict[str, Any]:
     ],
 )
 def test_a_chat_completion_has_counts_that_its_client_reads(usage: Any, wanted: tuple[int, int]) -> None:
-    """0 where there is no count: it is estimated later."""
+    """A missing count is 0 and is estimated later."""
     body = _chat(usage)
     assert normalize_usage(body)
     found = body["usage"]
@@ -46,7 +46,7 @@ def test_a_chat_completion_has_counts_that_its_client_reads(usage: Any, wanted: 
 
 
 @pytest.mark.parametrize("usage", ["none", [], 5])
-def test_a_usage_that_is_none_is_left_out(usage: Any) -> None:
+def test_usage_that_is_not_an_object_is_removed(usage: Any) -> None:
     body = _chat(usage)
     assert normalize_usage(body)
     assert body["usage"] is None
@@ -62,14 +62,14 @@ def test_a_usage_that_is_none_is_left_out(usage: Any) -> None:
         {"error": {"message": "no"}, "usage": "none"},
     ],
 )
-def test_a_reply_as_it_should_be_is_left_alone(body: dict[str, Any]) -> None:
+def test_valid_reply_is_not_changed(body: dict[str, Any]) -> None:
     before = json.dumps(body)
     assert not normalize_usage(body)
     assert json.dumps(body) == before
 
 
-def test_reasoning_beside_the_completion_tokens_is_counted_as_output() -> None:
-    """Where the total says so, or where it is more than what it would be part of; but once."""
+def test_reasoning_tokens_next_to_completion_tokens_count_as_output() -> None:
+    """If the total shows it, or if it is larger than the completion tokens; but only once."""
     details = {"completion_tokens_details": {"reasoning_tokens": 30}}
     beside = _chat({"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 90, **details})
     within = _chat({"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 60, **details})
@@ -102,7 +102,7 @@ _NUMBERS = st.one_of(
 @given(
     st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens", "input_tokens"]), _NUMBERS)
 )
-def test_whatever_is_reported_becomes_counts(usage: dict[str, Any]) -> None:
+def test_any_reported_usage_becomes_integer_counts(usage: dict[str, Any]) -> None:
     body = _chat(usage)
     normalize_usage(body)
     for name in ("prompt_tokens", "completion_tokens", "total_tokens") if usage else ():
@@ -111,7 +111,7 @@ def test_whatever_is_reported_becomes_counts(usage: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, -5, 10**18, 2.5, None, True])
-def test_counts_that_cannot_be_are_estimated_each_by_itself(bad: Any) -> None:
+def test_impossible_counts_are_estimated_separately(bad: Any) -> None:
     sent, received = "x" * 400, "y" * 40
     both = billed({"input_tokens": bad, "output_tokens": bad}, lambda: sent, lambda: received)
     assert (both.units, both.estimated) == ({"input_tokens": 100, "output_tokens": 10}, 110)
@@ -119,7 +119,7 @@ def test_counts_that_cannot_be_are_estimated_each_by_itself(bad: Any) -> None:
     assert one == {"input_tokens": 7, "output_tokens": 10, "total_tokens": 17, "estimated_tokens": 10}
 
 
-def test_scripts_have_tokens_by_their_bytes() -> None:
+def test_token_estimate_depends_on_the_script() -> None:
     assert (tokens_in("word" * 10), tokens_in("語" * 40), tokens_in("")) == (10, 30, 0)
 
 
@@ -134,7 +134,7 @@ def test_scripts_have_tokens_by_their_bytes() -> None:
         ({"input_tokens": 9}, (9, 0), 0),
     ],
 )
-def test_any_strategy_that_reports_nothing_usable_is_estimated(
+def test_unusable_usage_of_any_strategy_is_estimated(
     usage: dict[str, Any], wanted: tuple[int, int], estimated: int
 ) -> None:
     found = complete(usage, "a" * 12, lambda: "b" * 8)

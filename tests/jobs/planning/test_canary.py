@@ -1,4 +1,4 @@
-"""The canary: which runs have one, what ends a run, and when the next one needs none."""
+"""The canary: runs that have one, runs that it ends, and runs that need none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, merge, plan
 from batch_llm.jobs.messages import canary_sentence, plan_sentence
 from batch_llm.jobs.run_types import Canary
-from tests.support.jobs import answer, job, night, write_lines
+from tests.support.jobs import answer, job, run_job, write_lines
 
 SMALL: dict[str, Any] = {"canary": 2, "shard_size": 15}
 
@@ -25,13 +25,13 @@ def sizes(made: Plan) -> list[int]:
 
 
 def stopped_by_canary(made_for: BatchJob, run: str) -> None:
-    """A run whose canary failed: the rest was never called."""
+    """Record a run whose canary failed, so that its other items were never called."""
     made = plan(made_for, run)
     answer(made_for, made, fail="d0 d1", only_first=True)
     merge(made_for, made, stopped="the canary failed")
 
 
-def test_a_new_job_sends_its_first_items_alone() -> None:
+def test_new_job_has_a_canary_of_its_first_items() -> None:
     made = plan(job(**SMALL), "first")
     assert sizes(made) == [2, 15, 13]
     assert (made.shards[0].first, made.shards[0].last, made.shards[1].first) == (1, 2, 3)
@@ -44,8 +44,8 @@ def test_canary_is_skipped_if_disabled_or_of_little_use(settings: dict[str, Any]
 
 
 def test_successful_run_makes_the_next_canary_unnecessary() -> None:
-    """Also one of a few items, that had none itself; whatever does not shape answers may change."""
-    night(job(**SMALL, limit=5), "few")
+    """Also a small run without a canary; settings that do not influence answers may differ."""
+    run_job(job(**SMALL, limit=5), "few")
     assert sizes(plan(job(**SMALL, failure_threshold=0.5, config={"max_workers": 2}), "all")) == [15, 10]
 
 
@@ -53,13 +53,13 @@ def test_successful_run_makes_the_next_canary_unnecessary() -> None:
     "change", [{"prompt": "New: {text}"}, {"instructions": "Be brief."}, {"model_settings": {"temperature": 0}}]
 )
 def test_a_changed_job_has_a_canary_again(change: dict[str, Any]) -> None:
-    night(job(**SMALL), "first")
+    run_job(job(**SMALL), "first")
     assert sizes(plan(job(**{**SMALL, **change}), "changed")) == [2, 15, 13]
 
 
 def test_a_job_whose_canary_failed_has_one_again_until_it_is_changed_back() -> None:
-    """Else an unattended second night would call everything after all."""
-    night(job(**SMALL, limit=5), "good")
+    """Otherwise the next scheduled run would call all items."""
+    run_job(job(**SMALL, limit=5), "good")
     changed = job(**SMALL, prompt="Worse: {text}")
     stopped_by_canary(changed, "stopped")
     assert plan(changed, "again").canary.items == 2
@@ -67,15 +67,15 @@ def test_a_job_whose_canary_failed_has_one_again_until_it_is_changed_back() -> N
 
 
 @pytest.mark.parametrize(("fail", "items"), [("d0 d1 d2 d3", 2), ("d0", 0)])
-def test_a_run_in_which_too_many_failed_shows_nothing(fail: str, items: int) -> None:
-    night(job(**SMALL, limit=10), "first", fail=fail)
+def test_run_with_too_many_failures_does_not_replace_the_canary(fail: str, items: int) -> None:
+    run_job(job(**SMALL, limit=10), "first", fail=fail)
     assert plan(job(**SMALL), "second").canary.items == items
 
 
 def test_expected_cost_is_measured_from_earlier_runs() -> None:
-    """An item of theirs cost five cents at these prices, however dear the canary that the last run stopped for was."""
+    """An item of earlier runs cost five cents, although the expensive canary of the last run stopped it."""
     prices = {"input_mtok": 0, "output_mtok": 1000.0}
-    night(job(**SMALL, prices=prices, limit=12), "first", tokens=50)
+    run_job(job(**SMALL, prices=prices, limit=12), "first", tokens=50)
     changed = job(**SMALL, prices=prices, prompt="Longer: {text}")
     assert plan(changed, "changed").canary.cost_usd == pytest.approx(0.10)
     made = plan(changed, "stopped")
@@ -95,7 +95,7 @@ def outcome(failed: int, cost_usd: float | None) -> ShardOutcome:
 
 
 @pytest.mark.parametrize(
-    ("failed", "cost_usd", "expected_usd", "said"),
+    ("failed", "cost_usd", "expected_usd", "beginning"),
     [
         (2, 0.3, 0.1, ""),
         (3, 0.1, 0.1, "3 failed of the canary of 20 items (3 refused), more than failure_threshold=0.1 allows"),
@@ -105,9 +105,9 @@ def outcome(failed: int, cost_usd: float | None) -> ShardOutcome:
         (0, None, 0.1, ""),
     ],
 )
-def test_a_canary_ends_the_run_when_it_fails_or_costs_far_more_than_expected(
-    failed: int, cost_usd: float | None, expected_usd: float | None, said: str
+def test_canary_that_fails_or_costs_far_more_than_expected_ends_the_run(
+    failed: int, cost_usd: float | None, expected_usd: float | None, beginning: str
 ) -> None:
     sentence = canary_sentence(Canary("shape", 20, expected_usd), outcome(failed, cost_usd), 0.1)
-    assert sentence.startswith(said)
-    assert ("set canary=0" in sentence) == bool(said)
+    assert sentence.startswith(beginning)
+    assert ("set canary=0" in sentence) == bool(beginning)

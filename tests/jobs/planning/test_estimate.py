@@ -1,4 +1,4 @@
-"""What a job would cost, told before: a range for a new one, and close to the bill once some items were called."""
+"""Cost estimates before a run: a range for a new job, and close to the bill after some items were called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan, run_shard
 from batch_llm.jobs.planning.estimate import estimate
-from tests.support.jobs import job, night, write_lines
+from tests.support.jobs import job, run_job, write_lines
 from tests.support.servers import Call, OpenAIServer, Reply
 
 _PRICES = {"input_mtok": 1000.0, "output_mtok": 4000.0}
@@ -27,18 +27,18 @@ def _words(draw: random.Random, least: int, most: int) -> str:
 
 
 def _ticket(draw: random.Random, prompt: str) -> Reply | None:
-    """One word in answer, and now and then a failure or a rate limit."""
+    """Answer with one word, sometimes with a failure or a rate limit."""
     drawn = draw.random()
     return OpenAIServer.too_long() if drawn < 0.03 else OpenAIServer.text("complaint")
 
 
 def _document(draw: random.Random, prompt: str) -> Reply | None:
-    """A summary, the longer the document is."""
+    """Answer with a summary whose length depends on the document."""
     return OpenAIServer.text("word " * max(5, int(len(prompt.split()) * draw.uniform(0.1, 0.3))))
 
 
 def _record(draw: random.Random, prompt: str) -> Reply | None:
-    """Fields of any length, now and then first in a shape that does not fit."""
+    """Answer with fields of any length, sometimes in a wrong shape first."""
     if draw.random() < 0.15:
         return OpenAIServer.text('{"name": ')
     return OpenAIServer.text(json.dumps({"name": _words(draw, 1, 30), "total": _words(draw, 1, 3)}))
@@ -65,7 +65,7 @@ def _run(made_for: BatchJob, run: str) -> float:
 def test_after_fifty_items_the_estimate_is_within_15_percent_of_the_bill(
     home: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """And the price range that was told before them is no lie."""
+    """The range that was estimated before them contains the bill, too."""
     least, most, answer, settings = _SETS[name]
     draw = random.Random(name)
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": _words(draw, least, most)} for number in range(400)))
@@ -80,21 +80,21 @@ def test_after_fifty_items_the_estimate_is_within_15_percent_of_the_bill(
         common: dict[str, Any] = {"model": "openai-chat:my-model", "prices": _PRICES, "config": fast, **settings}
         guess = estimate(job(**common))
         first = _run(job(**common, limit=50), "first")
-        told = estimate(job(**common))
+        calibrated = estimate(job(**common))
         rest = _run(job(**common), "rest")
-    assert told.to_answer == 400 - told.reused
-    assert told.cost_usd is not None
+    assert calibrated.to_answer == 400 - calibrated.reused
+    assert calibrated.cost_usd is not None
     assert guess.cost_usd is not None
-    assert told.cost_usd.expected == pytest.approx(rest, rel=0.15)
-    assert told.cost_usd.low <= rest <= told.cost_usd.high
+    assert calibrated.cost_usd.expected == pytest.approx(rest, rel=0.15)
+    assert calibrated.cost_usd.low <= rest <= calibrated.cost_usd.high
     assert guess.is_guess
     assert guess.cost_usd.low <= first + rest <= guess.cost_usd.high
-    assert not told.is_guess
-    assert told.calibrated_by == "50 items of this source that this job has called before"
+    assert not calibrated.is_guess
+    assert calibrated.calibrated_by == "50 items of this source that this job has called before"
 
 
-def test_an_estimate_leaves_no_trace_and_counts_what_the_ledger_spares(home: Path) -> None:
-    """A broken row, answers of an earlier night, and a model that nobody has a price for."""
+def test_estimate_writes_nothing_and_leaves_out_answered_items(home: Path) -> None:
+    """With a broken row, answers of an earlier run, and a model without a price."""
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x"} for number in range(20)), "broken")
     made_for = job(limits={"requests_per_minute": 6}, model="openai-chat:my-model")
     before = job_store(made_for).names("*/*")
@@ -102,7 +102,7 @@ def test_an_estimate_leaves_no_trace_and_counts_what_the_ledger_spares(home: Pat
     assert job_store(made_for).names("*/*") == before
     assert (found.items, found.broken, found.to_answer, found.cost_usd, found.seconds) == (21, 1, 20, None, 200.0)
     local = job()
-    night(local, "one", fail="7")
+    run_job(local, "one", fail="7")
     again = estimate(local)
     assert (again.items, again.reused, again.to_answer) == (21, 19, 1)
 
@@ -111,7 +111,7 @@ def test_new_documents_are_estimated_from_earlier_runs(home: Path) -> None:
     """In proportion to their length."""
     made_for = job()
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 100} for number in range(20)))
-    night(made_for, "one")
+    run_job(made_for, "one")
     write_lines(home / "docs.jsonl", *({"id": f"n{number}", "text": "x" * 300} for number in range(20)))
     found = estimate(made_for)
     assert (found.to_answer, found.is_guess) == (20, False)
@@ -119,19 +119,21 @@ def test_new_documents_are_estimated_from_earlier_runs(home: Path) -> None:
 
 
 def test_unreachable_ledger_is_reported_in_one_line(home: Path) -> None:
-    """As it is when the job runs."""
+    """The same line is reported when the job runs."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     with pytest.raises(JobError, match=r"^the job cannot be estimated: .*127\.0\.0\.1"):
         estimate(job(ledger="http://127.0.0.1:9/ledger"))
 
 
-def test_an_item_that_several_runs_have_called_is_estimated_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that refreshes nightly is not dearer by the number of its nights; an outage is no measure of it."""
+def test_item_that_several_runs_called_is_estimated_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of refreshes of an item does not raise its estimate, and neither does an outage."""
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 50} for number in range(20)))
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     settings: dict[str, Any] = {"model": "openai-chat:my-model", "prices": _PRICES, "canary": 0}
     for number in range(4):
-        night(job(**settings, refresh=True), f"run-{number}", tokens=100, seconds=2.0, fail="3" if number == 3 else "")
+        run_job(
+            job(**settings, refresh=True), f"run-{number}", tokens=100, seconds=2.0, fail="3" if number == 3 else ""
+        )
     found = estimate(job(**settings, refresh=True))
     assert (found.to_answer, found.reused) == (20, 0)
     assert found.output_tokens.expected == pytest.approx(2000)
@@ -139,13 +141,13 @@ def test_an_item_that_several_runs_have_called_is_estimated_once(home: Path, mon
     assert found.cost_usd.expected == pytest.approx(2000 * 4000 / 1e6)
 
 
-def test_a_canary_expects_what_an_item_costs_in_one_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it was refreshed: else a job three times as dear would pass."""
+def test_expected_cost_of_a_canary_is_the_cost_of_one_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refreshes do not add up, or a job that costs three times as much would pass."""
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 50} for number in range(30)))
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     settings: dict[str, Any] = {"model": "openai-chat:my-model", "prices": _PRICES, "canary": 2}
     for number in range(3):
-        night(job(**settings, refresh=True), f"run-{number}", tokens=100)
+        run_job(job(**settings, refresh=True), f"run-{number}", tokens=100)
     made = plan(job(**settings, prompt="Changed: {text}"), "changed")
     assert made.canary.items == 2
     assert made.canary.cost_usd == pytest.approx(2 * 100 * 4000 / 1e6)

@@ -24,8 +24,8 @@ COLUMNS: dict[str, list[Any]] = {"id": [1, 2], "text": ["a", None], "list": [[1,
 
 
 @pytest.mark.parametrize("kind", ["polars", "pandas", "duckdb", "dicts", "generator"])
-def test_tables_and_rows_of_any_kind_are_taken(home: Path, kind: str) -> None:
-    """Without any package that they do not need themselves."""
+def test_tables_and_rows_of_any_type_are_accepted(home: Path, kind: str) -> None:
+    """No package is imported that the rows themselves do not need."""
     table = pl.DataFrame(COLUMNS)
     items: Any = {
         "polars": lambda: table,
@@ -56,15 +56,15 @@ def test_tables_and_rows_of_any_kind_are_taken(home: Path, kind: str) -> None:
     ],
 )
 def test_objects_of_pandas_keep_their_values(home: Path, values: list[Any], shown: list[str]) -> None:
-    """Whatever the first thousand rows have."""
+    """Also if the first thousand rows have other types."""
     many = [*[values[0]] * 1500, values[1]]
     frame = pd.DataFrame({"id": range(len(many)), "x": pd.Series(many, dtype=object)})
     made = prompts(plan(with_items(job(prompt="<{x}>"), frame, "r"), "r"))
     assert [made["0"], made["1500"]] == [f"<{text}>" for text in shown]
 
 
-def test_values_that_json_lacks_are_text(home: Path) -> None:
-    """And whatever maps columns to values is a row."""
+def test_values_without_a_json_type_become_text(home: Path) -> None:
+    """Any mapping of columns to values is a row."""
     values = {"price": Decimal("1.10"), "at": datetime.datetime(2024, 1, 2, 3), "code": b"\xff", "none": float("nan")}
     rows = [UserDict({"id": 1, **values})]
     made = plan(with_items(job(prompt="{price}|{at}|{code}|{none}"), rows, "r"), "r")
@@ -72,7 +72,7 @@ def test_values_that_json_lacks_are_text(home: Path) -> None:
 
 
 def test_a_generator_is_never_held_in_memory(home: Path) -> None:
-    """20 MB of rows in less than five."""
+    """20 MB of rows need less than 5 MB."""
 
     def rows() -> Iterator[dict[str, Any]]:
         for number in range(200):

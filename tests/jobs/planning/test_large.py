@@ -1,4 +1,4 @@
-"""Documents, lines and tables of a size that is seldom: they cost time, and hardly more memory."""
+"""Very large documents, lines and tables take time, but hardly more memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MB = 1024**2
 
 
 @pytest.mark.whole
-def test_documents_of_a_megabyte_are_never_in_memory_together() -> None:
-    """Measured in a process of its own, from the source to the figures; nothing needs a second to import pandas."""
+def test_large_documents_are_never_all_in_memory() -> None:
+    """Measured in a separate process, from the source to the totals; pandas, which is slow to import, is not needed."""
     command = [sys.executable, "-m", "tests.support.large_documents"]
     root = Path(__file__).parents[3]
     found = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
@@ -33,8 +33,8 @@ def test_documents_of_a_megabyte_are_never_in_memory_together() -> None:
 
 @pytest.mark.parametrize("megabytes", [3, pytest.param(50, marks=pytest.mark.whole)])
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet", "txt"])
-def test_a_line_of_many_megabytes_is_a_document(home: Path, ending: str, megabytes: int) -> None:
-    """In any format, and in the output as well: with its own settings DuckDB reads 2 MB of CSV, 16 MB of JSON."""
+def test_line_of_many_megabytes_is_read(home: Path, ending: str, megabytes: int) -> None:
+    """In any format, and in the output, too: by default DuckDB reads 2 MB of CSV and 16 MB of JSON."""
     long = "word " * (megabytes * MB // 5)
     rows = [{"id": "short", "text": "a"}, {"id": "long", "text": long}]
     source = _write(home, ending, rows)
@@ -48,8 +48,8 @@ def test_a_line_of_many_megabytes_is_a_document(home: Path, ending: str, megabyt
     assert found == [(1, "succeeded"), (len(long), "succeeded")]
 
 
-def test_a_line_that_is_too_long_fails_alone(home: Path) -> None:
-    """It is told by its number."""
+def test_line_that_is_too_long_fails_only_its_row(home: Path) -> None:
+    """The error has the number of the line."""
     with (home / "docs.jsonl").open("w") as file:
         file.write('{"id": 1, "text": "a"}\n{"id": 2, "text": "' + "b" * 65 * MB + '"}\n{"id": 3, "text": "c"}\n')
     made = plan(job(), "r")
@@ -60,8 +60,8 @@ def test_a_line_that_is_too_long_fails_alone(home: Path) -> None:
 @pytest.mark.parametrize(
     "ending", ["jsonl", *(pytest.param(each, marks=pytest.mark.whole) for each in ("csv", "parquet"))]
 )
-def test_a_table_of_2000_columns(home: Path, ending: str) -> None:
-    """Each is in the output, in its place."""
+def test_table_of_2000_columns_is_written(home: Path, ending: str) -> None:
+    """Each column is in the output, in the same position."""
     rows = [{"id": f"{row}", **{f"c{column}": f"{row} {column}" for column in range(1999)}} for row in range(3)]
     whole_run("r", source=_write(home, ending, rows), output="out.jsonl", prompt="{c0}|{c1998}", fail="1")
     for before, after in zip(rows, read_lines(home / "out.jsonl"), strict=True):
@@ -70,8 +70,8 @@ def test_a_table_of_2000_columns(home: Path, ending: str) -> None:
 
 
 @pytest.mark.whole
-def test_a_parquet_file_of_large_groups_gets_the_memory_that_it_takes(home: Path) -> None:
-    """DuckDB reads 2048 documents at once where a file has them in one group, and they are more than it is given."""
+def test_parquet_file_with_large_row_groups_is_read(home: Path) -> None:
+    """DuckDB reads 2048 documents of a row group at once, which need more memory than its limit."""
     with duckdb.connect() as tables:
         documents = "SELECT i AS id, repeat(md5(i::VARCHAR), 32768) AS text FROM range(300) AS made(i)"
         tables.execute(f"COPY ({documents}) TO '{home}/docs.parquet' (FORMAT parquet)")
@@ -90,10 +90,10 @@ def test_a_parquet_file_of_large_groups_gets_the_memory_that_it_takes(home: Path
         pytest.param("out.jsonl.zst", marks=pytest.mark.whole),
     ],
 )
-def test_an_output_does_not_show_in_how_many_parts_it_was_made(
+def test_output_is_the_same_however_many_parts_it_is_made_from(
     home: Path, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows in their order, failures too, and columns in their types."""
+    """Rows, failures and types of columns are the same."""
     rows = [
         {"id": n, "text": f"text {n}", "topic": f"t{n % 2}", "more": [n], "mixed": n if n % 3 else "n"}
         for n in range(9000)
@@ -111,8 +111,8 @@ def test_an_output_does_not_show_in_how_many_parts_it_was_made(
         assert len(list(home.glob("out.csv/topic=t0/*"))) == files
 
 
-def test_answers_of_two_nights_are_gathered_a_few_files_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second night reuses what the first one answered, and the files that it was put together from are gone."""
+def test_answers_of_two_runs_are_gathered_a_few_files_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second run reuses the answers of the first, and the intermediate files are deleted."""
     monkeypatch.setattr("batch_llm.jobs.ledger.record_lookup.BATCH_BYTES", 1)
     write_lines(home / "docs.jsonl", *({"id": f"{n}", "text": f"text {n}"} for n in range(20)))
     settings: dict[str, Any] = {"output": "out.jsonl", "shard_size": 3}
@@ -125,7 +125,7 @@ def test_answers_of_two_nights_are_gathered_a_few_files_at_a_time(home: Path, mo
 
 
 def _read(totals: Summary) -> list[list[tuple[Any, ...]]]:
-    """The columns of an output, with their types, and its rows; then those of the failures."""
+    """Return columns with types and rows of an output, then those of the failures."""
     assert totals.failures is not None
     return [_table(totals.output), _table(totals.failures)]
 
@@ -140,7 +140,7 @@ def _table(place: str) -> list[tuple[Any, ...]]:
 
 
 def _write(home: Path, ending: str, rows: list[dict[str, str]]) -> str:
-    """Write rows as a source of some kind, and return it."""
+    """Write rows as a source with this file ending, and return it."""
     if ending == "txt":
         (home / "texts").mkdir()
         for row in rows:

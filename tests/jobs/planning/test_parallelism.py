@@ -35,7 +35,7 @@ _PACE = st.none() | st.floats(0.001, 1e6)
 def test_shards_are_bounded_in_size_and_number(
     items: int, workers: int, processes: int, seconds: float | None, per_second: float | None
 ) -> None:
-    """A shard is worth minutes unless there would be too many; none is beyond memory, and each process has several."""
+    """A shard takes minutes unless there would be too many, fits into memory, and each process has several."""
     size = shard_size(items, workers=workers, processes=processes, seconds=seconds, per_second=per_second)
     assert LEAST <= size <= MOST
     enough = max(MAX_SHARDS, SHARDS_PER_PROCESS * processes)
@@ -49,7 +49,7 @@ def test_shards_are_bounded_in_size_and_number(
 
 
 @given(_ITEMS, _ITEMS, _WORKERS, _PROCESSES)
-def test_more_items_make_no_smaller_shards(items: int, more: int, workers: int, processes: int) -> None:
+def test_shards_do_not_get_smaller_with_more_items(items: int, more: int, workers: int, processes: int) -> None:
     fewer = shard_size(items, workers=workers, processes=processes)
     assert shard_size(items + more, workers=workers, processes=processes) >= fewer
 
@@ -66,13 +66,13 @@ def test_more_items_make_no_smaller_shards(items: int, more: int, workers: int, 
     ],
 )
 def test_shard_size_depends_on_the_number_of_processes(settings: dict[str, Any], processes: int) -> None:
-    """Where a plan cannot know how many there are, it counts on many: too few shards would leave machines idle."""
+    """If the number is unknown, the plan assumes many, because too few shards would leave machines idle."""
     made = job(**{"model": "openai-chat:m", "config": {"max_workers": 500}, **settings})
     assert expected_processes(made, 10_000) == processes
 
 
 def test_shard_size_uses_durations_of_earlier_runs(home: Path) -> None:
-    """Slow items make small shards; the job's own word stands against it."""
+    """Slow items make small shards; the job's setting takes precedence."""
     write_lines(home / "docs.jsonl", *({"id": number, "text": f"{number}"} for number in range(2_000)))
     settings = {"config": {"max_workers": 20}, "runner_options": {"processes": 2}, "runner": "processes", "canary": 0}
     before = plan(job(**settings), "first")
@@ -83,8 +83,8 @@ def test_shard_size_uses_durations_of_earlier_runs(home: Path) -> None:
     assert len(plan(job(**settings, shard_size=1_999), "third").shards) == 1
 
 
-def test_a_run_that_fits_into_few_rounds_has_a_shard_for_each_process() -> None:
-    """Ten shards of a hundred items for fifty workers would spend a third of their time on last answers."""
+def test_short_run_has_one_shard_per_process() -> None:
+    """Ten shards of a hundred items with fifty workers would spend a third of the time waiting for last answers."""
     assert math.ceil(1_000 / shard_size(1_000, workers=100, processes=2)) == 2
 
 

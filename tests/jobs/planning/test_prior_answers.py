@@ -1,4 +1,4 @@
-"""What is not asked again: answers found by id and key, by another spelling of the id, and by the key alone."""
+"""Reuse of earlier answers: by id and key, by another spelling of the id, and by the key only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from batch_llm.jobs import BatchJob, Plan, job_store, merge, plan
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
 from batch_llm.jobs.results.prune import prune
-from tests.support.jobs import age, answer, items, job, night, read_lines, write_lines
+from tests.support.jobs import age, answer, items, job, read_lines, run_job, write_lines
 
 
 def _csv(home: Path, stamp: str, rows: int = 6) -> None:
@@ -21,7 +21,7 @@ def _csv(home: Path, stamp: str, rows: int = 6) -> None:
 
 
 def _named(made_for: BatchJob, run: str) -> tuple[Plan, list[str]]:
-    """A whole run, and the ids of its items."""
+    """Run a job to its end, and return the plan and the ids of its items."""
     made = plan(made_for, run)
     named = [item["id"] for item in items(made)]
     answer(made_for, made)
@@ -33,10 +33,10 @@ def _export(**settings: Any) -> BatchJob:
     return job(source="export.csv", canary=0, **settings)
 
 
-def test_a_column_that_no_prompt_names_costs_no_answer(home: Path) -> None:
-    """Rows without an id column are called by their content: their answers are found by what was asked."""
+def test_change_in_an_unused_column_reuses_all_answers(home: Path) -> None:
+    """Rows without an id column get an id from their content; their answers are found by the key."""
     _csv(home, "2026-11-27")
-    night(_export(), "one")
+    run_job(_export(), "one")
     _csv(home, "2026-11-28", rows=7)
     made, named = _named(_export(), "two")
     assert (made.reused, made.new, made.changed) == (6, 1, 0)
@@ -45,33 +45,33 @@ def test_a_column_that_no_prompt_names_costs_no_answer(home: Path) -> None:
     assert [row["item_id"] for row in rows] == named
 
 
-def test_repeated_rows_keep_their_answers_when_a_column_changes(home: Path) -> None:
+def test_repeated_rows_keep_their_answers_if_a_column_changes(home: Path) -> None:
     _csv(home, "monday")
     both = (home / "export.csv").read_text().splitlines()
     (home / "export.csv").write_text("\n".join([*both, *both[1:3]]) + "\n")
-    assert night(_export(), "one").total == 8
+    assert run_job(_export(), "one").total == 8
     changed = (home / "export.csv").read_text().replace("monday", "tuesday")
     (home / "export.csv").write_text(changed)
-    assert night(_export(), "two").reused == 8
+    assert run_job(_export(), "two").reused == 8
 
 
 @pytest.mark.parametrize("change", [{"prompt": "New: {text}"}, {"model_settings": {"temperature": 1}}])
-def test_another_prompt_or_setting_is_another_key(home: Path, change: dict[str, Any]) -> None:
+def test_changed_prompt_or_setting_is_a_new_key(home: Path, change: dict[str, Any]) -> None:
     _csv(home, "monday")
-    night(_export(), "one")
+    run_job(_export(), "one")
     _csv(home, "tuesday")
-    assert night(_export(**change), "two").reused == 0
+    assert run_job(_export(**change), "two").reused == 0
 
 
 def test_id_column_identifies_a_row(home: Path) -> None:
-    """Rows with an id of their own get an answer of their own, also to a text that another row had."""
+    """A row with a new id gets a new answer, even if another row had the same text."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "same"})
-    night(job(canary=0), "one")
+    run_job(job(canary=0), "one")
     write_lines(home / "docs.jsonl", {"id": "a", "text": "same"}, {"id": "b", "text": "same"})
-    assert (night(job(canary=0), "two").reused) == 1
+    assert (run_job(job(canary=0), "two").reused) == 1
 
 
-def test_what_failed_is_tried_again_by_only_failed_under_its_new_id(home: Path) -> None:
+def test_only_failed_selects_failed_items_under_new_ids(home: Path) -> None:
     _csv(home, "monday")
     first = plan(_export(), "one")
     answer(_export(), first, fail=items(first)[2]["id"])
@@ -84,11 +84,11 @@ def test_what_failed_is_tried_again_by_only_failed_under_its_new_id(home: Path) 
 def test_prune_keeps_the_answers_that_rows_of_other_ids_use(home: Path) -> None:
     for number, stamp in enumerate(("monday", "tuesday", "wednesday")):
         _csv(home, stamp)
-        night(_export(), f"run-{number}")
+        run_job(_export(), f"run-{number}")
     age(_export(), "run-0", 100)
     prune(job_store(_export()).parent, "batch", keep_days=30, waits_for=lambda _: None)
     _csv(home, "thursday")
-    assert night(_export(), "run-3").reused == 6
+    assert run_job(_export(), "run-3").reused == 6
 
 
 _NUMBERS = {
@@ -106,11 +106,11 @@ _NUMBERS = {
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", _NUMBERS)
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_whole_number_is_one_id_in_every_type(home: Path, kind: str, turned: bool) -> None:
-    """A column of integers with a gap is a column of floats for a night."""
-    nights = _NUMBERS[kind][::-1] if turned else _NUMBERS[kind]
+def test_integer_id_is_the_same_in_every_column_type(home: Path, kind: str, turned: bool) -> None:
+    """A gap turns a column of integers into a column of floats in one run."""
+    exports = _NUMBERS[kind][::-1] if turned else _NUMBERS[kind]
     found: list[list[str]] = []
-    for number, ids in enumerate(nights):
+    for number, ids in enumerate(exports):
         duckdb.sql(f"COPY (SELECT unnest({ids}) AS id, unnest(['a', 'b', 'c']) AS text) TO '{home}/docs.parquet'")
         made, named = _named(job(source="docs.parquet", canary=0), f"run-{number}")
         found.append(named)
@@ -128,7 +128,7 @@ def test_numbers_in_json_lines_are_numbers_and_text_is_text(home: Path) -> None:
 
 
 def test_a_gap_in_typed_ids_is_a_row_without_an_id(home: Path) -> None:
-    """NaN names nothing, and infinity neither."""
+    """Neither NaN nor infinity is a valid id."""
     values = "['nan'::DOUBLE, 'inf'::DOUBLE, NULL, 7.0]"
     duckdb.sql(f"COPY (SELECT unnest({values}) AS id, 'x' AS text) TO '{home}/docs.parquet'")
     made = plan(job(source="docs.parquet"), "one")
@@ -139,7 +139,7 @@ def test_a_gap_in_typed_ids_is_a_row_without_an_id(home: Path) -> None:
 @pytest.mark.sample(1)
 @pytest.mark.parametrize(("old", "value"), [("1.0", "1.0::DOUBLE"), ("1.0", "1::BIGINT"), ("1e+20", "1e20::DOUBLE")])
 def test_a_ledger_that_has_floats_as_ids_is_reused(home: Path, old: str, value: str) -> None:
-    """Earlier versions called the row 1.0 of a column of floats "1.0"."""
+    """Earlier versions used "1.0" as the id of the row 1.0 in a column of floats."""
     duckdb.sql(f"COPY (SELECT {value} AS id, 'x' AS text) TO '{home}/docs.parquet'")
     made_for = job(source="docs.parquet", canary=0)
     made = plan(made_for, "old")
@@ -155,7 +155,7 @@ def test_a_ledger_that_has_floats_as_ids_is_reused(home: Path, old: str, value: 
     assert (row["answer"], row["item_id"]) == ("kept", item["id"])
 
 
-def test_in_csv_a_number_stays_text_and_finds_its_answer_under_both_spellings(home: Path) -> None:
+def test_csv_id_finds_its_answer_under_both_spellings_of_a_number(home: Path) -> None:
     for number, ids in enumerate((["1.0", "2.0", ""], ["1", "2", "3"], ["1.0", "2.0", "3.0"])):
         lines = [f"{name},text {row}" for row, name in enumerate(ids)]
         (home / "docs.csv").write_text("\n".join(["id,text", *lines]) + "\n", encoding="utf-8")
@@ -175,9 +175,9 @@ def ten_documents(home: Path) -> None:
 
 @pytest.mark.usefixtures("ten_documents")
 @pytest.mark.parametrize("killed", [False, True])
-def test_an_interrupted_refresh_goes_on_and_pays_only_for_the_rest(killed: bool) -> None:
-    """By the same command, after Ctrl-C and after a kill, however often."""
-    night(job(canary=0), "first")
+def test_interrupted_refresh_continues_and_calls_only_the_rest(killed: bool) -> None:
+    """With the same command, after Ctrl-C and after a kill, any number of times."""
+    run_job(job(canary=0), "first")
     called: list[int] = []
     for number in range(3):
         made = plan(_refresh(), f"refresh-{number}")
@@ -188,12 +188,12 @@ def test_an_interrupted_refresh_goes_on_and_pays_only_for_the_rest(killed: bool)
             summary = merge(_refresh(), made, stopped="" if number == 2 else "interrupted")
             assert (summary.reused, summary.refreshed, summary.new) == (10 - called[-1], called[-1], 0)
     assert called == [10, 7, 4]
-    anew = plan(_refresh(), "anew")
-    assert (anew.reused, anew.refreshed, anew.refreshes) == (0, 10, ())
+    refreshed_again = plan(_refresh(), "refreshed_again")
+    assert (refreshed_again.reused, refreshed_again.refreshed, refreshed_again.refreshes) == (0, 10, ())
 
 
 @pytest.mark.usefixtures("ten_documents")
-def test_a_refresh_goes_on_with_what_ran_since_and_says_so() -> None:
+def test_continued_refresh_uses_answers_recorded_since_and_reports_it() -> None:
     made = plan(_refresh(), "one")
     answer(_refresh(), made, only_first=True)
     between = plan(job(canary=0), "between")
@@ -206,7 +206,7 @@ def test_a_refresh_goes_on_with_what_ran_since_and_says_so() -> None:
 
 
 @pytest.mark.usefixtures("ten_documents")
-def test_a_refresh_of_another_prompt_pays_for_all(home: Path) -> None:
+def test_refresh_with_another_prompt_calls_all_items(home: Path) -> None:
     made = plan(_refresh(), "one")
     answer(_refresh(), made, only_first=True)
     assert plan(_refresh(prompt="New: {text}"), "two").reused == 0
@@ -214,11 +214,11 @@ def test_a_refresh_of_another_prompt_pays_for_all(home: Path) -> None:
 
 @pytest.mark.usefixtures("ten_documents")
 def test_refresh_that_is_planned_again_is_unchanged() -> None:
-    """A retry of the flow run, whose plan is there already; and an old plan, which says nothing of a refresh."""
-    night(job(canary=0), "old")
-    kept = job_store(job()).folder("old")
-    made = {key: value for key, value in json.loads(kept.read("plan.json") or b"").items() if key != "refreshes"}
-    kept.write("plan.json", json.dumps(made).encode())
+    """In a retry of the flow run, whose plan exists already, and with an old plan that has no field for a refresh."""
+    run_job(job(canary=0), "old")
+    folder = job_store(job()).folder("old")
+    made = {key: value for key, value in json.loads(folder.read("plan.json") or b"").items() if key != "refreshes"}
+    folder.write("plan.json", json.dumps(made).encode())
     first = plan(_refresh(), "one")
     answer(_refresh(), first, only_first=True)
     again = plan(_refresh(), "one")

@@ -20,7 +20,7 @@ def _run(home: Path, rows: int, run: str, *, stopped: str = "", **settings: Any)
 
 
 def test_source_with_a_tenth_fewer_rows_causes_a_warning(home: Path) -> None:
-    """Compared with the last complete run: what was stopped or limited says nothing."""
+    """The run is compared with the last complete one; stopped and limited runs do not count."""
     assert _run(home, 100, "run-1").warnings == []
     assert _run(home, 90, "run-2").warnings == []
     _run(home, 10, "run-3", stopped="the budget is gone")

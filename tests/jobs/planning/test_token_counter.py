@@ -1,4 +1,4 @@
-"""Input tokens are told before the first call where the model's own tokenizer is known."""
+"""Input tokens are counted before the first call if the tokenizer of the model is known."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.jobs import job, write_lines
         ("anthropic:claude-haiku-5-5", None),
     ],
 )
-def test_the_tokenizer_is_known_by_the_name_of_the_model(model: str, encoding: str | None) -> None:
+def test_tokenizer_follows_from_the_name_of_the_model(model: str, encoding: str | None) -> None:
     assert encoding_of(model) == encoding
 
 
-def test_the_count_is_what_openai_has_billed() -> None:
-    """For the messages of its cookbook's example, by what the API itself has counted; names of four cost one more."""
+def test_token_count_equals_the_count_that_openai_billed() -> None:
+    """For the example of OpenAI's cookbook and the count of its API; each of the four names costs one token more."""
     system = "You are a helpful, pattern-following assistant that translates corporate jargon into plain English."
     examples = [
         "New synergies will help drive top-line growth.",
@@ -45,8 +45,8 @@ def test_the_count_is_what_openai_has_billed() -> None:
         assert texts + len(names) + 6 * TOKENS_A_MESSAGE + TOKENS_A_CALL == billed
 
 
-def test_a_first_estimate_has_the_input_tokens_to_the_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All documents are alike, so that the sample is all there is to know; with a schema it is a range."""
+def test_first_estimate_has_the_exact_input_tokens(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All documents have the same length, so the sample is exact; with a schema the estimate is a range."""
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "tiktoken is great!"} for number in range(20)))
     common: dict[str, Any] = {"model": "openai-chat:gpt-4.1-mini", "instructions": "Be brief."}

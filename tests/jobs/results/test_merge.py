@@ -1,4 +1,4 @@
-"""Split, then merge: every row comes out once, with its answer or with the reason why it has none."""
+"""Merge writes every row once, with its answer or with the reason why it has none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ANSWER = {"title": "T", "score": 0.5, "count": 3, "good": True, "tags": ["a", "
 
 
 def _answer_all(made: Plan, answer: Any = "fine", *, fail: tuple[str, ...] = (), cost: float | None = 0.5) -> None:
-    """Write into the ledger what running the shards would."""
+    """Write the records into the ledger that running the shards would write."""
     for shard in made.shards:
         with LedgerWriter(Store(made.folder), shard.part) as ledger:
             for item in read_lines(shard.path):
@@ -66,7 +66,7 @@ _ROWS = st.lists(
 @examples(30)
 @given(_ROWS, st.integers(1, 5), st.sampled_from(["jsonl", "parquet"]))
 def test_split_then_merge_is_identity(rows: list[dict[str, Any]], shard_size: int, ending: str) -> None:
-    """Whatever the rows and the shard size: the output has the input's rows, in their order, unchanged."""
+    """For any rows and shard size, the output has the input's rows in order and unchanged."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         numbered = [{"id": str(number), **row, "text": f"x{row['text']}"} for number, row in enumerate(rows)]
@@ -82,8 +82,8 @@ def test_split_then_merge_is_identity(rows: list[dict[str, Any]], shard_size: in
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".csv"])
-def test_the_output_has_the_answers_fields_in_their_types(home: Path, ending: str) -> None:
-    """The input's columns, then the answer's, then what became of the row."""
+def test_output_has_the_fields_of_the_answer_with_their_types(home: Path, ending: str) -> None:
+    """The columns of the input come first, then those of the answer, then those of the outcome."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x", "meta": {"k": [1]}})
     made_for = job(output=f"out{ending}", output_schema=_SCHEMA)
     output = merge(made_for, _run(made_for, answer=_ANSWER)).output
@@ -107,7 +107,7 @@ def test_the_output_has_the_answers_fields_in_their_types(home: Path, ending: st
 
 
 def test_columns_of_the_input_keep_their_names(home: Path) -> None:
-    """An answer's field, or a column of ours, that has the same name gives way, and the plan says so."""
+    """An answer's field or an outcome column with the same name is renamed, and the plan reports it."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x", "Title": "mine", "status": "open"})
     schema = {"type": "object", "properties": {"title": {"type": "string"}, "error": {"type": "string"}}}
     made_for = job(output_schema=schema)
@@ -120,7 +120,7 @@ def test_columns_of_the_input_keep_their_names(home: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
-    """Running it asks again for what failed, under the same ids; rows that were broken stay so and cost nothing."""
+    """A run of it calls the failed items again under the same ids; broken rows stay broken and cost nothing."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"}, {"id": "b", "text": "y"}, "nonsense")
     made_for = job(output=f"out{ending}")
     summary = merge(made_for, _run(made_for, fail=("b",)))
@@ -135,8 +135,8 @@ def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
     assert not {"answer_error", "answer_attempts"} & set(read_lines(output)[0])
 
 
-def test_what_the_failures_file_brought_counts_for_the_next_night(home: Path) -> None:
-    """Also where rows are named by their content: the failures file keeps that name."""
+def test_answers_to_the_failures_file_are_reused_by_the_next_run(home: Path) -> None:
+    """Also for rows whose id comes from their content: the failures file keeps the id."""
     write_lines(home / "docs.jsonl", {"text": "x"}, {"text": "y"})
     made = plan(job(), "first")
     failing = items(made)[1]["id"]
@@ -149,7 +149,7 @@ def test_what_the_failures_file_brought_counts_for_the_next_night(home: Path) ->
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_answers_to_a_failures_file_count_for_the_whole_source(home: Path, ending: str) -> None:
-    """Also where rows are named by their content: alone in a file, a row has the id and the key it had among others."""
+    """Also for rows whose id comes from their content: in the failures file they keep id and key."""
     failing = {"text": "x", "n": 1, "none": None, "at": "2026-01-02T10:00:00", "code": "007", "list": [1, "é"]}
     other: dict[str, Any] = {"text": "y", "n": 1.5, "none": "some", "at": "some day", "code": "z", "list": []}
     write_lines(home / "docs.jsonl", failing, other, failing)
@@ -167,8 +167,8 @@ def test_answers_to_a_failures_file_count_for_the_whole_source(home: Path, endin
     assert plan(made_for, "next").reused == len(sent)
 
 
-def test_columns_called_as_ours_are_the_inputs(home: Path) -> None:
-    """In the failures too; rows stay in the order of the source."""
+def test_columns_of_the_input_win_over_outcome_columns(home: Path) -> None:
+    """In the failures file, too; rows stay in the order of the source."""
     rows = [{"id": str(n), "text": str(n), "status": f"s{n}", "position": 9 - n, "error": n} for n in range(3)]
     write_lines(home / "docs.jsonl", *rows)
     whole_run("r", fail="1")
@@ -183,7 +183,7 @@ def test_columns_called_as_ours_are_the_inputs(home: Path) -> None:
     assert prompts(plan(job(source="out.failures.jsonl", output="again.jsonl"), "again")) == {"1": "1"}
 
 
-def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:
+def test_failures_file_is_deleted_if_nothing_fails(home: Path) -> None:
     """A file of yesterday's failures would mislead."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     failing = merge(job(), _run(job(), fail=("a",)))
@@ -195,13 +195,13 @@ def test_the_failures_file_goes_when_nothing_fails(home: Path) -> None:
     assert not Path(failing.failures).exists()
 
 
-def test_a_second_night_asks_for_what_is_new_or_changed_alone(home: Path) -> None:
-    """The output holds all current rows; the totals hold what this run paid for."""
+def test_second_run_calls_only_new_and_changed_items(home: Path) -> None:
+    """The output has all current rows; the totals have what this run paid for."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"}, {"id": "c", "text": "3"})
-    first = merge(job(), _run(job(), "night-1", answer="old", fail=("c",)))
+    first = merge(job(), _run(job(), "run-1", answer="old", fail=("c",)))
     assert (first.cost_usd, first.total_input_tokens) == (1.5, 30)
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "changed"}, {"id": "c", "text": "3"})
-    made = plan(job(), "night-2")
+    made = plan(job(), "run-2")
     assert prompts(made) == {"b": "changed", "c": "3"}
     assert (made.total, made.reused, made.changed, made.retried, made.new) == (3, 1, 1, 1, 0)
     _answer_all(made, "new")
@@ -209,14 +209,14 @@ def test_a_second_night_asks_for_what_is_new_or_changed_alone(home: Path) -> Non
     assert (second.succeeded, second.reused, second.cost_usd, second.total_input_tokens) == (3, 1, 1.0, 20)
     assert (second.changed, second.retried, second.new, second.saved_usd) == (1, 1, 0, 0.5)
     assert [row["answer"] for row in read_lines(second.output)] == ["old", "new", "new"]
-    assert plan(job(), "night-3").shards == ()
-    assert len(prompts(plan(job(refresh=True), "night-4"))) == 3
-    assert len(prompts(plan(job(name="other"), "night-5"))) == 3
-    assert len(prompts(plan(job(instructions="be brief"), "night-6"))) == 3
+    assert plan(job(), "run-3").shards == ()
+    assert len(prompts(plan(job(refresh=True), "run-4"))) == 3
+    assert len(prompts(plan(job(name="other"), "run-5"))) == 3
+    assert len(prompts(plan(job(instructions="be brief"), "run-6"))) == 3
 
 
-def test_a_run_that_goes_on_calls_what_nobody_has_answered_meanwhile(home: Path) -> None:
-    """The Retry button, days later: what this run and others have answered stands, and the sums are this run's own."""
+def test_continued_run_calls_only_items_without_an_answer(home: Path) -> None:
+    """As with the Retry button days later: answers of this and other runs count, and totals are this run's."""
     write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abcd"))
     first = plan(job(shard_size=1), "first")
     _answer_all(replace(first, shards=first.shards[:1]))
@@ -232,8 +232,8 @@ def test_a_run_that_goes_on_calls_what_nobody_has_answered_meanwhile(home: Path)
     assert (summary.succeeded, summary.reused, summary.total_input_tokens) == (4, 2, 30)
 
 
-def test_only_what_failed_is_called(home: Path) -> None:
-    """New and changed items wait for a full run; the output still holds all items, and says why they have none."""
+def test_only_failed_calls_only_failed_items(home: Path) -> None:
+    """New and changed items wait for a full run; the output has all items, with the reason for a missing answer."""
     write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abc"))
     _answer_all(plan(job(), "first"), fail=("b",))
     write_lines(home / "docs.jsonl", *({"id": name, "text": name} for name in "abd"), {"id": "c", "text": "new"}, "{")
@@ -256,7 +256,7 @@ def test_only_failed_and_refresh_exclude_each_other() -> None:
 
 
 def test_a_run_leaves_no_copies_behind(home: Path) -> None:
-    """Rows, prompts and answers stand in the source, in the output and in the ledger."""
+    """Rows, prompts and answers are in the source, in the output and in the ledger."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     made = plan(job(), "r")
     _answer_all(made)
@@ -265,8 +265,8 @@ def test_a_run_leaves_no_copies_behind(home: Path) -> None:
     assert left == {"plan.json", "summary.json", "outcomes.parquet", "ledger", "progress"}
 
 
-def test_several_tries_of_an_item_add_up(home: Path) -> None:
-    """What a failed try cost is in the sums; a success stands against a later failure."""
+def test_attempts_of_an_item_add_up(home: Path) -> None:
+    """Totals include the cost of failed attempts; a success takes precedence over a later failure."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     made = plan(job(), "r")
     _answer_all(made, fail=("a",))
@@ -278,8 +278,8 @@ def test_several_tries_of_an_item_add_up(home: Path) -> None:
     assert (summary.succeeded, summary.total_input_tokens, summary.cost_usd) == (1, 30, 1.5)
 
 
-def test_a_run_that_goes_on_costs_what_all_its_calls_cost(home: Path) -> None:
-    """Also those for a text that has changed since, and those for an item that another run has answered meanwhile."""
+def test_continued_run_includes_the_cost_of_all_its_calls(home: Path) -> None:
+    """Also calls for a text that has changed since, and for an item that another run has answered meanwhile."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, {"id": "b", "text": "2"})
     _answer_all(plan(job(), "r"), fail=("a", "b"))
     merge(job(), _run(job(limit=1), "other"))
@@ -289,15 +289,15 @@ def test_a_run_that_goes_on_costs_what_all_its_calls_cost(home: Path) -> None:
     assert (summary.cost_usd, summary.total_input_tokens) == (1.5, 30)
 
 
-def test_an_unknown_price_is_never_a_sum_of_the_rest(home: Path) -> None:
-    """None, not 0."""
+def test_total_cost_is_unknown_if_one_price_is_unknown(home: Path) -> None:
+    """The total is None, not 0."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"}, "broken")
     summary = merge(job(), _run(job(), cost=None))
     assert summary.cost_usd is None
     assert read_lines(summary.output)[0]["cost_usd"] is None
 
 
-def test_a_run_that_ended_early_says_what_is_left(home: Path) -> None:
+def test_output_of_an_interrupted_run_shows_unattempted_items(home: Path) -> None:
     """Items without a record are in the output, as not attempted, and in no failures file."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     summary = merge(job(), plan(job(), "r"))
@@ -306,7 +306,7 @@ def test_a_run_that_ended_early_says_what_is_left(home: Path) -> None:
 
 
 def test_the_summary_is_a_file(home: Path) -> None:
-    """What the command reports comes from there."""
+    """The command reads its report from this file."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     made = _run(job())
     summary = merge(job(), made)
@@ -315,7 +315,7 @@ def test_the_summary_is_a_file(home: Path) -> None:
 
 
 def test_a_table_shows_failures_first(home: Path) -> None:
-    """Then the rest in the order of the source, up to the limit."""
+    """The other rows follow in the order of the source, up to the limit."""
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x"} for number in range(5)))
     made = _run(job(output_schema=_SCHEMA), answer=_ANSWER, fail=("3",))
     merge(job(output_schema=_SCHEMA), made)
@@ -327,22 +327,22 @@ def test_a_table_shows_failures_first(home: Path) -> None:
     assert rows[1].token_usage["input_tokens"] == 10
 
 
-def test_an_output_elsewhere_is_written_through_fsspec(home: Path) -> None:
-    """Whole, like a local one."""
+def test_remote_output_is_written_through_fsspec(home: Path) -> None:
+    """It is replaced as a whole, like a local one."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     made_for = job(output="memory://results/out.jsonl")
     assert merge(made_for, _run(made_for)).output == "memory://results/out.jsonl"
     assert plan(job(source="memory://results/out.jsonl"), "r2").total == 1
 
 
-def test_a_folder_that_cannot_be_written_is_told_first(home: Path) -> None:
-    """Before anything is paid for; /proc takes files from nobody, not even from root."""
+def test_unwritable_folder_is_reported_before_the_run(home: Path) -> None:
+    """The error is raised before the first call; not even root can create files in /proc."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     with pytest.raises(JobError, match=r"/proc/out\.jsonl cannot be written: "):
         plan(job(output="/proc/out.jsonl"), "r")
 
 
-def test_an_output_that_cannot_be_is_told_first(home: Path) -> None:
+def test_impossible_output_path_is_reported_before_the_run(home: Path) -> None:
     """A folder of that name, or a file where a folder must be."""
     write_lines(home / "docs.jsonl", {"id": "a", "text": "1"})
     (home / "taken.jsonl").mkdir()

@@ -1,4 +1,4 @@
-"""What is left of runs after a prune: every answer that is in use, or may be."""
+"""Pruning removes old runs and keeps every answer that is or may be in use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batch_llm.jobs.results import prune as prune_module
 from batch_llm.jobs.results.prune import Pruned, prune
 from batch_llm.jobs.results.runs import find_runs
 from batch_llm.jobs.storage.store import Store
-from tests.support.jobs import age, answer, documents, job, night, prompts
+from tests.support.jobs import age, answer, documents, job, prompts, run_job
 
 
 @pytest.fixture(params=[".batch-llm", "memory://pruned"])
@@ -32,21 +32,21 @@ def _prune(ledger: str = ".batch-llm") -> Pruned:
     return prune(Store(ledger), "batch", keep_days=30, waits_for=print)
 
 
-def _three_nights(home: Path, made_for: BatchJob) -> None:
-    """An old night, an older one that was cut short, and a young one that reuses what it can."""
+def _three_runs(home: Path, made_for: BatchJob) -> None:
+    """Make an old run, an older interrupted one, and a recent one that reuses their answers."""
     documents(home, a="1", b="2", gone="3")
     answer(made_for, plan(made_for, "oldest"), most=1)
-    night(made_for, "old")
+    run_job(made_for, "old")
     documents(home, a="1", b="2 changed", c="4")
-    night(made_for, "young")
+    run_job(made_for, "young")
     age(made_for, "oldest", 50)
     age(made_for, "old", 40)
 
 
-def test_a_prune_loses_no_answer_that_is_in_use(home: Path, ledger: str) -> None:
-    """The next night calls nothing; what no later run has used is gone. A second prune carries it on."""
+def test_prune_keeps_every_answer_in_use(home: Path, ledger: str) -> None:
+    """The next run calls nothing; answers that no later run used are removed; a second prune keeps the rest."""
     made_for = job(ledger=ledger)
-    _three_nights(home, made_for)
+    _three_runs(home, made_for)
     store = Store(ledger)
     looked = prune(store, "batch", keep_days=30, waits_for=print, dry_run=True)
     assert len(find_runs(store)) == 3
@@ -56,7 +56,7 @@ def test_a_prune_loses_no_answer_that_is_in_use(home: Path, ledger: str) -> None
     assert [run.id for run in find_runs(store)] == ["young"]
     assert (plan(made_for, "next").reused, plan(made_for, "next").shards) == (3, ())
     age(made_for, "young", 40)
-    night(made_for, "newest")
+    run_job(made_for, "newest")
     again = _prune(ledger)
     assert (set(again.runs), again.carried) == ({"young"}, 3)
     assert prompts(plan(made_for, "last")) == {}
@@ -69,9 +69,9 @@ def test_a_prune_loses_no_answer_that_is_in_use(home: Path, ledger: str) -> None
 def test_a_prune_that_is_killed_loses_nothing(
     home: Path, ledger: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At each step, the answers are there once or twice, and count once."""
+    """A kill at any step leaves each answer once or twice, and it counts once."""
     made_for = job(ledger=ledger)
-    _three_nights(home, made_for)
+    _three_runs(home, made_for)
     done = getattr(prune_module, step)
 
     def killed(*arguments: Any) -> None:
@@ -88,35 +88,33 @@ def test_a_prune_that_is_killed_loses_nothing(
     assert plan(made_for, "next").reused == 3
 
 
-def test_the_newest_run_that_ended_stays(home: Path) -> None:
-    """However old it is: a job that rests for a year pays for nothing."""
+def test_newest_finished_run_is_kept(home: Path) -> None:
+    """At any age, so a job that pauses for a year pays for nothing again."""
     made_for = job()
     documents(home, a="1")
-    night(made_for, "first")
+    run_job(made_for, "first")
     age(made_for, "first", 400)
     assert _prune().runs == ()
     assert len(record_files(job_store(made_for))) == 1
 
 
 def test_a_refresh_that_stopped_keeps_the_answers_it_did_not_replace(home: Path, ledger: str) -> None:
-    """The next run without `refresh` takes the old ones, as it would have without a prune."""
+    """The next run without `refresh` reuses the old answers, as it would have without a prune."""
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3")
-    night(made_for, "old")
-    night(job(ledger=ledger, refresh=True), "young", most=2, fail="b")
+    run_job(made_for, "old")
+    run_job(job(ledger=ledger, refresh=True), "young", most=2, fail="b")
     age(made_for, "old", 40)
     assert (_prune(ledger).carried, prompts(plan(made_for, "next"))) == (2, {})
 
 
-def test_a_run_that_died_on_another_machine_keeps_what_it_may_have_used(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Which answers these are, only that machine knows: all of them stay."""
+def test_answers_that_a_dead_remote_run_may_use_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only that machine knows which answers these are, so all are kept."""
     made_for = job(ledger="memory://pruned")
     documents(home, a="1", b="2")
-    night(made_for, "old")
+    run_job(made_for, "old")
     documents(home, b="2")
-    night(made_for, "newest-ended")
+    run_job(made_for, "newest-ended")
     documents(home, a="1", b="2", c="3")
     plan(made_for, "died")
     age(made_for, "old", 50)
@@ -130,14 +128,14 @@ def test_a_run_that_died_on_another_machine_keeps_what_it_may_have_used(
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("file", ["plan.json", "outcomes.parquet"])
-def test_a_damaged_file_makes_no_run_old(home: Path, ledger: str, file: str) -> None:
+def test_run_with_a_damaged_file_is_not_considered_old(home: Path, ledger: str, file: str) -> None:
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2")
-    night(made_for, "old")
+    run_job(made_for, "old")
     documents(home, a="1", b="2", c="3")
-    night(made_for, "young")
+    run_job(made_for, "young")
     documents(home, a="1")
-    night(made_for, "newest")
+    run_job(made_for, "newest")
     age(made_for, "old", 40)
     job_store(made_for).folder("young").write(file, b"\0" * 64)
     assert _prune(ledger).runs == ("old",)
@@ -145,11 +143,11 @@ def test_a_damaged_file_makes_no_run_old(home: Path, ledger: str, file: str) -> 
     assert prompts(plan(made_for, "next")) == {}
 
 
-def test_copies_of_a_run_that_was_killed_in_its_plan_go(home: Path, ledger: str) -> None:
-    """They are the largest files, and no run of the list is theirs."""
+def test_copies_of_a_run_killed_while_planning_are_removed(home: Path, ledger: str) -> None:
+    """These are the largest files, and no listed run owns them."""
     made_for = job(ledger=ledger)
     documents(home, a="1")
-    night(made_for, "first")
+    run_job(made_for, "first")
     plan(made_for, "killed")
     killed = run_folder(made_for, "killed")
     killed.items.with_suffix(".jsonl").write_text("half an it")
@@ -160,10 +158,10 @@ def test_copies_of_a_run_that_was_killed_in_its_plan_go(home: Path, ledger: str)
     assert [path.name for path in killed.path.rglob("*") if path.is_file()] == []
 
 
-def test_a_run_at_work_on_another_ledger_is_not_touched(home: Path) -> None:
-    """It works on this machine under the same name, and holds another lease."""
+def test_running_run_of_another_ledger_is_not_touched(home: Path) -> None:
+    """It runs on this machine under the same name, and holds another lease."""
     documents(home, a="1")
-    night(job(), "here")
+    run_job(job(), "here")
     elsewhere = job(ledger="memory://pruned")
     made = plan(elsewhere, "there")
     answer(elsewhere, made)
@@ -176,9 +174,9 @@ def test_a_run_at_work_on_another_ledger_is_not_touched(home: Path) -> None:
 def test_a_prune_that_lost_its_lease_removes_nothing_more(
     home: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its machine slept; whoever works on the ledger now may use what was not in use before."""
+    """Its machine was asleep; the run that holds the lease now may use answers that were unused before."""
     made_for = job(ledger=ledger)
-    _three_nights(home, made_for)
+    _three_runs(home, made_for)
     carry, store = prune_module._carry, job_store(made_for)  # pyright: ignore[reportPrivateUsage]  the moment to hit
 
     def slow(*arguments: Any) -> None:
@@ -191,9 +189,9 @@ def test_a_prune_that_lost_its_lease_removes_nothing_more(
     assert len(find_runs(Store(ledger))) == 3
 
 
-def test_the_beginning_of_a_runs_id_is_no_name(home: Path) -> None:
+def test_prefix_of_a_run_id_is_not_a_job_name(home: Path) -> None:
     documents(home, a="1")
-    night(job(), "1963ea7d")
+    run_job(job(), "1963ea7d")
     with pytest.raises(JobError, match=r"'1963' is the beginning of a run id, not a job name"):
         prune(Store(".batch-llm"), "1963", keep_days=30, waits_for=print)
     assert not (home / ".batch-llm" / "1963").exists()

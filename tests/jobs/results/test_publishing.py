@@ -1,4 +1,4 @@
-"""What may take the place of an output, and what may not."""
+"""Rules for replacing an output."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan
 from batch_llm.jobs.ledger.lease import hold
-from tests.support.jobs import answer, documents, job, night, read_lines, whole_run
+from tests.support.jobs import answer, documents, job, read_lines, run_job, whole_run
 
 
 def _statuses(path: Path) -> list[str]:
     return sorted(row["status"] for row in read_lines(path))
 
 
-def test_a_run_that_is_not_complete_leaves_a_complete_output(home: Path) -> None:
-    """Its rows are beside it, until a complete run replaces both."""
+def test_incomplete_run_does_not_replace_a_complete_output(home: Path) -> None:
+    """Its rows are in a partial file next to it, until a complete run replaces both."""
     documents(home, a="one", b="two")
-    night(job(), "first")
+    run_job(job(), "first")
     documents(home, a="one", b="two", c="three")
     made = plan(job(), "second")
     summary = merge(job(), made, stopped="stopped by Ctrl-C")
     assert len(read_lines(home / "out.jsonl")) == 2
     assert _statuses(home / "out.partial.jsonl") == ["not_attempted", "succeeded", "succeeded"]
     assert (summary.output, summary.kept) == (str(home / "out.partial.jsonl"), "out.jsonl")
-    night(job(), "third")
+    run_job(job(), "third")
     assert _statuses(home / "out.jsonl") == ["succeeded"] * 3
     assert not (home / "out.partial.jsonl").exists()
 
 
-def test_a_run_may_always_publish(home: Path) -> None:
-    """Where the job says so."""
+def test_incomplete_run_replaces_the_output_if_allowed(home: Path) -> None:
+    """If the job allows it with publish="always"."""
     documents(home, a="one")
-    night(job(), "first")
+    run_job(job(), "first")
     documents(home, a="one", b="two")
     merge(job(publish="always"), plan(job(publish="always"), "second"), stopped="stopped by Ctrl-C")
     assert _statuses(home / "out.jsonl") == ["not_attempted", "succeeded"]
 
 
 def test_a_run_that_lost_its_lease_publishes_nothing(home: Path) -> None:
-    """Whatever it had answered is in the ledger."""
+    """Its answers are in the ledger."""
     documents(home, a="one")
     with hold(job_store(job()), "first", waits_for=print, lost=print) as lease:
         made = plan(job(), "first", lease=lease)
@@ -56,13 +56,13 @@ def test_a_run_that_lost_its_lease_publishes_nothing(home: Path) -> None:
     assert not (home / "out.jsonl").exists()
 
 
-def test_an_output_keeps_its_mode_and_its_link(home: Path) -> None:
-    """And nothing of what it was written in stays beside it."""
+def test_output_keeps_its_mode_and_symbolic_link(home: Path) -> None:
+    """No temporary file stays next to it."""
     documents(home, a="one")
     (home / "real.jsonl").touch(0o600)
     (home / "out.jsonl").symlink_to("real.jsonl")
     (home / "real.jsonl").chmod(0o600)
-    night(job(), "first")
+    run_job(job(), "first")
     assert (home / "out.jsonl").is_symlink()
     assert (home / "real.jsonl").stat().st_mode & 0o777 == 0o600
     assert _statuses(home / "real.jsonl") == ["succeeded"]
@@ -75,10 +75,10 @@ def _file(made_for: BatchJob, run: str) -> Path:
     return next((folder / "ledger").iterdir())
 
 
-def test_a_copy_of_a_ledger_file_changes_nothing(home: Path) -> None:
-    """Each item has one row, and what it cost counts once."""
+def test_copied_ledger_file_changes_nothing(home: Path) -> None:
+    """Each item has one row, and its cost counts once."""
     documents(home, a="one", b="two")
-    night(job(), "first")
+    run_job(job(), "first")
     shutil.copy(_file(job(), "first"), _file(job(), "first").with_name("copy (1).jsonl"))
     made = plan(job(), "second")
     assert made.reused == 2
@@ -89,7 +89,7 @@ def test_a_copy_of_a_ledger_file_changes_nothing(home: Path) -> None:
 def test_a_damaged_record_is_called_again(home: Path) -> None:
     """And the plan reports it."""
     documents(home, a="one", b="two")
-    night(job(), "first")
+    run_job(job(), "first")
     file = _file(job(), "first")
     file.write_bytes(file.read_bytes().replace(b"answer to one", b"answer to ooe"))
     made = plan(job(), "second")
@@ -97,23 +97,23 @@ def test_a_damaged_record_is_called_again(home: Path) -> None:
     assert any("Damaged records" in note for note in made.notes)
 
 
-def test_a_line_of_any_length_costs_itself_alone(home: Path) -> None:
-    """A tail of zeros, as a lost machine leaves it."""
+def test_damaged_line_of_any_length_loses_only_itself(home: Path) -> None:
+    """For example zeros at the end, as a crashed machine leaves them."""
     documents(home, a="one")
-    night(job(), "first")
+    run_job(job(), "first")
     with _file(job(), "first").open("ab") as file:
         file.write(bytes(40_000_000))
     assert plan(job(), "second").reused == 1
 
 
-def test_a_dry_run_is_no_job() -> None:
-    """Its answers would be kept."""
+def test_dry_run_setting_is_refused_in_a_job() -> None:
+    """Otherwise its answers would be recorded."""
     with pytest.raises(JobError, match="--dry-run"):
         job(config={"dry_run": True})
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
-def test_a_folder_of_a_complete_run_stays_until_the_next_one(home: Path, output: str) -> None:
+def test_output_folder_of_a_complete_run_is_kept_until_the_next_one(home: Path, output: str) -> None:
     """A failed run and a stopped one write the partial folder, which a complete one removes."""
     settings: dict[str, Any] = {"output": output, "partition_by": ["status"]}
     stem, _, ending = output.partition(".")
@@ -132,8 +132,8 @@ def test_a_folder_of_a_complete_run_stays_until_the_next_one(home: Path, output:
     assert {path.name for path in home.iterdir()} == {"docs.jsonl", output, ".batch-llm"}
 
 
-def test_an_output_with_a_long_name_has_a_partial_one(home: Path) -> None:
-    """Names as long as a file system allows; the rows of an incomplete run are not lost for them."""
+def test_output_with_a_long_name_has_a_partial_output(home: Path) -> None:
+    """Also for the longest name that the file system allows."""
     output = "ö" * 119 + ".jsonl"  # with .failures, 253 bytes
     documents(home, a="one")
     whole_run("first", output=output)

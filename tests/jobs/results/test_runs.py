@@ -1,4 +1,4 @@
-"""Runs as their ledger shows them."""
+"""States and totals of runs, read from the ledger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batch_llm.jobs.results.outcomes import read_results
 from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, read_run_state
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
-from tests.support.jobs import answer, documents, job, night
+from tests.support.jobs import answer, documents, job, run_job
 
 
 @pytest.fixture(params=[".batch-llm", "memory://looked-at"])
@@ -30,8 +30,8 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3")
-    night(made_for, "first", fail="b")
-    night(made_for, "second", fail="b")
+    run_job(made_for, "first", fail="b")
+    run_job(made_for, "second", fail="b")
     assert [run.id for run in find_runs(Store(ledger))] == ["second", "first"]
     found = read_run_state(find_run(Store(ledger), "fir"))
     assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == ("ended", 2, 1, 0)
@@ -57,7 +57,7 @@ def test_the_state_of_a_finished_run_follows_from_its_totals(
 ) -> None:
     made_for = job(ledger=ledger)
     documents(home, a="1")
-    night(made_for, "first")
+    run_job(made_for, "first")
     run = find_run(Store(ledger))
     summary = json.loads(run.store.read("summary.json") or b"{}")
     run.store.write("summary.json", json.dumps({**summary, "total_items": 10, "succeeded": 10, **changes}).encode())
@@ -83,7 +83,7 @@ def test_a_crashed_run_shows_what_is_missing(home: Path, ledger: str) -> None:
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_results_are_chosen_by_an_expression(home: Path, ledger: str, ended: bool) -> None:
+def test_results_are_selected_by_an_sql_expression(home: Path, ledger: str, ended: bool) -> None:
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3")
     made = plan(made_for, "first")
@@ -102,18 +102,18 @@ def test_results_are_chosen_by_an_expression(home: Path, ledger: str, ended: boo
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "message"),
     [("nobody", "no run or job named 'nobody' in .*: it has runs of batch"), ("run-", "2 runs begin with 'run-': ")],
 )
-def test_a_run_that_cannot_be_found_is_one_line(home: Path, wanted: str, said: str) -> None:
+def test_unknown_run_is_reported_in_one_line(home: Path, wanted: str, message: str) -> None:
     documents(home, a="1")
     for name in ("run-1", "run-2"):
         plan(job(), name)
-    with pytest.raises(JobError, match=said):
+    with pytest.raises(JobError, match=message):
         find_run(Store(".batch-llm"), wanted)
 
 
-def test_a_ledger_without_runs_is_one_line(home: Path) -> None:
+def test_ledger_without_runs_is_reported_in_one_line(home: Path) -> None:
     with pytest.raises(JobError, match=r"no runs in the ledger .*: use another ledger with --ledger"):
         find_runs(Store(str(home / "nothing")))
 
@@ -121,9 +121,9 @@ def test_a_ledger_without_runs_is_one_line(home: Path) -> None:
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("file", ["plan.json", "summary.json", "outcomes.parquet"])
 @pytest.mark.parametrize("content", [b"\0" * 64, b"[]", b""])
-def test_a_run_with_a_damaged_file_is_shown_with_what_is_left(home: Path, file: str, content: bytes) -> None:
+def test_run_with_a_damaged_file_is_shown_with_the_rest(home: Path, file: str, content: bytes) -> None:
     documents(home, a="1", b="2")
-    night(job(), "first", fail="b")
+    run_job(job(), "first", fail="b")
     (home / ".batch-llm" / "batch" / "first" / file).write_bytes(content)
     found = read_run_state(find_run(Store(".batch-llm")))
     assert (found.totals.succeeded, found.examples) == (1, {"timeout": "too slow"})

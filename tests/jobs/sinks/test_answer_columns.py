@@ -1,4 +1,4 @@
-"""The columns of an answer: by what its fields may be, whatever way pydantic writes that."""
+"""Types of the answer's columns, for all forms of JSON Schema that pydantic writes."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from tests.support.jobs import documents, job, read_lines
 
 
 class Mood(StrEnum):
-    """Text by reference."""
+    """Enum, which the schema defines by reference."""
 
     good = "good"
     bad = "bad"
 
 
 class Node(BaseModel):
-    """A type that contains itself."""
+    """Recursive model."""
 
     name: str
     child: Node | None = None
 
 
 class Cat(BaseModel):
-    """One of two."""
+    """First member of a union."""
 
     kind: Literal["cat"]
 
 
 class Dog(BaseModel):
-    """The other one."""
+    """Second member of a union."""
 
     kind: Literal["dog"]
 
 
 class Letter(BaseModel):
-    """What pydantic makes of most annotations."""
+    """Model with most kinds of annotations."""
 
     city: str | None
     mood: Mood
@@ -76,7 +76,7 @@ class Letter(BaseModel):
 
 
 def test_columns_of_a_pydantic_model() -> None:
-    """Text is text, a number a number, also with null; what holds others is JSON; mixed values are text."""
+    """Text and numbers keep their types, also with null; containers are JSON; mixed types are text."""
     schema = Letter.model_json_schema()
     found = answer_columns(schema, typed=False)
     text = ("city", "mood", "may_be", "always", "mixed", "price", "when", "name", "day", "raw", "nothing")
@@ -97,8 +97,8 @@ def _merged(output: str, schema: dict[str, Any], **answers: Any) -> str:
     return merge(todo, made).output
 
 
-def test_text_without_quotes_and_null_as_null(home: Path) -> None:
-    """In every output."""
+def test_text_has_no_quotes_and_null_is_null_in_every_output(home: Path) -> None:
+    """In every output format."""
     documents(home, a="one", b="two")
     reference = {"$ref": "#/$defs/Mood"}
     properties = {
@@ -128,8 +128,8 @@ def test_text_without_quotes_and_null_as_null(home: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.parquet", "sqlite:///o.db#t", "duckdb:///o.duckdb#t"])
-def test_names_of_properties_never_cost_the_output(home: Path, output: str) -> None:
-    """Without a name, equal but for the case, those of our columns, those with a meaning in SQL or JSON pointers."""
+def test_any_property_names_can_be_written(home: Path, output: str) -> None:
+    """Empty names, names that differ in case, outcome columns, and names with a meaning in SQL or JSON pointers."""
     documents(home, a="one")
     names = [
         "",
@@ -154,14 +154,14 @@ def test_names_of_properties_never_cost_the_output(home: Path, output: str) -> N
         assert set(answer.values()) <= set(map(str, json.loads(Path(written).read_text()).values()))
 
 
-def test_a_name_that_no_output_can_have_is_refused_before(home: Path) -> None:
-    """In one line."""
+def test_property_name_that_cannot_be_written_is_refused_before_the_run(home: Path) -> None:
+    """The error is one line."""
     with pytest.raises(JobError, match="the name of a property contains a NUL character"):
         job(output_schema={"type": "object", "properties": {"a\0b": {"type": "string"}}})
 
 
-def test_a_table_of_an_earlier_version_gets_the_column(home: Path) -> None:
-    """Its JSON columns stay JSON, and take text."""
+def test_table_of_an_earlier_version_gets_the_new_column(home: Path) -> None:
+    """Its JSON columns stay JSON and accept text."""
     documents(home, a="one")
     schema = {"type": "object", "properties": {"city": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}
     _merged("duckdb:///o.duckdb#t", schema, a={"city": "Bonn"})

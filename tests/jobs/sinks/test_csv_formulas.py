@@ -1,4 +1,4 @@
-"""What a spreadsheet would run stays text, where the job asks for it."""
+"""Escaping of values that a spreadsheet would run as formulas."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _cells(home: Path, **settings: Any) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_formulas_are_escaped_where_the_job_asks_for_it(home: Path) -> None:
-    """In values and in names of columns; numbers stay numbers, and lists are no formula."""
+def test_formulas_are_escaped_if_configured(home: Path) -> None:
+    """In values and column names; numbers stay numbers, and lists are not formulas."""
     rows = [{"id": f"i{at}", "text": "t", "=x": cell, "n": -at} for at, cell in enumerate([*FORMULAS, *TEXTS])]
     write_lines(home / "docs.jsonl", *rows)
     header, *cells = _cells(home, csv_formulas="escape")
@@ -35,7 +35,7 @@ def test_formulas_are_escaped_where_the_job_asks_for_it(home: Path) -> None:
 
 
 def test_values_stay_as_they_are_by_default(home: Path) -> None:
-    """As a program reads them."""
+    """So that programs read the original values."""
     write_lines(home / "docs.jsonl", *({"id": f"i{at}", "text": cell} for at, cell in enumerate(FORMULAS)))
     assert [row[1] for row in _cells(home)[1:]] == FORMULAS
     with pytest.raises(JobError, match="csv_formulas"):

@@ -1,4 +1,4 @@
-"""Tables in SQLite, DuckDB and PostgreSQL, as sources and as outputs."""
+"""Tables in SQLite, DuckDB and PostgreSQL as sources and outputs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LETTERS = "CREATE TABLE letters (id INTEGER, body TEXT); INSERT INTO letters VAL
 
 @dataclass(frozen=True)
 class Database:
-    """A database of a test's own.
+    """Database for one test.
 
     Attributes:
-        kind: What it is.
+        kind: "sqlite", "duckdb" or "postgresql".
         place: Its address, without a table.
-        file: The file that it is, or its URL.
+        file: Its file, or its URL.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Database:
     file: str
 
     def run(self, statements: str) -> list[tuple[Any, ...]]:
-        """Run statements; returns the rows of the last one."""
+        """Run statements, and return the rows of the last one."""
         match self.kind:
             case "sqlite":
                 with sqlite3.connect(self.file) as connection:
@@ -63,7 +63,7 @@ async def _run(url: str, statements: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[str]:
-    """A PostgreSQL server for the tests of this file."""
+    """Start a PostgreSQL server for the tests of this file."""
     if why := missing():
         pytest.skip(why)
     with tempfile.TemporaryDirectory() as folder, postgres(Path(folder)) as url:
@@ -72,7 +72,7 @@ def server() -> Generator[str]:
 
 @pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
 def database(request: pytest.FixtureRequest, home: Path) -> Database:
-    """A new database of each kind."""
+    """Return a new database of each kind."""
     kind = str(request.param)
     if kind != "postgresql":
         return Database(kind, f"{kind}:///own.db", str(home / "own.db"))
@@ -83,8 +83,8 @@ def database(request: pytest.FixtureRequest, home: Path) -> Database:
     return Database(kind, url, url)
 
 
-def night(run: str, *, fail: str = "", **settings: Any) -> Summary:
-    """A whole run."""
+def run_job(run: str, *, fail: str = "", **settings: Any) -> Summary:
+    """Run a job to its end."""
     todo = job(prompt="{body}", **settings)
     made = plan(todo, run)
     answer(todo, made, fail=fail)
@@ -92,7 +92,7 @@ def night(run: str, *, fail: str = "", **settings: Any) -> Summary:
 
 
 def test_a_table_and_a_query_are_sources(database: Database) -> None:
-    """A query is the database's own; a null is empty."""
+    """A query runs in the database; a null is empty."""
     database.run(LETTERS)
     made = plan(job(source=f"{database.place}#letters", prompt="{body}"), "r1")
     assert prompts(made) == {"1": "a", "2": "b"}
@@ -106,10 +106,10 @@ def test_a_table_and_a_query_are_sources(database: Database) -> None:
 
 
 def test_answers_go_into_a_table_and_failures_into_another(database: Database) -> None:
-    """The failures are a source themselves; when all is well they are gone."""
+    """The failures are a source themselves; a run without failures deletes them."""
     database.run(LETTERS)
     places: dict[str, Any] = {"output": f"{database.place}#answers", "name": "letters"}
-    totals = night("r1", source=f"{database.place}#letters", fail="2", **places)
+    totals = run_job("r1", source=f"{database.place}#letters", fail="2", **places)
     assert (totals.output, totals.failures) == (places["output"], f"{database.place}#answers_failures")
     assert database.run("SELECT id, answer, status, attempts, cost_usd FROM answers ORDER BY id") == [
         (1, "answer to a", "succeeded", 1, 0.5),
@@ -121,15 +121,15 @@ def test_answers_go_into_a_table_and_failures_into_another(database: Database) -
         (3, "invalid_input"),
     ]
     database.run("DELETE FROM letters WHERE id = 3")
-    night("r2", source=f"{totals.failures}", output="some.jsonl", name="letters")
-    assert night("r3", source=f"{database.place}#letters", **places).failures is None
+    run_job("r2", source=f"{totals.failures}", output="some.jsonl", name="letters")
+    assert run_job("r3", source=f"{database.place}#letters", **places).failures is None
     assert database.run("SELECT id, status FROM answers ORDER BY id") == [(1, "succeeded"), (2, "succeeded")]
     with pytest.raises((sqlite3.Error, duckdb.Error, asyncpg.PostgresError)):
         database.run("SELECT * FROM answers_failures")
 
 
-def test_a_table_that_exists_is_filled_anew_and_stays_what_it_is(database: Database, home: Path) -> None:
-    """Its views and columns of its own stay, in whatever types it has."""
+def test_existing_table_keeps_its_views_columns_and_types(database: Database, home: Path) -> None:
+    """Its views, extra columns and types are kept."""
     write_lines(home / "docs.jsonl", {"id": 1, "body": 'a\0b,\n"c"', "tags": ["x"], "none": None, "empty": ""})
     settings: dict[str, Any] = {"source": "docs.jsonl", "output": f"{database.place}#answers"}
     database.run(
@@ -138,7 +138,7 @@ def test_a_table_that_exists_is_filled_anew_and_stays_what_it_is(database: Datab
         "cost_usd FLOAT, attempts INTEGER, seconds FLOAT, error_category TEXT, error TEXT); "
         "INSERT INTO answers (id) VALUES (7); CREATE VIEW short AS SELECT id, answer FROM answers"
     )
-    night("r", **settings)
+    run_job("r", **settings)
     nul = "" if database.kind == "postgresql" else "\0"
     assert database.run("SELECT id, answer FROM short") == [(1, f'answer to a{nul}b,\n"c"')]
     [(made, tags, none, empty)] = database.run("SELECT made, tags, none, empty FROM answers")
@@ -146,18 +146,18 @@ def test_a_table_that_exists_is_filled_anew_and_stays_what_it_is(database: Datab
     assert (tags, none, empty) == ('["x"]', None, "")
 
 
-def test_numbers_that_few_know_go_into_a_table(database: Database) -> None:
-    """Integers beyond 64 bits with a sign, and lists with what is no number: JSON where there are no lists."""
+def test_large_integers_and_lists_with_nan_are_written(database: Database) -> None:
+    """Integers beyond signed 64 bits, and lists with NaN, which are JSON if the database has no lists."""
     query = "SELECT 1 AS id, 'a' AS body, 18446744073709551615::UBIGINT AS large, [1.5, 'nan'::DOUBLE] AS list"
-    night("r", source=query, output=f"{database.place}#answers")
+    run_job("r", source=query, output=f"{database.place}#answers")
     [(large, found)] = database.run("SELECT large, list FROM answers")
     assert int(large) == 18446744073709551615
     assert database.kind == "duckdb" or json.loads(found, parse_constant=pytest.fail) == [1.5, None]
 
 
 @pytest.mark.parametrize("table", ["answers", "answers_failures"])
-def test_other_columns_are_told_before_anything_is_paid_for(database: Database, table: str) -> None:
-    """The line says where, and what to do; what is there stays, also where it came while the run was at work."""
+def test_table_with_other_columns_is_reported_before_the_first_call(database: Database, table: str) -> None:
+    """The line has the place and a fix; existing rows are kept, also if they were added during the run."""
     database.run(LETTERS)
     # With the default, a run that is incomplete leaves a table alone that is there.
     places = {"source": f"{database.place}#letters", "output": f"{database.place}#answers"}
@@ -177,11 +177,11 @@ def test_other_columns_are_told_before_anything_is_paid_for(database: Database, 
         assert database.run(f"SELECT id FROM {table}") == [(7,)]
 
 
-def test_a_column_that_only_later_rows_have_is_told_before_anything_is_paid_for(database: Database, home: Path) -> None:
-    """It is known when all rows have been read."""
+def test_column_that_only_later_rows_have_is_reported_before_the_first_call(database: Database, home: Path) -> None:
+    """The columns are known after all rows have been read."""
     write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b"})
     settings: dict[str, Any] = {"source": "docs.jsonl", "output": f"{database.place}#answers"}
-    night("r1", **settings)
+    run_job("r1", **settings)
     write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b", "late": 1})
     with pytest.raises(
         JobError, match=r"output '.*#answers' cannot be written; if its columns should change, drop the table"
@@ -194,7 +194,7 @@ def test_a_column_that_only_later_rows_have_is_told_before_anything_is_paid_for(
     ("rows", "line"),
     [("nope", "nope"), ("select nope from letters", "nope"), ("select", "select"), ("select 1 frm x", "x")],
 )
-def test_what_cannot_be_read_is_told_in_one_line(database: Database, rows: str, line: str) -> None:
+def test_unreadable_table_is_reported_in_one_line(database: Database, rows: str, line: str) -> None:
     """In the database's own words."""
     database.run(LETTERS)
     with pytest.raises(JobError) as error:
@@ -204,8 +204,8 @@ def test_what_cannot_be_read_is_told_in_one_line(database: Database, rows: str, 
     assert "\n" not in str(error.value)
 
 
-def test_sqlite_values_keep_their_types_in_columns_of_any(home: Path) -> None:
-    """Bytes are hexadecimal; text that is not UTF-8 fails alone; columns of one name are told apart."""
+def test_sqlite_values_keep_their_types_in_untyped_columns(home: Path) -> None:
+    """Bytes are hexadecimal; text that is not UTF-8 fails its row; columns of the same name get suffixes."""
     Database("sqlite", "", str(home / "own.db")).run(
         "CREATE TABLE t (id, mixed, blob, text); INSERT INTO t VALUES (1, 1, x'00ff', 'a'), (2, 'one', NULL, 'b'),"
         " (3, 1.5, x'', CAST(x'ff' AS TEXT)), (9007199254740993, NULL, NULL, 'd')"
@@ -216,8 +216,8 @@ def test_sqlite_values_keep_their_types_in_columns_of_any(home: Path) -> None:
     assert broken(made) == {"row 3": "row 3: 'text' is not UTF-8"}
 
 
-def test_postgresql_types_read_well_in_a_prompt(server: str) -> None:
-    """Those that Python has no plain value for are text."""
+def test_postgresql_types_are_readable_in_a_prompt(server: str) -> None:
+    """Types without a plain Python value are text."""
     values = {
         "day": ("DATE '2024-01-02'", "2024-01-02"),
         "at": ("TIMESTAMPTZ '2024-01-02 03:04:05+00'", "2024-01-02T03:04:05Z"),
@@ -252,8 +252,8 @@ def test_postgresql_types_read_well_in_a_prompt(server: str) -> None:
         ({"ledger": "sftp://me:hush@host/ledger"}, "an address contains a password"),
     ],
 )
-def test_addresses_are_checked_before_anything_starts(settings: dict[str, str], line: str) -> None:
-    """A password is not shown, not even in what refuses it."""
+def test_addresses_are_validated_before_the_run(settings: dict[str, str], line: str) -> None:
+    """The error does not show a password."""
     with pytest.raises(JobError) as error:
         job(**settings)
     assert line in str(error.value)
@@ -261,15 +261,15 @@ def test_addresses_are_checked_before_anything_starts(settings: dict[str, str], 
 
 
 @pytest.mark.parametrize("source", ["sqlite:///nope.db#t", "duckdb:///nope.db#t"])
-def test_a_database_file_that_is_not_there_is_not_made(home: Path, source: str) -> None:
+def test_missing_database_file_is_not_created(home: Path, source: str) -> None:
     """A new file would hide the mistake."""
     with pytest.raises(JobError, match=r"nope\.db does not exist: check source"):
         plan(job(source=source), "r")
     assert not (home / "nope.db").exists()
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line(home: Path, unused_tcp_port: int) -> None:
-    """As a source, and as an output before anything is paid for."""
+def test_unreachable_server_is_reported_in_one_line(home: Path, unused_tcp_port: int) -> None:
+    """As a source, and as an output before the first call."""
     place = f"postgresql://me@127.0.0.1:{unused_tcp_port}/db#t"
     write_lines(home / "docs.jsonl", {"id": 1, "text": "a"})
     with pytest.raises(JobError, match=r"source 'postgresql://me@.*#t' cannot be read: .*onnect"):
@@ -280,13 +280,13 @@ def test_a_server_that_is_not_there_is_told_in_one_line(home: Path, unused_tcp_p
 
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("table", ["answers", "a" * 60])
-def test_a_table_of_a_complete_run_stays_until_the_next_one(database: Database, table: str) -> None:
+def test_table_of_a_complete_run_is_kept_until_the_next_one(database: Database, table: str) -> None:
     """A failed run and a stopped one fill the partial table, which a complete one removes."""
     database.run("CREATE TABLE letters (id INTEGER, body TEXT); INSERT INTO letters VALUES (1, 'a')")
     settings: dict[str, Any] = {"source": f"{database.place}#letters", "output": f"{database.place}#{table}"}
-    night("r1", **settings)
+    run_job("r1", **settings)
     database.run("INSERT INTO letters VALUES (2, 'b')")
-    totals = night("r2", fail="2", **settings)
+    totals = run_job("r2", fail="2", **settings)
     partial = totals.output.rpartition("#")[2]
     statuses = f"SELECT id, status FROM {partial} ORDER BY id"
     assert partial.endswith("_partial")
@@ -297,7 +297,7 @@ def test_a_table_of_a_complete_run_stays_until_the_next_one(database: Database, 
     merge(todo, plan(todo, "r3"), stopped="stopped by Ctrl-C")
     assert [(int(item), status) for item, status in database.run(statuses)] == [(1, "succeeded"), (2, "not_attempted")]
     assert len(database.run(f"SELECT id FROM {table}")) == 1
-    night("r4", **settings)
+    run_job("r4", **settings)
     assert len(database.run(f"SELECT id FROM {table}")) == 2
     for gone in (partial, f"{partial}_failures"):
         with pytest.raises(Exception, match=r"no such table|does not exist"):

@@ -1,4 +1,4 @@
-"""Values that a file system cannot store as names, in `partition_by`."""
+"""Values of `partition_by` that a file system cannot store as names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _value(folder: Path) -> str:
 
 @pytest.mark.parametrize("output", ["out.jsonl", "out.parquet", "out.csv.gz"])
 def test_every_value_has_one_folder(home: Path, output: str) -> None:
-    """However long it is, and whatever is in it; its rows have the whole value."""
+    """For values of any length and any characters; its rows have the whole value."""
     rows = [{"id": f"{n}-{again}", "text": "t", "topic": value} for n, value in enumerate(ODD) for again in "ab"]
     write_lines(home / "docs.jsonl", *rows)
     assert whole_run("r1", output=output, partition_by=["topic"]).succeeded == len(rows)
@@ -49,7 +49,7 @@ def test_every_value_has_one_folder(home: Path, output: str) -> None:
 
 
 def test_names_are_the_same_in_each_run(home: Path) -> None:
-    """And those of values that need no care are the values."""
+    """Ordinary values are their own folder names."""
     write_lines(home / "docs.jsonl", *({"id": n, "text": "t", "topic": topic} for n, topic in enumerate([LONG, "a"])))
     whole_run("r1", output="out.csv", partition_by=["topic"])
     names = {path.name for path in (home / "out.csv").iterdir()}
@@ -68,8 +68,8 @@ def test_many_long_columns_stay_within_the_longest_path(home: Path) -> None:
     assert file.stat().st_size
 
 
-def test_a_whole_value_is_no_formula_in_a_csv_file(home: Path) -> None:
-    """Where the job escapes formulas."""
+def test_whole_value_is_escaped_in_a_csv_file(home: Path) -> None:
+    """If the job escapes formulas."""
     write_lines(home / "docs.jsonl", {"id": 1, "text": "t", "topic": "=" + LONG})
     whole_run("r1", output="out.csv", partition_by=["topic"], csv_formulas="escape")
     (file,) = (home / "out.csv").glob("*/*.csv")
@@ -77,8 +77,8 @@ def test_a_whole_value_is_no_formula_in_a_csv_file(home: Path) -> None:
     assert row["topic_in_full"] == "'=" + LONG
 
 
-def test_values_that_differ_in_case_have_folders_of_their_own() -> None:
-    """On a file system that ignores case; others keep their names."""
+def test_values_that_differ_in_case_have_different_folders() -> None:
+    """Also on a file system that ignores case; other values keep their names."""
     with open_tables() as tables:
         tables.execute("CREATE TABLE rows AS SELECT unnest(['A', 'a', 'b', 'É', 'é']) AS topic")
         kinds, longest = {"topic": "VARCHAR"}, {"topic": 200}
@@ -92,7 +92,7 @@ def test_values_that_differ_in_case_have_folders_of_their_own() -> None:
 
 
 def test_a_column_whose_name_is_too_long_is_refused_before_the_run(home: Path) -> None:
-    """Not after it is paid."""
+    """The error is raised before the first call."""
     column = "c" * 230
     write_lines(home / "docs.jsonl", {"id": 1, "text": "t", column: "x"})
     with pytest.raises(JobError, match=r"partition_by: the column 'c+' cannot name folders in .*: rename it"):

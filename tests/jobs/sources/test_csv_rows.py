@@ -1,4 +1,4 @@
-"""CSV as people have it: open quotes, lines above the header, and a line that says how columns are separated."""
+"""CSV files with open quotes, lines above the header, or Excel's separator line."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ROWS = [f"{number},row {number}" for number in range(1, 101)]
         (['1,"closed" too early', "2,b"], {"2": "b"}, [2]),
     ],
 )
-def test_an_open_quote_takes_its_own_row_alone(
+def test_open_quote_fails_only_its_row(
     home: Path, lines: list[str], good: dict[str, str], bad: list[int], end: str
 ) -> None:
-    """Whatever follows it: no quote, another one, or the end of the file."""
+    """With no quote after it, another one, or the end of the file."""
     (home / "docs.csv").write_bytes(end.join(["id,text", *lines, ""]).encode())
     made = plan(job(source="docs.csv"), "r")
     assert prompts(made) == good
@@ -39,7 +39,7 @@ def test_an_open_quote_takes_its_own_row_alone(
 
 
 def test_two_open_quotes_do_not_hide_the_rows_between_them(home: Path) -> None:
-    """Also where the second one would close the first, so that the file is well-formed."""
+    """Also if the second quote closes the first, so that the file is valid."""
     rows = [*ROWS[:9], '10,"open', *ROWS[10:59], '60,closed"', *ROWS[60:]]
     (home / "docs.csv").write_text("\n".join(["id,text", *rows, ""]))
     made = plan(job(source="docs.csv"), "r")
@@ -47,8 +47,8 @@ def test_two_open_quotes_do_not_hide_the_rows_between_them(home: Path) -> None:
     assert (made.total, prompts(made)["60"]) == (100, 'closed"')
 
 
-def test_fields_of_many_lines_stay_whole_beside_an_open_quote(home: Path) -> None:
-    """Lines are counted as an editor does; an extra column is told as that."""
+def test_multi_line_fields_are_complete_next_to_an_open_quote(home: Path) -> None:
+    """Lines are counted as in an editor; an extra column has its own message."""
     long = "\n".join(f"line {number}, of a letter, with words" for number in range(100))
     content = f'id,text\n1,"{long}"\n2,"open\n3,"a\nb",extra\n4,"c\n\n""d"""\n'
     (home / "docs.csv").write_text(content)
@@ -84,16 +84,16 @@ def test_the_separator_line_of_excel_is_used_and_skipped(
         ("Report,\n\n", "line 1 is 'Report,', and line 3 is the header with 'text'"),
     ],
 )
-def test_lines_above_the_header_are_named(home: Path, above: str, line: str) -> None:
-    """What stands there, where the header is, and what to do."""
+def test_lines_above_the_header_are_reported(home: Path, above: str, line: str) -> None:
+    """The error has the lines, the number of the header's line, and a fix."""
     (home / "docs.csv").write_text(f"{above}id,text\n1,a\n2,b\n")
     with pytest.raises(JobError) as error:
         plan(job(source="docs.csv"), "r")
     assert str(error.value).endswith(f"docs.csv: {line}: delete the lines above the header")
 
 
-def test_a_title_without_a_header_and_an_open_quote_in_the_header_are_told(home: Path) -> None:
-    """Blank lines above the header are nothing."""
+def test_missing_header_and_open_quote_in_the_header_are_reported(home: Path) -> None:
+    """Blank lines above the header are ignored."""
     (home / "title.csv").write_text("Report\n1,a\n2,b\n")
     with pytest.raises(
         JobError, match=r"line 1 is 'Report', which is not a header for the 2 columns of the lines below"

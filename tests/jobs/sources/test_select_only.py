@@ -1,4 +1,4 @@
-"""A query in source is one SELECT over what the job names, and a condition reads the run alone."""
+"""Queries: a source is one SELECT over files that it names, and a condition reads only its run."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ NAMED = "a query can only read the data files that it names in quotes"
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "duckdb:///docs.duckdb#"])
-def test_a_query_does_nothing_but_read_what_it_names(home: Path, query: str, message: str, prefix: str) -> None:
-    """Shown or counted: it makes no file, and reads no other one."""
+def test_query_can_only_read_files_that_it_names(home: Path, query: str, message: str, prefix: str) -> None:
+    """Neither reading nor counting its rows creates a file or reads another one."""
     duckdb.sql(f"COPY (SELECT 1 AS id, 'a' AS text) TO '{home / 'docs.parquet'}'")
     for name in ("secret", ".env", "other.csv"):
         (home / name).write_text("id,text\n1,a\n")
@@ -75,8 +75,8 @@ def test_a_query_does_nothing_but_read_what_it_names(home: Path, query: str, mes
         "select 1 as id, 'a' as text union all select * from 'docs.parquet' where id > 1",
     ],
 )
-def test_a_query_joins_and_reads_files_that_it_names(home: Path, query: str) -> None:
-    """Tables, patterns, lists of files, and functions that make rows."""
+def test_query_can_join_files_that_it_names(home: Path, query: str) -> None:
+    """Tables, patterns, lists of files, and table functions are allowed."""
     duckdb.sql(f"COPY (SELECT 1 AS id, 'a' AS text) TO '{home / 'docs.parquet'}'")
     (home / "more").mkdir()
     for name in ("a", "b"):
@@ -85,7 +85,7 @@ def test_a_query_joins_and_reads_files_that_it_names(home: Path, query: str) -> 
 
 
 def test_views_and_macros_of_a_database_read_its_tables_and_no_file(home: Path) -> None:
-    """Whoever made the database file gets no more rights by it."""
+    """A database file from somebody else gets no access to files."""
     (home / "other.csv").write_text("id,text\n1,a\n")
     with duckdb.connect(str(home / "docs.duckdb")) as tables:
         tables.execute("CREATE TABLE docs AS SELECT 1 AS id, 'a' AS text")
@@ -101,7 +101,7 @@ def test_views_and_macros_of_a_database_read_its_tables_and_no_file(home: Path) 
     ["with a as (select 1) delete from docs", "select load_extension('x')", "select 1 as id; delete from docs"],
 )
 def test_a_query_of_sqlite_only_reads(home: Path, query: str) -> None:
-    """SQLite's own parser is asked; full-text search and JSON work."""
+    """SQLite's own parser decides; full-text search and JSON work."""
     with closing(sqlite3.connect(home / "docs.db")) as database:
         database.execute("CREATE VIRTUAL TABLE docs USING fts5 (id, text)")
         database.execute("INSERT INTO docs VALUES ('1', 'a')")
@@ -128,8 +128,8 @@ def test_a_query_of_sqlite_only_reads(home: Path, query: str) -> None:
         "",
     ],
 )
-def test_a_condition_reads_the_run_alone(where: str) -> None:
-    """No file, no other table, no second statement."""
+def test_condition_reads_only_its_run(where: str) -> None:
+    """It cannot read a file or another table, or have a second statement."""
     with pytest.raises(ValueError, match=r"can only read the run's items|one condition|cannot be read"):
         check_condition(where, "results")
 
@@ -138,15 +138,15 @@ def test_a_condition_reads_the_run_alone(where: str) -> None:
     "where", ["status = 'failed' -- those", "true) or (false", "attempts = (select max(attempts) from results)"]
 )
 def test_a_condition_may_be_any_expression(where: str) -> None:
-    """Subqueries over the run's items too."""
+    """Subqueries over the run's items are allowed, too."""
     check_condition(where, "results")
     with duckdb.connect() as tables:
         tables.execute("CREATE TABLE results AS SELECT 'failed' AS status, 2 AS attempts")
         assert tables.execute(condition_query(where, "results")).fetchall() == [("failed", 2)]
 
 
-def test_columns_of_python_are_no_tables(home: Path) -> None:
-    """DuckDB would find variables of the program by their names."""
+def test_python_variables_are_not_tables(home: Path) -> None:
+    """DuckDB can read Python variables by their names, which must be off."""
     write_lines(home / "docs.jsonl", {"id": 1, "text": "a"})
     with pytest.raises(JobError, match="does not exist"):
         plan(job(source="select * from job"), "r")

@@ -1,4 +1,4 @@
-"""What can be read, and how a bad row or file is told."""
+"""Formats of sources, and errors of invalid rows and files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from batch_llm.jobs.planning.preview import count_rows
 from tests.support.jobs import broken, items, job, prompts, write_lines
 
 
-def test_csv_text_stays_as_it_is_in_the_file(home: Path) -> None:
-    """No number, date or leading zero is made of it."""
+def test_csv_values_are_not_converted(home: Path) -> None:
+    """Numbers, dates and leading zeros are not converted."""
     (home / "docs.csv").write_text("id,text\n007,1.10\n008,2024-01-02\n", encoding="utf-8")
     assert prompts(plan(job(source="docs.csv"), "r")) == {"007": "1.10", "008": "2024-01-02"}
 
 
-def test_broken_csv_rows_fail_alone_with_their_line(home: Path) -> None:
-    """Lines are counted as an editor does, also behind quoted line breaks and blank lines."""
+def test_invalid_csv_rows_fail_with_their_line_number(home: Path) -> None:
+    """Lines are counted as in an editor, also after quoted line breaks and blank lines."""
     rows = [
         b"id,text",
         b'1,"two\nlines"',
@@ -53,16 +53,16 @@ def test_broken_csv_rows_fail_alone_with_their_line(home: Path) -> None:
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_csv_dialects_are_seen(home: Path, delimiter: str, line_break: str, encoding: str) -> None:
-    """The header tells the delimiter; a byte order mark tells the encoding."""
+def test_csv_dialects_are_detected(home: Path, delimiter: str, line_break: str, encoding: str) -> None:
+    """The header shows the delimiter, and a byte order mark the encoding."""
     rows = [delimiter.join(cells) for cells in (("id", "text"), ("1", "é, ü; x"))]
     content = line_break.join(rows).replace("é, ü; x", '"é, ü; x"') + line_break
     (home / "docs.csv").write_bytes(content.encode(encoding))
     assert prompts(plan(job(source="docs.csv"), "r")) == {"1": "é, ü; x"}
 
 
-def test_packed_files_are_read(home: Path) -> None:
-    """.gz and .zst of csv and jsonl, also in several pieces, as parallel packers make them."""
+def test_compressed_files_are_read(home: Path) -> None:
+    """.gz and .zst of csv and jsonl, also with several members, as parallel compressors write them."""
     (home / "docs.csv.gz").write_bytes(gzip.compress(b"id,text\n1,a\n"))
     (home / "docs.jsonl.gz").write_bytes(gzip.compress(b'{"id": 2, "text": "b"}\n'))
     (home / "DOCS.CSV.GZ").write_bytes(gzip.compress(b"id,text\n3,c\n"))
@@ -77,8 +77,8 @@ def test_packed_files_are_read(home: Path) -> None:
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
 @pytest.mark.parametrize("kind", [".jsonl", ".csv"])
 @pytest.mark.parametrize("is_cut", [True, False])
-def test_a_packed_file_that_is_damaged_is_told_in_one_line(home: Path, kind: str, ending: str, is_cut: bool) -> None:
-    """One that lacks its end, or is not packed at all."""
+def test_damaged_compressed_file_is_reported_in_one_line(home: Path, kind: str, ending: str, is_cut: bool) -> None:
+    """A truncated one, or one that is not compressed."""
     rows = [f"{number},{hashlib.sha256(b'%d' % number).hexdigest()}" for number in range(9000)]
     content = "\n".join(["id,text", *rows]) if kind == ".csv" else "\n".join(f'{{"text": "{row}"}}' for row in rows)
     packed = (gzip.compress if ending == ".gz" else zstandard.compress)(content.encode())
@@ -88,8 +88,8 @@ def test_a_packed_file_that_is_damaged_is_told_in_one_line(home: Path, kind: str
     assert "\n" not in str(error.value)
 
 
-def test_a_text_file_that_cannot_be_unpacked_fails_alone(home: Path) -> None:
-    """A folder may hold one."""
+def test_damaged_compressed_text_file_fails_only_its_row(home: Path) -> None:
+    """Other files of the folder are read."""
     (home / "a.txt.gz").write_bytes(gzip.compress(b"one"))
     (home / "b.txt.gz").write_bytes(b"two")
     made = plan(job(source="*.txt.gz"), "r")
@@ -98,7 +98,7 @@ def test_a_text_file_that_cannot_be_unpacked_fails_alone(home: Path) -> None:
 
 
 def test_a_glob_reads_many_files_in_order(home: Path) -> None:
-    """Broken rows then name their file too."""
+    """Broken rows have the name of their file in the id."""
     write_lines(home / "a.jsonl", {"id": 1, "text": "a"}, "nonsense")
     write_lines(home / "b.jsonl", {"id": 2, "text": "b"})
     made = plan(job(source="*.jsonl", output="out.csv"), "r")
@@ -108,8 +108,8 @@ def test_a_glob_reads_many_files_in_order(home: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
-def test_csv_rows_may_end_in_several_ways(home: Path, encoding: str, delimiter: str) -> None:
-    """As in files put together on several machines: no row is lost, and line breaks in quotes stay as they are."""
+def test_csv_rows_may_have_different_line_breaks(home: Path, encoding: str, delimiter: str) -> None:
+    """As in files combined from several machines: no row is lost, and quoted line breaks are not changed."""
     rows = ["id,text\r\n", "1,a\r\n", '2,"b\n""x"", \r\ny"\n', '3,"c"\r\n', '4,"d"\n', "5,e,f\n", "6,g\r", '7,"h\r"\n']
     content = "".join(rows).replace(",", delimiter)
     (home / "docs.csv").write_bytes(content.encode(encoding))
@@ -130,13 +130,13 @@ def test_a_csv_header_may_have_line_breaks_in_quotes(home: Path, delimiter: str,
     assert broken(made) == {"line 5": "line 5: more columns than the header"}
 
 
-def test_csv_rows_may_end_in_carriage_returns_alone(home: Path) -> None:
+def test_csv_rows_may_end_in_carriage_returns(home: Path) -> None:
     """As old spreadsheets write them."""
     (home / "docs.csv").write_bytes(b'id,text\r1,a\r2,"b, c"\r')
     assert prompts(plan(job(source="docs.csv"), "r")) == {"1": "a", "2": "b, c"}
 
 
-def test_csv_files_of_a_glob_must_agree(home: Path) -> None:
+def test_csv_files_of_a_glob_must_have_the_same_header(home: Path) -> None:
     """Values would end up in the wrong columns."""
     (home / "a.csv").write_text("id,text\n1,a\n")
     (home / "b.csv").write_text("text,id\nb,2\n")
@@ -145,8 +145,8 @@ def test_csv_files_of_a_glob_must_agree(home: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_json_lines_of_files_that_were_put_together_are_read(home: Path, encoding: str) -> None:
-    """A byte order mark is no part of a row, wherever it is; a line with nothing else is blank."""
+def test_json_lines_of_concatenated_files_are_read(home: Path, encoding: str) -> None:
+    """A byte order mark at any line's start is ignored; a line with nothing else is blank."""
     parts = ['{"id": 1, "text": "a"}\n', '{"id": 2, "text": "\ufeffb"}\n', "\n", '{"id": 3, "text": "c"}\n']
     (home / "docs.jsonl").write_bytes(b"".join(part.encode(encoding) for part in parts))
     made = plan(job(), "r")
@@ -154,8 +154,8 @@ def test_json_lines_of_files_that_were_put_together_are_read(home: Path, encodin
     assert broken(made) == {}
 
 
-def test_broken_json_lines_fail_alone_with_their_line(home: Path) -> None:
-    """Blank lines count, and need no answer."""
+def test_invalid_json_lines_fail_with_their_line_number(home: Path) -> None:
+    """Blank lines count as lines, but are not rows."""
     good = [b'{"id": 1, "text": "a"}', b"", b'{"id": 5, "text": "b"}']
     content = b"\n".join([b"\xef\xbb\xbf" + good[0], good[1], b'{"id": 3,', b"\xff", good[2], b"[1]", b'{"id": 7'])
     content += b'\n{"id": 8, "text": ' + 5000 * b"1" + b"}"
@@ -184,7 +184,7 @@ def test_json_values_keep_their_type(home: Path) -> None:
 
 
 def test_parquet_and_queries_keep_their_types(home: Path) -> None:
-    """Dates, decimals, lists and structs read well in a prompt."""
+    """Dates, decimals, lists and structs are readable in a prompt."""
     duckdb.sql(
         "COPY (SELECT 1 AS id, DATE '2024-01-02' AS day, 1.10::DECIMAL(5, 2) AS price, [1, 2] AS list, "
         f"{{'a': 'x'}} AS struct) TO '{home / 'docs.parquet'}'"
@@ -197,7 +197,7 @@ def test_parquet_and_queries_keep_their_types(home: Path) -> None:
 
 
 def test_a_folder_of_texts_gives_a_row_a_file(home: Path) -> None:
-    """Ids are paths within the folder; a byte order mark tells the encoding; other files are left alone."""
+    """Ids are paths within the folder; a byte order mark shows the encoding; other files are ignored."""
     folder = home / "texts"
     (folder / "sub").mkdir(parents=True)
     (folder / "a.txt").write_bytes("grün".encode("utf-8-sig"))
@@ -213,7 +213,7 @@ def test_a_folder_of_texts_gives_a_row_a_file(home: Path) -> None:
 
 
 def test_a_url_is_read_through_fsspec(home: Path) -> None:
-    """Any file system that fsspec knows."""
+    """Also on any other file system of fsspec."""
     import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 
     memory = fsspec.filesystem("memory")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -229,7 +229,7 @@ def test_a_url_is_read_through_fsspec(home: Path) -> None:
     "encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "cp437"]
 )
 def test_text_of_any_encoding_is_read(home: Path, encoding: str) -> None:
-    """Of csv, json lines and text files; packed ones too."""
+    """In CSV, JSON Lines and text files, also compressed ones."""
     files = {
         "docs.csv": 'id,text\r\n1,"süß, é\n£"\r\n',
         "docs.jsonl": '{"id": 1, "text": "süß, é\\n£"}\n',
@@ -241,14 +241,14 @@ def test_text_of_any_encoding_is_read(home: Path, encoding: str) -> None:
         assert list(prompts(made).values()) == ["süß, é\n£"], name
 
 
-def test_rows_are_counted_in_their_encoding(home: Path) -> None:
-    """As a simulation of a preset does."""
+def test_rows_are_counted_in_the_configured_encoding(home: Path) -> None:
+    """For example by a simulation of a preset."""
     (home / "docs.csv").write_bytes("id,text\n1,a\n2,b\n".encode("utf-16-le"))
     assert count_rows(job(source="docs.csv", encoding="utf-16-le")) == 2
 
 
-def test_rows_that_are_not_in_the_encoding_fail_alone(home: Path) -> None:
-    """The others are read; files of a glob may have byte order marks of their own."""
+def test_rows_that_are_not_in_the_encoding_fail_separately(home: Path) -> None:
+    """The others are read; each file of a glob may have its own byte order mark."""
     (home / "a.csv").write_bytes(b"id,text\n1,a\n2,\x81\n3,c\n")
     (home / "b.csv").write_bytes("id,text\n4,ü\n".encode("utf-16"))
     (home / "a.jsonl").write_bytes(b'{"id": 1, "text": "a"}\n{"id": 2, "text": "\x81"}\n')
@@ -261,8 +261,8 @@ def test_rows_that_are_not_in_the_encoding_fail_alone(home: Path) -> None:
     assert list(broken(made)) == ["a.csv line 3"]
 
 
-def test_an_encoding_that_nobody_knows_is_refused() -> None:
-    """One of bytes alone as well."""
+def test_unknown_encoding_is_refused() -> None:
+    """A codec from bytes to bytes is refused, too."""
     for name in ("nope", "base64", "rot13"):
         with pytest.raises(JobError, match=f"encoding is '{name}': unknown encoding: use a name such as cp1252"):
             job(encoding=name)
@@ -291,8 +291,8 @@ def test_an_encoding_that_nobody_knows_is_refused() -> None:
         ("select text, 1 as id from 'docs.jsonl'", "ids in column 'id' are not unique: '1' (2 rows)"),
     ],
 )
-def test_a_bad_source_is_told_in_one_line(home: Path, source: str, line: str) -> None:
-    """What, where, and what to do."""
+def test_invalid_source_is_reported_in_one_line(home: Path, source: str, line: str) -> None:
+    """The error has the source, the reason and a fix."""
     write_lines(home / "docs.jsonl", {"text": "a"}, {"text": "b"})
     write_lines(home / "empty.jsonl")
     (home / "empty.csv").touch()
@@ -310,7 +310,7 @@ def test_a_bad_source_is_told_in_one_line(home: Path, source: str, line: str) ->
     assert "\n" not in str(error.value).replace(source, "")
 
 
-def test_rows_without_an_id_fail_alone(home: Path) -> None:
+def test_rows_without_an_id_fail_separately(home: Path) -> None:
     """Null and blank ids, and a prompt without content."""
     write_lines(
         home / "docs.jsonl",
@@ -328,8 +328,8 @@ def test_rows_without_an_id_fail_alone(home: Path) -> None:
     }
 
 
-def test_without_an_id_column_the_content_names_the_row(home: Path) -> None:
-    """The same row has the same name every night; repeated rows are told apart."""
+def test_row_without_an_id_column_gets_an_id_from_its_content(home: Path) -> None:
+    """The same row has the same id in every run; repeated rows get suffixes."""
     write_lines(home / "docs.jsonl", {"text": "a"}, {"text": "b"}, {"text": "a"}, {"text": "a"})
     ids = [item["id"] for item in items(plan(job(), "r1"))]
     assert ids[2:] == [f"{ids[0]}-2", f"{ids[0]}-3"]

@@ -1,4 +1,4 @@
-"""A budget: what shards may spend of it, and what becomes of a call that it has no room for."""
+"""Budgets: the shares of shards, and calls that a share has no room for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PRICES = {"input_mtok": 100_000, "output_mtok": 100_000}  # ten cents a token
 
 
 class _Words(LLMCallStrategy[str]):
-    """Each answer uses the tokens that its prompt names, and ends when all calls that can start have started."""
+    """Strategy that uses as many tokens as its prompt says, and answers after all possible calls have started."""
 
     def __init__(self, fail: bool = False) -> None:
         self.calls = self.in_flight = self.most_in_flight = 0
@@ -62,21 +62,21 @@ async def _run(home: Path, texts: list[int], share: BudgetShare, workers: int, s
 @pytest.mark.parametrize("fail", [False, True])
 @pytest.mark.parametrize("workers", [1, 5])
 @pytest.mark.parametrize("texts", [[10] * 60, [10, 30] * 30, [5] * 30 + [40] * 30])
-async def test_a_share_is_exceeded_by_calls_in_flight_at_most(
+async def test_share_is_exceeded_by_at_most_the_calls_in_flight(
     home: Path, texts: list[int], workers: int, fail: bool
 ) -> None:
-    """Whatever answers cost, and also where some calls fail and are not billed."""
+    """For any cost of answers, and also if some calls fail and are not billed."""
     strategy = _Words(fail)
     outcome = await _run(home, texts, BudgetShare(usd=20.0), workers, strategy)
     assert outcome.cost_usd is not None
     assert outcome.cost_usd <= 20.0 + workers * max(texts) * 0.1
-    assert outcome.cost_usd >= 20.0 - workers * max(texts) * 0.1, "no more is left over than a call each"
+    assert outcome.cost_usd >= 20.0 - workers * max(texts) * 0.1, "at most one call per worker is left over"
     assert outcome.wanting is not None
     assert outcome.not_attempted > 0
     assert (outcome.unfinished, outcome.stopped) == (None, False) or fail
 
 
-async def test_a_share_that_lasts_changes_nothing(home: Path) -> None:
+async def test_sufficient_share_changes_nothing(home: Path) -> None:
     outcome = await _run(home, [10] * 20, BudgetShare(usd=20.5, tokens=205), 5, _Words())
     assert (outcome.succeeded, outcome.wanting) == (20, None)
     assert outcome.estimate is not None
@@ -84,15 +84,15 @@ async def test_a_share_that_lasts_changes_nothing(home: Path) -> None:
 
 
 async def test_no_call_starts_with_a_used_up_share(home: Path) -> None:
-    """Not even the first call, of which nobody knows what it costs."""
+    """Not even the first call, whose cost is unknown."""
     strategy = _Words()
     outcome = await _run(home, [10] * 3, BudgetShare(tokens=0), 2, strategy)
     assert (strategy.calls, outcome.not_attempted) == (0, 3)
     assert outcome.wanting is not None
 
 
-async def test_as_long_as_nothing_is_known_calls_go_one_at_a_time(home: Path) -> None:
-    """Where the guess alone is more than the share."""
+async def test_calls_run_one_at_a_time_until_a_cost_is_known(home: Path) -> None:
+    """If the guessed cost of one call exceeds the share."""
     strategy = _Words()
     outcome = await _run(
         home, [10] * 8, BudgetShare(tokens=500, estimate=TokenEstimate(output_tokens=1e6)), 5, strategy
@@ -111,7 +111,7 @@ def _outcome(shard: ShardRef, usd: float, wanting: Spent | None) -> ShardOutcome
 @examples(100)
 @given(st.integers(1, 8), st.integers(1, 4), st.lists(st.floats(0, 1), min_size=200, max_size=200), st.integers(1, 9))
 def test_shares_never_sum_up_to_more_than_the_budget(count: int, at_once: int, draws: list[float], price: int) -> None:
-    """However shards end, and until less is left than a call costs."""
+    """Shards may end in any way; at the end less than the cost of one call is left."""
     budget = BudgetAllocator([BudgetStatus("budget_usd", "run", "usd", 100.0, 0.0)], 1.0)
     left, running, spent, uses = _shards(count), dict[ShardRef, BudgetShare](), dict[int, float](), iter(draws)
     while True:
@@ -136,14 +136,14 @@ def test_shares_never_sum_up_to_more_than_the_budget(count: int, at_once: int, d
         assert 100.0 - sum(spent.values()) < price
 
 
-def test_without_a_budget_a_share_is_boundless() -> None:
+def test_share_without_a_budget_is_unlimited() -> None:
     share = BudgetAllocator([], 1.0).share(_shards(1)[0], _shards(1))
     assert share is not None
     assert not share.is_bounded
 
 
 def test_a_month_counts_all_runs_of_the_name(home: Path) -> None:
-    """Those of this calendar month; a run's own budget counts its own."""
+    """All runs of this calendar month count; the budget of a run counts its own calls."""
     made_for = job(budget_usd=5, budget_tokens=100, monthly_budget_usd=50)
     usage: dict[str, Any] = {"status": "failed", "cost_usd": 2.0, "input_tokens": 30, "output_tokens": 5}
     for run, finished_at in (("r", ""), ("another", ""), ("old", "2020-01-31T23:59:59.000000+00:00")):

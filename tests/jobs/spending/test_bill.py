@@ -35,8 +35,8 @@ def _bill(read: int, cached: int, written: int) -> float:
     return spent / 1e6
 
 
-def test_the_cost_is_what_openai_counted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With cached tokens, rate limits, server errors, blocked answers, and answers that are asked for again."""
+def test_cost_equals_the_usage_that_openai_counted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With cached tokens, rate limits, server errors, blocked answers, and answers that are requested again."""
     _documents(home, 60)
     cached = 0
 
@@ -67,7 +67,9 @@ def test_the_cost_is_what_openai_counted(home: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("context", [None, "word " * 2000])
-def test_the_cost_is_what_gemini_counted(home: Path, monkeypatch: pytest.MonkeyPatch, context: str | None) -> None:
+def test_cost_equals_the_usage_that_gemini_counted(
+    home: Path, monkeypatch: pytest.MonkeyPatch, context: str | None
+) -> None:
     """With a cached context and without, thinking, blocked answers and failures."""
     _documents(home, 30)
 
@@ -90,4 +92,4 @@ def test_the_cost_is_what_gemini_counted(home: Path, monkeypatch: pytest.MonkeyP
 def _agree(summary: Summary, paid: float) -> None:
     assert summary.cost_usd == pytest.approx(paid, rel=1e-9)
     items = sum(row["cost_usd"] for row in read_lines(summary.output))
-    assert items == pytest.approx(paid, rel=1e-9), "each item has its part of it"
+    assert items == pytest.approx(paid, rel=1e-9), "the costs of the items add up to it"

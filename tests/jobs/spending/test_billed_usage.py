@@ -1,4 +1,4 @@
-"""What a run costs by each provider's own client over HTTP: every field that is billed, and usage that is missing."""
+"""Cost of a run through each provider's client over HTTP: all billed fields, and missing usage."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_run_costs_what_genai_prices_computes_of_each_reply(
     units: dict[str, Any],
     context: dict[str, str],
 ) -> None:
-    """Caches, audio, reasoning, and the tier that answered."""
+    """Including caches, audio, reasoning, and service tiers."""
     summary = _run(monkeypatch, _job(flavour), Reply(200, _body(flavour, usage, **more), headers))
     provider = {"chat": "openai", "responses": "openai", "anthropic": "anthropic"}.get(flavour, "google")
     name = _MODELS[flavour].partition(":")[2]
@@ -206,8 +206,8 @@ def test_a_run_costs_what_genai_prices_computes_of_each_reply(
         units["output_tokens"] * _ROWS,
     )
     tier = context.get("service_tier")
-    told = [f"The service tier {tier} answered 3 items, which are priced at it."] if tier else []
-    assert (summary.total_estimated_tokens, summary.notes) == (0, told)
+    expected = [f"The service tier {tier} answered 3 items, which are priced at it."] if tier else []
+    assert (summary.total_estimated_tokens, summary.notes) == (0, expected)
 
 
 @pytest.mark.usefixtures("documents")
@@ -237,7 +237,7 @@ _UNUSABLE: list[tuple[str, Any]] = [
 def test_invalid_usage_is_estimated_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, flavour: str, usage: Any
 ) -> None:
-    """By every client: the answers are there and paid for, so they count in cost and tokens."""
+    """With every client: the answers are paid for, so they count in cost and tokens."""
     with caplog.at_level(logging.WARNING):
         summary = _run(monkeypatch, _job(flavour, shard_size=1), Reply(200, _body(flavour, usage)))
     assert summary.succeeded == _ROWS
@@ -252,14 +252,14 @@ def test_invalid_usage_is_estimated_with_one_warning(
 
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize("budget", [BudgetShare(tokens=60), BudgetShare(usd=2e-5)])
-def test_a_budget_counts_what_is_estimated(monkeypatch: pytest.MonkeyPatch, budget: BudgetShare) -> None:
+def test_estimated_usage_counts_for_a_budget(monkeypatch: pytest.MonkeyPatch, budget: BudgetShare) -> None:
     summary = _run(monkeypatch, _job("chat"), Reply(200, _body("chat", None)), budget)
     assert 0 < summary.succeeded < _ROWS
     assert summary.not_attempted
 
 
 class _Silent(LLMCallStrategy[str]):
-    """Reports no usage."""
+    """Strategy that reports no usage."""
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
         return "four", {}

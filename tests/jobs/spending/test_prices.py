@@ -19,7 +19,7 @@ def cost_of(model: str) -> CostOf:
 
 @pytest.mark.parametrize("model", ["openai-chat:gpt-4.1-mini", "openai:gpt-4.1-mini"])
 def test_a_known_model_has_its_price(model: str) -> None:
-    """By pydantic-ai's name of it; cached tokens are cheaper."""
+    """Under pydantic-ai's name of the model; cached tokens are cheaper."""
     cost = cost_of(model)
     full, cached = cost(_USAGE), cost({**_USAGE, "cached_input_tokens": 1_000_000})
     assert full is not None
@@ -27,7 +27,7 @@ def test_a_known_model_has_its_price(model: str) -> None:
     assert 0 < cached < full
 
 
-def test_gemini_direct_costs_what_google_asks() -> None:
+def test_gemini_direct_has_the_prices_of_google() -> None:
     """Both model names refer to the same provider."""
     assert cost_of("gemini-direct:gemini-2.5-flash")(_USAGE) == cost_of("google:gemini-2.5-flash")(_USAGE)
 
@@ -49,8 +49,8 @@ def test_own_strategy_has_only_own_prices() -> None:
     assert prices_of(job(prices={"input_mtok": 1, "output_mtok": 2}), own_strategy=True).cost(_USAGE) == 3.0
 
 
-def test_own_prices_win_and_are_named() -> None:
-    """For the job's model, or for each model by its name; cached tokens cost as others do, unless they have a price."""
+def test_own_prices_take_precedence_and_are_reported() -> None:
+    """For the job's model, or for each model by name; cached tokens cost the same unless they have a price."""
     one = {"input_mtok": 0.5, "output_mtok": 1.5}
     cached = {**_USAGE, "cached_input_tokens": 400_000}
     assert prices_of(job(model="openai-chat:my-own-model", prices=one)).cost(cached) == 2.0
@@ -72,8 +72,8 @@ def test_published_prices_have_a_version() -> None:
 @pytest.mark.parametrize(
     "model", ["openai:gpt-4.1-mini", "google:gemini-2.5-pro", "anthropic:claude-sonnet-4-5", "perplexity:sonar"]
 )
-def test_a_price_is_what_its_source_says(model: str, tokens: int) -> None:
-    """Tiers, cached tokens, and what a call costs by itself."""
+def test_published_price_is_applied_exactly(model: str, tokens: int) -> None:
+    """Including tiers, cached tokens, and a price per request."""
     provider, _, name = model.partition(":")
     usage = Usage(input_tokens=tokens, cache_read_tokens=tokens // 3, output_tokens=77)
     wanted = calc_price(usage, name, provider_id=provider).total_price

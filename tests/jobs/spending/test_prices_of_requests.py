@@ -40,7 +40,7 @@ _COUNTS = st.integers(0, 400_000)
 
 @st.composite
 def _units(draw: st.DrawFn) -> dict[str, float]:
-    """Usage that a provider may report: parts within what they are part of."""
+    """Draw usage that a provider may report, in which no part exceeds its total."""
     plain, read, short, hour = draw(_COUNTS), draw(_COUNTS), draw(_COUNTS), draw(st.integers(0, 9_000))
     answer, thoughts = draw(_COUNTS), draw(_COUNTS)
     found: dict[str, float] = {"input_tokens": plain + read + short + hour, "output_tokens": answer + thoughts}
@@ -76,7 +76,7 @@ def test_an_item_costs_the_sum_of_what_its_requests_cost(
     assert prices_of(job(model=model)).cost(usage_of(billed)) == float(wanted)
 
 
-def test_a_long_context_is_that_of_one_request() -> None:
+def test_long_context_price_applies_per_request() -> None:
     """Two requests below the threshold are not one above it."""
     price = prices_of(job(model="google:gemini-2.5-pro")).cost
     one = BilledRequest({"input_tokens": 150_000, "output_tokens": 10})
@@ -102,7 +102,7 @@ def test_parts_without_a_price_are_named(context: Any, units: dict[str, float], 
     assert prices_of(job(model="openai-chat:gpt-5-mini")).missing(usage_of([request])) == missing
 
 
-def test_own_prices_know_writes_to_a_cache() -> None:
+def test_own_prices_include_cache_writes() -> None:
     prices = {"input_mtok": 1, "output_mtok": 2, "cache_write_mtok": 5, "cache_write_1h_mtok": 10}
     cost = prices_of(job(model="openai-chat:mine", prices=prices)).cost
     units = {"input_tokens": 3_000_000, "output_tokens": 1_000_000, "cache_write_tokens": 2_000_000}

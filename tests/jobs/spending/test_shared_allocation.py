@@ -1,4 +1,4 @@
-"""One budget, several carriers that share nothing but a store: what they may spend together never passes it."""
+"""One budget for several runners that share only a store: together they never exceed it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from tests.support.jobs import job, write_lines
 from tests.support.selection import examples
 
 BUDGET = 100.0
-CARRIERS = 3
+RUNNERS = 3
 
 
 class _Crowded(Store):
-    """A store in which somebody else may be faster, between the last look of a carrier and its entry."""
+    """Store in which another runner may write between a runner's last read and its entry."""
 
     meanwhile: Callable[[], bool] | None = None
 
@@ -63,7 +63,7 @@ def _journal(kind: str) -> Generator[str]:
 
 @dataclass
 class _Site:
-    """Carriers that run shards of some calls each, every call at the same price, and that may die at any moment."""
+    """Runners of shards with some calls each, all at the same price, that may die at any moment."""
 
     place: str
     calls: list[int]
@@ -74,38 +74,38 @@ class _Site:
     stores: list[_Crowded] = field(default_factory=list[_Crowded])
 
     def __post_init__(self) -> None:
-        self.stores = [_Crowded(self.place) for _ in range(CARRIERS)]
+        self.stores = [_Crowded(self.place) for _ in range(RUNNERS)]
         limits = [BudgetStatus("budget_usd", "run", "usd", BUDGET, 0.0)]
         self.budgets = [JournaledAllocator(limits, 1.0, store) for store in self.stores]
-        self.running: list[tuple[ShardRef, BudgetShare] | None] = [None] * CARRIERS
-        self.kept: list[list[ShardRef]] = [[] for _ in range(CARRIERS)]
+        self.running: list[tuple[ShardRef, BudgetShare] | None] = [None] * RUNNERS
+        self.claimed: list[list[ShardRef]] = [[] for _ in range(RUNNERS)]
         self.free = [ShardRef(index, 1, count, count, "", "") for index, count in enumerate(self.calls)]
         self.dead = set[int]()
 
-    def act(self, carrier: int, draw: float) -> bool:
-        """Have a carrier do the next thing; whether it found anything to do."""
-        if carrier in self.dead:
+    def act(self, runner: int, draw: float) -> bool:
+        """Let a runner do its next step, and return whether there was one."""
+        if runner in self.dead:
             return False
-        return self._end(carrier, draw) if self.running[carrier] else self._take(carrier)
+        return self._end(runner, draw) if self.running[runner] else self._take(runner)
 
-    def _take(self, carrier: int) -> bool:
-        budget = self.budgets[carrier]
+    def _take(self, runner: int) -> bool:
+        budget = self.budgets[runner]
         budget.read()
-        if self._take_kept(carrier):
+        if self._take_claimed(runner):
             return True
         shard = next(filter(budget.fits, self.free), None)
         if shard is None:
             return False
         self.free.remove(shard)
         self.claims[shard.index] = claim = self.claims.get(shard.index, 0) + 1
-        self.kept[carrier].append(replace(shard, claim=claim))
-        return self._take_kept(carrier)
+        self.claimed[runner].append(replace(shard, claim=claim))
+        return self._take_claimed(runner)
 
-    def _take_kept(self, carrier: int) -> bool:
-        for shard in self.kept[carrier]:
-            if share := self.budgets[carrier].share(shard, [shard, *self.free][:CARRIERS]):
-                self.kept[carrier].remove(shard)
-                self.running[carrier] = shard, share
+    def _take_claimed(self, runner: int) -> bool:
+        for shard in self.claimed[runner]:
+            if share := self.budgets[runner].share(shard, [shard, *self.free][:RUNNERS]):
+                self.claimed[runner].remove(shard)
+                self.running[runner] = shard, share
                 return True
         return False
 
@@ -115,38 +115,38 @@ class _Site:
         left = self.calls[shard.index] - before / self.price
         self.spent[shard.index] = before + min((share.usd - before) // self.price, left, most) * self.price
 
-    def _end(self, carrier: int, draw: float) -> bool:
-        held = self.running[carrier]
+    def _end(self, runner: int, draw: float) -> bool:
+        held = self.running[runner]
         assert held is not None
         shard, share = held
-        if draw < 0.1 and len(self.dead) < CARRIERS - 1:
-            return self._die(carrier, draw)
+        if draw < 0.1 and len(self.dead) < RUNNERS - 1:
+            return self._die(runner, draw)
         self._pay(shard, share, float("inf"))
         left = self.calls[shard.index] - self.spent[shard.index] / self.price
-        self.budgets[carrier].release(shard, _outcome(shard, self.spent[shard.index], self.price if left else None))
-        self.running[carrier] = None
+        self.budgets[runner].release(shard, _outcome(shard, self.spent[shard.index], self.price if left else None))
+        self.running[runner] = None
         if left:
-            self.kept[carrier].append(shard)
+            self.claimed[runner].append(shard)
         else:
             self.done.add(shard.index)
         return True
 
-    def _die(self, carrier: int, draw: float) -> bool:
-        held = self.running[carrier]
+    def _die(self, runner: int, draw: float) -> bool:
+        held = self.running[runner]
         assert held is not None
         self._pay(*held, draw * 30)
-        self.dead.add(carrier)
-        self.free += [held[0], *self.kept[carrier]]
+        self.dead.add(runner)
+        self.free += [held[0], *self.claimed[runner]]
         return True
 
-    def come_back(self, carrier: int) -> None:
-        """Have a carrier tell of its shard that was taken for dead, and whose shard another one has."""
-        held = self.running[carrier]
-        if carrier in self.dead and held and self.claims[held[0].index] > held[0].claim:
-            self.budgets[carrier].release(held[0], _outcome(held[0], self.spent[held[0].index], None))
+    def come_back(self, runner: int) -> None:
+        """Let a runner that was considered dead report its shard, which another one has claimed."""
+        held = self.running[runner]
+        if runner in self.dead and held and self.claims[held[0].index] > held[0].claim:
+            self.budgets[runner].release(held[0], _outcome(held[0], self.spent[held[0].index], None))
 
     def may_be_spent(self) -> float:
-        """Return what is spent, and what shards may still spend, by what their carriers have got."""
+        """Return the amount that is spent plus the amount that the shares of runners still allow."""
         most = dict(self.spent)
         for held in self.running:
             if held is not None:
@@ -169,35 +169,35 @@ def _outcome(shard: ShardRef, usd: float, wanting: float | None) -> ShardOutcome
 @given(
     calls=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     price=st.integers(1, 9),
-    draws=st.lists(st.tuples(st.integers(0, CARRIERS - 1), st.integers(0, CARRIERS - 1), st.floats(0, 1)), max_size=60),
+    draws=st.lists(st.tuples(st.integers(0, RUNNERS - 1), st.integers(0, RUNNERS - 1), st.floats(0, 1)), max_size=60),
 )
 def test_processes_never_exceed_the_budget_and_use_all_of_it(
     kind: str, calls: list[int], price: int, draws: list[tuple[int, int, float]]
 ) -> None:
-    """However they come and go, and whoever is faster between another one's look and its entry."""
+    """Processes may start and die at any time, and write between another one's read and its entry."""
     with _journal(kind) as place:
         site = _Site(place, calls, price)
-        for carrier, other, draw in draws:
-            site.stores[carrier].meanwhile = partial(site.act, other, draw) if other != carrier else None
-            site.act(carrier, draw)
+        for runner, other, draw in draws:
+            site.stores[runner].meanwhile = partial(site.act, other, draw) if other != runner else None
+            site.act(runner, draw)
             site.come_back(other)
-            site.stores[carrier].meanwhile = None
+            site.stores[runner].meanwhile = None
             assert site.may_be_spent() <= BUDGET + 1e-6
-        while sum(site.act(carrier, 1.0) for carrier in range(CARRIERS)):
+        while sum(site.act(runner, 1.0) for runner in range(RUNNERS)):
             assert site.may_be_spent() <= BUDGET + 1e-6
         total = sum(site.spent.values())
         assert len(site.done) == len(calls) or BUDGET - total < price
         assert total <= BUDGET
-        living = next(carrier for carrier in range(CARRIERS) if carrier not in site.dead)
+        living = next(runner for runner in range(RUNNERS) if runner not in site.dead)
         assert site.budgets[living].tightest.spent == pytest.approx(total)
 
 
 def test_concurrent_processes_never_exceed_the_budget(tmp_path: Path) -> None:
-    """One after another asks for all that there is; with them all are as many as there are threads."""
+    """Each thread requests shares until none is left."""
     shards = [ShardRef(index, 1, 10, 10, "", "", claim=1) for index in range(40)]
     start = threading.Barrier(8)
 
-    def carry(number: int) -> list[float]:
+    def request_shares(number: int) -> list[float]:
         budget = JournaledAllocator([BudgetStatus("budget_usd", "run", "usd", BUDGET, 0.0)], 1.0, Store(str(tmp_path)))
         start.wait()
         return [
@@ -205,7 +205,7 @@ def test_concurrent_processes_never_exceed_the_budget(tmp_path: Path) -> None:
         ]
 
     with ThreadPoolExecutor(8) as pool:
-        held = sum(sum(shares) for shares in pool.map(carry, range(8)))
+        held = sum(sum(shares) for shares in pool.map(request_shares, range(8)))
     assert held <= BUDGET
     assert held > BUDGET * 0.99
 
@@ -216,7 +216,7 @@ def _two(place: str) -> tuple[JournaledAllocator, JournaledAllocator]:
 
 
 def test_process_that_claims_the_shard_of_a_dead_one_gets_its_share(tmp_path: Path) -> None:
-    """Also where nothing else is left; what the dead one tells when it comes back changes nothing."""
+    """Also if nothing else is left; a late report of the dead process changes nothing."""
     far, here = _two(str(tmp_path))
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
     again = replace(shard, claim=2)
@@ -239,7 +239,7 @@ def test_process_that_claims_the_shard_of_a_dead_one_gets_its_share(tmp_path: Pa
 
 
 def test_shard_finished_by_a_process_that_died_needs_no_budget(tmp_path: Path) -> None:
-    """Else a run that has answered everything for exactly its budget would end as one that has not."""
+    """Otherwise a run that answered all items for exactly its budget would end as incomplete."""
     far, here = _two(str(tmp_path))
     shard = ShardRef(0, 1, 10, 10, "", "", claim=1)
     assert far.share(shard, [shard])
@@ -252,7 +252,7 @@ def test_shard_finished_by_a_process_that_died_needs_no_budget(tmp_path: Path) -
     assert share is not None
     assert share.usd == BUDGET
     here.release(again, _outcome(again, BUDGET, 1.0))
-    assert here.share(again, [again]) is None, "there was something to do in it after all"
+    assert here.share(again, [again]) is None, "the shard has unanswered items"
 
 
 def test_an_entry_that_stays_damaged_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
