@@ -1,4 +1,4 @@
-"""Plugins of the whole suite, and a check that a test leaves no asyncio task behind."""
+"""Plugins of the suite, and a check that no test leaves an asyncio task behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest_plugins = [
 
 @pytest.fixture(autouse=True)
 async def no_task_is_left(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
-    """A test that leaves an asyncio task behind fails."""
+    """Fail a test that leaves an asyncio task behind."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {task for task in [asyncio.current_task()] if task is not None}

@@ -1,4 +1,4 @@
-"""The reference's examples that need no provider, as they stand there; `test_provider_examples.py` has the others."""
+"""The reference's examples that need no provider, unchanged; `test_provider_examples.py` has the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Response:
 
 
 class MyLLMAPI:
-    """A provider that answers after a second, and fails as its prompt says."""
+    """Provider that answers after a second, or fails as its prompt says."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
@@ -92,8 +92,8 @@ Item = LLMWorkItem[None, str, None]
 Processor = ParallelBatchProcessor[None, str, None]
 
 
-async def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
-    """As the examples of `ParallelBatchProcessor`, `BatchResult` and `WorkItemResult` have it."""
+async def test_processor_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The examples of `ParallelBatchProcessor`, `BatchResult` and `WorkItemResult` work."""
     config, my_strategy = ProcessorConfig(max_workers=5, timeout_per_item=60.0), MyCustomStrategy()
     async with Processor(config=config) as processor:
         for i in range(100):
@@ -121,7 +121,7 @@ async def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-async def test_the_configurations() -> None:
+async def test_configuration_examples_run() -> None:
     retry_config = RetryConfig(max_attempts=5, initial_wait=2.0, max_wait=120.0, exponential_base=2.0, jitter=True)
     config = ProcessorConfig(
         max_workers=10,
@@ -133,7 +133,7 @@ async def test_the_configurations() -> None:
     assert (retry_config.max_wait, config.retry.max_wait, config.rate_limit.cooldown_seconds) == (120.0, 60.0, 300.0)
 
 
-async def test_the_error_classifier() -> None:
+async def test_error_classifier_example_runs() -> None:
     strategy = MyCustomStrategy()
     config = ProcessorConfig(retry=RetryConfig(max_attempts=2, jitter=False))
     config.rate_limit.max_rate_limit_retries = 1
@@ -146,14 +146,14 @@ async def test_the_error_classifier() -> None:
     assert strategy.api.starts == [0, 2, 3, 4, 305]
 
 
-async def test_the_middleware(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_middleware_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     processor = Processor(ProcessorConfig(), middlewares=[LoggingMiddleware()])
     await processor.add_work(Item("a", MyCustomStrategy(), "text"))
     await processor.process_all()
     assert capsys.readouterr().out == "Processing a\nCompleted a: True\n"
 
 
-async def test_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_metrics_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     config, metrics, strategy = ProcessorConfig(), MetricsObserver(), MyCustomStrategy()
     processor = Processor(config=config, observers=[metrics])
     for i in range(3):
@@ -177,7 +177,7 @@ class Database:
         self.saved[item_id] = output
 
 
-async def test_the_callbacks(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_callback_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     config, database, strategy = ProcessorConfig(), Database(), MyCustomStrategy()
 
     async def save_result(result: WorkItemResult[str, None]) -> None:

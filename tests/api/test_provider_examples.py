@@ -1,4 +1,4 @@
-"""The reference's examples that need a provider, as they stand there with today's names, against one on loopback."""
+"""The reference's examples that need a provider, with today's names, against one on loopback."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Summary(BaseModel):
     summary: str
 
 
-async def test_a_work_item() -> None:
+async def test_work_item_example_runs() -> None:
     agent = Agent("openai-chat:gpt-4", output_type=Summary)
     strategy = PydanticAIStrategy(agent=agent)
     work_item = LLMWorkItem[None, Summary, dict[str, int]](
@@ -59,7 +59,7 @@ async def test_a_work_item() -> None:
     assert result.context == {"user_id": 123}
 
 
-async def test_pydantic_ai(openai: OpenAIServer) -> None:
+async def test_pydantic_ai_example_runs(openai: OpenAIServer) -> None:
     class BookSummary(BaseModel):
         title: str
         summary: str
@@ -77,7 +77,7 @@ async def test_pydantic_ai(openai: OpenAIServer) -> None:
     assert openai.prompts == {"Summarize: The Great Gatsby...": 1}
 
 
-async def test_gemini(gemini: GeminiServer) -> None:
+async def test_gemini_example_runs(gemini: GeminiServer) -> None:
     client = genai.Client(api_key=os.getenv("GEMINI_API_KEY"))
 
     def parse_response(response: Any) -> str:
@@ -95,7 +95,7 @@ async def test_gemini(gemini: GeminiServer) -> None:
     assert gemini.calls[0].path.endswith("/models/gemini-2.0-flash-exp:generateContent")
 
 
-async def test_gemini_with_a_cache(gemini: GeminiServer) -> None:
+async def test_gemini_cache_example_runs(gemini: GeminiServer) -> None:
     client = genai.Client(api_key=os.getenv("GEMINI_API_KEY"))
     large_document = "word " * 2000
     parts: Any = [{"text": "You are a helpful assistant."}]
@@ -125,7 +125,7 @@ async def test_gemini_with_a_cache(gemini: GeminiServer) -> None:
     assert (gemini.shelf.made, gemini.shelf.caches) == (1, {})
 
 
-async def test_the_complete_example(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_complete_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     config = ProcessorConfig(max_workers=10, timeout_per_item=60.0, max_queue_size=100)
     agent = Agent("openai-chat:gpt-4", output_type=Summary)
     strategy = PydanticAIStrategy(agent=agent)

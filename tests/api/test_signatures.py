@@ -1,4 +1,4 @@
-"""Every field, parameter and default of the reference, in its order; what was added comes after."""
+"""Fields, parameters and defaults have the reference's names and order; additions come after them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ FIELDS: dict[type, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
-def test_fields_and_defaults(kind: type) -> None:
+def test_fields_and_defaults_are_those_of_the_reference(kind: type) -> None:
     assert dataclasses.is_dataclass(kind)
     found: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
@@ -122,7 +122,7 @@ SIGNATURES: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("function", "parameters"), SIGNATURES, ids=lambda value: getattr(value, "__qualname__", ""))
-def test_methods(function: Any, parameters: str) -> None:
+def test_method_signatures_are_those_of_the_reference(function: Any, parameters: str) -> None:
     assert " ".join(inspect.signature(function).parameters) == parameters
     assert inspect.iscoroutinefunction(function) is (function is not ErrorClassifier.classify)
 
@@ -154,7 +154,7 @@ CONSTRUCTORS: dict[type, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", CONSTRUCTORS, ids=lambda kind: kind.__name__)
-def test_constructors(kind: type) -> None:
+def test_constructor_signatures_are_those_of_the_reference(kind: type) -> None:
     found = inspect.signature(kind).parameters
     documented = CONSTRUCTORS[kind]
     assert {name: each.default for name, each in list(found.items())[: len(documented)]} == documented
@@ -178,11 +178,11 @@ def test_constructors(kind: type) -> None:
         (MetricsObserver, BaseObserver),
     ],
 )
-def test_what_implements_what(kind: type, base: type) -> None:
+def test_classes_have_the_documented_bases(kind: type, base: type) -> None:
     assert issubclass(kind, base)
 
 
-def test_the_events() -> None:
+def test_events_are_those_of_the_reference() -> None:
     assert [event.name for event in ProcessingEvent] == [
         "PROCESSING_STARTED",
         "PROCESSING_COMPLETED",
@@ -207,7 +207,7 @@ def test_the_events() -> None:
         (BatchProcessor, {"add_work", "process_all"}),
     ],
 )
-def test_what_a_subclass_must_write(kind: type, abstract: set[str]) -> None:
+def test_abstract_methods_are_those_of_the_reference(kind: type, abstract: set[str]) -> None:
     assert kind.__abstractmethods__ == abstract  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  set by ABCMeta
 
 

@@ -1,4 +1,4 @@
-"""A bad value is refused when it is given, with value, rule and fix."""
+"""Invalid arguments are refused at construction, with value, rule and fix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Echo(LLMCallStrategy[str]):
 
 
 @pytest.mark.parametrize("item_id", ["", "  ", "\n", None, 3, b"x"])
-def test_an_item_id_is_a_string_that_is_not_blank(item_id: Any) -> None:
+def test_item_id_must_be_a_string_that_is_not_blank(item_id: Any) -> None:
     with pytest.raises(ValueError, match="item_id"):
         LLMWorkItem(item_id, Echo())
 
@@ -60,28 +60,28 @@ BAD: list[tuple[type, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), BAD)
-def test_a_bad_setting_says_its_name_its_value_and_the_rule(kind: type, name: str, value: Any) -> None:
+def test_error_of_an_invalid_setting_has_name_value_and_rule(kind: type, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match="must be") as caught:
         kind(**{name: value})
     assert repr(value) in str(caught.value)
     assert name in str(caught.value)
 
 
-def test_the_edges_are_allowed() -> None:
+def test_values_at_the_bounds_are_allowed() -> None:
     RetryConfig(max_attempts=1, initial_wait=1, max_wait=1, exponential_base=1)
     RateLimitConfig(cooldown_seconds=0, slow_start_items=0, slow_start_initial_delay=0, slow_start_final_delay=0)
     RateLimitConfig(backoff_multiplier=1, max_rate_limit_retries=0, max_cooldown_seconds=0)
     ProcessorConfig(max_workers=1, timeout_per_item=0.001, progress_interval=1, max_queue_size=0)
 
 
-def test_the_rule_says_whether_its_edge_is_allowed() -> None:
+def test_rule_in_the_error_says_whether_the_bound_is_allowed() -> None:
     with pytest.raises(ValueError, match="greater than 0"):
         ProcessorConfig(timeout_per_item=0)
     with pytest.raises(ValueError, match="1 or more"):
         RateLimitConfig(backoff_multiplier=0.5)
 
 
-def test_totals_are_computed_whatever_is_given() -> None:
+def test_totals_are_computed_from_the_results() -> None:
     results = [
         WorkItemResult[str, None]("a", True, output="x", token_usage={"input_tokens": 2, "output_tokens": 3}),
         WorkItemResult[str, None]("b", False, error="no", token_usage={"input_tokens": 5}),

@@ -1,4 +1,4 @@
-"""Completion of commands and options, in the shells themselves where they are installed."""
+"""Completion of commands and options, in the shells that are installed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_install_writes_the_script_where_the_shell_reads_it(
 
 
 def completions(script: str, *words: str) -> list[str]:
-    """Return what bash offers to complete the last of `words`."""
+    """Return bash's completions of the last word."""
     ask = f"""{script}
 COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE="{" ".join(words)}"; COMP_POINT=${{#COMP_LINE}}
 "$(complete -p batch-llm | sed 's/.*-F \\([^ ]*\\).*/\\1/')" batch-llm

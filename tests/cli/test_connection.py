@@ -1,4 +1,4 @@
-"""A Prefect server that cannot be used, and settings that it would not take: one line each, and no traceback."""
+"""An unusable Prefect server and settings that it rejects are reported in one line each, without a traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.loopback import LoopbackServer, Reply
 
 @contextmanager
 def answering(reply: Reply) -> Generator[str]:
-    """A server whose health check succeeds and that answers every other request with the same reply."""
+    """Run a server whose health check succeeds and that gives the same reply to every other request."""
     with LoopbackServer(rule=lambda call: Reply() if call.path == "/api/health" else reply) as server:
         yield f"{server.url}/api"
 

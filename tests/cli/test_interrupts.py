@@ -1,4 +1,4 @@
-"""Signals: however deep they come, what leaves is `KeyboardInterrupt`."""
+"""Signals at any point of a command are raised as `KeyboardInterrupt`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a run while it runs."""
+"""Display of a running run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rate_after(steps: list[tuple[float, int]]) -> float:
     return rate.per_second
 
 
-def test_the_rate_forgets_a_slow_start() -> None:
+def test_rate_does_not_include_a_slow_start() -> None:
     steps = [(float(at), 0) for at in range(60)] + [(60.0 + at, 10 * at) for at in range(60)]
     assert rate_after(steps) == pytest.approx(10, rel=0.05)
 

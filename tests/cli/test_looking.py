@@ -19,7 +19,7 @@ from tests.support.jobs import answer, job, read_lines, write_lines
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a run of three items, of which one timed out."""
+    """Make a folder with a run of three items, of which one timed out."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     write_lines(tmp_path / "docs.jsonl", *({"id": name, "text": name} for name in "abc"))
     made_for = job(name="letters")
@@ -35,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_status_shows_all_runs_and_one(home: Path) -> None:
+def test_status_shows_a_list_of_runs_or_one_run(home: Path) -> None:
     shown = batch_llm("status", folder=home)
     assert shown.returncode == 0, shown.stderr
     assert [line.split()[:2] for line in shown.stdout.splitlines()[:2]] == [["name", "run"], ["letters", "1963ea7d"]]

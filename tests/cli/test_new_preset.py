@@ -1,4 +1,4 @@
-"""Presets of one's own: written by command, shown, and found like those that are shipped."""
+"""User presets: written by a command, shown, and found like shipped ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command's options make of a preset."""
+"""Options of the command override settings of a preset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets as the files define them."""
+"""Presets that are read from files."""
 
 from __future__ import annotations
 

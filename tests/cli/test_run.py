@@ -1,4 +1,4 @@
-"""`batch-llm run` the whole way: a real Prefect server, a real process for the flow, a provider on loopback."""
+"""`batch-llm run` with a real Prefect server, a separate process for the flow, and a provider on loopback."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def test_a_run_that_used_up_its_budget_names_the_setting_to_raise(
 
 
 @pytest.mark.whole
-def test_an_error_found_by_the_plan_is_one_line(env: dict[str, str], provider: OpenAIServer, tmp_path: Path) -> None:
+def test_source_error_found_while_planning_is_one_line(
+    env: dict[str, str], provider: OpenAIServer, tmp_path: Path
+) -> None:
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "a", "text": "two"}\n')
     done = batch_llm(*RUN, "--only-failed", folder=tmp_path, **env)
     assert done.returncode == 2
@@ -108,9 +110,9 @@ def test_an_error_found_by_the_plan_is_one_line(env: dict[str, str], provider: O
 def test_ctrl_c_stops_the_run_and_keeps_its_answers(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Calls in flight end and are kept; the run is Cancelled, its process gone; the next run pays for the rest.
+    """Calls in flight are answered and recorded; the run is Cancelled, its process ends; the next run calls the rest.
 
-    The last line of that one on standard output is an object for programs.
+    The last line of the next run on standard output is a JSON object.
     """
     provider.latency = 1.0
     command = [*COMMAND, *RUN, "-p", 'config={"max_workers": 2}']
@@ -164,4 +166,4 @@ def test_cancel_in_the_ui_stops_a_run_of_the_command(
     assert "not attempted" in said + complained
     assert state_of(folder.name).is_cancelled()
     assert provider.requests < 12
-    assert len(rows(tmp_path / "out.jsonl")) == 12, "the output has what was answered, and names the rest"
+    assert len(rows(tmp_path / "out.jsonl")) == 12, "the output has answered and unanswered items"

@@ -61,12 +61,12 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> 
     assert not healthy(known["url"])
 
 
-def test_a_read_only_home_is_one_line(tmp_path: Path) -> None:
+def test_unusable_home_is_one_line(tmp_path: Path) -> None:
     """The line names the setting to change."""
     (tmp_path / "prefect").touch()
-    told = batch_llm_here("demo", folder=tmp_path)
-    assert told.returncode == 2
-    assert told.stderr.splitlines()[-1].startswith(
+    done = batch_llm_here("demo", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
         f"batch-llm: cannot start a Prefect server in {tmp_path / 'prefect'}: File exists: set PREFECT_HOME"
     )
-    assert "Traceback" not in told.stderr
+    assert "Traceback" not in done.stderr

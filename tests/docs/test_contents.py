@@ -1,4 +1,4 @@
-"""The documents are complete: every setting and public name is described, every link leads somewhere."""
+"""The documents describe every setting and public name, and every link has a target."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_the_settings_table_has_every_setting() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == set(BatchJob.model_fields)
 
 
-def test_the_engine_page_names_everything_public() -> None:
+def test_engine_page_has_every_public_name() -> None:
     page = DOCUMENTS["batch_llm/README.md"]
     assert [name for name in public_names if not re.search(rf"\b{name}\b", page)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_no_block_of_commands_is_left_out(document: str) -> None:
+def test_every_block_of_commands_is_tested(document: str) -> None:
     """`sh` blocks are run by test_documents.py; `bash` blocks only occur in chapters with tests of their own."""
     languages = re.findall(r"^```(.*)$", DOCUMENTS[document], flags=re.MULTILINE)[::2]
     assert set(languages) <= {"sh", "bash", "python", "text"}
@@ -44,7 +44,7 @@ def test_no_block_of_commands_is_left_out(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_link_inside_the_repository_leads_somewhere(document: str) -> None:
+def test_every_link_inside_the_repository_has_a_target(document: str) -> None:
     prose = re.sub(r"^```.*?^```", "", DOCUMENTS[document], flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose):
         path, _, anchor = target.partition("#")
@@ -67,12 +67,12 @@ def test_long_documents_have_a_table_of_contents(document: str) -> None:
     [line for document in DOCUMENTS for line in commands(document) if "batch-llm " in line and "prefect " not in line],
 )
 def test_every_command_and_its_options_exist(line: str) -> None:
-    """What the command does is tested by test_documents.py, in the long tests."""
+    """The long tests in test_documents.py run the commands."""
     words = shlex.split(line)
     app.parse_args(words[words.index("batch-llm") + 1 :], print_error=False, exit_on_error=False)
 
 
-def test_the_command_that_runs_the_tests_is_what_ci_runs() -> None:
+def test_documented_test_command_is_the_one_that_ci_runs() -> None:
     (line,) = [line for line in commands("README.md") if "pytest" in line]
     for file in (".ci/run", ".github/workflows/ci.yml"):
         assert line in (CHECKOUT / file).read_text()

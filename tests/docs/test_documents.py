@@ -57,7 +57,7 @@ def examples() -> list[Any]:
 
 
 class Sandbox:
-    """A user's folder and environment; processes in the background end with it."""
+    """Folder and environment of a user; `close` ends the background processes."""
 
     def __init__(self, folder: Path, api: str, openai: OpenAIServer, gemini: GeminiServer) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ class Sandbox:
         return done.stdout
 
     def type(self, line: str) -> None:
-        """Run a line of a document, with the address of this test's Prefect server."""
+        """Run a line of a document with the URL of this test's Prefect server."""
         line = line.replace("http://127.0.0.1:4200/api", self._api)
         ready = next((printed for command, printed in STAYS.items() if command in line), None)
         if ready is None:

@@ -1,4 +1,4 @@
-"""The table of predictions in flows/README.md is what the command prints."""
+"""The table of forecasts in flows/README.md equals the command's output."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
 def cells(table: str) -> list[list[str]]:
-    """Return the cells of the rows that have some."""
+    """Return the cells of all rows that are not empty."""
     rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines() if line.strip()]
     return [row for row in rows if len(row) > 2]
 
 
 @pytest.mark.whole
-def test_the_table_is_what_the_command_says(tmp_path: Path) -> None:
-    """Within rounding: two figures, of which the second may be one off."""
+def test_table_of_forecasts_equals_the_output_of_the_command(tmp_path: Path) -> None:
+    """The second digit of a number may differ by one, because of rounding."""
     command, rest = re.search(r"```text\n\$ (batch-llm simulate (?:.*\\\n)*.*)\n([^`]*)```", README).groups()  # pyright: ignore[reportOptionalMemberAccess]  there is one
     said = batch_llm(*shlex.split(command.replace("\\\n", " "))[1:], folder=tmp_path, COLUMNS="160")
     assert said.returncode == 0, said.stderr

@@ -1,4 +1,4 @@
-"""What tests of the whole flow have in common: documents, a provider on loopback, the flow in this process."""
+"""Fixtures of flow tests: documents, a provider on loopback, the flow in this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 @pytest.fixture
 def flow_over(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlowOver:
-    """Have the flow over documents: `flow_over(texts, **settings)(**more)` runs it and returns its last state."""
+    """Return a function: `flow_over(texts, **settings)(**more)` runs the flow and returns its last state."""
     from tests.support.flow_file import load_flow
 
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))

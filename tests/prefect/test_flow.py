@@ -1,4 +1,4 @@
-"""The flow `batch-llm` over real HTTP: what a run leaves in the files, the UI and the event feed."""
+"""The flow `batch-llm` over real HTTP: files, artifacts and events of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def run(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the flow in this process, in a folder with 12 documents; returns its last state."""
+    """Return a function that runs the flow in this process, in a folder with 12 documents, and returns its state."""
     from tests.support.flow_file import load_flow
 
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
@@ -81,8 +81,8 @@ def events(state: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.shell
-def test_a_run_answers_every_item_and_tells_so(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
-    """Output, state, task runs, artifacts and events tell the same story."""
+def test_run_answers_every_item_and_reports_it(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    """Output, state, task runs, artifacts and events agree."""
     state = run(shard_size=5)
     assert state.is_completed()
     assert state.message.startswith("12 of 12 answered, $0.0000")
@@ -119,7 +119,7 @@ def test_a_run_answers_every_item_and_tells_so(run: Any, provider: OpenAIServer,
     assert tagged["items 1-5: 5 answered"] == ["all-answered", "shard"]
 
 
-def test_a_second_night_pays_for_nothing(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+def test_second_run_makes_no_call(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
     run()
     state = run()
     assert provider.requests == 12
@@ -127,8 +127,8 @@ def test_a_second_night_pays_for_nothing(run: Any, provider: OpenAIServer, tmp_p
     assert len(rows(tmp_path / "out.jsonl")) == 12
 
 
-def test_one_item_that_fails_fails_alone(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
-    """The run completes under the threshold; the failure stands first in the table and in a file of its own."""
+def test_one_failed_item_does_not_fail_the_run(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    """The run completes below the threshold; the failure is the first row of the table and in the failures file."""
     provider.rule = lambda call: OpenAIServer.too_long() if "document 7" in call.prompt else None
     state = run()
     assert state.is_completed()
@@ -153,8 +153,8 @@ def test_too_many_failures_fail_the_run_and_keep_the_answers(run: Any, provider:
     assert [row["status"] for row in rows(tmp_path / "out.jsonl")].count("succeeded") == 10
 
 
-def test_prefect_retries_a_shard_for_what_it_is_missing(run: Any, provider: OpenAIServer) -> None:
-    """Three documents meet an outage in the first try; the second try calls these three alone."""
+def test_retry_of_a_shard_calls_only_missing_items(run: Any, provider: OpenAIServer) -> None:
+    """Three documents fail in an outage; the second attempt calls only these three."""
     down = {"Summarize document 2", "Summarize document 5", "Summarize document 9"}
 
     def outage(call: Call) -> Reply | None:
@@ -170,7 +170,7 @@ def test_prefect_retries_a_shard_for_what_it_is_missing(run: Any, provider: Open
     assert shard["run_count"] == 2
 
 
-def test_after_the_last_try_the_shard_returns_what_it_has(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+def test_shard_returns_its_answers_after_the_last_retry(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
     provider.rule = lambda call: OpenAIServer.overloaded() if call.prompt.endswith(" 3") else None
     state = run(shard_retry={"max_attempts": 2, "initial_wait": 0.1, "max_wait": 0.1})
     assert state.is_completed()
@@ -182,7 +182,7 @@ def test_after_the_last_try_the_shard_returns_what_it_has(run: Any, provider: Op
 def test_a_bad_key_stops_the_run_at_once(
     run: Any, provider: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No retry by Prefect, no call for the shards that follow; the message says what to do."""
+    """Prefect does not retry, later shards make no call, and the message has a fix."""
     monkeypatch.setenv("OPENAI_API_KEY", key := "sk-refused-0123456789")
     provider.rule = lambda _: OpenAIServer.error(401, f"Incorrect API key provided: {key}", "invalid_api_key")
     state = run(shard_size=4, shard_retry={"max_attempts": 5, "initial_wait": 0.1, "max_wait": 0.1})
@@ -222,8 +222,8 @@ def test_bad_input_is_one_line_in_the_runs_state(
     assert provider.requests == 0
 
 
-def test_two_runs_at_once_pay_once(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
-    """The second says for which run it waits, then finds every answer; its events tell the same."""
+def test_concurrent_runs_pay_once(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
+    """The second logs the run that it waits for, then reuses every answer; its events agree."""
     provider.latency = 0.3
     with ThreadPoolExecutor() as pool:
         first = pool.submit(copy_context().run, run)

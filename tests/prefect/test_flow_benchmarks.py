@@ -1,4 +1,4 @@
-"""Three benchmarks of the flow, at sizes that say nothing about speed: each contender answers every item."""
+"""Benchmarks of the flow at small sizes: each contender answers every item."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ITEMS = 8
 
 @pytest.mark.whole
 @pytest.mark.prefect
-def test_a_flow_and_its_engine_answer_the_same_items(
+def test_flow_and_engine_answer_the_same_items(
     prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_source(tmp_path, ITEMS, changed=False)
@@ -33,21 +33,21 @@ def test_a_flow_and_its_engine_answer_the_same_items(
 @pytest.mark.whole
 @pytest.mark.prefect
 @pytest.mark.parametrize("contender", ["task.map", "shards, model", "shards, agents"])
-def test_a_way_through_prefect_answers_every_item(prefect_api: str, contender: str) -> None:
+def test_each_contender_with_prefect_answers_every_item(prefect_api: str, contender: str) -> None:
     assert beside.here(contender, ITEMS).items == ITEMS
 
 
 @pytest.mark.whole
 @pytest.mark.prefect
-def test_so_does_a_durable_agent(prefect_api: str) -> None:
-    """In a process of its own, for its flow leaves a connection to Prefect open."""
+def test_durable_agent_answers_every_item(prefect_api: str) -> None:
+    """In a separate process, because its flow leaves a connection to Prefect open."""
     told = fresh("tests.benchmarks.beside", "--here", "pydantic-ai, durable", "--items", ITEMS)
     assert told["items"] == ITEMS
 
 
 @pytest.mark.whole
 @pytest.mark.prefect
-def test_a_pool_tells_what_its_processes_took(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pool_reports_the_cpu_of_its_processes(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cores.SEEN, "")
     with listening("tests.benchmarks.canned") as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
@@ -57,8 +57,8 @@ def test_a_pool_tells_what_its_processes_took(prefect_api: str, monkeypatch: pyt
     assert carried.busiest_seconds > 0
 
 
-def test_what_each_is_judged_by() -> None:
-    """The better round of each; an item without an answer is a bound missed."""
+def test_benchmark_compares_the_better_rounds() -> None:
+    """The better round of each contender counts; an unanswered item fails the benchmark."""
     costs = {
         overhead.ENGINE: [Cost(9, 40.0, 1.0, 50.0), Cost(9, 60.0, 1.0, 50.0)],
         overhead.FLOW: [Cost(9, 45.0, 3.0, 50.0), Cost(9, 70.0, 3.0, 50.0)],

@@ -1,4 +1,4 @@
-"""The flow's form in the UI is the job's fields: their titles, descriptions, defaults and rules."""
+"""The flow's form in the UI has the titles, descriptions, defaults and rules of the job's fields."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_parameter_shows_the_fields_title_and_description(schema: dict[str, An
     assert schema["properties"][name]["description"] == field.description
 
 
-def test_rules_of_a_field_are_rules_of_the_form(schema: dict[str, Any]) -> None:
+def test_form_has_the_rules_of_the_fields(schema: dict[str, Any]) -> None:
     assert schema["properties"]["shard_size"]["anyOf"][0]["minimum"] == 1
     assert schema["properties"]["failure_threshold"]["maximum"] == 1
     one, each = schema["properties"]["limits"]["anyOf"]

@@ -43,7 +43,7 @@ def test_delays_are_the_waits_of_the_config_without_jitter() -> None:
     assert options["retry_jitter_factor"] > 0
 
 
-def test_more_tries_than_prefect_takes_delays_repeat_the_last_one() -> None:
+def test_last_delay_repeats_if_there_are_more_retries_than_delays() -> None:
     options = retry_options(RetryConfig(max_attempts=80, initial_wait=1, max_wait=5, jitter=False))
     assert options["retries"] == 79
     assert len(options["retry_delay_seconds"]) == 50
@@ -54,7 +54,7 @@ def test_one_attempt_means_no_retry() -> None:
     assert retry_options(RetryConfig(max_attempts=1))["retries"] == 0
 
 
-def test_the_condition_is_a_plain_function_or_prefect_would_never_retry() -> None:
+def test_retry_condition_is_a_plain_function() -> None:
     assert inspect.isfunction(retry_options(RetryConfig())["retry_condition_fn"])
 
 
@@ -66,18 +66,18 @@ def test_the_condition_is_a_plain_function_or_prefect_would_never_retry() -> Non
         (None, False),
     ],
 )
-def test_a_shard_is_retried_when_the_reason_can_pass(info: ErrorInfo | None, expected: bool) -> None:
+def test_shard_is_retried_if_the_reason_is_retryable(info: ErrorInfo | None, expected: bool) -> None:
     assert can_pass(Failed(data=ShardUnfinished(outcome(info)))) is expected
 
 
-def test_other_errors_are_asked_of_the_same_classifier() -> None:
+def test_other_errors_are_classified_by_the_same_classifier() -> None:
     assert can_pass(Failed(data=ConnectionResetError("reset by peer")))
     assert not can_pass(Failed(data=TypeError("a bug")))
     assert not can_pass(Failed(data=JobError("docs.csv does not exist: check source")))
     assert not can_pass(Completed())
 
 
-def test_an_unfinished_shard_survives_the_way_to_another_process() -> None:
+def test_unfinished_shard_error_can_be_pickled() -> None:
     error = ShardUnfinished(outcome(ErrorInfo(is_retryable=True, category="server_error")))
     copy = pickle.loads(pickle.dumps(error))
     assert copy.outcome == error.outcome

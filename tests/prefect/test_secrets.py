@@ -1,4 +1,4 @@
-"""A provider's key from a Secret block reaches the provider, and nothing that anybody can read."""
+"""Keys from Secret blocks are sent to the provider and appear nowhere else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path, monkeypatch: p
 def test_a_key_in_a_block_is_used_and_shown_nowhere(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_command: bool
 ) -> None:
-    """Not in parameters, states, logs, artifacts, events, files; not even where the provider repeats it in an error."""
+    """Not in parameters, states, logs, artifacts, events and files, even if the provider's error repeats it."""
     provider.rule = lambda call: _wrong_key(call) if call.prompt.endswith("3") else None
     Secret(value=SecretStr(KEY)).save("openai-api-key", overwrite=True)
     try:
@@ -65,8 +65,8 @@ def test_a_key_in_a_block_is_used_and_shown_nowhere(
     assert {call.headers["authorization"] for call in provider.calls} == {f"Bearer {KEY}"}
     (folder,) = tmp_path.glob(".batch-llm/summarize/*/plan.json")
     run_id = folder.parent.name
-    eventually(lambda: "batch-llm.run." in json.dumps(_told(run_id)))
-    told = json.dumps(_told(run_id))
+    eventually(lambda: "batch-llm.run." in json.dumps(_records_of(run_id)))
+    told = json.dumps(_records_of(run_id))
     assert "***" in told, "what the provider repeated is there, without the key"
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "prefect/" not in str(path)]
     texts = [told, *said, *(path.read_bytes().decode("utf-8", "replace") for path in files)]
@@ -74,7 +74,7 @@ def test_a_key_in_a_block_is_used_and_shown_nowhere(
 
 
 def test_a_databases_password_comes_from_a_block(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PostgreSQL's own client would look for it; a job without such a database asks for none."""
+    """In the variable of PostgreSQL's own client; a job without such a database reads no block."""
     monkeypatch.setenv("PGPASSWORD", "")
     job = BatchJob.parse({"source": "docs.jsonl", "prompt": "{text}", "output": "out.jsonl"})
     Secret(value=SecretStr(KEY)).save("pgpassword", overwrite=True)
@@ -92,8 +92,8 @@ def _wrong_key(call: Call) -> Reply:
     return Reply(400, {"error": {"message": f"no such thing for {KEY}", "code": "invalid"}})
 
 
-def _told(run_id: str) -> list[object]:
-    """All that the server keeps of a run."""
+def _records_of(run_id: str) -> list[object]:
+    """Return all records of a run on the server."""
     run = {"flow_runs": {"id": {"any_": [run_id]}}}
     resource = {"filter": {"resource": {"id": [f"batch-llm.run.{run_id}"]}}, "limit": 50}
     return [

@@ -1,4 +1,4 @@
-"""A Prefect server that is killed in the middle of a run, and one that comes back on the same database."""
+"""Runs during which the Prefect server is disconnected, or killed and restarted on the same database."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def last_states(url: str) -> list[Any]:
 
 
 @pytest.mark.prefect
-def test_a_server_that_is_cut_off_costs_no_answer_and_no_state(prefect_api: str, tmp_path: Path) -> None:
-    """The run goes on without it; its state is there as soon as the server can be reached again."""
+def test_disconnected_server_loses_no_answer_and_no_state(prefect_api: str, tmp_path: Path) -> None:
+    """The run continues without the server and reports its state after the connection is back."""
     (tmp_path / "flow.py").write_text(FLOW)
     (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(1, 13)))
     with OpenAIServer(latency=0.3) as provider, Relay(urlsplit(prefect_api).port or 0) as relay:
@@ -84,8 +84,8 @@ def test_a_server_that_is_cut_off_costs_no_answer_and_no_state(prefect_api: str,
 
 @pytest.mark.whole
 @pytest.mark.prefect
-def test_a_killed_server_costs_no_answer_and_no_state(tmp_path: Path, empty_database: Path) -> None:
-    """Calls go on, files are written, the run's state catches up; a new run makes no call."""
+def test_killed_server_loses_no_answer_and_no_state(tmp_path: Path, empty_database: Path) -> None:
+    """Calls continue, files are written, the run's state is reported later, and a new run makes no call."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"

@@ -1,4 +1,4 @@
-"""One number for all deployments: a Variable sets what presets and runs leave at its default."""
+"""Common settings: a Prefect Variable sets what presets and runs leave at its default."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(flow_over: FlowOver) -> Any:
 
 @pytest.fixture
 def common(prefect_api: str) -> Iterator[Callable[[str], None]]:
-    """Set the Variable as Prefect's command does: what is not JSON is text."""
+    """Return a function that sets the Variable like Prefect's command: a value that is not JSON is text."""
 
     def set_it(value: str) -> None:
         try:
@@ -48,10 +48,10 @@ def common(prefect_api: str) -> Iterator[Callable[[str], None]]:
     Variable.unset("batch_llm_settings")
 
 
-def test_what_the_variable_sets_holds_where_the_run_says_nothing(
+def test_variable_sets_the_defaults_of_runs(
     run: Any, provider: OpenAIServer, common: Callable[[str], None], prefect_api: str, tmp_path: Path
 ) -> None:
-    """It is read anew by each run; what a run sets itself wins. It is set by the command that the README has."""
+    """Each run reads it again, and the run's own settings take precedence. It is set by the README's command."""
     assert f"\n{TYPED} '{{" in (project_folder() / "deployments" / "README.md").read_text()
     line = (*TYPED.split(), json.dumps({"budget_tokens": 1}), "--overwrite")
     command(*line, env=user_environment(tmp_path, prefect_api), cwd=tmp_path)
@@ -73,10 +73,10 @@ def test_what_the_variable_sets_holds_where_the_run_says_nothing(
         ("five", "the Variable batch_llm_settings must be an object such as"),
     ],
 )
-def test_a_variable_that_no_job_can_have_is_one_line(
+def test_invalid_setting_in_the_variable_is_reported_in_one_line(
     run: Any, provider: OpenAIServer, common: Callable[[str], None], value: str, said: str
 ) -> None:
-    """A budget that everybody relies on is not left out in silence."""
+    """An invalid common budget is an error, so that it is not ignored."""
     common(value)
     state = run()
     assert state.is_failed()
@@ -85,10 +85,10 @@ def test_a_variable_that_no_job_can_have_is_one_line(
 
 
 @pytest.mark.whole
-def test_a_variable_in_the_place_of_a_runs_parameter_is_prefects_own(
+def test_variable_in_a_parameter_is_resolved_by_prefect(
     prefect_api: str, provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Prefect fills it as it creates the run; of one that is not there it says so."""
+    """Prefect replaces it when it creates the run, and reports a missing one."""
     (tmp_path / "docs.csv").write_text("id,text\na,one\n")
     env = user_environment(tmp_path, prefect_api)
     command("batch-llm", "deploy", "summarize", "--pool", "settings-pool", env=env, cwd=tmp_path)
@@ -101,8 +101,8 @@ def test_a_variable_in_the_place_of_a_runs_parameter_is_prefects_own(
         command(*line, json.dumps(asked), env=env, cwd=tmp_path)
 
 
-def test_a_preset_that_prefect_refuses_is_one_line(prefect_api: str, tmp_path: Path) -> None:
-    """Its answer has some pages."""
+def test_preset_that_prefect_rejects_is_reported_in_one_line(prefect_api: str, tmp_path: Path) -> None:
+    """Prefect's own message has several pages."""
     preset = {"name": "tickets", "entrypoint": "flows/batch.py:batch", "parameters": {"budget_tokens": "many"}}
     (tmp_path / "batch-llm.yaml").write_text(json.dumps({"deployments": [preset]}))
     done = batch_llm_here("serve", folder=tmp_path, PREFECT_API_URL=prefect_api)

@@ -1,4 +1,4 @@
-"""What ends a run early: one shard that meets a fatal error, for all that run beside it."""
+"""A fatal error in one shard stops all concurrent shards."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from tests.support.servers import Call, OpenAIServer, Reply
 pytestmark = pytest.mark.prefect
 
 
-def test_a_fatal_error_stops_the_shards_beside_it(
-    prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first shard meets an account without quota while the second one is being answered: neither goes on."""
+def test_fatal_error_stops_concurrent_shards(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first shard finds the quota used up while the second one is running: both stop."""
     from prefect import flow
     from prefect.futures import wait
     from prefect.runtime import flow_run

@@ -1,4 +1,4 @@
-"""Two benchmarks of whole runs, short, beside the session's Prefect server: each takes minutes at its full size."""
+"""Short versions of two benchmarks of complete runs, on the session's Prefect server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.prefect
 
 @pytest.fixture
 def server(prefect_api: str) -> PrefectProcess:
-    """The session's server as the benchmarks know theirs."""
+    """Return the session's server in the form that the benchmarks use."""
     pid = next(each for each in descendants(os.getpid()) if b"\0server\0start\0" in _command(each))
     return PrefectProcess(dict(os.environ), pid, Path(os.environ["PREFECT_HOME"]))
 
@@ -29,7 +29,7 @@ def _command(pid: int) -> bytes:
 
 
 @pytest.mark.whole
-def test_a_run_through_the_whole_flow_tells_its_memory_and_prefects_database(
+def test_run_of_the_flow_reports_memory_and_the_size_of_prefects_database(
     server: PrefectProcess, tmp_path: Path
 ) -> None:
     write_source(tmp_path, 300, changed=False)
@@ -39,8 +39,8 @@ def test_a_run_through_the_whole_flow_tells_its_memory_and_prefects_database(
 
 
 @pytest.mark.whole
-def test_what_is_foretold_of_a_run_is_near_what_it_takes(server: PrefectProcess) -> None:
-    """Time that a busy machine adds, memory and the CPU are for the benchmark."""
+def test_forecast_of_a_run_is_close_to_the_run(server: PrefectProcess) -> None:
+    """Time, memory and CPU, which depend on other processes, are checked only by the benchmark."""
     pair = compare("limit", replace(SCENARIOS["limit"], items=200), server)
     figures = {name: pair.figures()[name] for name in ("calls", "refused", "tokens", "USD")}
     assert [name for name in figures if not pair.holds(name)] == [], figures

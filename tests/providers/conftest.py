@@ -1,4 +1,4 @@
-"""Servers for the providers' tests; each test gets its own, and it is gone afterwards."""
+"""Fixtures of the providers' tests: servers and models, new for each test."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.support.servers import GeminiServer, OpenAIServer
 
 @pytest.fixture
 def openai_server() -> Iterator[OpenAIServer]:
-    """A healthy OpenAI until a test scripts it otherwise."""
+    """Start an OpenAI server that gives healthy answers unless a test scripts others."""
     with OpenAIServer() as server:
         yield server
 
 
 @pytest.fixture
 def gemini_server() -> Iterator[GeminiServer]:
-    """A healthy Gemini, with a least cache size of ten tokens."""
+    """Start a Gemini server with a minimum cache size of ten tokens."""
     with GeminiServer(least_cache_tokens=10) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Which JSON object of a text is the answer: the only one that fits, whatever is around it; never a guess."""
+"""Extraction of a JSON answer from text: the only object that matches the schema, never a guess."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DRAFT = '{"kind": "DRAFT", "note": "no"}'
 
 
 class Node(BaseModel):
-    """A type that contains itself."""
+    """Recursive model."""
 
     name: str
     child: Node | None = None
@@ -49,8 +49,8 @@ class Node(BaseModel):
         f'{{"kind": "broken", }} {_GOOD}',
     ],
 )
-def test_the_only_object_that_fits_is_the_answer(text: str) -> None:
-    """Among words, in fences, in a list of one, after thoughts."""
+def test_only_object_that_matches_the_schema_is_the_answer(text: str) -> None:
+    """In a sentence, in a fenced block, in a list with one element, or after thoughts."""
     assert shape_of(_SCHEMA).parse(text) == json.loads(_GOOD)
 
 
@@ -69,8 +69,8 @@ def test_the_only_object_that_fits_is_the_answer(text: str) -> None:
         ("no object", "Invalid JSON"),
     ],
 )
-def test_none_is_chosen_where_it_would_be_a_guess(text: str, reason: str) -> None:
-    """The model is told why, and asked again."""
+def test_ambiguous_objects_are_rejected_with_a_reason(text: str, reason: str) -> None:
+    """The error has the reason, which is sent to the model in the next request."""
     with pytest.raises(ValueError, match=reason):
         shape_of(_SCHEMA).parse(text)
 
@@ -78,8 +78,8 @@ def test_none_is_chosen_where_it_would_be_a_guess(text: str, reason: str) -> Non
 @pytest.mark.parametrize(
     "text", ['{"child": {"name": "b"}}', 'x {"name": 5, "child": {"name": "b"}}', '{"name": a, "child": {"name": "b"}}']
 )
-def test_a_part_of_an_object_is_not_the_answer(text: str) -> None:
-    """Though it fits, in a type that contains itself."""
+def test_nested_object_is_not_the_answer(text: str) -> None:
+    """Although it matches the schema, if the type is recursive."""
     for shape in (shape_of(Node), shape_of(Node.model_json_schema())):
         with pytest.raises(ValueError, match=r"name|Invalid JSON"):
             shape.parse(text)
@@ -89,7 +89,7 @@ def test_a_part_of_an_object_is_not_the_answer(text: str) -> None:
     "text", ['{"n": 9223372036854775808}', '{"x": 1e400}', '{"x": -1e999}', f'{{"x": {"1" * 400}}}', '{"x": Infinity}']
 )
 def test_numbers_that_would_become_null_are_refused(text: str) -> None:
-    """An output's columns hold integers of 64 bits, and finite numbers."""
+    """Columns of an output can have 64-bit integers and finite numbers."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}, "x": {"type": "number"}}}
     with pytest.raises(ValueError, match=r"too large|not a JSON value"):
         shape_of(schema).parse(text)
@@ -97,7 +97,7 @@ def test_numbers_that_would_become_null_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n \t", "\u200b\u2060\ufeff", "\u3164\u115f", "\u2800", "\ufe0f", "\U000e0020"])
-def test_blank_text(text: str) -> None:
-    """Nothing to see."""
+def test_invisible_text_is_blank(text: str) -> None:
+    """Text without any visible character is blank."""
     assert is_blank(text)
     assert not is_blank(f"{text}.")

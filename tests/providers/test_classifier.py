@@ -1,4 +1,4 @@
-"""Every error gets its category by type and status; messages count for bare exceptions only."""
+"""Classification of errors by type and status, and by message for bare exceptions only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _caused(outer: Exception, cause: Exception) -> Exception:
 
 
 class _StatusError(ValueError):
-    """What an SDK nobody knows might raise."""
+    """Error of an unknown SDK."""
 
     def __init__(self, status_code: int) -> None:
         self.status_code = status_code
@@ -65,8 +65,8 @@ class _StatusError(ValueError):
         _caused(openai.APITimeoutError(httpx2.Request("POST", "http://x")), httpx2.ConnectTimeout("slow")),
     ],
 )
-def test_a_timeout_before_the_request_left(error: Exception) -> None:
-    """It cost nothing, and is probably our own overload."""
+def test_timeout_before_the_request_was_sent_is_never_sent(error: Exception) -> None:
+    """The call cost nothing; this process is probably overloaded."""
     assert classify(error) == ErrorInfo(True, category="timeout", never_sent=True)
 
 
@@ -77,15 +77,15 @@ def test_a_timeout_before_the_request_left(error: Exception) -> None:
         _caused(pai.ModelTimeoutError("m", "broken", phase="connect"), aiohttp.ClientOSError()),
     ],
 )
-def test_a_connection_that_broke_is_no_timeout_whatever_the_client_calls_it(error: Exception) -> None:
-    """openai's over aiohttp: the request may have left, and may be billed."""
+def test_broken_connection_is_not_a_timeout(error: Exception) -> None:
+    """For example openai over aiohttp: the request may have been sent and billed."""
     assert classify(error) == retryable("connection")
 
 
 @pytest.mark.parametrize(
     "error", [httpx.ReadTimeout("slow"), pai.ModelTimeoutError("m", "slow", phase="read"), AttemptTimedOut("slow")]
 )
-def test_a_timeout_after_the_request_left(error: Exception) -> None:
+def test_timeout_after_the_request_was_sent_is_a_timeout(error: Exception) -> None:
     assert classify(error) == retryable("timeout")
 
 
@@ -132,8 +132,8 @@ def test_a_timeout_after_the_request_left(error: Exception) -> None:
         (_StatusError(200), retryable("validation")),
     ],
 )
-def test_types_and_statuses(error: Exception, info: ErrorInfo) -> None:
-    """The type decides, and an HTTP status where an exception of any library carries one."""
+def test_type_and_status_decide_the_category(error: Exception, info: ErrorInfo) -> None:
+    """The type decides, or the HTTP status of an exception of any library."""
     assert classify(error) == info
 
 
@@ -160,8 +160,8 @@ def test_types_and_statuses(error: Exception, info: ErrorInfo) -> None:
         (pai.FallbackExceptionGroup("all", [TypeError(), pai.ModelServerError("m", "no")]), retryable("server_error")),
     ],
 )
-def test_pydantic_ai_tells_by_type(error: Exception, info: ErrorInfo) -> None:
-    """PydanticAI's categories map onto ours; a spent quota's `retry_after` is of no use."""
+def test_errors_of_pydantic_ai_are_classified_by_type(error: Exception, info: ErrorInfo) -> None:
+    """PydanticAI's error types map to categories; the `retry_after` of a used-up quota is ignored."""
     assert classify(error) == info
 
 
@@ -185,7 +185,7 @@ def test_pydantic_ai_tells_by_type(error: Exception, info: ErrorInfo) -> None:
     ],
 )
 def test_messages_count_for_bare_exceptions_only(error: Exception, info: ErrorInfo) -> None:
-    """A number in an ordinary sentence is no status, and a typed exception is what its type says."""
+    """A number in an ordinary sentence is not a status, and the type of an exception takes precedence."""
     assert classify(error) == info
 
 
@@ -199,13 +199,13 @@ def test_messages_count_for_bare_exceptions_only(error: Exception, info: ErrorIn
         (_caused(CallFailed(ConnectionError(), {}), ConnectionError()), retryable("connection")),
     ],
 )
-def test_causes_are_read(error: Exception, info: ErrorInfo) -> None:
-    """The exception itself first, then what it was raised from; types before messages, all along the chain."""
+def test_causes_of_an_exception_are_classified(error: Exception, info: ErrorInfo) -> None:
+    """The exception comes first, then its causes; types take precedence over messages in the whole chain."""
     assert classify(error) == info
 
 
-def test_a_circle_of_causes_ends() -> None:
-    """An exception that is its own cause is unknown, not endless."""
+def test_cycle_of_causes_is_unknown() -> None:
+    """An exception in a cycle of causes is unknown."""
     error = Exception()
     assert classify(_caused(error, _caused(Exception(), error))) == retryable("unknown")
 
@@ -232,8 +232,8 @@ def test_retry_after_of_any_text_raises_nothing(text: str) -> None:
         assert wait is None or wait >= 0
 
 
-def test_retry_after_as_a_date() -> None:
-    """A date is measured from the response's own `Date`, whatever our clock says; a past one means no wait."""
+def test_retry_after_as_a_date_is_relative_to_the_response() -> None:
+    """A date is relative to the response's `Date`, not to the local clock; a past one means no wait."""
     sent = datetime(2020, 1, 1, tzinfo=UTC)
     later, earlier = sent + timedelta(seconds=90), sent - timedelta(seconds=90)
     stamps = [format_datetime(moment, usegmt=True) for moment in (sent, later, earlier)]
@@ -243,8 +243,8 @@ def test_retry_after_as_a_date() -> None:
 
 
 @given(st.text())
-def test_retry_after_is_a_sane_wait_or_nothing(raw: str) -> None:
-    """Whatever a server sends, the wait is None or a finite number of seconds, not negative."""
+def test_retry_after_is_a_finite_wait_or_none(raw: str) -> None:
+    """For any header, the wait is None or a finite number of seconds that is not negative."""
     wait = retry_after({"retry-after": raw})
     assert wait is None or 0 <= wait < float("inf")
 
@@ -262,17 +262,17 @@ def test_retry_after_is_a_sane_wait_or_nothing(raw: str) -> None:
         ("nothing of Google's", retryable("unknown")),
     ],
 )
-def test_the_gemini_classifier_reads_googles_words(message: str, info: ErrorInfo) -> None:
-    """Where a wrapper left only text, Google's status names and retry delay are read out of it."""
+def test_gemini_classifier_reads_status_names_in_text(message: str, info: ErrorInfo) -> None:
+    """If a wrapper left only text, Google's status names and retry delay are read from it."""
     assert GeminiErrorClassifier().classify(RuntimeError(message)) == info
 
 
-def test_the_gemini_classifier_knows_what_the_default_knows() -> None:
-    """Typed errors are classified alike."""
+def test_gemini_classifier_classifies_typed_errors_like_the_default() -> None:
+    """Typed errors are classified as by the default classifier."""
     assert GeminiErrorClassifier().classify(ConnectionError("INTERNAL")) == retryable("connection")
 
 
-def test_no_library_is_imported() -> None:
+def test_classifiers_and_strategies_import_no_sdk() -> None:
     """Classifying and the strategies' modules load no SDK and no HTTP library."""
     code = """
 import sys

@@ -1,4 +1,4 @@
-"""Errors of the SDKs and HTTP libraries as they come over HTTP, with the SDKs' own retries off."""
+"""Classification of errors of SDKs and HTTP libraries over real HTTP, without the SDKs' own retries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OPENAI = [
 
 
 @pytest.mark.parametrize(("reply", "info"), OPENAI)
-async def test_openai_sdk(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
+async def test_openai_sdk_errors_are_classified(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
     """The OpenAI SDK's errors, over HTTP, with its own retries off: one request each."""
     openai_server.script(reply)
     limit = patience(reply)
@@ -77,7 +77,7 @@ def _anthropic(status: int, kind: str, **headers: str) -> Reply:
         (RESET, retryable("connection")),
     ],
 )
-async def test_anthropic_sdk(reply: Reply, info: ErrorInfo) -> None:
+async def test_anthropic_sdk_errors_are_classified(reply: Reply, info: ErrorInfo) -> None:
     """Anthropic's errors, over HTTP."""
     with LoopbackServer() as server:
         server.script(reply)
@@ -99,7 +99,7 @@ TRANSPORT = [
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize(("reply", "info"), TRANSPORT)
-async def test_httpx_and_httpx2(library: Any, reply: Reply, info: ErrorInfo) -> None:
+async def test_errors_of_httpx_and_httpx2_are_classified(library: Any, reply: Reply, info: ErrorInfo) -> None:
     """httpx and its fork share their names and their categories."""
     with LoopbackServer() as server:
         server.script(reply)
@@ -110,8 +110,8 @@ async def test_httpx_and_httpx2(library: Any, reply: Reply, info: ErrorInfo) -> 
 
 
 @pytest.mark.parametrize(("reply", "info"), [*TRANSPORT, (Reply(200, "<html>"), retryable("server_error"))])
-async def test_aiohttp(reply: Reply, info: ErrorInfo) -> None:
-    """aiohttp's errors; a page where JSON was due is the fault of something between."""
+async def test_errors_of_aiohttp_are_classified(reply: Reply, info: ErrorInfo) -> None:
+    """aiohttp's errors; an HTML page instead of JSON comes from a proxy in between."""
     limit = aiohttp.ClientTimeout(sock_read=patience(reply))
     with LoopbackServer() as server:
         server.script(reply)
@@ -121,8 +121,8 @@ async def test_aiohttp(reply: Reply, info: ErrorInfo) -> None:
     assert classify(caught.value) == info
 
 
-async def test_a_refused_connection() -> None:
-    """Nobody listens: every library's error is a `connection`."""
+async def test_refused_connection_is_a_connection_error() -> None:
+    """The error of every library is a `connection` if no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     question: Any = {"model": "gpt", "messages": [{"role": "user", "content": "hi"}]}

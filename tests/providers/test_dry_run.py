@@ -1,4 +1,4 @@
-"""A dry run answers with an object of the strategy's output type, and calls nobody."""
+"""Dry runs answer with an object of the strategy's output type and make no call."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ async def test_a_dry_run_returns_an_object_of_the_output_type(kind: str, output_
     assert isinstance(result.output, output_type)
 
 
-def test_a_dry_run_of_a_json_schema_returns_a_dict_that_fits() -> None:
+def test_a_dry_run_of_a_json_schema_returns_a_matching_dict() -> None:
     assert isinstance(make("model", SCHEMA).dry_run("prompt")["city"], str)
 
 
 @pytest.mark.parametrize("kind", ["model", "agent"])
 @pytest.mark.parametrize("output_type", [str, Strict])
-def test_a_dry_run_returns_a_text_where_no_object_can_be_made(kind: str, output_type: Any) -> None:
+def test_a_dry_run_returns_text_if_no_object_can_be_made(kind: str, output_type: Any) -> None:
     assert make(kind, output_type).dry_run("prompt") == "dry run of prompt"

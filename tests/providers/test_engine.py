@@ -1,4 +1,4 @@
-"""The strategies in the engine, over HTTP: tokens of every try, waits that the provider asked for, early ends."""
+"""Strategies in the engine over HTTP: tokens of every attempt, suggested waits, and stopped runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .test_pydantic_ai import Book
 
 
 async def run(server: OpenAIServer, items: int, output_type: Any = str) -> tuple[BatchResult[Any, None], Any]:
-    """Ask one question an item; return the results and why the run ended early."""
+    """Run items with one question each, and return the results and the reason for an early end."""
     model = OpenAIChatModel("gpt", provider=OpenAIProvider(base_url=server.base_url, api_key="k"))
     agent: Agent[None, Any] = Agent(model, output_type=output_type, model_settings={"max_retries": 0})
     slow_start = RateLimitConfig(slow_start_items=0, cooldown_seconds=0.01)
@@ -35,8 +35,8 @@ async def run(server: OpenAIServer, items: int, output_type: Any = str) -> tuple
         return await processor.process_all(), processor.stopped_by
 
 
-async def test_tokens_of_failed_tries_are_counted(openai_server: OpenAIServer) -> None:
-    """An item that fails to parse, then meets a 500, then succeeds has paid for all its answers."""
+async def test_tokens_of_failed_attempts_are_counted(openai_server: OpenAIServer) -> None:
+    """The tokens of an invalid answer count, also after a 500 and a success."""
     broken = OpenAIServer.broken_json()
     openai_server.script(broken, broken, OpenAIServer.server_error())
     result, _ = await run(openai_server, 1, NativeOutput(Book))
@@ -46,7 +46,7 @@ async def test_tokens_of_failed_tries_are_counted(openai_server: OpenAIServer) -
 
 
 async def test_tokens_of_failed_items_are_counted(openai_server: OpenAIServer) -> None:
-    """A blocked item is one call, a failure, and in the totals."""
+    """A blocked item is one failed call whose tokens are in the totals."""
     openai_server.script(OpenAIServer.content_filter())
     result, _ = await run(openai_server, 1)
     info = result.results[0].error_info
@@ -55,8 +55,8 @@ async def test_tokens_of_failed_items_are_counted(openai_server: OpenAIServer) -
     assert (result.total_input_tokens, result.total_output_tokens) == (2, 3)
 
 
-async def test_a_rate_limit_fails_nobody(openai_server: OpenAIServer) -> None:
-    """A storm of 429s pauses the run for as long as the provider asks; every item succeeds."""
+async def test_rate_limits_fail_no_item(openai_server: OpenAIServer) -> None:
+    """Many 429s cause one cooldown as long as the provider suggests, and every item succeeds."""
     openai_server.script(*[OpenAIServer.rate_limit(0.05)] * 6)
     result, _ = await run(openai_server, 12)
     assert result.succeeded == 12
@@ -64,7 +64,7 @@ async def test_a_rate_limit_fails_nobody(openai_server: OpenAIServer) -> None:
 
 
 async def test_a_bad_key_ends_the_run(openai_server: OpenAIServer) -> None:
-    """A wrong key is found once per worker at most, not once per item."""
+    """A bad key causes at most one call per worker, not one per item."""
     openai_server.rule = lambda _: OpenAIServer.bad_key()
     result, stopped_by = await run(openai_server, 50)
     assert stopped_by is not None

@@ -1,4 +1,4 @@
-"""What providers' errors mean, by the real SDKs: status and codes first, words where nothing else tells."""
+"""Classification of providers' error bodies with the real SDKs: by status and code, otherwise by text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def classify(error: Exception) -> ErrorInfo:
 
 
 async def wrongly_classified(server: OpenAIServer, ask: Ask) -> list[tuple[str, str, int, Body]]:
-    """Ask for each reply in turn, and return those that are taken for something else."""
+    """Request each reply, and return those that get the wrong category."""
     wrong = list[tuple[str, str, int, Body]]()
     for category, status, body in ALL:
         server.script(Reply(status, body))
@@ -40,14 +40,14 @@ async def wrongly_classified(server: OpenAIServer, ask: Ask) -> list[tuple[str, 
     return wrong
 
 
-async def test_openai_sdk(openai_server: OpenAIServer) -> None:
+async def test_openai_sdk_errors_are_classified(openai_server: OpenAIServer) -> None:
     async with openai.AsyncOpenAI(base_url=openai_server.base_url, api_key="k", max_retries=0) as client:
         create = client.chat.completions.create
         ask: Ask = lambda: create(model="gpt", messages=[{"role": "user", "content": "hi"}])  # noqa: E731
         assert await wrongly_classified(openai_server, ask) == []
 
 
-async def test_pydantic_ai(openai_server: OpenAIServer) -> None:
+async def test_error_bodies_are_classified_through_pydantic_ai(openai_server: OpenAIServer) -> None:
     async with httpx2.AsyncClient() as http:
         provider = OpenAIProvider(base_url=openai_server.base_url, api_key="k", http_client=http)
         model = OpenAIChatModel("gpt", provider=provider, settings={"max_retries": 0})
@@ -55,7 +55,7 @@ async def test_pydantic_ai(openai_server: OpenAIServer) -> None:
         assert await wrongly_classified(openai_server, ask) == []
 
 
-async def test_anthropic_sdk(openai_server: OpenAIServer) -> None:
+async def test_anthropic_sdk_errors_are_classified(openai_server: OpenAIServer) -> None:
     async with anthropic.AsyncAnthropic(base_url=openai_server.url, api_key="k", max_retries=0) as client:
         create = client.messages.create
         openai_server.kind = lambda method, path: "chat"
@@ -63,7 +63,7 @@ async def test_anthropic_sdk(openai_server: OpenAIServer) -> None:
         assert await wrongly_classified(openai_server, ask) == []
 
 
-async def test_httpx(openai_server: OpenAIServer) -> None:
+async def test_error_bodies_are_classified_through_httpx(openai_server: OpenAIServer) -> None:
     async with httpx.AsyncClient() as client:
 
         async def ask() -> None:
@@ -89,10 +89,10 @@ SECONDS = "Rate limit reached on tokens per day (TPD). Please try again in {}."
         (openai_error("Daily limit reached."), {}, None),
     ],
 )  # fmt: skip
-async def test_when_a_limit_of_the_day_is_full_again(
+async def test_daily_limit_has_the_time_until_its_reset(
     openai_server: OpenAIServer, body: Body, headers: dict[str, str], seconds: float | None
 ) -> None:
-    """It ends the run at once, and says when it could go on, where the provider does."""
+    """It ends the run, and has the time until the reset if the provider reports it."""
     at = {"{now+7200}": str(round(time.time()) + 7200), "{now+3600}000": f"{round(time.time()) + 3600}000"}
     if "metadata" in body["error"]:
         body["error"]["metadata"]["headers"]["X-RateLimit-Reset"] = at["{now+3600}000"]
@@ -116,12 +116,12 @@ async def test_when_a_limit_of_the_day_is_full_again(
         ("the model does not exist in our list, says row 404", "unknown"),
     ],
 )
-def test_bare_exceptions_that_quote_an_error(message: str, category: str) -> None:
+def test_bare_exceptions_are_classified_by_the_quoted_error(message: str, category: str) -> None:
     assert classify(Exception(message)).category == category
 
 
 def test_a_bedrock_error_is_read_from_its_response() -> None:
-    """botocore keeps the response as a dict."""
+    """botocore stores the response as a dict."""
 
     class ClientError(Exception):
         def __init__(self, code: str, message: str, status: int) -> None:

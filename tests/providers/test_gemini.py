@@ -27,7 +27,7 @@ class Book(BaseModel):
 
 @pytest.fixture
 async def client(gemini_server: GeminiServer) -> AsyncIterator[genai.Client]:
-    """A client as users should make it: without retries of its own."""
+    """Make a client without retries of its own, as users should."""
     options = HttpOptions(base_url=gemini_server.url, timeout=1000, retry_options=HttpRetryOptions(attempts=1))
     made = genai.Client(api_key="k", http_options=options)
     yield made
@@ -39,7 +39,7 @@ def text(response: Any) -> str:
     return response.text
 
 
-async def test_an_answer(gemini_server: GeminiServer, client: genai.Client) -> None:
+async def test_answer_has_output_tokens_and_ratings(gemini_server: GeminiServer, client: genai.Client) -> None:
     """Output, tokens and ratings; thoughts are billed as output."""
     gemini_server.thoughts = 5
     outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
@@ -48,8 +48,8 @@ async def test_an_answer(gemini_server: GeminiServer, client: genai.Client) -> N
     assert outcome.ratings == {"HARM_CATEGORY_HARASSMENT": "NEGLIGIBLE"}
 
 
-async def test_structured_output(client: genai.Client) -> None:
-    """The config goes along; the parser makes the output."""
+async def test_structured_output_is_parsed(client: genai.Client) -> None:
+    """The config is sent, and the parser makes the output."""
     config = GenerateContentConfig(response_mime_type="application/json", response_schema=Book, temperature=0)
     strategy = GeminiStrategy("gemini-2.5-flash", client, lambda r: Book.model_validate_json(r.text), config)
     assert (await attempt(strategy)).output == Book(title="one two three", pages=0)
@@ -75,8 +75,10 @@ async def test_structured_output(client: genai.Client) -> None:
         (RESET, retryable("connection")),
     ],
 )
-async def test_errors(gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo) -> None:
-    """What fails costs one request and no tokens."""
+async def test_errors_are_classified(
+    gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
+) -> None:
+    """A failed call costs one request and no tokens."""
     gemini_server.script(reply)
     outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
@@ -91,8 +93,8 @@ async def test_errors(gemini_server: GeminiServer, client: genai.Client, reply: 
         (RESET, retryable("connection")),
     ],
 )
-async def test_errors_over_httpx(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
-    """google-genai's other transport, which it takes where there is no aiohttp, is told apart alike."""
+async def test_errors_over_httpx_are_classified(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
+    """google-genai's other transport, which it uses without aiohttp, has the same categories."""
     gemini_server.script(reply)
     limit = 200 if reply is HANG else 10_000
     async with httpx.AsyncClient() as transport:
@@ -108,7 +110,9 @@ async def test_errors_over_httpx(gemini_server: GeminiServer, reply: Reply, info
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
-async def test_blocks(gemini_server: GeminiServer, client: genai.Client) -> None:
+async def test_blocked_prompts_and_answers_are_content_filter(
+    gemini_server: GeminiServer, client: genai.Client
+) -> None:
     """A blocked prompt and a stopped answer are `content_filter`, with their tokens and ratings."""
     for reply, spent in ((gemini_server.blocked(), (3, 0)), (gemini_server.safety(), (3, 3))):
         gemini_server.script(reply)
@@ -121,15 +125,17 @@ REASONS = ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "I
 
 
 @pytest.mark.parametrize("reason", REASONS)
-async def test_every_way_to_stop_an_answer(gemini_server: GeminiServer, client: genai.Client, reason: str) -> None:
-    """Half an answer is none, whatever stopped it; it is paid for all the same."""
+async def test_answer_stopped_for_any_reason_is_content_filter(
+    gemini_server: GeminiServer, client: genai.Client, reason: str
+) -> None:
+    """An incomplete answer is a failure, whatever the reason, and its tokens are counted."""
     gemini_server.script(gemini_server.text("Half an ans", finish_reason=reason))
     outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, text))
     assert (outcome.info, outcome.spent) == (final("content_filter"), (3, 3))
 
 
-async def test_the_tokens_of_tools_are_input(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """What Gemini's own tools put into the prompt is billed as input; a reply without usage has an estimate of it."""
+async def test_tokens_of_tools_count_as_input(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Tokens that Gemini's tools add to the prompt are billed as input; missing usage is estimated."""
     parts = [{"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP"}]
     usage = {"promptTokenCount": 3, "toolUsePromptTokenCount": 40, "candidatesTokenCount": 2, "totalTokenCount": 45}
     gemini_server.script(Reply(body={"candidates": parts, "usageMetadata": usage}), Reply(body={"candidates": parts}))
@@ -140,8 +146,8 @@ async def test_the_tokens_of_tools_are_input(gemini_server: GeminiServer, client
     assert outcomes[1].tokens["estimated_tokens"] == outcomes[1].tokens["total_tokens"] > 0
 
 
-async def test_answers_that_do_not_parse(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """Broken JSON and an empty answer are `validation` failures, tokens counted; the parser never sees nothing."""
+async def test_unparseable_answers_are_validation_failures(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Invalid JSON and an empty answer are `validation` failures with tokens; the parser never gets an empty answer."""
     strategy = GeminiStrategy("gemini-2.5-flash", client, lambda response: json.loads(response.text))
     for reply, spent in ((gemini_server.text("{"), (3, 1)), (gemini_server.text(None), (3, 0))):
         gemini_server.script(reply)
@@ -149,13 +155,15 @@ async def test_answers_that_do_not_parse(gemini_server: GeminiServer, client: ge
         assert (outcome.info, outcome.spent) == (retryable("validation"), spent)
 
 
-async def test_a_bug_in_the_parser(client: genai.Client) -> None:
-    """A `TypeError` out of a parser is a programming error: not tried again, yet paid for."""
+async def test_bug_in_the_parser_is_a_programming_error(client: genai.Client) -> None:
+    """A `TypeError` in the parser is a programming error, which is not retried but has tokens."""
     outcome = await attempt(GeminiStrategy("gemini-2.5-flash", client, lambda response: response.text + 1))
     assert (outcome.info, outcome.spent) == (final("programming"), (3, 3))
 
 
-async def test_the_token_limit_is_the_parsers_to_judge(gemini_server: GeminiServer, client: genai.Client) -> None:
+async def test_parser_gets_answers_that_end_at_the_token_limit(
+    gemini_server: GeminiServer, client: genai.Client
+) -> None:
     """An answer that ends at the token limit reaches the parser with its finish reason."""
     gemini_server.script(gemini_server.max_tokens())
     strategy = GeminiStrategy("gemini-2.5-flash", client, lambda r: r.candidates[0].finish_reason.name)

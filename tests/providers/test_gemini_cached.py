@@ -1,4 +1,4 @@
-"""`GeminiCachedStrategy` over HTTP: one cache, however many items, and none left behind."""
+"""`GeminiCachedStrategy` over HTTP: one cache for all items, deleted at the end."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ async def run(strategy: GeminiCachedStrategy[str], items: int, workers: int = 20
         return await processor.process_all()
 
 
-async def test_one_cache_for_all(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """100 items on 20 workers share one cache; it is deleted at the end, and every item tells its cached tokens."""
+async def test_all_items_share_one_cache(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """100 items on 20 workers share one cache, which is deleted at the end; each result has its cached tokens."""
     result = await run(cached(client), 100)
     assert (result.succeeded, gemini_server.kinds["generate"]) == (100, 100)
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
@@ -58,8 +58,8 @@ async def test_one_cache_for_all(gemini_server: GeminiServer, client: genai.Clie
     assert result.results[7].gemini_safety_ratings == {"HARM_CATEGORY_HARASSMENT": "NEGLIGIBLE"}
 
 
-async def test_what_goes_into_the_cache(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """`role="system"`, the config's own instruction and its tools go into the cache; calls carry none of them."""
+async def test_instructions_and_tools_are_in_the_cache(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """`role="system"`, the config's instruction and tools are in the cache and not in the calls."""
     tools: list[Any] = [Tool(google_search={})]  # pyright: ignore[reportArgumentType]  coerced by pydantic
     tool_config = ToolConfig(include_server_side_tool_invocations=True)
     config = GenerateContentConfig(
@@ -76,8 +76,10 @@ async def test_what_goes_into_the_cache(gemini_server: GeminiServer, client: gen
 
 
 @pytest.mark.parametrize("offset", [-7200.0, 0.0, 7200.0])
-async def test_prolonged_before_it_expires(gemini_server: GeminiServer, client: genai.Client, offset: float) -> None:
-    """When little of its time is left, one worker prolongs it for all, whatever our clock says of the server's."""
+async def test_cache_is_extended_before_it_expires(
+    gemini_server: GeminiServer, client: genai.Client, offset: float
+) -> None:
+    """When little of its time is left, one worker extends it for all, whatever the local clock shows."""
     gemini_server.shelf.clock_offset = offset
     strategy = cached(client, cache_ttl_seconds=20, cache_refresh_threshold=0.95)  # due after a second
     await strategy.prepare()
@@ -90,8 +92,8 @@ async def test_prolonged_before_it_expires(gemini_server: GeminiServer, client: 
     assert (gemini_server.shelf.made, gemini_server.kinds["cache.patch"]) == (1, 1)
 
 
-async def test_prolonged_again_and_again(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """A cache that was prolonged lives from then on, not from when it was made."""
+async def test_cache_is_extended_repeatedly(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """The new lifetime begins when the cache is extended, not when it was created."""
     strategy = cached(client, cache_ttl_seconds=2, cache_refresh_threshold=0.5)
     await strategy.prepare()
     for prolonged in (1, 2):
@@ -102,10 +104,10 @@ async def test_prolonged_again_and_again(gemini_server: GeminiServer, client: ge
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
 
 
-async def test_expiry_in_the_middle_of_a_run(
+async def test_cache_that_expires_during_a_run_is_created_again(
     gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cache that the server no longer knows is made again once, for however many calls that were refused."""
+    """A cache that the server no longer has is created again once, for all refused calls together."""
 
     def expire_half_way(_: object) -> None:
         if gemini_server.kinds["generate"] == 20:
@@ -119,8 +121,8 @@ async def test_expiry_in_the_middle_of_a_run(
     assert "could not be deleted" not in caplog.text  # what expired needs no deleting
 
 
-async def test_a_403_that_is_no_cachess_fault(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """Refused again with a new cache, a call is an auth failure, and both caches are deleted."""
+async def test_403_with_a_new_cache_is_an_auth_failure(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """A call that is refused again with a new cache is an auth failure, and both caches are deleted."""
     gemini_server.script(*[GeminiServer.error(403, "The caller does not have permission")] * 2)
     strategy = cached(client)
     await strategy.prepare()
@@ -130,10 +132,10 @@ async def test_a_403_that_is_no_cachess_fault(gemini_server: GeminiServer, clien
 
 
 @pytest.mark.parametrize(("reply", "info"), [(reply, info) for reply, info in refusals.GEMINI if reply is not HANG])
-async def test_errors_of_calls(
+async def test_errors_of_calls_with_a_cache_are_classified(
     gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
 ) -> None:
-    """What fails costs no tokens and one request, or a second with a new cache where the old may be gone."""
+    """A failed call costs no tokens and one request, or a second with a new cache if the old one may be gone."""
     strategy = cached(client)
     await strategy.prepare()
     gemini_server.script(reply, reply)
@@ -145,8 +147,10 @@ async def test_errors_of_calls(
 
 
 @pytest.mark.parametrize("reply", [GeminiServer.error(404, "Not found"), GeminiServer.error(403, "Not found")])
-async def test_gone_when_it_is_prolonged(gemini_server: GeminiServer, client: genai.Client, reply: Reply) -> None:
-    """A cache that is gone when it is to be prolonged is made again."""
+async def test_cache_that_is_gone_when_extended_is_created_again(
+    gemini_server: GeminiServer, client: genai.Client, reply: Reply
+) -> None:
+    """A cache that is gone when it should be extended is created again."""
     strategy = cached(client, cache_ttl_seconds=1, cache_refresh_threshold=0.99)
     await strategy.prepare()
     gemini_server.script(reply, on="cache.patch")
@@ -156,10 +160,10 @@ async def test_gone_when_it_is_prolonged(gemini_server: GeminiServer, client: ge
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (2, {})
 
 
-async def test_prolonging_fails(
+async def test_failure_to_extend_a_cache_does_not_fail_calls(
     gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that cannot prolong a living cache now is asked again later; the calls go on."""
+    """If a cache cannot be extended now, the next try is later, and calls continue."""
     strategy = cached(client, cache_ttl_seconds=60, cache_refresh_threshold=0.9999)
     await strategy.prepare()
     gemini_server.script(GeminiServer.server_error(), on="cache.patch")
@@ -171,8 +175,10 @@ async def test_prolonging_fails(
     assert "could not be extended" in caplog.text
 
 
-async def test_expired_by_our_own_clock(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """A cache whose time is over is made again, without asking the server to prolong it."""
+async def test_cache_that_expired_on_the_local_clock_is_created_again(
+    gemini_server: GeminiServer, client: genai.Client
+) -> None:
+    """An expired cache is created again without a request to extend it."""
     strategy = cached(client, cache_ttl_seconds=1, cache_refresh_threshold=0)
     await strategy.prepare()
     await asyncio.sleep(1.1)
@@ -182,8 +188,10 @@ async def test_expired_by_our_own_clock(gemini_server: GeminiServer, client: gen
     assert gemini_server.shelf.living() == []
 
 
-async def test_too_slow_to_be_made_again(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """An attempt whose time is over while the cache is made again leaves none behind."""
+async def test_attempt_that_times_out_while_creating_a_cache_leaves_none(
+    gemini_server: GeminiServer, client: genai.Client
+) -> None:
+    """An attempt that times out while the cache is created again leaves no cache."""
     strategy = cached(client)
     await strategy.prepare()
     gemini_server.shelf.expire()
@@ -199,10 +207,10 @@ async def test_too_slow_to_be_made_again(gemini_server: GeminiServer, client: ge
 @pytest.mark.parametrize(
     "message", ["Cached content is too small.", "The cached content is of 3 tokens. The minimum token count is 1024."]
 )
-async def test_too_small_in_either_service_s_words(
+async def test_too_small_context_is_recognised_for_both_services(
     gemini_server: GeminiServer, client: genai.Client, message: str
 ) -> None:
-    """The Gemini API and Vertex AI say it differently; the config's tools then go with every call."""
+    """The Gemini API and Vertex AI have different messages; the config's tools are then sent with every call."""
     gemini_server.script(GeminiServer.error(400, message), on="cache.create")
     tools: list[Any] = [Tool(google_search={})]  # pyright: ignore[reportArgumentType]  coerced by pydantic
     strategy = cached(client, config=GenerateContentConfig(tools=tools))
@@ -223,10 +231,10 @@ async def test_too_small_in_either_service_s_words(
         (GeminiServer.quota(), final("quota_exhausted")),
     ],
 )
-async def test_a_cache_that_is_refused(
+async def test_error_of_a_refused_cache_fails_the_attempt(
     gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
 ) -> None:
-    """For any other reason, what refused the cache is what the attempt fails with, and no call is made."""
+    """For any other reason, the attempt fails with the cache's error, and no call is made."""
     gemini_server.script(reply, on="cache.create")
     with pytest.raises(APIError) as caught:
         await cached(client).prepare()
@@ -234,8 +242,10 @@ async def test_a_cache_that_is_refused(
     assert gemini_server.kinds == {"cache.create": 1}
 
 
-async def test_too_small(gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture) -> None:
-    """A context below the model's least size is sent with every call instead, and the log says so once."""
+async def test_context_below_the_minimum_size_is_sent_with_every_call(
+    gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A context below the model's minimum size is sent with every call, and a warning is logged once."""
     gemini_server.shelf.least_tokens = 1000
     result = await run(cached(client), 10)
     assert (result.succeeded, gemini_server.kinds["cache.create"], gemini_server.shelf.made) == (10, 1, 0)
@@ -250,22 +260,22 @@ async def test_too_small(gemini_server: GeminiServer, client: genai.Client, capl
 async def test_a_failed_delete_is_logged(
     gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture, reply: Reply
 ) -> None:
-    """A cache that cannot be deleted fails nothing; the log names it."""
+    """A cache that cannot be deleted fails no item, and its name is logged."""
     gemini_server.script(reply, reply, on="cache.delete")  # aiohttp sends a DELETE again on a connection that was reset
     assert (await run(cached(client), 3)).succeeded == 3
     assert "cachedContents/c1 could not be deleted" in caplog.text
 
 
-async def test_two_runs_one_after_another(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """Each run has a cache of its own, and none is left."""
+async def test_consecutive_runs_have_their_own_caches(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Each run has its own cache, and none is left."""
     strategy = cached(client)
     results = [await run(strategy, 5), await run(strategy, 5)]
     assert [result.succeeded for result in results] == [5, 5]
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (2, {})
 
 
-async def test_two_runs_at_once(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """Runs that share the strategy share its cache; the one that ends first leaves it to the other."""
+async def test_concurrent_runs_share_a_cache(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """Runs that share the strategy share its cache, which the last one deletes."""
     strategy, gemini_server.latency = cached(client), 0.02
     results = await asyncio.gather(run(strategy, 4, 4), run(strategy, 20, 2))
     assert [result.succeeded for result in results] == [4, 20]
@@ -273,14 +283,14 @@ async def test_two_runs_at_once(gemini_server: GeminiServer, client: genai.Clien
     assert max(item.attempts for result in results for item in result.results) == 1
 
 
-async def test_a_failed_create_is_tried_again(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """An item whose attempt could not make the cache makes it in its next attempt."""
+async def test_failed_creation_is_retried_with_the_item(gemini_server: GeminiServer, client: genai.Client) -> None:
+    """The next attempt of an item creates the cache if the first could not."""
     gemini_server.script(GeminiServer.rate_limit(0.01), on="cache.create")
     result = await run(cached(client), 3)
     assert (result.succeeded, gemini_server.shelf.made, gemini_server.shelf.caches) == (3, 1, {})
 
 
-async def test_cancelled_while_it_runs(gemini_server: GeminiServer, client: genai.Client) -> None:
+async def test_cancelled_run_deletes_its_cache(gemini_server: GeminiServer, client: genai.Client) -> None:
     """A run that is cancelled between calls deletes its cache."""
     gemini_server.latency = 0.05
     running = asyncio.create_task(run(cached(client), 100, workers=2))
@@ -291,8 +301,10 @@ async def test_cancelled_while_it_runs(gemini_server: GeminiServer, client: gena
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
 
 
-async def test_cancelled_while_the_cache_is_made(gemini_server: GeminiServer, client: genai.Client) -> None:
-    """The cache that is being made when a run is cancelled is waited for and deleted."""
+async def test_run_cancelled_while_creating_a_cache_deletes_it(
+    gemini_server: GeminiServer, client: genai.Client
+) -> None:
+    """If a run is cancelled while its cache is created, the cache is awaited and deleted."""
     gemini_server.script(Reply(delay=0.2), on="cache.create")
     running = asyncio.create_task(run(cached(client), 3))
     await gemini_server.saw(1, "cache.create")
@@ -309,8 +321,8 @@ async def test_cancelled_while_the_cache_is_made(gemini_server: GeminiServer, cl
         *({"cache_refresh_threshold": odd} for odd in (1.0, -0.1, False, float("nan"))),
     ],
 )
-def test_settings_are_checked(options: dict[str, Any]) -> None:
-    """A time or a threshold that cannot work is refused at once."""
+def test_invalid_settings_are_refused(options: dict[str, Any]) -> None:
+    """An invalid duration or threshold is refused at construction."""
     made = genai.Client(api_key="k")
     with pytest.raises(ValueError, match="must be"):
         cached(made, **options)

@@ -1,4 +1,4 @@
-"""`ModelStrategy` over HTTP: what it asks, what it makes of the answers, what that costs."""
+"""`ModelStrategy` over HTTP: requests, answers, categories and tokens."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Page:
 
 
 class Node(BaseModel):
-    """A type that contains itself."""
+    """Recursive model."""
 
     name: str
     child: Node | None
 
 
-async def test_text(both: tuple[Server, Model]) -> None:
-    """Output, tokens and one request; instructions and settings go along."""
+async def test_text_answer_has_output_and_tokens(both: tuple[Server, Model]) -> None:
+    """One request with instructions and settings returns output and tokens."""
     server, model = both
     outcome = await attempt(ModelStrategy(model, instructions="Be brief.", settings={"temperature": 0.5}))
     assert (outcome.output, server.requests) == ("one two three", 1)
@@ -53,8 +53,8 @@ async def test_text(both: tuple[Server, Model]) -> None:
         (int, 0),
     ],
 )
-async def test_structured_answers(both: tuple[Server, Model], output_type: Any, answer: Any) -> None:
-    """The model is bound to the schema natively; whatever pydantic knows can be an answer."""
+async def test_structured_answers_are_parsed(both: tuple[Server, Model], output_type: Any, answer: Any) -> None:
+    """The schema is sent as the response format; any type of pydantic can be the output type."""
     server, model = both
     outcome = await attempt(ModelStrategy(model, output_type=output_type))
     assert (outcome.output, server.requests) == (answer, 1)
@@ -63,21 +63,21 @@ async def test_structured_answers(both: tuple[Server, Model], output_type: Any, 
     assert "tools" not in server.calls[0].body
 
 
-async def test_a_type_that_contains_itself(openai_server: OpenAIServer, on_openai: Model) -> None:
+async def test_recursive_output_type_is_supported(openai_server: OpenAIServer, on_openai: Model) -> None:
     """Its schema is an object with definitions."""
     openai_server.script(OpenAIServer.text('{"name": "a", "child": {"name": "b", "child": null}}'))
     outcome = await attempt(ModelStrategy(on_openai, output_type=Node))
     assert outcome.output == Node(name="a", child=Node(name="b", child=None))
 
 
-async def test_json_shown_as_markdown(openai_server: OpenAIServer, on_openai: Model) -> None:
-    """A fenced block is the answer that is in it."""
+async def test_json_in_a_markdown_block_is_parsed(openai_server: OpenAIServer, on_openai: Model) -> None:
+    """The answer is read from a fenced block."""
     openai_server.script(OpenAIServer.text('Here:\n```json\n{"title": "t", "pages": 3}\n```\n'))
     assert (await attempt(ModelStrategy(on_openai, output_type=Book))).output == Book(title="t", pages=3)
 
 
-async def test_cached_tokens(openai_server: OpenAIServer, on_openai: Model) -> None:
-    """Prompt tokens that OpenAI had cached are told."""
+async def test_cached_tokens_are_reported(openai_server: OpenAIServer, on_openai: Model) -> None:
+    """The result has the prompt tokens that OpenAI had cached."""
     openai_server.script(OpenAIServer.text("fine", cached=2))
     assert (await attempt(ModelStrategy(on_openai))).tokens == {
         "input_tokens": 3,
@@ -88,16 +88,20 @@ async def test_cached_tokens(openai_server: OpenAIServer, on_openai: Model) -> N
 
 
 @pytest.mark.parametrize(("reply", "info"), refusals.OPENAI)
-async def test_openai_errors(openai_server: OpenAIServer, on_openai: Model, reply: Reply, info: ErrorInfo) -> None:
-    """What OpenAI refuses costs one request and no tokens."""
+async def test_openai_errors_are_classified(
+    openai_server: OpenAIServer, on_openai: Model, reply: Reply, info: ErrorInfo
+) -> None:
+    """A refused request costs no tokens."""
     openai_server.script(reply)
     outcome = await attempt(ModelStrategy(on_openai, settings={"timeout": patience(reply)}))
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
 @pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
-async def test_gemini_errors(gemini_server: GeminiServer, on_gemini: Model, reply: Reply, info: ErrorInfo) -> None:
-    """What Gemini refuses costs one request and no tokens."""
+async def test_gemini_errors_are_classified(
+    gemini_server: GeminiServer, on_gemini: Model, reply: Reply, info: ErrorInfo
+) -> None:
+    """A refused request costs no tokens and is not repeated."""
     gemini_server.script(reply)
     outcome = await attempt(ModelStrategy(on_gemini, settings={"timeout": patience(reply)}))
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
@@ -117,10 +121,10 @@ async def test_gemini_errors(gemini_server: GeminiServer, on_gemini: Model, repl
         (OpenAIServer.text(None), str, retryable("validation"), 2),
     ],
 )
-async def test_answers_that_are_none(
+async def test_unusable_answers_fail(
     openai_server: OpenAIServer, on_openai: Model, reply: Reply, output_type: Any, info: ErrorInfo, requests: int
 ) -> None:
-    """A blocked, cut, broken or empty answer fails; only one that another try can mend is asked for again."""
+    """A blocked, truncated, invalid or empty answer fails; it is requested again only if that can help."""
     openai_server.script(reply, reply)
     outcome = await attempt(ModelStrategy(on_openai, output_type=output_type))
     assert (outcome.info, openai_server.requests) == (info, requests)
@@ -128,8 +132,8 @@ async def test_answers_that_are_none(
     assert outcome.spent[0] > 0
 
 
-async def test_gemini_blocks(gemini_server: GeminiServer, on_gemini: Model) -> None:
-    """A blocked prompt and an answer that was stopped for safety fail as `content_filter`, tokens counted."""
+async def test_gemini_blocks_are_content_filter(gemini_server: GeminiServer, on_gemini: Model) -> None:
+    """A blocked prompt and an answer stopped for safety fail as `content_filter`, with their tokens."""
     for requests, reply in enumerate((gemini_server.blocked(), gemini_server.safety()), 1):
         gemini_server.script(reply)
         outcome = await attempt(ModelStrategy(on_gemini))
@@ -137,8 +141,8 @@ async def test_gemini_blocks(gemini_server: GeminiServer, on_gemini: Model) -> N
         assert outcome.spent[0] == 3
 
 
-async def test_gemini_answers_that_are_none(gemini_server: GeminiServer, on_gemini: Model) -> None:
-    """Broken JSON and an empty answer are asked for again, one that was cut off is not; all tokens are counted."""
+async def test_unusable_gemini_answers_fail(gemini_server: GeminiServer, on_gemini: Model) -> None:
+    """Invalid JSON and an empty answer are requested again, a truncated one is not; all tokens are counted."""
     for reply, requests, info in (
         (gemini_server.text("{"), 2, retryable("validation")),
         (gemini_server.text(None), 2, retryable("validation")),
@@ -151,10 +155,10 @@ async def test_gemini_answers_that_are_none(gemini_server: GeminiServer, on_gemi
         assert outcome.spent == (gemini_server.input_tokens - before[1], gemini_server.output_tokens - before[2])
 
 
-async def test_text_at_the_token_limit(
+async def test_text_at_the_token_limit_is_an_answer(
     openai_server: OpenAIServer, on_openai: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Text that ends at the token limit is an answer; one warning says so, however many there are."""
+    """Text that ends at the token limit is an answer; one warning is logged for all of them."""
     strategy = ModelStrategy(on_openai)
     openai_server.script(OpenAIServer.length(), OpenAIServer.length())
     outcomes = [await attempt(strategy) for _ in range(2)]
@@ -164,10 +168,10 @@ async def test_text_at_the_token_limit(
 
 
 @pytest.mark.parametrize("output_type", [Book, SCHEMA])
-async def test_the_model_is_told_what_was_wrong(
+async def test_next_request_has_the_invalid_answer_and_the_reason(
     openai_server: OpenAIServer, on_openai: Model, output_type: Any
 ) -> None:
-    """It sees its answer and the reason; the tokens of both requests are counted."""
+    """The next request has the answer and the reason; the tokens of both requests are counted."""
     openai_server.script(OpenAIServer.text('{"title": 5, "pages": 1}'))
     outcome = await attempt(ModelStrategy(on_openai, output_type=output_type))
     assert outcome.info is None
@@ -178,8 +182,10 @@ async def test_the_model_is_told_what_was_wrong(
 
 
 @pytest.mark.parametrize("reasks", [0, 1, 3])
-async def test_how_often_is_asked_again(openai_server: OpenAIServer, on_openai: Model, reasks: int) -> None:
-    """`reasks` times, whatever is wrong with the answers."""
+async def test_invalid_answers_are_requested_again_reasks_times(
+    openai_server: OpenAIServer, on_openai: Model, reasks: int
+) -> None:
+    """At most `reasks` times, whatever is wrong with the answers."""
     broken = OpenAIServer.broken_json()
     openai_server.script(*[broken] * 9)
     outcome = await attempt(ModelStrategy(on_openai, output_type=Book, reasks=reasks))
@@ -187,15 +193,15 @@ async def test_how_often_is_asked_again(openai_server: OpenAIServer, on_openai: 
 
 
 async def test_tokens_before_an_error_are_counted(openai_server: OpenAIServer, on_openai: Model) -> None:
-    """An answer that did not fit was paid for, also when asking again meets an error."""
+    """An invalid answer was paid for, also if the next request fails."""
     openai_server.script(OpenAIServer.broken_json(), OpenAIServer.rate_limit(7))
     outcome = await attempt(ModelStrategy(on_openai, output_type=Book))
     assert outcome.info == retryable("rate_limit", 7.0)
     assert outcome.spent == (openai_server.input_tokens, openai_server.output_tokens)
 
 
-async def test_nobody_listens() -> None:
-    """A refused connection is no timeout."""
+async def test_refused_connection_is_classified() -> None:
+    """A refused connection is a connection error, not a timeout."""
     async with AsyncExitStack() as stack:
         with OpenAIServer() as gone:
             model = await stack.enter_async_context(openai_model(gone))
@@ -204,7 +210,7 @@ async def test_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("reasks", [-1, True, 0.5, float("nan")])
-def test_reasks_is_checked(on_openai: Model, reasks: Any) -> None:
-    """A number of times is an integer."""
+def test_invalid_reasks_is_refused(on_openai: Model, reasks: Any) -> None:
+    """The value must be an integer that is not negative."""
     with pytest.raises(ValueError, match=f"reasks is {reasks}; it must be an integer of 0 or more"):
         ModelStrategy(on_openai, reasks=reasks)

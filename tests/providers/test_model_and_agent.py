@@ -1,4 +1,4 @@
-"""`ModelStrategy` beside `PydanticAIStrategy`: the same requests, outputs, tokens and categories."""
+"""Comparison of `ModelStrategy` with `PydanticAIStrategy`: equal requests, outputs, tokens and categories."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ REPLIES: list[list[str | None]] = [
     ],
     ids=["text", "model", "schema", "list"],
 )
-async def test_an_agent_would_do_the_same(
+async def test_model_strategy_and_agent_make_the_same_requests(
     both: tuple[Server, Model], replies: list[str | None], output_type: Any, agents: Any
 ) -> None:
-    """Byte for byte the same requests, and the same output, tokens and category."""
+    """The requests are equal byte for byte, and so are output, tokens and category."""
     server, model = both
     agent: Agent[None, Any] = Agent(model, output_type=agents, instructions="Be brief.")
     if output_type is SCHEMA:
@@ -55,10 +55,10 @@ async def test_an_agent_would_do_the_same(
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("replies", REPLIES, ids=str)
 @pytest.mark.parametrize(("mode", "marker"), [("tool", ToolOutput), ("prompted", PromptedOutput)])
-async def test_a_model_without_native_output(
+async def test_model_without_native_output_gets_a_tool_or_instructions(
     openai_server: OpenAIServer, replies: list[str | None], mode: Any, marker: Any
 ) -> None:
-    """It gets a tool, or words, as it does from an agent."""
+    """The schema is sent as a tool or as instructions, as an agent does."""
     profile = {"supports_json_schema_output": False, "default_structured_output_mode": mode}
     async with openai_model(openai_server, **profile) as model:
         agent: Agent[None, Any] = Agent(model, output_type=marker(Book))
@@ -69,16 +69,16 @@ async def test_a_model_without_native_output(
 @pytest.mark.parametrize(
     "arguments", ['{"title": "t", "pages": 3}', '{"title": 5}', "{", "", '{"title": "LOUD", "pages": 2}']
 )
-async def test_the_tools_arguments(openai_server: OpenAIServer, arguments: str) -> None:
-    """Arguments that do not fit are the call's to hear of."""
+async def test_invalid_tool_arguments_are_reported_to_the_model(openai_server: OpenAIServer, arguments: str) -> None:
+    """Invalid arguments are reported in the reply to the tool call."""
     async with openai_model(openai_server, supports_json_schema_output=False) as model:
         agent: Agent[None, Any] = Agent(model, output_type=Book)
         script = [OpenAIServer.calls_tool("final_result", arguments)]
         await _compare(openai_server, PydanticAIStrategy(agent), ModelStrategy(model, output_type=Book), script)
 
 
-async def test_a_tool_that_does_not_exist(openai_server: OpenAIServer) -> None:
-    """The call is answered all the same, without which the next request would be invalid."""
+async def test_call_of_an_unknown_tool_gets_a_reply(openai_server: OpenAIServer) -> None:
+    """The tool call gets a reply, without which the next request would be invalid."""
     async with openai_model(openai_server, supports_json_schema_output=False) as model:
         openai_server.script(OpenAIServer.calls_tool("search", '{"title": "fits", "pages": 3}'))
         outcome = await attempt(ModelStrategy(model, output_type=Book))
@@ -87,8 +87,8 @@ async def test_a_tool_that_does_not_exist(openai_server: OpenAIServer) -> None:
 
 
 @pytest.mark.parametrize("mode", ["tool", "native", "prompted"])
-async def test_one_of_several_models(openai_server: OpenAIServer, mode: Any) -> None:
-    """The one that answers is asked as an agent asks it."""
+async def test_fallback_model_gets_the_same_requests(openai_server: OpenAIServer, mode: Any) -> None:
+    """The request to the model that answers equals that of an agent."""
     profile = {"supports_json_schema_output": mode == "native", "default_structured_output_mode": mode}
     async with openai_model(openai_server) as first, openai_model(openai_server, **profile) as second:
         model = FallbackModel(first, second)
@@ -99,7 +99,7 @@ async def test_one_of_several_models(openai_server: OpenAIServer, mode: Any) -> 
 
 
 def _fits_the_schema(answer: dict[str, Any]) -> dict[str, Any]:
-    """Agents leave the schema to the provider; this holds an answer to it."""
+    """Validate an answer against the schema, which agents leave to the provider."""
     validator = Draft202012Validator(SCHEMA)
     if reason := reason_against(validator, answer):
         raise ModelRetry(f"The answer does not fit the schema: {reason}")

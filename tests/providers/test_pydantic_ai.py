@@ -44,8 +44,10 @@ async def ask(strategy: PydanticAIStrategy[Any]) -> Outcome:
 
 
 @pytest.mark.parametrize("output_type", [Book, NativeOutput(Book)])
-async def test_structured_answers(openai_server: OpenAIServer, gemini_server: GeminiServer, output_type: Any) -> None:
-    """Structured output comes back as the model's class, with the tokens that the server served."""
+async def test_structured_answers_are_parsed(
+    openai_server: OpenAIServer, gemini_server: GeminiServer, output_type: Any
+) -> None:
+    """The output is an instance of the model, with the tokens that the server counted."""
     for server, strategy in (
         (openai_server, on_openai(openai_server, output_type)),
         (gemini_server, on_gemini(gemini_server, output_type)),
@@ -56,8 +58,8 @@ async def test_structured_answers(openai_server: OpenAIServer, gemini_server: Ge
         assert outcome.tokens["total_tokens"] == sum(outcome.spent)
 
 
-async def test_cached_tokens(openai_server: OpenAIServer) -> None:
-    """Prompt tokens that OpenAI had cached are told."""
+async def test_cached_tokens_are_reported(openai_server: OpenAIServer) -> None:
+    """The result has the prompt tokens that OpenAI had cached."""
     openai_server.script(OpenAIServer.text("fine", cached=2))
     assert (await ask(on_openai(openai_server))).tokens == {
         "input_tokens": 3,
@@ -68,16 +70,16 @@ async def test_cached_tokens(openai_server: OpenAIServer) -> None:
 
 
 @pytest.mark.parametrize(("reply", "info"), refusals.OPENAI)
-async def test_openai_errors(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
-    """What OpenAI refuses costs one request and no tokens."""
+async def test_openai_errors_are_classified(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
+    """A refused request costs no tokens."""
     openai_server.script(reply)
     outcome = await ask(on_openai(openai_server, timeout=patience(reply)))
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
 @pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
-async def test_gemini_errors(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
-    """What Gemini refuses costs one request and no tokens."""
+async def test_gemini_errors_are_classified(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
+    """A refused request costs no tokens and is not repeated."""
     gemini_server.script(reply)
     outcome = await ask(on_gemini(gemini_server, timeout=patience(reply)))
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
@@ -94,10 +96,10 @@ async def test_gemini_errors(gemini_server: GeminiServer, reply: Reply, info: Er
         (OpenAIServer.text(None), str, retryable("validation"), 2),
     ],
 )
-async def test_answers_that_are_none(
+async def test_unusable_answers_fail(
     openai_server: OpenAIServer, reply: Reply, output_type: Any, info: ErrorInfo, requests: int
 ) -> None:
-    """A blocked, cut, broken or empty answer fails, and every token of it is counted, the agent's re-ask included."""
+    """A blocked, truncated, invalid or empty answer fails; tokens of the agent's own retries are counted, too."""
     openai_server.script(reply, reply)
     outcome = await ask(on_openai(openai_server, output_type))
     assert (outcome.info, openai_server.requests) == (info, requests)
@@ -105,8 +107,8 @@ async def test_answers_that_are_none(
     assert outcome.spent[0] > 0
 
 
-async def test_a_re_ask_that_is_refused_has_paid_for_the_answer_before(openai_server: OpenAIServer) -> None:
-    """The refusal decides what happens next; the tokens of the answer that did not fit are counted."""
+async def test_tokens_before_a_refused_retry_of_the_agent_are_counted(openai_server: OpenAIServer) -> None:
+    """The rate limit is the category, and the tokens of the invalid answer are counted."""
     openai_server.script(OpenAIServer.broken_json(), OpenAIServer.rate_limit(7))
     outcome = await ask(on_openai(openai_server, NativeOutput(Book)))
     assert (outcome.info, openai_server.requests) == (retryable("rate_limit", 7.0), 2)
@@ -123,10 +125,10 @@ async def test_a_re_ask_that_is_refused_has_paid_for_the_answer_before(openai_se
         ("cut", str, None, 1),
     ],
 )
-async def test_gemini_answers_that_are_cut_broken_or_empty(
+async def test_truncated_invalid_and_empty_gemini_answers_fail(
     gemini_server: GeminiServer, kind: str, output_type: Any, info: ErrorInfo | None, requests: int
 ) -> None:
-    """As with OpenAI: all but plain text at the token limit fail, and every token is counted."""
+    """As with OpenAI, all except plain text at the token limit fail, and every token is counted."""
     replies = {"cut": gemini_server.max_tokens(), "broken": gemini_server.text("{"), "empty": gemini_server.text(None)}
     gemini_server.script(*[replies[kind]] * 2)
     outcome = await ask(on_gemini(gemini_server, output_type))
@@ -135,8 +137,8 @@ async def test_gemini_answers_that_are_cut_broken_or_empty(
     assert outcome.spent[0] > 0
 
 
-async def test_gemini_blocks(gemini_server: GeminiServer) -> None:
-    """A blocked prompt and an answer that was stopped for safety fail as `content_filter`, tokens counted."""
+async def test_gemini_blocks_are_content_filter(gemini_server: GeminiServer) -> None:
+    """A blocked prompt and an answer stopped for safety fail as `content_filter`, with their tokens."""
     for reply in (gemini_server.blocked(), gemini_server.safety()):
         gemini_server.script(reply)
         outcome = await ask(on_gemini(gemini_server))
@@ -144,8 +146,10 @@ async def test_gemini_blocks(gemini_server: GeminiServer) -> None:
         assert outcome.spent[0] == 3
 
 
-async def test_text_at_the_token_limit(openai_server: OpenAIServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Text that ends at the token limit is an answer; one warning says so, however many there are."""
+async def test_text_at_the_token_limit_is_an_answer(
+    openai_server: OpenAIServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Text that ends at the token limit is an answer; one warning is logged for all of them."""
     strategy = on_openai(openai_server)
     openai_server.script(OpenAIServer.length(), OpenAIServer.length())
     outcomes = [await ask(strategy) for _ in range(2)]
@@ -154,7 +158,7 @@ async def test_text_at_the_token_limit(openai_server: OpenAIServer, caplog: pyte
 
 
 class Answer:
-    """What an agent of a test's own may return."""
+    """Result of a custom agent."""
 
     def __init__(self, **facts: object) -> None:
         vars(self).update(facts)
@@ -173,7 +177,7 @@ class Answer:
         ("fine", {}),
     ],
 )
-async def test_an_agent_of_ones_own_is_read_as_far_as_it_goes(answer: Any, tokens: dict[str, int]) -> None:
+async def test_result_of_a_custom_agent_may_lack_usage(answer: Any, tokens: dict[str, int]) -> None:
     class Own:
         async def run(self, prompt: str) -> Any:
             return answer

@@ -1,4 +1,4 @@
-"""The loopback servers answer as their docstrings say: the other tests stand on that."""
+"""The loopback servers behave as their docstrings describe, because other tests depend on it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def test_a_healthy_server_echoes_and_counts(openai_server: OpenAIServer) -
     assert openai_server.prompts["one two three"] == openai_server.answered["one two three"] == 1
 
 
-async def test_a_script_comes_before_the_rule(openai_server: OpenAIServer) -> None:
-    """Scripted replies are served in order, then the rule is asked, then the healthy answer is given."""
+async def test_scripted_replies_come_before_the_rule(openai_server: OpenAIServer) -> None:
+    """Scripted replies are served in order, then the rule's reply, then healthy answers."""
     openai_server.script(OpenAIServer.rate_limit(1), OpenAIServer.server_error())
     openai_server.rule = lambda call: OpenAIServer.no_such_model() if openai_server.requests == 3 else None
     assert [(await _ask(openai_server))[0] for _ in range(4)] == [429, 500, 404, 200]
@@ -48,22 +48,22 @@ async def test_a_script_comes_before_the_rule(openai_server: OpenAIServer) -> No
     ],
 )
 async def test_faults_reach_the_client(openai_server: OpenAIServer, reply: Reply, error: type[Exception]) -> None:
-    """A hang, a cut body, a reset and an HTML page look to a client as they do on a bad day."""
+    """A hang, a truncated body, a reset and an HTML page cause the same errors as with a real provider."""
     openai_server.script(reply)
     with pytest.raises(error):
         await _ask(openai_server, timeout=0.1)
     assert openai_server.answered.total() == 0
 
 
-async def test_concurrency_is_seen(openai_server: OpenAIServer) -> None:
+async def test_max_in_flight_is_measured(openai_server: OpenAIServer) -> None:
     """`max_in_flight` is the largest number of requests served at once."""
     openai_server.latency = 0.05
     await asyncio.gather(*(_ask(openai_server) for _ in range(5)))
     assert openai_server.max_in_flight == 5
 
 
-def test_answers_fit_their_schema() -> None:
-    """References, enums, unions, arrays and bounds are honoured."""
+def test_healthy_answers_match_the_schema() -> None:
+    """References, enums, unions, arrays and bounds are respected."""
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {
@@ -77,8 +77,8 @@ def test_answers_fit_their_schema() -> None:
     assert fit(schema, "text") == {"title": "tex", "kind": "a", "tags": ["text", "text"], "score": 1}
 
 
-def test_a_server_runs_from_the_shell() -> None:
-    """`python -m tests.support.servers` prints where it listens."""
+def test_server_can_be_started_from_the_shell() -> None:
+    """`python -m tests.support.servers` prints the server's URL."""
     command = [sys.executable, "-m", "tests.support.servers", "gemini", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

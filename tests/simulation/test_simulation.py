@@ -17,128 +17,130 @@ from batch_llm.simulation.measured_costs import PROCESS_SECONDS
 STEADY: dict[str, Any] = {"latency": 1.0, "latency_p95": 1.0, "call_seconds": 0.0, "cores": 4}
 
 
-def foretold(items: int, **settings: Any) -> Forecast:
+def simulate_items(items: int, **settings: Any) -> Forecast:
     return simulate(Scenario(items, **(STEADY | settings)))
 
 
-def test_workers_and_latency_alone() -> None:
-    """50 workers with answers of a second: 50 a second, once the pace has doubled up to that."""
-    forecast = foretold(5_000, max_workers=50, processes=1, shard_size=5_000)
+def test_workers_and_latency_determine_the_rate() -> None:
+    """50 workers with answers of one second make 50 calls per second after the rate has grown to that."""
+    forecast = simulate_items(5_000, max_workers=50, processes=1, shard_size=5_000)
     assert forecast.call_seconds == pytest.approx(100 + 13, rel=0.05)
     assert forecast.workers_used == pytest.approx(1.0, rel=0.1)
     assert (forecast.calls, forecast.refused, forecast.failed) == (5_000, 0, 0)
 
 
 def test_known_limit_is_fully_used() -> None:
-    forecast = foretold(6_000, requests_per_minute=1200, processes=1, shard_size=6_000)
+    forecast = simulate_items(6_000, requests_per_minute=1200, processes=1, shard_size=6_000)
     assert forecast.call_seconds == pytest.approx(300, rel=0.06)
     assert forecast.limit_used == pytest.approx(1.0, rel=0.06)
     assert forecast.refused == 0
 
 
-def test_tokens_are_a_limit_too() -> None:
-    """60,000 tokens a minute are 100 calls of 500 and 100."""
-    forecast = foretold(1_000, tokens_per_minute=60_000, processes=1)
+def test_token_limit_is_respected() -> None:
+    """60,000 tokens per minute are 100 calls with 500 input and 100 output tokens."""
+    forecast = simulate_items(1_000, tokens_per_minute=60_000, processes=1)
     assert forecast.call_seconds == pytest.approx(600, rel=0.08)
     assert forecast.input_tokens == 500_000
 
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize(("limit", "a_call"), [("input_tokens_per_minute", 500), ("output_tokens_per_minute", 100)])
-def test_tokens_sent_and_received_have_limits_of_their_own(limit: str, a_call: int) -> None:
-    forecast = foretold(12_000, **{limit: 2_000 * a_call}, processes=1)
+def test_input_and_output_tokens_have_separate_limits(limit: str, a_call: int) -> None:
+    forecast = simulate_items(12_000, **{limit: 2_000 * a_call}, processes=1)
     assert forecast.call_seconds == pytest.approx(360, rel=0.1)
     assert forecast.limit_used == pytest.approx(1.0, rel=0.1)
 
 
 def test_unknown_limit_is_detected_from_rate_limits() -> None:
-    forecast = foretold(4_000, requests_per_minute=1200, told=False, processes=1, shard_size=4_000)
+    forecast = simulate_items(4_000, requests_per_minute=1200, told=False, processes=1, shard_size=4_000)
     assert 0 < forecast.refused < 200
     assert 200 < forecast.call_seconds < 240
 
 
-def test_a_core_is_a_limit_and_more_processes_help() -> None:
-    """20 ms of CPU a call are 50 calls a second on a core, and 25 where two processes share it."""
+def test_one_core_limits_the_rate_and_more_cores_raise_it() -> None:
+    """With 20 ms of CPU per call, a core makes 50 calls per second, also if two processes share it."""
     busy = {"max_workers": 200, "call_seconds": 0.02, "shard_size": 2_000}
-    one = foretold(4_000, **busy, processes=1)
-    two = foretold(4_000, **busy, processes=2)
-    shared = foretold(4_000, **busy, processes=2, cores=1)
+    one = simulate_items(4_000, **busy, processes=1)
+    two = simulate_items(4_000, **busy, processes=2)
+    shared = simulate_items(4_000, **busy, processes=2, cores=1)
     assert one.call_seconds == pytest.approx(80, rel=0.25)
     assert one.cpu_used == pytest.approx(0.93, abs=0.12)
     assert two.call_seconds == pytest.approx(one.call_seconds / 2, rel=0.15)
     assert shared.call_seconds == pytest.approx(one.call_seconds, rel=0.15)
 
 
-def test_failures_are_tried_again_and_some_items_fail_in_the_end() -> None:
-    """Nine tries of one half each: two items in a thousand."""
-    forecast = foretold(2_000, max_workers=50, failure_rate=0.5, shard_size=2_000)
+def test_failed_calls_are_retried_and_some_items_fail() -> None:
+    """Nine calls that fail with probability one half leave two failed items in a thousand."""
+    forecast = simulate_items(2_000, max_workers=50, failure_rate=0.5, shard_size=2_000)
     assert forecast.calls == pytest.approx(4_000, rel=0.08)
     assert 0 <= forecast.failed <= 15
     assert forecast.input_tokens == pytest.approx(500 * 2_000, rel=0.01)
 
 
 def test_items_not_attempted_by_a_stopped_run_have_no_answer() -> None:
-    """A provider that refuses everything ends each try of the shard after some calls."""
-    forecast = foretold(200, max_workers=5, rate_limited=0.999999)
+    """A provider that refuses everything ends each attempt of the shard after some calls."""
+    forecast = simulate_items(200, max_workers=5, rate_limited=0.999999)
     assert forecast.calls < 100
     assert forecast.failed == 200
 
 
 @pytest.mark.whole
 def test_rest_of_the_run_is_extrapolated_from_the_window() -> None:
-    """A run that is extended takes as long as one that is played out, also where shards are larger than a window."""
+    """An extrapolated run takes as long as a fully simulated one, also if shards are larger than the window."""
     settings: dict[str, Any] = {"requests_per_minute": 6_000, "processes": 1, "shard_size": 10_000}
-    short, long = foretold(10_000, **settings), foretold(100_000, **settings)
+    short, long = simulate_items(10_000, **settings), simulate_items(100_000, **settings)
     assert long.call_seconds == pytest.approx(10 * (short.call_seconds - PROCESS_SECONDS), rel=0.06)
 
 
 @pytest.mark.whole
 def test_a_hundred_million_items_take_seconds_to_simulate() -> None:
-    """Linear in the items, and shared out among machines; the time bound is of this process's CPU."""
+    """The time is linear in the items and divided among machines; the bound is on the CPU of this process."""
     settings: dict[str, Any] = {"requests_per_minute": 120_000, "machines": 4, "cores": 8, "shard_size": 10_000}
     began = time.process_time()
-    forecast = foretold(100_000_000, **settings)
+    forecast = simulate_items(100_000_000, **settings)
     assert time.process_time() - began < 20
     assert forecast.call_seconds == pytest.approx(100_000_000 / 2_000, rel=0.08)
     assert forecast.shards == 10_000
     assert forecast.machines == 4
 
 
-def test_the_same_scenario_gives_the_same_forecast_and_disturbs_nobody() -> None:
+def test_forecast_is_reproducible_and_leaves_the_random_state_unchanged() -> None:
     settings = {"max_workers": 20, "failure_rate": 0.1, "latency_p95": 3.0, "rate_limited": 0.01}
     random.seed(1)
     expected = random.random()
     random.seed(1)
-    first = foretold(500, **settings)
+    first = simulate_items(500, **settings)
     assert random.random() == expected
     over = threading.Event()
     other = threading.Thread(target=lambda: [random.random() for _ in iter(over.is_set, True)])
     other.start()
     try:
-        assert foretold(500, **settings) == first
+        assert simulate_items(500, **settings) == first
     finally:
         over.set()
         other.join()
 
 
-def test_slow_answers_meet_the_timeout() -> None:
-    """An answer that comes too late is a failed call, and is made again."""
+def test_answers_after_the_timeout_are_retried() -> None:
+    """An answer after the timeout is a failed call, which is retried."""
     config = ProcessorConfig(timeout_per_item=2.0)
-    forecast = foretold(300, max_workers=50, latency=1.0, latency_p95=3.0, config=config)
+    forecast = simulate_items(300, max_workers=50, latency=1.0, latency_p95=3.0, config=config)
     assert forecast.calls > 320
 
 
-def test_nothing_is_used_more_than_whole() -> None:
-    """Calls that end at their timeout, and a burst at the start, take less than the mean."""
-    slow = foretold(200, max_workers=20, latency=5.0, latency_p95=10.0, config=ProcessorConfig(timeout_per_item=1.0))
-    burst = foretold(20, requests_per_minute=60, burst_seconds=30, told=False)
-    busy = foretold(20, max_workers=20, call_seconds=100.0, config=ProcessorConfig(timeout_per_item=1.0))
+def test_used_shares_never_exceed_one() -> None:
+    """Although calls that time out and a burst at the start use less than the mean."""
+    slow = simulate_items(
+        200, max_workers=20, latency=5.0, latency_p95=10.0, config=ProcessorConfig(timeout_per_item=1.0)
+    )
+    burst = simulate_items(20, requests_per_minute=60, burst_seconds=30, told=False)
+    busy = simulate_items(20, max_workers=20, call_seconds=100.0, config=ProcessorConfig(timeout_per_item=1.0))
     assert (slow.workers_used, burst.limit_used, busy.cpu_used) == (1.0, 1.0, 1.0)
 
 
 def test_a_model_without_a_price_is_unpriced() -> None:
-    assert foretold(10, model="nobody:knows").cost_usd is None
-    assert foretold(10, model="local").cost_usd == 0
+    assert simulate_items(10, model="nobody:knows").cost_usd is None
+    assert simulate_items(10, model="local").cost_usd == 0
 
 
 @pytest.mark.parametrize(
@@ -160,4 +162,4 @@ def test_a_model_without_a_price_is_unpriced() -> None:
 )
 def test_invalid_scenario_is_reported_in_one_line(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(JobError, match=problem):
-        foretold(**({"items": 1} | settings))
+        simulate_items(**({"items": 1} | settings))

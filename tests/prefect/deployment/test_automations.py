@@ -1,4 +1,4 @@
-"""The automations of `deployments/automations.yaml`, on a real server: they are installed, and they fire."""
+"""The automations of `deployments/automations.yaml` are installed and triggered on a real server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHORT = 10
 
 @pytest.fixture
 def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
-    """A client; the server keeps no automation of these tests."""
+    """Return a client, and delete all automations after the test."""
     with get_client(sync_client=True) as client:
         yield client
         for automation in client.read_automations():
@@ -43,7 +43,7 @@ def client(prefect_api: str) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def hook() -> Iterator[LoopbackServer]:
-    """Where notifications arrive."""
+    """Start a server that receives notifications."""
     with LoopbackServer() as server:
         says = {"subject": "{{subject}}", "body": "{{body}}"}
         block = CustomWebhookNotificationBlock(
@@ -55,7 +55,7 @@ def hook() -> Iterator[LoopbackServer]:
 
 @pytest.fixture
 def deployment(client: SyncPrefectClient) -> UUID:
-    """A deployment of the test's own, for tests come in any order and count its runs."""
+    """Create a deployment for one test, because tests count its runs and have any order."""
     block: automations.Block = {
         "name": f"tried-{uuid4()}",
         "entrypoint": "flows/batch.py:batch",
@@ -65,7 +65,7 @@ def deployment(client: SyncPrefectClient) -> UUID:
 
 
 def named(part: str) -> list[automations.Block]:
-    """The automation of the file whose name has this in it."""
+    """Return the automations of the file whose names contain `part`."""
     (found,) = [block for block in automations.read_automations() if part in block["name"]]
     return [found]
 
@@ -78,21 +78,21 @@ def runs_of(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where runs find their documents, of which the second is the longest; a key for their provider."""
+    """Make a folder with documents, of which the second is the longest, and set a key for their provider."""
     (tmp_path / "docs.csv").write_text("id,text\na,one\nb,two and some more words\nc,three\n")
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     return tmp_path
 
 
-def carry(deployment: UUID, parameters: dict[str, Any]) -> FlowRun:
+def run_to_end(deployment: UUID, parameters: dict[str, Any]) -> FlowRun:
     """Run the flow of a deployment in this process, to its end."""
     run = deployments.create_run(deployment, {"model": "openai-chat:m", "config": {"retry": ONCE}, **parameters})
     run_flow(load_flow(), flow_run=run, parameters=run.parameters, return_type="state")
     return run
 
 
-def test_installing_twice_installs_once_and_leaves_off_what_is_off(client: SyncPrefectClient) -> None:
+def test_second_installation_adds_nothing_and_keeps_automations_off(client: SyncPrefectClient) -> None:
     blocks = automations.read_automations()
     installed = automations.install(blocks)
     assert [block["name"] for block in blocks if block["name"] not in installed] == ["batch-llm: tell of a failed run"]
@@ -106,7 +106,7 @@ def test_installing_twice_installs_once_and_leaves_off_what_is_off(client: SyncP
     assert not known[first.name].enabled
 
 
-def test_a_block_that_is_not_there_or_cannot_tell_is_one_line(client: SyncPrefectClient) -> None:
+def test_missing_or_unsuitable_block_is_reported_in_one_line(client: SyncPrefectClient) -> None:
     from prefect.blocks.system import Secret
 
     with pytest.raises(BatchLLMError, match="block 'slack-webhook/nobody' does not exist: create one"):
@@ -116,15 +116,15 @@ def test_a_block_that_is_not_there_or_cannot_tell_is_one_line(client: SyncPrefec
         automations.install(automations.read_automations(), "secret/mute")
 
 
-def test_a_failed_run_is_told_and_tried_again_an_hour_later(
+def test_failed_run_causes_a_notification_and_a_new_run_an_hour_later(
     client: SyncPrefectClient, hook: LoopbackServer, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second run has the first one's parameters, but asks only for what failed; its own end starts no third."""
+    """The second run has the same parameters with only_failed; its own failure starts no third run."""
     automations.install([*named("tell of"), *named("outage")], "custom-webhook/told")
     own: dict[str, Any] = {"instructions": "<b>", "failure_threshold": 0, "shard_retry": ONCE}
     with OpenAIServer(rule=lambda call: OpenAIServer.overloaded() if "two" in call.prompt else None) as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
-        failed = carry(deployment, own)
+        failed = run_to_end(deployment, own)
         assert state_of(client, failed).is_failed()
         (again,) = eventually(lambda: [run for run in runs_of(client, deployment) if run.id != failed.id])
         assert again.parameters == {**failed.parameters, "only_failed": True, "refresh": False}
@@ -132,7 +132,7 @@ def test_a_failed_run_is_told_and_tried_again_an_hour_later(
         wait = again.next_scheduled_start_time.timestamp() - time.time()
         assert 58 * 60 < wait <= 60 * 60
 
-        carry(deployment, again.parameters)
+        run_to_end(deployment, again.parameters)
     eventually(lambda: len(hook.calls) == 2)
     told = [call.body for call in hook.calls]
     assert told[0]["subject"] == f"{failed.name}: Failed"
@@ -146,14 +146,14 @@ def state_of(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
     return state
 
 
-def test_the_schedule_is_paused_when_the_budget_is_gone(
+def test_schedule_is_paused_when_the_budget_is_used_up(
     client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the event of a run that has spent its budget, to which Prefect adds the deployment."""
+    """Triggered by the event of a run that used up its budget, which contains the deployment."""
     automations.install(named("budget"))
     with OpenAIServer() as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
-        run = carry(deployment, {"budget_tokens": 5, "config": {"max_workers": 1}})
+        run = run_to_end(deployment, {"budget_tokens": 5, "config": {"max_workers": 1}})
     assert state_of(client, run).name == "BudgetReached"
     assert 0 < provider.requests < 3
     assert eventually(lambda: client.read_deployment(deployment).paused)
@@ -170,7 +170,7 @@ def test_the_schedule_is_paused_when_the_budget_is_gone(
 def test_a_run_whose_process_died_is_marked_as_crashed(
     client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the heartbeats that Prefect itself sends for a run; one that has ended by then is left alone."""
+    """Triggered by missing heartbeats of Prefect; a run that has ended by then is not changed."""
     (block,) = named("heartbeat")  # with a shorter patience than the file's
     automations.install([{**block, "trigger": {**block["trigger"], "within": SHORT}}])
     parameters = {"model": "openai-chat:m", "output": "dead.jsonl", "name": "dead"}
@@ -181,7 +181,7 @@ def test_a_run_whose_process_died_is_marked_as_crashed(
         try:
             with OpenAIServer() as provider, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
                 monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
-                ended = carry(deployment, {})
+                ended = run_to_end(deployment, {})
             eventually(lambda: hanging.requests, seconds=60)
         finally:
             process.kill()

@@ -1,4 +1,4 @@
-"""Both ways to deploy, for real: one process that serves, and a worker in an unrelated folder."""
+"""Both kinds of deployment: a serving process, and a worker in an unrelated folder."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def provider() -> Iterator[OpenAIServer]:
 
 @pytest.fixture
 def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path) -> dict[str, str]:
-    """A user's environment: a key, a folder with documents, nothing of this process's settings."""
+    """Return a user's variables: a key and a folder with documents, without the settings of this process."""
     (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(1, 8)))
     keys = {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "test-key-that-is-no-secret"}
     return user_environment(tmp_path, prefect_api, **keys)
 
 
-def test_a_deployment_is_taken_from_its_work_pool(prefect_api: str) -> None:
-    """Prefect's update would leave it there, without a place where its flow is."""
+def test_deployment_is_removed_from_its_work_pool_when_served(prefect_api: str) -> None:
+    """Prefect's own update would keep the work pool, without the flow's location."""
     block: dict[str, Any] = {"name": "moving", "entrypoint": "flows/batch.py:batch"}
     deployments.ensure_work_pool("test-pool")
     pooled = deployments.local_deployment(block)
@@ -49,7 +49,7 @@ def test_a_deployment_is_taken_from_its_work_pool(prefect_api: str) -> None:
 
 @pytest.mark.whole
 def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
-    """Relative paths start where it was started; its end lets its runs write what they have."""
+    """Relative paths start in its folder; when it is stopped, its runs write their answers."""
     with serving({**env, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}, tmp_path) as (process, _):
         wanted: dict[str, Any] = {"source": "docs.csv", "model": "openai-chat:m", "ledger": "l"}
         assert DeployedRun(**wanted, output="served.jsonl").end().is_completed()
@@ -68,7 +68,7 @@ def test_one_process_serves_all_presets(provider: OpenAIServer, env: dict[str, s
 
 @pytest.mark.whole
 def test_a_run_outlives_its_worker(provider: OpenAIServer, env: dict[str, str], tmp_path: Path) -> None:
-    """A worker that is killed takes the reader of its runs' log lines with it, and nothing else."""
+    """Killing the worker ends only the process that reads the log lines of its runs."""
     provider.latency = 0.5
     run("batch-llm", "deploy", "summarize", "--pool", "test-pool", env=env, cwd=tmp_path)
     often = {**env, "PREFECT_WORKER_QUERY_SECONDS": "1"}

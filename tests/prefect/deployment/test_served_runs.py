@@ -1,4 +1,4 @@
-"""Runs that `batch-llm serve` carries, when they are cancelled, ended, killed and tried again; calls are counted."""
+"""Calls of runs under `batch-llm serve` that are cancelled, stopped, killed and retried."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gemini() -> Iterator[GeminiServer]:
 def user(
     prefect_api: str, openai: OpenAIServer, gemini: GeminiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """The variables of the user who serves the presets."""
+    """Return the variables of the user who serves the presets."""
     keys = {"OPENAI_API_KEY": "test-key-that-is-no-secret", "GOOGLE_API_KEY": "test-key-that-is-no-secret"}
     servers = {"OPENAI_BASE_URL": openai.base_url, "GOOGLE_GEMINI_BASE_URL": gemini.url}
     often = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
@@ -54,12 +54,12 @@ def served(user: dict[str, str]) -> Iterator[Path]:
 
 @dataclass
 class Batch:
-    """Twelve documents of one test, in its own folder."""
+    """Job over twelve documents in the folder of a test."""
 
     folder: Path
 
     def start(self, **parameters: Any) -> DeployedRun:
-        """Start a run over them; the same job each time."""
+        """Start a run of the job, which is the same each time."""
         return DeployedRun(**(self._job() | parameters))
 
     def _job(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Batch:
         }
 
     def start_by_command(self, env: dict[str, str]) -> DeployedRun:
-        """Start the same with `prefect deployment run`."""
+        """Start a run of the job with `prefect deployment run`."""
         line = ("prefect", "deployment", "run", "batch-llm/summarize", "--params", json.dumps(self._job()))
         said = command(*line, env=env, cwd=self.folder)
         (run_id,) = re.findall(r"UUID: (\S+)", said)
@@ -88,7 +88,7 @@ class Batch:
         return Counter({text.split(" of ")[0]: count for text, count in server.prompts.items() if self._ours(text)})
 
     def statuses(self) -> Counter[str]:
-        """Count what became of the documents, as the output has it."""
+        """Count the statuses of the documents in the output."""
         return Counter(row["status"] for row in rows(self.folder / "out.jsonl"))
 
     def _ours(self, text: str) -> bool:
@@ -103,8 +103,8 @@ def batch(tmp_path: Path, openai: OpenAIServer, gemini: GeminiServer) -> Iterato
 
 
 @pytest.mark.whole
-def test_cancel_in_the_ui_ends_the_run_with_what_there_is(batch: Batch, gemini: GeminiServer, served: Path) -> None:
-    """No further call starts; calls that never end are cut off; the provider keeps no cache of ours."""
+def test_run_cancelled_in_the_ui_writes_its_answers(batch: Batch, gemini: GeminiServer, served: Path) -> None:
+    """No further call starts, hanging calls are cancelled, and the cache at the provider is deleted."""
     gemini.rule = lambda call: HANG if call.kind == "generate" and sum(batch.asked(gemini).values()) > 3 else None
     run = batch.start(model="gemini-direct:gemini-2.5-flash", cached_context="What every document shares. " * 9)
     eventually(lambda: sum(batch.asked(gemini).values()) == 5, seconds=60)
@@ -120,8 +120,8 @@ def test_cancel_in_the_ui_ends_the_run_with_what_there_is(batch: Batch, gemini: 
 
 
 @pytest.mark.whole
-def test_a_machine_that_is_drained_loses_nothing(batch: Batch, openai: OpenAIServer) -> None:
-    """SIGTERM without a cancellation: the calls in flight end, the run crashes, Retry does the rest."""
+def test_drained_machine_loses_no_answer(batch: Batch, openai: OpenAIServer) -> None:
+    """After SIGTERM without a cancellation, calls in flight complete, the run is Crashed, and Retry calls the rest."""
     openai.latency = 1.0
     run = batch.start()
     eventually(lambda: sum(batch.asked(openai).values()) >= 3, seconds=60)
@@ -138,7 +138,7 @@ def test_a_machine_that_is_drained_loses_nothing(batch: Batch, openai: OpenAISer
 
 @pytest.mark.whole
 def test_retries_of_every_kind_call_only_what_failed(batch: Batch, openai: OpenAIServer) -> None:
-    """Prefect's own retry of the shard, the UI's Retry of the failed run, a new run: one ledger."""
+    """Prefect's retry of the shard, Retry in the UI, and a new run use the same ledger."""
 
     def outage(call: Call) -> Reply | None:
         patient = {"document 3": 3, "document 7": 2, "document 9": 3}
@@ -165,8 +165,8 @@ def test_retries_of_every_kind_call_only_what_failed(batch: Batch, openai: OpenA
     assert batch.asked(openai) == tries
 
 
-def test_a_killed_run_goes_on_where_it_was(batch: Batch, openai: OpenAIServer, user: dict[str, str]) -> None:
-    """No more than the calls in flight are made twice. The run is started as a user does, by Prefect's command."""
+def test_killed_run_continues_with_unanswered_items(batch: Batch, openai: OpenAIServer, user: dict[str, str]) -> None:
+    """At most the calls in flight are made twice. The run is started with Prefect's command, as by a user."""
     openai.latency = 0.5
     run = batch.start_by_command(user)
     eventually(lambda: sum(batch.asked(openai).values()) >= 5, seconds=60)

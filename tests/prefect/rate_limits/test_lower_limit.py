@@ -1,4 +1,4 @@
-"""Of a limit that is set for a scope and by a run, the lower one applies, and both are named."""
+"""The lower of a scope's limit and a run's limit applies, and both are reported."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_the_lower_of_each_limit_applies(stated: Limits, own: Limits) -> None:
 
 
 @given(_LIMITS, _LIMITS)
-def test_each_difference_is_told_in_a_sentence(stated: Limits, own: Limits) -> None:
+def test_each_difference_is_reported_in_a_sentence(stated: Limits, own: Limits) -> None:
     theirs, ours = asdict(stated), asdict(own)
     different = [name for name in ours if None not in (ours[name], theirs[name]) and ours[name] != theirs[name]]
     assert len(conflicts("a", stated, own)) == len(different)
     assert conflicts("a", None, own) == []
 
 
-def test_the_sentence_says_which_applies_and_why() -> None:
+def test_sentence_has_the_limit_that_applies_and_the_reason() -> None:
     stated, own = Limits(requests_per_minute=600, tokens_per_minute=50), Limits(requests_per_minute=120)
     (sentence,) = conflicts("openai-chat:m", stated, own)
     assert sentence == (

@@ -1,4 +1,4 @@
-"""Two members of a scope at a real Prefect server: their shares, a pause, a limit that somebody states meanwhile."""
+"""Two processes share a scope through a real Prefect server: shares, a cooldown, a limit set meanwhile."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def two_members(scope: str, limits: Limits) -> Generator[tuple[Governor, Governo
 
 
 def use(*governors: Governor) -> None:
-    """Ask for more calls than there may be."""
+    """Request more calls than the limit allows."""
     for governor in governors:
         while governor.reserve(time.monotonic(), CallPermit(10)) <= time.monotonic():
             pass
 
 
-def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
+def test_processes_share_limit_and_cooldowns_and_use_a_limit_set_meanwhile(
     prefect_api: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.variables import Variable
@@ -47,7 +47,7 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
 
     monkeypatch.setattr(
         "batch_llm.prefect.rate_limits.sharing.JOIN_SECONDS", 30
-    )  # on a busy machine both would begin alone
+    )  # on a busy machine both might start without the other's report
     caplog.set_level(logging.INFO, "httpx")
     with two_members("openai-chat:gpt-6-luna", Limits(requests_per_minute=3000)) as both:
         assert shares() == [1, pytest.approx(0, abs=1e-3)]
@@ -74,10 +74,10 @@ def test_members_share_a_limit_pause_together_and_heed_what_is_stated(
 
 
 @pytest.mark.parametrize("deletes", [True, False])
-def test_who_has_left_leaves_the_whole_to_who_comes_next(
+def test_process_that_left_leaves_the_whole_limit_to_the_next(
     prefect_api: str, monkeypatch: pytest.MonkeyPatch, deletes: bool
 ) -> None:
-    """At once, also in the same process, and where the server on SQLite has no time to delete a record."""
+    """At once, also in the same process, and if the server on SQLite is too busy to delete a record."""
     from prefect.client.orchestration import PrefectClient
     from prefect.exceptions import PrefectHTTPStatusError
 

@@ -1,4 +1,4 @@
-"""Two runs of different names, in processes of their own, at one account: what it allows is theirs together."""
+"""Two runs of different jobs, in separate processes, share the limit of one account."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EARLY_SECONDS = 0.5
 
 
 class Account(LimitedServer):
-    """Takes 40 calls a second, and notes by `time.monotonic()` whose each was; refuses one of whom it is told to."""
+    """Provider that accepts 40 calls per second and records time and job of each; it refuses one call on request."""
 
     def __init__(self) -> None:
         super().__init__(requests_per_second=A_SECOND, burst_seconds=1.0, latency=0.05)
@@ -61,18 +61,18 @@ class Account(LimitedServer):
         return self._admits(call) if self._admits else None
 
     def whose(self, since: float, until: float) -> dict[str, int]:
-        """Return how many calls of each came in that time."""
+        """Return the number of calls of each job in this time."""
         clients = Counter(client for at, client in self.seen if since <= at < until)
         return {name: clients[name] for name in MODELS}
 
     def latest(self) -> dict[str, int]:
-        """Return the same for the time until now."""
+        """Return the number of calls of each job in the latest seconds."""
         now = time.monotonic()
         return self.whose(now - WINDOW_SECONDS, now)
 
 
 def a_job(name: str, folder: Path, documents: int) -> dict[str, Any]:
-    """Return a job of this name in a folder of its own, at the account that all share."""
+    """Return a job of this name in its own folder, with the shared account."""
     folder.mkdir()
     (folder / "docs.jsonl").write_text("".join(f'{{"text": "{name} {number}"}}\n' for number in range(documents)))
     job: dict[str, Any] = {"name": name, "model": MODELS[name], "limit_scope": SCOPE, "canary": 0}
@@ -83,7 +83,7 @@ def a_job(name: str, folder: Path, documents: int) -> dict[str, Any]:
 
 @contextmanager
 def a_run(name: str, account: Account, prefect_api: str, folder: Path) -> Generator[None]:
-    """Have a run of this name at work, in a process and a folder of its own; each prompt begins with the name."""
+    """Run a job of this name in a separate process and folder; each prompt begins with the name."""
     job = a_job(name, folder, 5000)
     env = user_environment(folder, prefect_api, OPENAI_BASE_URL=account.base_url, OPENAI_API_KEY="k")
     command = [sys.executable, "-m", "tests.benchmarks.flow_run", json.dumps(job)]
@@ -117,10 +117,8 @@ def test_two_runs_at_once_share_a_limit(prefect_api: str, tmp_path: Path, monkey
 
 
 @pytest.mark.whole
-def test_runs_of_different_jobs_share_a_limit_heed_a_stated_one_and_pause_together(
-    prefect_api: str, tmp_path: Path
-) -> None:
-    """All by what the provider saw of them, and when."""
+def test_runs_of_different_jobs_share_limits_and_cooldowns(prefect_api: str, tmp_path: Path) -> None:
+    """Checked by the times of the calls at the provider."""
     names = list(MODELS)
     with Account() as account, ExitStack() as stack:
         for name in names:

@@ -1,4 +1,4 @@
-"""A run that has spent its budget: over several shards, in threads, processes and a pool, and how it goes on."""
+"""Runs that use up their budget, over several shards in threads, processes and a pool, and their continuation."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ def run(flow_over: FlowOver) -> Any:
 
 
 def bill(server: OpenAIServer) -> float:
-    """What the provider would ask for all that it has answered."""
+    """Return the price of all answers of the provider."""
     return (server.input_tokens * PRICES["input_mtok"] + server.output_tokens * PRICES["output_mtok"]) / 1e6
 
 
 DEAREST_CALL = 65 * (PRICES["input_mtok"] + PRICES["output_mtok"]) / 1e6
 
 
-def spent_it(state: Any, provider: OpenAIServer, budget: float) -> float:
-    """See that the budget was spent, and exceeded by the calls in flight at most; return what was paid."""
+def check_budget_is_used_up(state: Any, provider: OpenAIServer, budget: float) -> float:
+    """Check that the budget is used up and exceeded by at most the calls in flight, and return the cost."""
     assert (state.name, state.type.value) == ("BudgetReached", "CANCELLED"), state.message
     paid = bill(provider)
     assert budget - WORKERS * DEAREST_CALL <= paid <= budget + WORKERS * DEAREST_CALL
     return paid
 
 
-def test_a_run_ends_when_its_budget_is_used_up_and_goes_on_when_it_is_raised(
+def test_run_ends_when_its_budget_is_used_up_and_continues_with_a_larger_one(
     run: Any, provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Its state is its own, and no retry's; a month's budget counts what it has spent; nothing is paid twice."""
+    """The run has its own state and no retry; a monthly budget includes its cost; nothing is paid twice."""
     state = run(budget_usd=4.0)
-    paid = spent_it(state, provider, 4.0)
+    paid = check_budget_is_used_up(state, provider, 4.0)
     assert f"budget_usd of $4.00 is used up (${paid:,.2f} spent): raise it and run again to continue" in state.message
     flow_run = api("/flow_runs/filter", {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}})[0]
     assert (flow_run["run_count"], flow_run["state_name"]) == (1, "BudgetReached")
@@ -90,14 +90,14 @@ def test_a_run_ends_when_its_budget_is_used_up_and_goes_on_when_it_is_raised(
 
 @pytest.mark.whole
 def test_shards_in_processes_share_a_budget_without_a_lock(run: Any, provider: OpenAIServer) -> None:
-    spent_it(run(budget_usd=4.0, runner="processes", runner_options={"processes": 2}), provider, 4.0)
+    check_budget_is_used_up(run(budget_usd=4.0, runner="processes", runner_options={"processes": 2}), provider, 4.0)
 
 
 @pytest.mark.whole
-def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
+def test_machines_of_a_pool_share_a_budget_and_continue_with_a_larger_one(
     prefect_api: str, provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Neither starts a call when it is used up, and each has carried a part of it."""
+    """Neither machine starts a call after the budget is used up, and each has run some shards."""
     provider.latency = 15.0  # until both are at work: one alone must not be through before the other has begun
     docs = [{"id": f"d{place}", "text": f"d{place} " + "word " * (5 + 13 * place % 60)} for place in range(DOCUMENTS)]
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
@@ -126,7 +126,7 @@ def test_machines_of_a_pool_share_a_budget_and_go_on_when_it_is_raised(
         eventually(lambda: len({claims.read(name) for name in claims.names("claims/*.000001.json")}) == 2, seconds=180)
         provider.latency = 0.02
         state = pooled.end()
-        spent_it(state, provider, 4.0)
+        check_budget_is_used_up(state, provider, 4.0)
         calls = provider.requests
         assert "budget_usd of $4.00 is used up" in state.message
         assert sum(row["status"] == "succeeded" for row in rows(tmp_path / "out.jsonl")) == calls

@@ -1,4 +1,4 @@
-"""A new job's first items go alone, and end the run where they show that it does not work."""
+"""Canaries: the first items of a new job run alone, and end the run if they show that it does not work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG = "word " * 200
 
 
 def answer(call: Call) -> Reply | None:
-    """Too long is the prompt that says so; and one is answered at length."""
+    """Refuse prompts that contain "Recite" as too long, and give a long answer to those that contain "Explain"."""
     if "Recite" in call.prompt:
         return OpenAIServer.too_long()
     return OpenAIServer.text(LONG) if "Explain" in call.prompt else None
@@ -45,15 +45,15 @@ def run(flow_over: FlowOver) -> Any:
 
 
 def shards(state: Any, home: Path) -> list[int]:
-    """How many items each shard of a run had."""
+    """Return the number of items of each shard of a run."""
     plan = home / ".batch-llm" / "careful" / str(state.state_details.flow_run_id) / "plan.json"
     return [shard["items"] for shard in json.loads(plan.read_text())["shards"]]
 
 
-def test_a_run_ends_when_its_canary_fails_and_one_that_works_has_it_once(
+def test_failed_canary_ends_the_run_and_a_working_job_has_one_canary(
     run: Any, provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Of 1,000 items 20 are called; what there is gets written; the next run with the same job goes at once."""
+    """Of 1,000 items 20 are called; the output is written; the next run of a working job has no canary."""
     state = run(prompt="Recite {text}")
     assert (provider.requests, state.type.value) == (CANARY, "FAILED")
     assert "20 failed of the canary of 20 items (20 " in state.message
@@ -73,7 +73,7 @@ def test_a_run_ends_when_its_canary_fails_and_one_that_works_has_it_once(
 
 
 def test_a_run_ends_when_its_canary_costs_far_more_than_earlier_runs(run: Any, provider: OpenAIServer) -> None:
-    """A changed prompt that is answered at length is stopped after 20 calls, and says what they should have cost."""
+    """A changed prompt with long answers is stopped after 20 calls, with the expected cost in the message."""
     assert run(prompt="Sum up {text}", limit=CANARY).is_completed()
     state = run(prompt="Explain {text}")
     assert (provider.requests, state.type.value) == (2 * CANARY, "FAILED")

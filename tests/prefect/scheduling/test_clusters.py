@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 def workers(runner: str, provider: OpenAIServer) -> list[int]:
-    """Return the processes that run a shard now, of the run that calls this provider."""
+    """Return the processes that currently run a shard and call this provider."""
     mark = f"OPENAI_BASE_URL={provider.base_url}".encode()
     found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -60,7 +60,7 @@ def workers(runner: str, provider: OpenAIServer) -> list[int]:
 
 @pytest.mark.whole
 @pytest.mark.parametrize("runner", ["dask", "ray"])
-def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path: Path, runner: str) -> None:
+def test_killed_worker_loses_only_calls_in_flight(prefect_api: str, tmp_path: Path, runner: str) -> None:
     (tmp_path / "flow.py").write_text(FLOW)
     (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(ITEMS)))
     with OpenAIServer(latency=0.5) as provider, (tmp_path / "flow.log").open("w") as log:
@@ -80,7 +80,7 @@ def test_a_killed_worker_costs_what_it_had_in_flight(prefect_api: str, tmp_path:
 
 @pytest.mark.whole
 def test_dask_runs_a_job(flow_over: FlowOver, serve: Serve, tmp_path: Path) -> None:
-    """In a process of its own, which answers every item."""
+    """Every item is answered in a separate process."""
     provider = serve()
     run = flow_over([f"document {number}" for number in range(6)], name="carried", prompt="{text}")
     state = run(model="openai-chat:m", runner="dask", runner_options={"processes": 1}, shard_size=3, canary=0)
@@ -89,7 +89,7 @@ def test_dask_runs_a_job(flow_over: FlowOver, serve: Serve, tmp_path: Path) -> N
     assert [row["status"] for row in rows(tmp_path / "out.jsonl")] == ["succeeded"] * 6
 
 
-def test_a_cluster_that_is_not_there_is_one_line() -> None:
+def test_unreachable_cluster_is_reported_in_one_line() -> None:
     dask.config.set({"distributed.comm.timeouts.connect": "1s"})  # pyright: ignore[reportUnknownMemberType]
     made = job(runner="dask", runner_options={"address": "tcp://127.0.0.1:9"})
     with pytest.raises(JobError, match=r"runner 'dask' is not available at tcp://127\.0\.0\.1:9: "):
@@ -100,7 +100,7 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
     ("address", "reason"),
     [("127.0.0.1", "missing port number"), ("http://127.0.0.1:8786", "unknown address scheme")],
 )
-def test_an_address_that_cannot_be_is_one_line(address: str, reason: str) -> None:
+def test_invalid_cluster_address_is_reported_in_one_line(address: str, reason: str) -> None:
     made = job(runner="dask", runner_options={"address": address})
     with pytest.raises(JobError, match=f"runner 'dask' is not available at {address}: {reason}"):
         on_dask(ShardWorkload(made, tasks.run_shard, 1, 1)).__enter__()

@@ -59,10 +59,10 @@ def pool_process(flow: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.whole
-def test_kills_in_and_above_a_pool_cost_calls_in_flight_alone(
+def test_killed_pool_process_and_flow_lose_only_calls_in_flight(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """First the pool's process is killed, then the flow's; each time the next run goes on where it was."""
+    """First the pool's process is killed, then the flow's; each time the next run continues."""
     flow = start(env, tmp_path)
     eventually(lambda: provider.requests >= 3, seconds=90)
     os.kill(pool_process(flow), signal.SIGKILL)

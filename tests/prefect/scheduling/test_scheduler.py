@@ -1,4 +1,4 @@
-"""How many shards run at once, and where."""
+"""Number and location of concurrently running shards."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def job(workers: int, **settings: object) -> BatchJob:
         (job(5), 0, 0, 1),
     ],
 )
-def test_processes_are_as_many_as_help(
+def test_default_number_of_processes_depends_on_cores_and_items(
     monkeypatch: pytest.MonkeyPatch, made: BatchJob, shards: int, items: int, processes: int
 ) -> None:
     def four_cores(_: int) -> set[int]:
@@ -84,7 +84,7 @@ def test_processes_are_as_many_as_help(
     ("options", "shards", "workers", "processes"),
     [({}, 100, 9, 4), ({"processes": 6}, 100, 9, 6), ({"processes": 6}, 5, 9, 5), ({"processes": 6}, 100, 3, 3)],
 )
-def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
+def test_configured_processes_are_limited_by_shards_and_workers(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, int], shards: int, workers: int, processes: int
 ) -> None:
     def four_cores(_: int) -> set[int]:
@@ -98,8 +98,8 @@ def test_a_job_that_says_processes_has_them_where_there_is_work_for_each(
 @pytest.mark.whole
 @pytest.mark.prefect
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: shards run one after another")
-def test_shards_run_beside_each_other_in_processes_of_their_own(prefect_api: str, tmp_path: Path) -> None:
-    """Where that helps, or the job says so; also those of a strategy that stands in the script itself."""
+def test_shards_run_concurrently_in_separate_processes(prefect_api: str, tmp_path: Path) -> None:
+    """If that helps or the job sets it; also with a strategy that is defined in the script."""
     (tmp_path / "flow.py").write_text(FLOW)
     env = user_environment(tmp_path, prefect_api)
     command = [sys.executable, "flow.py", json.dumps(IN_TWO | IN_ONE)]

@@ -1,4 +1,4 @@
-"""What the artifacts of a run show; made by pure functions."""
+"""Contents of a run's artifacts, which pure functions make."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SUMMARY = Summary(
 )
 
 
-def test_the_run_is_told_in_one_sentence() -> None:
+def test_run_is_summarised_in_one_sentence() -> None:
     assert run_sentence(SUMMARY) == (
         "9,963 of 10,000 answered, 985 new, 12 changed, 3 retried, 9,000 reused, "
         "37 failed (31 content_filter, 6 timeout), $4.12 (saved $41.20), 18 min"
@@ -53,7 +53,7 @@ def test_a_first_run_has_nothing_to_compare() -> None:
     assert run_sentence(first) == "9,963 of 10,000 answered, $4.12, 18 min"
 
 
-def test_a_price_that_is_not_known_is_never_zero() -> None:
+def test_unknown_price_is_never_shown_as_zero() -> None:
     assert money(None) == "unpriced"
     assert money(0.0) == "$0.00"
     assert money(0.00042) == "$0.00042"
@@ -61,11 +61,11 @@ def test_a_price_that_is_not_known_is_never_zero() -> None:
     assert money(1234.5) == "$1,234.50"
 
 
-def test_durations_are_told_as_people_say_them() -> None:
+def test_durations_are_readable() -> None:
     assert [duration(seconds) for seconds in (3.2, 89, 1080, 7200)] == ["3 s", "89 s", "18 min", "2.0 h"]
 
 
-def test_table_has_a_row_an_item_and_the_same_columns_in_each() -> None:
+def test_table_has_a_row_per_item_with_equal_columns() -> None:
     good = WorkItemResult[object, dict[str, object]](
         item_id="a",
         success=True,
@@ -102,8 +102,8 @@ def test_table_has_a_row_an_item_and_the_same_columns_in_each() -> None:
     }
 
 
-def test_texts_of_others_are_short_and_plain_on_the_page() -> None:
-    """Ids, answers, errors and made-up fields: nothing is a picture, a link or HTML, and a table stays small."""
+def test_untrusted_texts_are_short_and_without_markup() -> None:
+    """Ids, answers, errors and field names cannot add images, links or HTML, and tables stay small."""
     active = "![x](http://h/leak) [y](javascript:z) <img src=http://h> www.h.org a@h.org [r]: http://h\x1b[2J "
     shown = r"![x\](http\://h/leak) [y\](javascript:z) \<img src=http\://h> www\.h.org a\@h.org [r\]: http\://h\\x1b[2J"
     good = WorkItemResult[object, dict[str, object]](item_id=active, success=True, output={"t": active, "x" * 999: 1})
@@ -116,7 +116,7 @@ def test_texts_of_others_are_short_and_plain_on_the_page() -> None:
     assert shown in verdict(JOB, replace(SUMMARY, stopped=active), [])
 
 
-def test_the_note_above_the_table_tells_where_all_rows_are() -> None:
+def test_note_above_the_table_has_the_path_of_the_output() -> None:
     note = results_note(SUMMARY)
     assert note.startswith("**9,963 of 10,000 answered")
     assert "`out.jsonl`" in note
@@ -124,7 +124,7 @@ def test_the_note_above_the_table_tells_where_all_rows_are() -> None:
     assert "the first 500 of 10,000" in note
 
 
-def test_report_names_what_failed_what_it_cost_and_where_it_is() -> None:
+def test_report_has_failures_cost_and_files() -> None:
     stats = RunStats(
         "runs/1",
         items_per_second=9.2,
@@ -162,7 +162,7 @@ def test_a_run_that_called_nothing_has_a_short_report() -> None:
     assert "data:image" not in text
 
 
-def test_the_verdict_says_whether_it_worked_and_whether_it_gets_worse() -> None:
+def test_verdict_has_success_and_trend() -> None:
     usual = [ordinary(cost_usd=4.0) for _ in range(6)]
     assert verdict(JOB, SUMMARY, []) == f"**Completed**: {run_sentence(SUMMARY)}"
     assert "No drift compared with the 6 runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
@@ -171,7 +171,7 @@ def test_the_verdict_says_whether_it_worked_and_whether_it_gets_worse() -> None:
     assert "- cost per 1,000 items is $6.00, usually $4.00 (+50%)" in worse
 
 
-def test_the_history_shows_the_trend_and_a_row_a_run() -> None:
+def test_history_has_the_trend_and_a_row_per_run() -> None:
     runs = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, p95_seconds=None)]
     assert trend(runs[:1]) == ""
     assert trend(runs).startswith("![Cost of 1,000 items; Failed items; Seconds an item took; Output tokens an answer]")
@@ -184,7 +184,7 @@ def test_the_history_shows_the_trend_and_a_row_a_run() -> None:
     )
 
 
-def test_the_report_says_where_prices_are_from_and_how_budgets_stand() -> None:
+def test_report_has_the_source_of_prices_and_the_use_of_budgets() -> None:
     budget = {"setting": "monthly_budget_usd", "scope": "month", "unit": "usd", "budget": 100.0, "spent": 4.117}
     page = report(JOB, replace(SUMMARY, priced_by="own prices", budgets=[budget]), RunStats("runs/2"), Progress())
     assert "| own prices |" in page

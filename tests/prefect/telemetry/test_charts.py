@@ -1,4 +1,4 @@
-"""Charts are pictures that a browser can read; what they show is in the right place."""
+"""Charts are valid images with their elements in the right places."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def drawn(*charts: Chart) -> ElementTree.Element:
     return ElementTree.fromstring(base64.b64decode(shown.partition("base64,")[2].removesuffix(")")))
 
 
-def test_bars_stand_on_each_other_and_on_the_ground() -> None:
+def test_bars_are_stacked_from_the_baseline() -> None:
     chart = Chart("Items", [Series("good", GREEN, [30, 0]), Series("bad", RED, [10, 20])], ("start", "2 s"), bars=True)
     bars = [bar for bar in drawn(chart).iter(f"{SVG}rect") if bar.get("x") and bar.get("height") != "10"]
     places = [(bar.get("fill"), float(bar.get("y", 0)), float(bar.get("height", 0))) for bar in bars]
@@ -45,7 +45,7 @@ def test_bars_stand_on_each_other_and_on_the_ground() -> None:
 @given(FIGURES, st.booleans())
 @example([5e-324], False)
 @example([2e-13, 3e-12], True)
-def test_every_figure_stays_in_its_chart(values: list[float | None], bars: bool) -> None:
+def test_every_value_is_drawn_inside_its_chart(values: list[float | None], bars: bool) -> None:
     root = drawn(Chart("<&>", [Series("a", BLUE, values)], ("first", "last"), bars=bars))
     for line in root.iter(f"{SVG}polyline"):
         points = [tuple(map(float, point.split(","))) for point in (line.get("points") or "").split()]
@@ -56,7 +56,7 @@ def test_every_figure_stays_in_its_chart(values: list[float | None], bars: bool)
         assert float(bar.get("y", 0)) + float(bar.get("height", 0)) <= LOW + 0.2
 
 
-def test_charts_stand_beside_and_under_each_other() -> None:
+def test_charts_are_placed_in_rows() -> None:
     one = Chart("One", [Series("a", BLUE, [1.0])], ("", ""))
     root = drawn(one, one, one)
     assert (root.get("width"), root.get("height")) == (str(2 * WIDTH), str(2 * HEIGHT))

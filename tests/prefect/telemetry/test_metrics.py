@@ -1,4 +1,4 @@
-"""A run's numbers for Prometheus: the sum over its shards, on a port and in a file, while it is at work."""
+"""Prometheus metrics of a running run: sums over its shards, on a port and in a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.jobs import job
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run of two shards at work."""
+    """Return the folder of a running run with two shards."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     write_whole(tmp_path / "plan.json", to_json({"total": 20, "reused": 5, "shards": [1, 2], "planned_at": 1.0}))
     first = ShardProgress(items=10, succeeded=4, failed=1, input_tokens=40, cost_usd=0.5, categories={"timeout": 1})
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def parsed(text: str) -> dict[tuple[str, str], float]:
-    """Values by metric and its own label; every one has the job's name."""
+    """Return values by metric and label; each has the job's name."""
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -58,7 +58,7 @@ def test_a_port_serves_the_sum_of_the_shards(folder: Path, monkeypatch: pytest.M
         socket.create_connection(("127.0.0.1", port))
 
 
-def test_a_file_is_written_anew_while_the_run_is_at_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_rewritten_while_the_run_is_running(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FILE, "collected/{name}.prom")
     file = folder / "collected" / "nightly.prom"
     with Metrics.exported(job(name="nightly"), str(folder)) as metrics:
@@ -71,7 +71,7 @@ def test_a_file_is_written_anew_while_the_run_is_at_work(folder: Path, monkeypat
 
 
 @pytest.mark.parametrize("given", ["many", "127.0.0.1:99999"])
-def test_what_cannot_be_served_is_a_warning(
+def test_metrics_that_cannot_be_published_cause_a_warning(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: str
 ) -> None:
     monkeypatch.setenv(PORT, given)

@@ -1,4 +1,4 @@
-"""Events of a run are bounded in number and in size, however many items, shards and tries it has."""
+"""Events of a run are bounded in number and size for any number of items, shards and attempts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from batch_llm.prefect.telemetry.progress import ProgressArtifact, worth_showing
 
 
 @dataclass(frozen=True)
-class Heard(RunEvents):
-    """Keeps what it is given, instead of sending it."""
+class RecordedEvents(RunEvents):
+    """Event publisher that stores events instead of sending them."""
 
     flow_run_id: str = "run"
     name: str = "job"
@@ -35,8 +35,8 @@ def shard(index: int) -> ShardRef:
     return ShardRef(index=index, first=1, last=100_000, items=100_000, path="shards/00003.jsonl", part="p")
 
 
-async def test_many_failures_make_few_events_and_none_is_forgotten() -> None:
-    heard = Heard()
+async def test_many_failures_cause_few_events_that_count_all_of_them() -> None:
+    heard = RecordedEvents()
     watching = PrefectObserver(heard, shard(0))
     for number in range(10_000):
         await watching.on_event(ProcessingEvent.ITEM_FAILED, {"item_id": str(number), "category": "timeout"})
@@ -45,31 +45,31 @@ async def test_many_failures_make_few_events_and_none_is_forgotten() -> None:
     assert len(heard.events) + sum(payload["left_out"] for _, payload in heard.events) + watching.left_out == 10_000
 
 
-async def test_a_rate_limit_tells_its_pause_and_the_limit_after_it() -> None:
-    heard = Heard()
+async def test_rate_limit_event_has_the_cooldown_and_the_new_limit() -> None:
+    heard = RecordedEvents()
     await PrefectObserver(heard, shard(0)).on_event(ProcessingEvent.RATE_LIMIT_HIT, {"pause": 5.0, "limit": 45.0})
     told = {"shard": 0, "pause_seconds": 5.0, "calls_per_second": 45.0, "left_out": 0}
     assert heard.events == [("rate-limit.hit", told)]
 
 
-async def test_items_that_succeed_are_no_events() -> None:
-    heard = Heard()
+async def test_successful_items_cause_no_events() -> None:
+    heard = RecordedEvents()
     await PrefectObserver(heard, shard(0)).on_event(ProcessingEvent.ITEM_COMPLETED, {"item_id": "a"})
     assert heard.events == []
 
 
 @given(st.integers(1, 3000), st.integers(1, 20))
-def test_the_shards_of_a_run_share_the_room_for_events(shards: int, tries: int) -> None:
-    """All of it is used, and with each try of a shard half as much: never twice as much, however many tries."""
-    events = Heard(shards=shards)
+def test_shards_of_a_run_share_the_quota_of_events(shards: int, tries: int) -> None:
+    """The quota is used completely, and each further attempt of a shard gets half: never more than twice in total."""
+    events = RecordedEvents(shards=shards)
     assert sum(events.room_for(index) for index in range(shards)) == MOST_OF_A_KIND
     assert (
         sum(events.room_for(index) >> tried for index in range(shards) for tried in range(tries)) < 2 * MOST_OF_A_KIND
     )
 
 
-def test_too_many_failures_are_told_while_the_run_is_at_work_and_once() -> None:
-    heard = Heard()
+def test_too_many_failures_are_reported_once_during_the_run() -> None:
+    heard = RecordedEvents()
     job = BatchJob.parse({"source": "s", "prompt": "p", "output": "o.csv", "failure_threshold": 0.1})
     threshold = FailureThresholdWatch(job, heard)
     for failed in (0, 10, 11, 50):
@@ -78,8 +78,8 @@ def test_too_many_failures_are_told_while_the_run_is_at_work_and_once() -> None:
     assert heard.events == [("failures.threshold", told)]
 
 
-def test_a_run_of_days_shows_its_progress_a_hundred_times() -> None:
-    """However often it is looked at; the beginning and the end are shown whatever they are."""
+def test_long_run_updates_its_progress_a_hundred_times() -> None:
+    """However often it is read; the first and the last values are always shown."""
     shown: list[float] = []
     for look in range(100_001):
         percent = round(look / 1000, 1)
@@ -91,7 +91,7 @@ def test_a_run_of_days_shows_its_progress_a_hundred_times() -> None:
 
 
 @pytest.mark.prefect
-def test_between_two_writes_of_the_progress_is_some_time_but_not_before_the_last(
+def test_progress_updates_have_a_minimum_distance_except_the_last(
     prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batch_llm.prefect.telemetry.progress.WRITE_SECONDS", 3600.0)

@@ -1,4 +1,4 @@
-"""What a run tells Prefect stays little, however many items it has: `tests.benchmarks.observing`, short."""
+"""Requests to Prefect do not grow with the items of a run: a short `tests.benchmarks.observing`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MANY_SHARDS = 100
 """Those of 100,000 items."""
 
 
-class Fickle(LLMCallStrategy[str]):
-    """Answers at once, and fails one item in six."""
+class FailsSome(LLMCallStrategy[str]):
+    """Strategy that answers at once and fails one item in six."""
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
         if int(prompt) % 6 == 0:
@@ -31,13 +31,13 @@ class Fickle(LLMCallStrategy[str]):
         return prompt, {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
 
 
-@flow(name="batch-llm-fickle")
-def fickle(job: BatchJob) -> Summary:
-    return run_batch(job, strategy=Fickle)
+@flow(name="batch-llm-run_with_failures")
+def run_with_failures(job: BatchJob) -> Summary:
+    return run_batch(job, strategy=FailsSome)
 
 
-def test_what_a_run_tells_grows_with_its_shards_alone_and_little(prefect_api: str, tmp_path: Path) -> None:
-    """A shard is three events of Prefect's own; ours have room for 100 of a kind, though items fail in each shard."""
+def test_requests_to_prefect_grow_slowly_and_only_with_shards(prefect_api: str, tmp_path: Path) -> None:
+    """A shard causes three events of Prefect and at most 100 of each own kind, although items fail in each shard."""
     items = SHARDS * ITEMS_EACH
     texts = (json.dumps({"id": str(number), "text": str(number)}) + "\n" for number in range(items))
     (tmp_path / "docs.jsonl").write_text("".join(texts))
@@ -46,7 +46,7 @@ def test_what_a_run_tells_grows_with_its_shards_alone_and_little(prefect_api: st
     settings |= {"prompt": "{text}", "shard_size": ITEMS_EACH, "canary": 0, "failure_threshold": 0.5}
     settings["limits"] = {"requests_per_minute": 6_000_000}  # nothing to find out
     with counted_writes() as writes:
-        summary = fickle(BatchJob.parse({**settings, "name": "fickle"}))
+        summary = run_with_failures(BatchJob.parse({**settings, "name": "run_with_failures"}))
     (plan,) = (tmp_path / "ledger").glob("*/*/plan.json")
     events = count_events(plan.parent.name)
     assert (summary.succeeded, summary.failed) == (items * 5 // 6, items // 6)
@@ -61,8 +61,8 @@ def test_what_a_run_tells_grows_with_its_shards_alone_and_little(prefect_api: st
     assert 0 < writes.count < 2 * SHARDS + 30
 
 
-def test_the_benchmark_judges_pairs() -> None:
-    """The median of what each run took more than the bare one beside it."""
+def test_benchmark_compares_pairs_of_runs() -> None:
+    """The result is the median of the differences between each run and the bare one next to it."""
     bare, seen = Run(10, 1, 10.0, 100.0, 5, 0), Run(10, 1, 10.4, 104.0, 100, 60)
     slow = Run(10, 1, 30.0, 300.0, 100, 60)
     judged = bounds({"observed": [seen, slow, seen], "bare": [bare, bare, bare]}, None)
