@@ -1,4 +1,4 @@
-"""What every test finds, whatever the shell: variables, signals, a home folder; and what a failed test shows."""
+"""Environment of tests, independent of the shell: variables, signals, home folder; and reports of failed tests."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RUN = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
 
 
 @pytest.mark.shell
-def test_no_variable_of_the_shell_is_left() -> None:
+def test_variables_of_the_shell_are_removed() -> None:
     assert {name for name in os.environ if not KEPT.fullmatch(name)} <= OWN | LIBRARIES
     assert Path(os.environ["HOME"]).name.startswith("batch-llm-home-")
 
 
 @pytest.mark.shell
 def test_a_process_that_a_test_starts_ignores_no_signal() -> None:
-    """Nor does it block one: it would never end on Ctrl-C, nor would the commands that it starts."""
+    """It blocks no signal, either: otherwise it and its child processes would never end on Ctrl-C."""
     status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
     masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("SigIgn", "SigBlk")))
     ends = sum(1 << (number - 1) for number in IGNORABLE)
@@ -37,7 +37,7 @@ def test_a_process_that_a_test_starts_ignores_no_signal() -> None:
 
 @pytest.mark.shell
 def test_a_signal_that_the_shell_ignores_has_no_effect_on_pytest() -> None:
-    """As `nohup` wants it; what pytest starts is another matter."""
+    """pytest itself ignores it, as under `nohup`; processes that it starts do not."""
     before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
         handle_ignored_signals()
@@ -64,7 +64,7 @@ def test_that_fails(tmp_path):
     "conftest", ['pytest_plugins = ["tests.support.environment", "tests.support.started_processes"]']
 )
 def test_a_failed_test_shows_its_processes(tmp_path: Path, conftest: str) -> None:
-    """Their commands, exit codes and last lines, and the logs of servers."""
+    """The report has their commands, exit codes and last lines, and the logs of servers."""
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_failing.py").write_text(FAILING)
     env = {**os.environ, "PYTHONPATH": str(project_folder())}

@@ -1,4 +1,4 @@
-"""The templates for Docker and Kubernetes, as far as a machine without an engine can tell."""
+"""Checks of the Docker and Kubernetes templates that need no container engine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def containers() -> list[dict[str, Any]]:
 
 
 def commands() -> list[list[str]]:
-    """What containers start with."""
+    """Return the commands that containers start with."""
     (started,) = re.findall(r"^CMD (.*)$", (DEPLOYMENTS / "Dockerfile").read_text(), flags=re.MULTILINE)
     services = documents("compose.yaml")[0]["services"].values()
     composed = [service["command"] for service in services if "command" in service]
@@ -36,8 +36,8 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.whole
-def test_containers_start_with_commands_that_there_are() -> None:
-    """Each option is one that the installed command knows."""
+def test_commands_of_containers_exist() -> None:
+    """Each option exists in the installed command."""
     assert len(commands()) == 5
     for words in {tuple(command[:3]) for command in commands()}:
         program, *path = words
@@ -55,8 +55,8 @@ def test_containers_start_with_commands_that_there_are() -> None:
     ],
     ids=lambda command: command[-1],
 )
-def test_each_is_one_by_the_book(command: list[str]) -> None:
-    """By the schema of the Compose specification, Kubernetes's own, and the linter of Dockerfiles."""
+def test_each_template_is_valid(command: list[str]) -> None:
+    """The schemas of Compose and Kubernetes and the linter of Dockerfiles accept them."""
     program, *arguments = command
     done = subprocess.run(
         [str(BIN / program), *arguments], cwd=DEPLOYMENTS, capture_output=True, text=True, check=False
@@ -64,8 +64,8 @@ def test_each_is_one_by_the_book(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_nothing_private_goes_into_an_image() -> None:
-    """A checkout's keys, ledgers and environment stay out; `.ci/wheel` builds from what is let through."""
+def test_private_files_are_not_copied_into_an_image() -> None:
+    """Keys, ledgers and virtual environments of a checkout are ignored; `.ci/wheel` builds from the other files."""
     lines = [line for line in (project_folder() / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"
     tracked = subprocess.run(["git", "ls-files"], cwd=project_folder(), capture_output=True, text=True, check=True)
@@ -74,8 +74,8 @@ def test_nothing_private_goes_into_an_image() -> None:
     }
 
 
-def test_what_is_built_is_what_the_wheel_test_installs() -> None:
-    """The package and s3fs, by pip, from the checkout."""
+def test_image_installs_what_the_wheel_test_installs() -> None:
+    """pip installs the package and s3fs from the checkout."""
     assert "RUN pip install --no-cache-dir /src s3fs" in (DEPLOYMENTS / "Dockerfile").read_text()
     services = documents("compose.yaml")[0]["services"]
     for service in (services["server"], services["worker"]):
@@ -86,7 +86,7 @@ def test_what_is_built_is_what_the_wheel_test_installs() -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service"])
 def test_selectors_find_their_pods(kind: str) -> None:
-    """A selector that no pod has is accepted in silence."""
+    """Kubernetes accepts a selector without pods and reports nothing."""
     found = documents("kubernetes.yaml")
     labels = [each["spec"]["template"]["metadata"]["labels"] for each in found if each["kind"] == "Deployment"]
     for each in found:

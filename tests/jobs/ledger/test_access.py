@@ -1,4 +1,4 @@
-"""Who may read the prompts and the answers in a ledger."""
+"""File modes of a ledger, which decide who may read prompts and answers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 
 from batch_llm.jobs import merge, plan
 from batch_llm.jobs.planning.inline_items import with_items
-from tests.support.jobs import answer, documents, job, night
+from tests.support.jobs import answer, documents, job, run_job
 
 
 @pytest.fixture(params=[0o000, 0o002, 0o022, 0o077], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """A umask of the process, as long as a test runs."""
+    """Set the umask of the process for one test."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
 
 
 def _modes(folder: Path) -> tuple[set[int], set[int]]:
-    """The modes of the folders and of the files in a folder, the folder's own included."""
+    """Return the modes of a folder and its subfolders, and the modes of the files in it."""
     found = [folder, *folder.rglob("*")]
     modes = [(path.is_dir(), path.stat().st_mode & 0o7777) for path in found]
     return {mode for is_folder, mode in modes if is_folder}, {mode for is_folder, mode in modes if not is_folder}
@@ -43,20 +43,20 @@ def _run(home: Path, **settings: Any) -> Iterator[tuple[set[int], set[int]]]:
 
 @pytest.mark.shell
 @pytest.mark.usefixtures("umask")
-def test_a_ledger_is_open_for_its_owner_alone(home: Path) -> None:
-    """Whatever the umask, from the plan to the end."""
+def test_ledger_is_accessible_to_its_owner_only(home: Path) -> None:
+    """With any umask, in every step of a run."""
     assert list(_run(home)) == [({0o700}, {0o600})] * 3
 
 
 @pytest.mark.usefixtures("umask")
-def test_a_ledger_may_be_shared_with_a_group(home: Path) -> None:
-    """All folders pass their group on, and nobody else has access."""
+def test_ledger_can_be_shared_with_a_group(home: Path) -> None:
+    """All folders have the setgid bit, and others have no access."""
     assert list(_run(home, ledger_access="group")) == [({0o2770}, {0o660})] * 3
 
 
 @pytest.mark.shell
-def test_the_output_has_the_modes_of_the_umask(home: Path) -> None:
-    """It is not a part of the ledger."""
+def test_modes_of_the_output_follow_the_umask(home: Path) -> None:
+    """The output does not belong to the ledger."""
     before = os.umask(0o022)
     try:
         list(_run(home))
@@ -66,47 +66,47 @@ def test_the_output_has_the_modes_of_the_umask(home: Path) -> None:
 
 
 def test_rows_of_the_caller_are_as_private_as_the_ledger(home: Path) -> None:
-    """They are in the folder of the run."""
+    """Rows that the caller passes are stored in the folder of the run."""
     with_items(job(), [{"id": 1, "text": "one"}], "first")
     assert _modes(home / ".batch-llm") == ({0o700}, {0o600})
 
 
 def _open_ledger(home: Path, folders: int, files: int) -> Path:
-    """A ledger with a run, and with the modes of an earlier version."""
+    """Make a ledger with a run and with the modes of an earlier version."""
     documents(home, a="one")
-    night(job(), "first")
+    run_job(job(), "first")
     for path in [ledger := home / ".batch-llm", *ledger.rglob("*")]:
         path.chmod(folders if path.is_dir() else files)
     return ledger / "batch"
 
 
-def test_a_ledger_of_an_earlier_version_is_closed(home: Path) -> None:
-    """Its answers are reused, and others do not get into the folder of the job."""
+def test_ledger_of_an_earlier_version_becomes_private(home: Path) -> None:
+    """Its answers are reused, and others have no access to the folder of the job."""
     folder = _open_ledger(home, 0o755, 0o644)
-    assert night(job(), "second").reused == 1
+    assert run_job(job(), "second").reused == 1
     assert folder.stat().st_mode & 0o777 == 0o700
     assert _modes(folder / "second") == ({0o700}, {0o600})
 
 
-def test_a_ledger_that_a_group_writes_to_stays_shared(home: Path) -> None:
-    """As an earlier version, with the umask 002, shared one; others have no access any more."""
+def test_group_writable_ledger_of_an_earlier_version_stays_shared(home: Path) -> None:
+    """An earlier version shared it under the umask 002; others lose their access."""
     folder = _open_ledger(home, 0o775, 0o664)
-    assert night(job(), "second").reused == 1
+    assert run_job(job(), "second").reused == 1
     assert folder.stat().st_mode & 0o777 == 0o770
     assert _modes(folder / "second") == ({0o2770}, {0o660})
 
 
-def test_a_ledger_of_one_owner_can_be_shared_later(home: Path) -> None:
-    """With all runs that are in it."""
+def test_private_ledger_can_be_shared_later(home: Path) -> None:
+    """The modes of its earlier runs change, too."""
     documents(home, a="one")
-    night(job(), "first")
-    assert night(job(ledger_access="group"), "second").reused == 1
+    run_job(job(), "first")
+    assert run_job(job(ledger_access="group"), "second").reused == 1
     assert _modes(home / ".batch-llm" / "batch") == ({0o2770}, {0o660})
     assert (home / ".batch-llm").stat().st_mode & 0o050 == 0o050
 
 
-def test_who_has_access_says_nothing_of_an_answer(home: Path) -> None:
+def test_ledger_access_does_not_change_the_keys_of_answers(home: Path) -> None:
     """A change of it calls no item again."""
     documents(home, a="one")
-    night(job(ledger_access="group"), "first")
+    run_job(job(ledger_access="group"), "first")
     assert plan(job(), "second").reused == 1

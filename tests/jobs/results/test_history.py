@@ -1,4 +1,4 @@
-"""A job's runs beside each other: what the ledger has of them, and when one has drifted."""
+"""History of a job: the totals of its runs in the ledger, and warnings about a run that differs from them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from batch_llm.jobs import PastRun, drifts, job_store, plan, read_past_runs
 from batch_llm.jobs.results.history import MIN_EARLIER_RUNS
-from tests.support.jobs import documents, job, night
+from tests.support.jobs import documents, job, run_job
 from tests.support.past_runs import ordinary
 
 
-def test_one_figure_far_from_the_usual_is_told_with_both_and_the_change() -> None:
+def test_unusual_figure_is_reported_with_the_usual_value_and_the_change() -> None:
     usual = [ordinary(p95_seconds=seconds) for seconds in (1.1, 1.2, 1.3, 1.2, 1.1, 1.2)]
     assert drifts([*usual, ordinary(p95_seconds=2.4)]) == [
         "95th percentile of an item's time is 2.4 s, usually 1.2 s (+100%)"
     ]
 
 
-def test_each_figure_is_looked_at() -> None:
-    told = drifts([*[ordinary()] * 6, ordinary(cost_usd=8.0, failed=50, p95_seconds=4.0, output_tokens=99_000)])
-    assert told == [
+def test_each_figure_is_compared() -> None:
+    reported = drifts([*[ordinary()] * 6, ordinary(cost_usd=8.0, failed=50, p95_seconds=4.0, output_tokens=99_000)])
+    assert reported == [
         "cost per 1,000 items is $8.00, usually $4.00 (+100%)",
         "share of failed items is 5.0%, usually 1.0% (+400%)",
         "95th percentile of an item's time is 4.0 s, usually 1.2 s (+233%)",
@@ -32,26 +32,26 @@ def test_each_figure_is_looked_at() -> None:
     ]
 
 
-def test_a_larger_night_is_no_drift() -> None:
-    """What is compared is for an item: three times the items cost three times as much."""
+def test_larger_run_is_not_reported() -> None:
+    """Figures per item are compared, so three times the items may cost three times as much."""
     larger = ordinary(
         items=3000, called=3000, succeeded=2970, answered=2970, failed=30, cost_usd=12.0, output_tokens=148_500
     )
     assert drifts([*[ordinary()] * 6, larger]) == []
 
 
-def test_one_bad_night_does_not_hide_the_next() -> None:
+def test_one_unusual_run_does_not_hide_the_next() -> None:
     bad = ordinary(cost_usd=40.0)
     assert drifts([*[ordinary()] * 6, bad, ordinary()]) == []
     assert len(drifts([*[ordinary()] * 6, bad, bad])) == 1
 
 
 @pytest.mark.parametrize("before", range(MIN_EARLIER_RUNS))
-def test_too_few_nights_say_nothing(before: int) -> None:
+def test_too_few_runs_cause_no_warning(before: int) -> None:
     assert drifts([*[ordinary()] * before, ordinary(cost_usd=400.0)]) == []
 
 
-def test_a_night_without_a_call_or_a_price_has_nothing_to_drift() -> None:
+def test_run_without_calls_or_a_price_causes_no_warning() -> None:
     assert drifts([]) == []
     assert drifts([*[ordinary()] * 6, ordinary(called=0, answered=0, cost_usd=0.0)]) == []
     assert drifts([*[ordinary()] * 6, ordinary(cost_usd=None)]) == []
@@ -62,13 +62,13 @@ COSTS = st.lists(st.floats(0.5, 50), min_size=MIN_EARLIER_RUNS, max_size=30)
 
 
 @given(COSTS)
-def test_the_order_of_the_nights_before_says_nothing(costs: list[float]) -> None:
+def test_order_of_earlier_runs_does_not_matter(costs: list[float]) -> None:
     last = ordinary(cost_usd=7.0)
     assert drifts([*_costing(costs), last]) == drifts([*_costing(sorted(costs)), last])
 
 
 @given(COSTS)
-def test_what_is_usual_is_no_drift(costs: list[float]) -> None:
+def test_usual_figures_cause_no_warning(costs: list[float]) -> None:
     assert drifts(_costing([*costs, median(costs)])) == []
 
 
@@ -77,12 +77,12 @@ def _costing(costs: list[float]) -> list[PastRun]:
 
 
 @pytest.mark.shell
-def test_the_ledger_has_what_each_run_came_to(home: Path) -> None:
-    """The oldest first, the latest only; a run at work or of an older version is none, or has a gap."""
+def test_ledger_has_the_totals_of_each_run(home: Path) -> None:
+    """The latest runs, oldest first; running runs are left out, and figures missing in older versions are None."""
     made_for = job(name="h", refresh=True)
     documents(home, a="1", b="2", c="3")
     for number, failing in enumerate(("", "b", "bc")):
-        night(made_for, f"run-{number}", fail=failing)
+        run_job(made_for, f"run-{number}", fail=failing)
     plan(made_for, "at-work")
     runs = read_past_runs(job_store(made_for))
     assert [(found.run, found.items, found.called, found.answered, found.failed) for found in runs] == [
@@ -95,14 +95,14 @@ def test_the_ledger_has_what_each_run_came_to(home: Path) -> None:
     assert [found.run for found in read_past_runs(job_store(made_for), most=2)] == ["run-1", "run-2"]
 
 
-def test_reused_answers_are_none_of_the_night_s(home: Path) -> None:
+def test_reused_answers_do_not_count_for_a_run(home: Path) -> None:
     documents(home, a="1", b="2")
-    night(job(name="h"), "first")
+    run_job(job(name="h"), "first")
     documents(home, a="1", b="2", c="3")
-    night(job(name="h"), "second")
+    run_job(job(name="h"), "second")
     last = read_past_runs(job_store(job(name="h")))[-1]
     assert (last.items, last.succeeded, last.called, last.answered, last.cost_usd) == (3, 3, 1, 1, 0.5)
 
 
-def test_a_name_without_a_run_has_no_nights(home: Path) -> None:
+def test_name_without_a_run_has_no_history(home: Path) -> None:
     assert read_past_runs(job_store(job(name="nobody"))) == []

@@ -1,4 +1,4 @@
-"""What is written: packed files, folders of parts; whole or not at all."""
+"""Outputs: compressed files and partitioned folders, written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.jobs import documents, job, prompts, read_lines, whole_run, w
 
 
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
-def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str) -> None:
-    """The failures as well."""
+def test_compressed_outputs_are_written_and_can_be_sources(home: Path, ending: str) -> None:
+    """The failures file, too."""
     documents(home, a="one", b="two")
     totals = whole_run("r1", output=f"out{ending}", fail="b")
     assert (totals.output, totals.failures) == (str(home / f"out{ending}"), str(home / f"out.failures{ending}"))
@@ -30,8 +30,8 @@ def test_packed_files_are_written_and_are_sources_again(home: Path, ending: str)
 
 @pytest.mark.shell
 @pytest.mark.parametrize("output", ["out.csv.gz", "out.parquet", "out.jsonl"])
-def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> None:
-    """A later night leaves nothing of an earlier one's parts; DuckDB and others read the folder as one table."""
+def test_partitioned_output_is_a_folder_of_files(home: Path, output: str) -> None:
+    """A later run replaces all parts of an earlier one; DuckDB reads the folder as one table."""
     write_lines(home / "docs.jsonl", *({"id": n, "text": str(n), "topic": topic} for n, topic in enumerate("aab")))
     whole_run("r1", output=output, partition_by=["topic", "status"], fail="2")
     assert {str(path.relative_to(home / output)) for path in (home / output).glob("*/*")} == {
@@ -51,8 +51,8 @@ def test_an_output_in_parts_is_a_folder_of_files(home: Path, output: str) -> Non
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
-def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
-    """A column may come late, and hold values of several kinds; text is its folder's name as it is."""
+def test_rows_with_different_columns_are_partitioned(home: Path, output: str) -> None:
+    """A column may appear in later rows and have values of several types; text is the folder's name unchanged."""
     rows = [{"id": 1, "text": "a"}, {"id": 2, "text": "b", "line": "x"}, {"id": 3, "text": "c", "line": 7, "row": 1}]
     write_lines(home / "docs.jsonl", *rows, {"id": 4, "text": "d", "line": "x", "found": ["y"]})
     whole_run("r1", output=output, partition_by=["line", "line"])
@@ -93,8 +93,8 @@ def test_rows_of_several_shapes_go_into_parts(home: Path, output: str) -> None:
         ({"output": f"{'x' * 244}.csv"}, "x.failures.csv cannot be written: File name too long"),
     ],
 )
-def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: dict[str, Any], line: str) -> None:
-    """What, where, and what to do; what is there stays."""
+def test_invalid_output_is_reported_before_the_first_call(home: Path, settings: dict[str, Any], line: str) -> None:
+    """The error has the output, the reason and a fix; existing files are kept."""
     documents(home, a="one")
     (home / "file.csv").touch()
     (home / "folder.csv").mkdir()
@@ -126,7 +126,7 @@ def test_a_bad_output_is_told_before_anything_is_paid_for(home: Path, settings: 
         ("sqlite:///a.db#docs_failures", "sqlite:///a.db#docs", "is the failures file of this output"),
     ],
 )
-def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str, line: str) -> None:
+def test_output_that_is_a_source_is_refused(home: Path, source: str, output: str, line: str) -> None:
     """With a limit, or a line that cannot be read, the output has fewer rows than the source."""
     documents(home, a="one")
     names = ("docs.failures.jsonl", "docs.partial.jsonl", "docs.partial.failures.jsonl")
@@ -144,8 +144,8 @@ def test_a_job_never_writes_where_it_reads(home: Path, source: str, output: str,
 
 
 @pytest.mark.shell
-def test_an_output_may_lie_beside_what_is_read(home: Path) -> None:
-    """Also under a name that the pattern of another folder has."""
+def test_output_may_be_in_the_folder_of_the_source(home: Path) -> None:
+    """Also if its name matches a pattern in another folder."""
     documents(home, a="one")
     (home / "in").mkdir()
     (home / "docs.jsonl").rename(home / "in/docs.jsonl")
@@ -158,8 +158,8 @@ def test_an_output_may_lie_beside_what_is_read(home: Path) -> None:
 
 
 @pytest.mark.parametrize("partition_by", [[], ["kind"]])
-def test_what_json_has_no_words_for_is_null(home: Path, partition_by: list[str]) -> None:
-    """Every line is JSON, also where the source has infinity, or what is no number, in it."""
+def test_infinity_and_nan_are_null_in_json(home: Path, partition_by: list[str]) -> None:
+    """Every line is valid JSON, also if the source has infinity or NaN."""
     numbers = "[1.5, 'nan'::DOUBLE, 'inf'::DOUBLE, '-inf'::DOUBLE]"
     source = f"SELECT 'k' AS kind, generate_subscripts({numbers}, 1) AS id, unnest({numbers}) AS n, n::FLOAT AS text"
     output = Path(whole_run("r1", source=source, partition_by=partition_by).output)
@@ -168,8 +168,8 @@ def test_what_json_has_no_words_for_is_null(home: Path, partition_by: list[str])
     assert [(row["n"], row["text"]) for row in rows] == [(1.5, 1.5), (None, None), (None, None), (None, None)]
 
 
-def test_nor_does_such_a_number_stand_inside_a_nested_value(home: Path) -> None:
-    """Of lists, arrays, structs, maps and unions; what is no number in them stays, nulls too."""
+def test_infinity_and_nan_are_null_in_nested_values(home: Path) -> None:
+    """In lists, arrays, structs, maps and unions; other values and nulls are kept."""
     columns = {
         "list": "[1.5, 'nan'::DOUBLE, NULL]",
         "lists": "[['inf'::FLOAT], NULL]",

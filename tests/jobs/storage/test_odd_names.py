@@ -1,4 +1,4 @@
-"""Whatever characters a path has, it names one file and no pattern; only what the user gives as a glob is one."""
+"""A path with any characters is a single file; only a glob from the user is a pattern."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = (
 
 @pytest.fixture(params=NAMES)
 def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder of an odd name, beside folders that it would match as a pattern."""
+    """Make a working folder whose name, as a pattern, would match the folders next to it."""
     for other in ("2 reports", "axb", "ab", "b", "a"):
         write_lines(_made(tmp_path / other) / "docs.jsonl", {"id": other, "text": "other"})
         write_lines(_made(tmp_path / other / ".batch-llm" / "batch" / "old" / "ledger") / "x.jsonl", "{}")
@@ -45,8 +45,8 @@ def _run(run: str, **settings: Any) -> tuple[int, int]:
 
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("output", ["out.parquet", "duckdb:///out.db#t", "sqlite:///out.db#t"])
-def test_a_working_folder_of_any_name_keeps_what_was_paid(home: Path, output: str) -> None:
-    """The first run's answers are written and reused, and nothing of a folder beside it is read."""
+def test_answers_are_reused_in_a_working_folder_of_any_name(home: Path, output: str) -> None:
+    """Answers of the first run are written and reused, and no neighbouring folder is read."""
     if output.startswith("duckdb") and "?" in home.name:
         with pytest.raises(JobError, match=r"DuckDB does not support \? in a path"):
             _run("first", output=output)
@@ -58,26 +58,26 @@ def test_a_working_folder_of_any_name_keeps_what_was_paid(home: Path, output: st
 
 @pytest.mark.sample(5)
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
-def test_sources_and_outputs_of_any_name_are_files(home: Path, tmp_path: Path, ending: str) -> None:
-    """An existing file wins over the pattern that its name is."""
+def test_sources_and_outputs_may_have_any_name(home: Path, tmp_path: Path, ending: str) -> None:
+    """An existing file takes precedence over the pattern in its name."""
     name = home.name
     assert _run("first", output=f"{name}.{ending}", ledger=f"{name}-ledger") == (0, 1)
     made = plan(job(source=f"{name}.{ending}", output="again.jsonl", name="again"), "again")
     assert prompts(made) == {"1": "one", "2": "two"}
     made = plan(job(source=f"{home.parent / '*'}/docs.jsonl", name="many"), "many")
-    assert made.total == 7, "what the user gives as a glob is one"
+    assert made.total == 7, "a glob from the user is a pattern"
 
 
 @pytest.mark.sample(4)
 def test_a_query_finds_files_of_the_working_folder(home: Path) -> None:
-    """Its relative names start there, whatever its name."""
+    """Relative names in the query start there."""
     made = plan(job(source="select id, text from 'docs.jsonl'"), "first")
     assert prompts(made) == {"1": "one", "2": "two"}
 
 
 @pytest.mark.sample(4)
-def test_parts_of_an_output_lie_in_a_folder_of_any_name(home: Path) -> None:
-    """And are replaced as a whole."""
+def test_partitioned_output_may_have_any_name(home: Path) -> None:
+    """The folder is replaced as a whole."""
     for run in ("first", "second"):
         _run(run, output=f"{home.name}.csv", partition_by=["text"])
     assert {path.name for path in (home / f"{home.name}.csv").iterdir()} == {"text=one", "text=two"}

@@ -1,4 +1,4 @@
-"""A run as people see it: headless Chromium drives the real Prefect UI after a real run of 200 items."""
+"""Pages of a run of 200 items in the real Prefect UI, opened in headless Chromium."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A run, its artifacts, and the browser that looks at them."""
+    """A run, its artifacts, and the browser that opens them."""
 
     ui: str
     run: str
@@ -43,7 +43,7 @@ class Seen:
 
 
 def bad_day(provider: OpenAIServer) -> Callable[[Call], Reply | None]:
-    """Return what a provider does on an ordinary bad day."""
+    """Return a rule with rate limits and failures."""
     draw = random.Random(7)
 
     def rule(call: Call) -> Reply | None:
@@ -99,7 +99,7 @@ def seen(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Seen(prefect_api.removesuffix("/api"), run, artifacts, opened)
 
 
-def test_the_run_s_page_tells_what_became_of_it(seen: Seen) -> None:
+def test_page_of_the_run_has_its_outcome(seen: Seen) -> None:
     text = seen.browser.open(f"{seen.ui}/runs/flow-run/{seen.run}", "Completed", SENTENCE, "6 Task runs")
     assert {"tickets", "openai-chat:gpt-4.1-mini", "completed", "with-failures"} <= {*text.split()}
     seen.browser.keep("run")
@@ -109,7 +109,7 @@ def test_the_run_s_page_tells_what_became_of_it(seen: Seen) -> None:
 
 
 @pytest.mark.whole
-def test_the_report_shows_what_failed_what_it_cost_and_how_fast_it_was(seen: Seen) -> None:
+def test_page_of_the_report_has_failures_cost_and_speed(seen: Seen) -> None:
     shown = (
         "Failures",
         "content_filter 6 3.0%",
@@ -126,7 +126,7 @@ def test_the_report_shows_what_failed_what_it_cost_and_how_fast_it_was(seen: See
 
 
 @pytest.mark.whole
-def test_the_results_have_failures_first_and_where_all_of_them_are(seen: Seen) -> None:
+def test_page_of_the_results_has_failures_first_and_the_path_of_the_output(seen: Seen) -> None:
     text = seen.artifact("results", SENTENCE, "answers.jsonl", "answers.failures.jsonl", "200 Items")
     assert text.index("ticket-29 content_filter") < text.index("ticket-67 invalid_request") < text.index("ticket-1 ok")
     seen.browser.keep("results")
@@ -140,12 +140,12 @@ def test_the_page_of_the_history_shows_the_trend(seen: Seen) -> None:
 
 
 @pytest.mark.whole
-def test_the_progress_is_at_its_end(seen: Seen) -> None:
+def test_page_of_the_progress_shows_100_percent(seen: Seen) -> None:
     seen.artifact("progress", "Items of tickets that are done", "100%")
 
 
 @pytest.mark.whole
-def test_the_event_feed_has_what_a_person_would_act_on(seen: Seen) -> None:
+def test_event_feed_has_the_events_to_act_on(seen: Seen) -> None:
     feed = f"{seen.ui}/events?resource=batch-llm.run.{seen.run}"
     text = seen.browser.open(feed, "batch-llm.run.completed", "batch-llm.rate-limit.hit", "batch-llm.item.failed")
     assert "batch-llm.shard.completed" in text
