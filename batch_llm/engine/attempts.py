@@ -24,7 +24,7 @@ from batch_llm.errors import AttemptTimedOut, CallCancelled, CallFailed, ErrorCl
 from batch_llm.items import AnyResult, AnyWorkItem
 from batch_llm.observers.base import ProcessingEvent
 from batch_llm.pacing.gate import Gate
-from batch_llm.pacing.pacer import CallPermit
+from batch_llm.pacing.pacer import CallOutcome, CallPermit
 from batch_llm.rate_limit import RateLimitStrategy
 from batch_llm.strategies.base import LLMCallStrategy, TokenUsage
 
@@ -34,7 +34,7 @@ from .hook_watch import HookSlot
 from .hooks import Hooks
 from .item_state import ItemState, cancelled, skipped
 from .lifecycle import StrategyLifecycle
-from .retry_policy import CoolDown, Fail, Retry, decide, draw, seconds
+from .retry_policy import CoolDown, Decision, Fail, Retry, decide, draw, seconds
 from .timeouts import Deadlines
 from .user_errors import contain, settle
 from .user_values import (
@@ -118,7 +118,7 @@ class ItemRunner:
         while size is not None and (permit := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
                 if not self.config.dry_run and not self.lifecycle.is_ready(item.strategy):
-                    self.gate.not_sent(permit)
+                    self.gate.finish(permit, CallOutcome.NOT_SENT)
                     await self._prepare(item.strategy)
                     continue  # a cooldown may have started meanwhile
                 output, usage = self._bill(item, state, await call(item, state.attempt))
@@ -126,7 +126,7 @@ class ItemRunner:
                 if not await self._try_again(item_id, state, error, permit):
                     break
             else:
-                self.gate.succeeded(permit, usage)
+                self.gate.finish(permit, CallOutcome.ANSWERED, usage)
                 self.denials.in_a_row = 0
                 if self.config.enable_detailed_logging:
                     logger.debug("Item %s, attempt %s: answered", item_id, state.attempt)
@@ -152,14 +152,13 @@ class ItemRunner:
     async def _try_again(self, item_id: str, state: ItemState, error: Exception, permit: CallPermit) -> bool:
         """Apply the retry policy to a failed call, including waits; return whether to try the item again."""
         info, usage = self._note(item_id, state, error)
-        if info.never_sent:
-            self.gate.connect_timed_out(permit)
-        elif not info.is_rate_limit:
-            self.gate.failed(permit, usage)
         ends_run = self.denials.ends_run(info.category)
-        match decide(
+        decision = decide(
             info, state.attempt, state.limited, state.unsent, config=self.config, draw=draw(), ends_run=ends_run
-        ):
+        )
+        if self.gate.finish(permit, _outcome(info, decision), usage):
+            await self._cool_down(item_id, info)
+        match decision:
             case Retry(wait, counts):
                 data = {"item_id": item_id, "attempt": state.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
@@ -169,8 +168,6 @@ class ItemRunner:
                 return True
             case CoolDown(again):
                 state.limited += 1
-                if self.gate.rate_limited(permit):
-                    await self._cool_down(item_id, info)
                 if self.gate.is_hopeless:
                     self.stop(replace(info, is_retryable=False), state.error)
                 return again
@@ -183,7 +180,7 @@ class ItemRunner:
         pause = self.config.rate_limit.cooldown_seconds
         try:
             async with asyncio.timeout(self.config.timeout_per_item):
-                pause = seconds(await self.rate_limits.handle_rate_limit(info, self.gate.episodes), default=pause)
+                pause = seconds(await self.rate_limits.handle_rate_limit(info, self.gate.state.episodes), default=pause)
             await settle(None, self.is_ending)
         except BaseException as error:
             name = type(self.rate_limits).__name__
@@ -191,7 +188,7 @@ class ItemRunner:
         finally:  # also if cancelled: a cooldown without an end would block all calls forever
             self.gate.pause(self.gate.clock() + pause)
         logger.info("Rate limit on item %s: no call starts for %.1f s", item_id, pause)
-        data = {"item_id": item_id, "pause": pause, "limit": self.gate.rate}
+        data = {"item_id": item_id, "pause": pause, "limit": self.gate.state.rate}
         self.hooks.emit(
             ProcessingEvent.RATE_LIMIT_HIT, {key: value for key, value in data.items() if value is not None}
         )
@@ -285,3 +282,10 @@ class ItemRunner:
 
 def _cancelled_by_itself() -> CallCancelled:
     return CallCancelled("the call was cancelled by its own code, not by the run")
+
+
+def _outcome(info: ErrorInfo, decision: Decision) -> CallOutcome:
+    """Return the outcome of a failed call for the gate; a rate limit that ends the run needs no cooldown."""
+    if isinstance(decision, CoolDown):
+        return CallOutcome.RATE_LIMITED
+    return CallOutcome.CONNECT_TIMED_OUT if info.never_sent else CallOutcome.FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batch_llm.errors import FATAL_CATEGORIES
-from batch_llm.pacing.pacer import Pacer
+from batch_llm.pacing.pacer import PacerState
 
 _IN_A_ROW = {"auth": 10, "forbidden": 10, "not_found": 5}
 """Categories that may concern a single request, with the number of consecutive errors after which the run stops.
@@ -24,21 +24,21 @@ class Denials:
     categories that may concern a single request.
 
     Args:
-        pacer: Knows whether a call was ever answered.
+        state: State of the pacer, which has whether a call was ever answered.
 
     Attributes:
         in_a_row: Number of calls that were denied since the latest answer.
     """
 
-    def __init__(self, pacer: Pacer) -> None:
-        self._pacer = pacer
+    def __init__(self, state: PacerState) -> None:
+        self._state = state
         self.in_a_row = 0
 
     def ends_run(self, category: str) -> bool:
         """Record a failed call; return whether no further call can succeed."""
         if category in _IN_A_ROW:
             self.in_a_row += 1
-            never_answered = category in FATAL_CATEGORIES and not self._pacer.has_answered
+            never_answered = category in FATAL_CATEGORIES and not self._state.has_answered
             return never_answered or self.in_a_row >= _IN_A_ROW[category]
         if category in _OF_THE_ITEM:
             self.in_a_row = 0

@@ -86,7 +86,7 @@ class Run:
             self._lifecycle,
             hooks,
             self._deadlines,
-            Denials(pacer),
+            Denials(pacer.state),
             self.stop,
             self.is_ending,
         )

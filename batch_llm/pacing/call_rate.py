@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from .adaptive_rate import AdaptiveRate, RateCurve
+from .pacer import PacerState
 from .token_bucket import TokenBucket
 
 BURST_SECONDS = 0.1
@@ -57,8 +58,7 @@ class CallRate:
         required_until: Time until which other processes of the scope use the rate.
         exhausted_until: Time at which a limit that is used up, by the provider's headers, is reset.
         reopens_at: End of the latest cooldown.
-        episodes: Number of consecutive cooldowns without a success between them.
-        version: Number that changes whenever granted permits of calls that have not started become void.
+        state: State of the governor as a pacer.
         was_ever_used_up: Whether calls ever had to wait for the rate.
     """
 
@@ -68,8 +68,7 @@ class CallRate:
         self.position = 0.0
         self.is_waiting = False
         self.required_until = self.exhausted_until = self.reopens_at = -math.inf
-        self.episodes = 0
-        self.version = 0
+        self.state = PacerState()
         self.was_ever_used_up = False
         self._bucket = TokenBucket(BURST_SECONDS)
         self._latency = 0.2
@@ -93,7 +92,7 @@ class CallRate:
         if now - self._tick_began >= TICK_SECONDS:
             self._end_tick(now)
         start = max(self.reopens_at, self.exhausted_until)
-        if self.episodes > 1:
+        if self.state.episodes > 1:
             start = max(start, self._last_start + PROBE_SECONDS)
         if start <= now:
             start = self._bucket.until(now, self.adaptive.rate * self.share, 1.0)
@@ -122,13 +121,14 @@ class CallRate:
 
     def on_answer(self, started: float, now: float) -> None:
         """Record an answer to a call."""
+        self.state.has_answered = True
         self._latency += 0.1 * (now - started - self._latency)
         self.on_accepted(started)
 
     def on_accepted(self, started: float) -> None:
         """Record that the provider accepted a call; calls from before the latest cooldown are ignored."""
         if started >= self.reopens_at:
-            self.episodes = 0
+            self.state.episodes = 0
             self._is_accepted = True
 
     def on_rate_limit(self, started: float, now: float) -> bool:
@@ -138,11 +138,11 @@ class CallRate:
         self.adaptive.accepted(-1, 0.0)
         # Calls that started well before this one would have met the rate limit by now.
         others_were_accepted = started - self._first_start > 2 * (now - started)
-        self.episodes = 1 if others_were_accepted else self.episodes + 1
-        if self.episodes == 1:
+        self.state.episodes = 1 if others_were_accepted else self.state.episodes + 1
+        if self.state.episodes == 1:
             self.cut(now)
         self.reopens_at = math.inf
-        self.version += 1
+        self.state.version += 1
         return True
 
     def close(self, until: float, now: float) -> None:
@@ -153,7 +153,8 @@ class CallRate:
         self._last_start = -math.inf  # the first probe need not wait
         self._first_start = math.inf
         self._bucket.empty_until(until, self.position)
-        self.version += 1
+        self.state.rate = self.rate
+        self.state.version += 1
 
     def cut(self, now: float) -> None:
         """Cut the rate of the scope."""

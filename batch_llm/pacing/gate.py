@@ -20,7 +20,9 @@ from collections.abc import Mapping
 
 from .clock import loop_clock
 from .loop_throttle import LoopThrottle
-from .pacer import CallPermit, Pacer
+from .pacer import CallOutcome, CallPermit, Pacer
+
+_NO_USAGE: Mapping[str, int] = {}
 
 
 class Gate:
@@ -29,6 +31,7 @@ class Gate:
     Attributes:
         clock: Clock of the event loop.
         too_large: Function that returns why a prompt of so many characters can never be sent; empty if it can.
+        state: State of the pacer.
         stopped: Whether no further call may start.
     """
 
@@ -36,6 +39,7 @@ class Gate:
         self._pacer = pacer
         self.clock = loop_clock()
         self.too_large = pacer.too_large
+        self.state = pacer.state
         self._queue_lock = asyncio.Lock()
         self._waiting = 0  # in the queue, the first included
         self._first_alarm: asyncio.Future[None] | None = None  # of the first in the queue
@@ -43,16 +47,6 @@ class Gate:
         self._backoffs: dict[asyncio.Future[None], None] = {}
         self._throttle = LoopThrottle()
         self.stopped = False
-
-    @property
-    def episodes(self) -> int:
-        """Number of consecutive cooldowns without a success between them."""
-        return self._pacer.episodes
-
-    @property
-    def rate(self) -> float | None:
-        """Number of calls per second that may start; None if unlimited."""
-        return self._pacer.rate
 
     @property
     def is_hopeless(self) -> bool:
@@ -77,16 +71,16 @@ class Gate:
                 due, now = await self._wait_in_queue(permit)
                 if self.stopped:
                     break
-            version = pacer.version
+            version = self.state.version
             if self._throttle.is_closed(now):
                 await self._throttle.wait()
                 now = max(now, self.clock())
             else:
                 self._throttle.pass_through(now, seconds_late=now - due)
-            if version == pacer.version and not self.stopped:
+            if version == self.state.version and not self.stopped:
                 permit.started = now
                 return permit
-            pacer.not_sent(permit, now)
+            pacer.finish(permit, now, CallOutcome.NOT_SENT, _NO_USAGE)
         return None
 
     async def _wait_in_queue(self, permit: CallPermit) -> tuple[float, float]:
@@ -123,33 +117,18 @@ class Gate:
                 timer.cancel()
         return timer is not None and timer.when() <= loop.time() + _TIMER_RESOLUTION
 
-    def rate_limited(self, permit: CallPermit) -> bool:
-        """Record a rate limit; return whether it starts a cooldown, whose length the caller sets with `pause`."""
-        return self._pacer.rate_limited(permit, self.clock())
+    def finish(self, permit: CallPermit, outcome: CallOutcome, usage: Mapping[str, int] = _NO_USAGE) -> bool:
+        """Record the outcome of a call and its usage; return whether it starts a cooldown, to be set with `pause`."""
+        was_charged = permit.input_tokens > 0
+        starts_cooldown = self._pacer.finish(permit, self.clock(), outcome, usage)
+        if was_charged:  # its unused tokens may be enough for the first call in the queue
+            self._wake()
+        return starts_cooldown
 
     def pause(self, until: float) -> None:
         """Start a cooldown: no call starts before `until`."""
         self._pacer.pause(until, self.clock())
         self._wake()
-
-    def succeeded(self, permit: CallPermit, usage: Mapping[str, int]) -> None:
-        """Record that a call was answered, and its token usage."""
-        was_charged = permit.input_tokens > 0
-        self._pacer.answered(permit, self.clock(), usage)
-        if was_charged:  # its unused tokens may be enough for the first call in the queue
-            self._wake()
-
-    def failed(self, permit: CallPermit, usage: Mapping[str, int]) -> None:
-        """Record that a call failed without a rate limit, and its token usage."""
-        self._pacer.failed(permit, self.clock(), usage)
-
-    def not_sent(self, permit: CallPermit) -> None:
-        """Return the permit of a call that was not made."""
-        self._pacer.not_sent(permit, self.clock())
-
-    def connect_timed_out(self, permit: CallPermit) -> None:
-        """Return the permit of a call that got no connection in time."""
-        self._pacer.connect_timed_out(permit, self.clock())
 
     async def back_off(self, seconds: float) -> None:
         """Wait for `seconds`, or until the run stops."""

@@ -17,7 +17,7 @@ from batch_llm.config import Limits
 
 from .call_rate import LOOK_SECONDS, CallRate
 from .limit_headers import windows
-from .pacer import CallPermit
+from .pacer import CallOutcome, CallPermit
 from .rejection_monitor import RejectionMonitor
 from .scope_port import ScopePort
 from .token_limits import TokenLimits
@@ -61,7 +61,7 @@ class Governor:
 
     Attributes:
         scope: Interface for the processes that share the limit.
-        has_answered: Whether any call was answered; a single `auth` failure does not stop a run then.
+        state: State as a pacer.
 
     Example:
         governor = Governor(Limits(requests_per_minute=600))
@@ -78,7 +78,7 @@ class Governor:
         self._episodes = 0
         self._paused_seconds = 0.0
         self.scope = ScopePort(self._lock, self._rate)
-        self.has_answered = False
+        self.state = self._rate.state
 
     def reserve(self, now: float, permit: CallPermit) -> float:
         """Return `now` and charge the call if it may start; else return a later time at which to ask again."""
@@ -95,14 +95,35 @@ class Governor:
                 self._tokens.take(permit.input_tokens, permit.output_tokens)
             return now
 
-    def rate_limited(self, permit: CallPermit, now: float) -> bool:
-        """Record a rate limit; return whether it starts a cooldown, whose length the caller then sets with `pause`."""
+    def finish(self, permit: CallPermit, now: float, outcome: CallOutcome, usage: Mapping[str, int]) -> bool:
+        """Record the outcome of a call and its token usage; return whether it starts a cooldown.
+
+        The estimated tokens of the call are replaced by its usage. The rate grows only after a call from after the
+        latest cooldown was accepted, as shown by an answer or a bill. A call that got no connection in time cuts the
+        rate, because this machine is overloaded; other failures do not change it.
+        """
         with self._lock:
-            self._tokens.record_usage(permit, {})
-            self._rejections.count(now, refused=1)
-            starts_cooldown = self._rate.on_rate_limit(permit.started, now)
-            self._episodes += starts_cooldown
-            return starts_cooldown
+            if self._tokens.limits:
+                self._tokens.record_usage(permit, usage)
+            if outcome is CallOutcome.ANSWERED:
+                self._rejections.count(now, answered=1)
+                if self._tokens.limits:
+                    self._tokens.learn(permit.size, usage)
+                self._rate.on_answer(permit.started, now)
+            elif outcome is CallOutcome.RATE_LIMITED:
+                self._rejections.count(now, refused=1)
+                starts_cooldown = self._rate.on_rate_limit(permit.started, now)
+                self._episodes += starts_cooldown
+                return starts_cooldown
+            elif outcome is CallOutcome.FAILED:
+                if any(usage.values()):
+                    self._rate.on_accepted(permit.started)
+            else:
+                self._rate.refund()
+                if outcome is CallOutcome.CONNECT_TIMED_OUT and permit.started >= self._connect_timed_out_at:
+                    self._connect_timed_out_at = now
+                    self._rate.cut(now)
+            return False
 
     def pause(self, until: float, now: float) -> None:
         """Start a cooldown: no call starts before `until`; notify the other processes of the scope."""
@@ -110,41 +131,6 @@ class Governor:
             self._paused_seconds += max(0.0, until - now)
             self._rate.close(until, now)
         self.scope.notify(until)
-
-    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Record an answer and its token usage; the rate grows only after a call from after the latest cooldown."""
-        with self._lock:
-            self.has_answered = True
-            self._rejections.count(now, answered=1)
-            if self._tokens.limits:
-                self._tokens.learn(permit.size, usage)
-                self._tokens.record_usage(permit, usage)
-            self._rate.on_answer(permit.started, now)
-
-    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Refund the tokens that a failed call was not billed for; the rate does not change.
-
-        A failed call that was billed counts as accepted by the provider.
-        """
-        with self._lock:
-            self._tokens.record_usage(permit, usage)
-            if any(usage.values()):
-                self._rate.on_accepted(permit.started)
-
-    def not_sent(self, permit: CallPermit, now: float) -> None:
-        """Refund a call that was never sent to the provider."""
-        with self._lock:
-            self._rate.refund()
-            self._tokens.take(-permit.input_tokens, -permit.output_tokens)
-            permit.input_tokens = permit.output_tokens = 0.0
-
-    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
-        """Refund a call that got no connection in time, and cut the rate, because this machine is overloaded."""
-        self.not_sent(permit, now)
-        with self._lock:
-            if permit.started >= self._connect_timed_out_at:
-                self._connect_timed_out_at = now
-                self._rate.cut(now)
 
     def on_headers(self, headers: Mapping[str, str], now: float) -> None:
         """Apply the rate-limit headers of a response; names are in lower case.
@@ -182,19 +168,9 @@ class Governor:
             self._tokens.set_limits(limits)
 
     @property
-    def rate(self) -> float | None:
+    def rate(self) -> float:
         """Calls per second that this process may start."""
         return self._rate.rate
-
-    @property
-    def episodes(self) -> int:
-        """Number of consecutive cooldowns without a success between them."""
-        return self._rate.episodes
-
-    @property
-    def version(self) -> int:
-        """Number that changes whenever granted permits of calls that have not started become void."""
-        return self._rate.version
 
     @property
     def limits(self) -> Limits:

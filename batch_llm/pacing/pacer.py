@@ -1,9 +1,10 @@
-"""Interface of pacers, which decide when calls may start, and the permit of a call."""
+"""Interface of pacers, which decide when calls may start, and the values that they exchange with the gate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 
@@ -26,55 +27,54 @@ class CallPermit:
     reserved: tuple[float, float] | None = None
 
 
+class CallOutcome(Enum):
+    """Outcome of a permitted call; the permit of a call that was not sent is refunded."""
+
+    ANSWERED = auto()
+    RATE_LIMITED = auto()
+    FAILED = auto()
+    NOT_SENT = auto()
+    CONNECT_TIMED_OUT = auto()
+
+
+@dataclass(slots=True)
+class PacerState:
+    """Current state of a pacer, which only the pacer changes.
+
+    Attributes:
+        episodes: Number of consecutive cooldowns without a success between them.
+        has_answered: Whether any call was answered, which shows that the key and the address are valid.
+        version: Number that changes whenever granted permits of calls that have not started become void.
+        rate: Calls per second that may start after the latest cooldown; None if unlimited, or before any cooldown.
+    """
+
+    episodes: int = 0
+    has_answered: bool = False
+    version: int = 0
+    rate: float | None = None
+
+
 class Pacer(Protocol):
     """Interface of objects that decide when calls may start; times are on the event loop's clock."""
 
     @property
-    def episodes(self) -> int:
-        """Number of consecutive cooldowns without a success between them."""
-        ...
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether any call was answered, which shows that the key and the address are valid."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Number that changes whenever granted permits of calls that have not started become void."""
-        ...
-
-    @property
-    def rate(self) -> float | None:
-        """Number of calls per second that may start; None if unlimited."""
+    def state(self) -> PacerState:
+        """Current state; the same object as long as the pacer exists."""
         ...
 
     def reserve(self, now: float, permit: CallPermit) -> float:
         """Return `now` and charge the call if it may start; else return a later time at which to ask again."""
         ...
 
-    def rate_limited(self, permit: CallPermit, now: float) -> bool:
-        """Record a rate limit; return whether it starts a cooldown, whose length the caller then sets with `pause`."""
+    def finish(self, permit: CallPermit, now: float, outcome: CallOutcome, usage: Mapping[str, int]) -> bool:
+        """Record the outcome of a call and its token usage.
+
+        Returns whether this call starts a cooldown. No call starts then until the caller has set its end with `pause`.
+        """
         ...
 
     def pause(self, until: float, now: float) -> None:
         """Start a cooldown: no call starts before `until`."""
-        ...
-
-    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Record an answer and its token usage."""
-        ...
-
-    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        """Record a failure without a rate limit, and its token usage."""
-        ...
-
-    def not_sent(self, permit: CallPermit, now: float) -> None:
-        """Refund a call that was never sent to the provider."""
-        ...
-
-    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
-        """Refund a call that got no connection in time."""
         ...
 
     def too_large(self, size: int) -> str:

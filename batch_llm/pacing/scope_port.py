@@ -33,7 +33,7 @@ class ScopePort:
     @property
     def episodes(self) -> int:
         """Number of consecutive cooldowns without a success between them."""
-        return self._rate.episodes
+        return self._rate.state.episodes
 
     def sample_usage(self, now: float) -> UsageSample:
         """Return the usage since the last sample, from which the shares of the limit are computed."""
@@ -84,7 +84,7 @@ class ScopePort:
             if now >= rate.reopens_at or curve.rate > rate.adaptive.rate:
                 rate.adaptive.follow(curve, 0.0)
             if episodes and episodes > 1:
-                rate.episodes, until = 0, until + PROBED_SECONDS
+                rate.state.episodes, until = 0, until + PROBED_SECONDS
             if until > rate.reopens_at:
                 rate.close(until, now)
 

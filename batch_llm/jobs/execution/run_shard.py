@@ -77,7 +77,7 @@ async def run_shard(
     governor = governor or Governor(job.limits)
     # An API key that got answers before, in this run or an earlier one, is valid: rejection of one row is not fatal.
     earlier = read_object(run.plan)
-    governor.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
+    governor.state.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     stopped_by: ErrorInfo | None = None
     prices = prices_of(job, own_strategy=strategy is not None)
     budgeted_pacer = BudgetedPacer(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None

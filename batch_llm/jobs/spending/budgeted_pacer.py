@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from batch_llm.jobs.amounts import BudgetShare, Spent
-from batch_llm.pacing.pacer import CallPermit, Pacer
+from batch_llm.pacing.pacer import CallOutcome, CallPermit, Pacer
 
 from .prices import CostOf
 
@@ -38,6 +38,8 @@ class BudgetedPacer:
 
     def __init__(self, pacer: Pacer, share: BudgetShare, spent: Spent, cost: CostOf) -> None:
         self._pacer, self._share, self._cost = pacer, share, cost
+        self.state, self.pause = pacer.state, pacer.pause
+        self.too_large, self.is_hopeless = pacer.too_large, pacer.is_hopeless
         self._spent, self._reserved, self._in_flight = spent, Spent(), 0
         self.estimate = replace(share.estimate)
         self.wanting: Spent | None = None
@@ -57,55 +59,11 @@ class BudgetedPacer:
             self._in_flight += 1
         return start
 
-    def rate_limited(self, permit: CallPermit, now: float) -> bool:
-        self._settle(permit, {})
-        return self._pacer.rate_limited(permit, now)
-
-    def answered(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
+    def finish(self, permit: CallPermit, now: float, outcome: CallOutcome, usage: Mapping[str, int]) -> bool:
         self._settle(permit, usage)
-        self.estimate.learn(permit.size, usage)
-        plain = {name: count for name, count in usage.items() if name in _PLAIN}
-        self.estimate.learn_price(self._priced(usage).usd, self._priced(plain).usd)
-        self._pacer.answered(permit, now, usage)
-
-    def failed(self, permit: CallPermit, now: float, usage: Mapping[str, int]) -> None:
-        self._settle(permit, usage)
-        self._pacer.failed(permit, now, usage)
-
-    def not_sent(self, permit: CallPermit, now: float) -> None:
-        self._settle(permit, {})
-        self._pacer.not_sent(permit, now)
-
-    def connect_timed_out(self, permit: CallPermit, now: float) -> None:
-        self._settle(permit, {})
-        self._pacer.connect_timed_out(permit, now)
-
-    # Methods that only delegate.
-
-    def pause(self, until: float, now: float) -> None:
-        self._pacer.pause(until, now)
-
-    def too_large(self, size: int) -> str:
-        return self._pacer.too_large(size)
-
-    def is_hopeless(self, now: float) -> bool:
-        return self._pacer.is_hopeless(now)
-
-    @property
-    def rate(self) -> float | None:
-        return self._pacer.rate
-
-    @property
-    def episodes(self) -> int:
-        return self._pacer.episodes
-
-    @property
-    def has_answered(self) -> bool:
-        return self._pacer.has_answered
-
-    @property
-    def version(self) -> int:
-        return self._pacer.version
+        if outcome is CallOutcome.ANSWERED:
+            self._learn(permit.size, usage)
+        return self._pacer.finish(permit, now, outcome, usage)
 
     def _affords(self, expected: Spent) -> bool:
         if self._share.has_room(self._spent + self._reserved + expected):
@@ -135,3 +93,8 @@ class BudgetedPacer:
             self._reserved -= Spent(*permit.reserved)
             self._in_flight -= 1
             permit.reserved = None
+
+    def _learn(self, size: int, usage: Mapping[str, int]) -> None:
+        self.estimate.learn(size, usage)
+        plain = {name: count for name, count in usage.items() if name in _PLAIN}
+        self.estimate.learn_price(self._priced(usage).usd, self._priced(plain).usd)
