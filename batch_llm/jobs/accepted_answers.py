@@ -34,7 +34,7 @@ def rejection_reason(result: AnyResult, job: BatchJob) -> str | None:
         tokens = result.token_usage.get("output_tokens", 0)
         words = truncation_message(tokens, job.model_settings.get("max_tokens"), begun=True)
         return f"{words}, or set truncated_answers=keep"
-    if (size := _size(output)) > MAX_ANSWER_BYTES:
+    if not _is_small(output) and (size := len(to_json(output).encode())) > MAX_ANSWER_BYTES:
         most = MAX_ANSWER_BYTES // 1024**2
         return (
             f"the answer has {size / 1024**2:,.0f} MB; the limit is {most} MB: ask for a shorter answer, or set "
@@ -47,16 +47,10 @@ _MAY_BE_TOO_LARGE = MAX_ANSWER_BYTES // 12
 """Characters of text from which an answer is measured exactly: a character takes at most 12 bytes in JSON."""
 
 
-def _size(output: Any) -> int:
-    """Return the size of an output as JSON in bytes; for small outputs, the length of their texts."""
-    length = _text_length(output)
-    return length if length < _MAY_BE_TOO_LARGE else len(to_json(output).encode())
-
-
-def _text_length(output: Any) -> int:
-    """Return the characters of all texts in an output, and 32 per other value; it stops where they are many."""
+def _is_small(output: Any) -> bool:
+    """Return whether an output is surely within the limit, by the length of its texts and 32 per other value."""
     if isinstance(output, str):
-        return len(output)
+        return len(output) < _MAY_BE_TOO_LARGE
     length, waiting = 0, [output]
     while waiting and length < _MAY_BE_TOO_LARGE:
         value: Any = waiting.pop()
@@ -69,8 +63,8 @@ def _text_length(output: Any) -> int:
         elif value is None or isinstance(value, int | float):
             length += 32
         else:  # a model or another object of a caller's strategy
-            return _MAY_BE_TOO_LARGE
-    return length
+            return False
+    return length < _MAY_BE_TOO_LARGE
 
 
 def accepted_condition(job: BatchJob) -> str:

@@ -44,10 +44,10 @@ class Soundness:
         return not self.damaged and not self.rehearsed
 
 
-def sealed(record: bytes) -> bytes:
-    """Return a record, which is a JSON object, with its checksum appended."""
+def line_with_checksum(record: bytes) -> bytes:
+    """Return the line for a record, which is a JSON object: the record with its checksum, and a line break."""
     body = record[:-1]
-    return b'%b,"check":"%08x"}' % (body, crc32(body))
+    return body + b',"check":"%08x"}\n' % crc32(body)
 
 
 def is_sound(line: bytes) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.ledger.checksums import sealed
+from batch_llm.jobs.ledger.checksums import line_with_checksum
 from batch_llm.jobs.ledger.lease import hold, newest_lease
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, KEY_FINGERPRINT, view_records
 from batch_llm.jobs.ledger.records import record_files
@@ -177,7 +177,7 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
             )
             (number,) = tables.execute("SELECT coalesce(max(number), 0) FROM carried").fetchone() or (0,)
             with path.open("rb") as lines, (whole := Path(folder) / "sealed.jsonl").open("wb") as kept:
-                kept.writelines(sealed(line.rstrip(b"\n")) + b"\n" for line in lines)
+                kept.writelines(line_with_checksum(line.rstrip(b"\n")) for line in lines)
             store.put(whole, f"{KEPT}/ledger/n{int(number):06d}-{KEPT}-{uuid.uuid4().hex}.jsonl")
 
 

@@ -19,7 +19,7 @@ from batch_llm.jobs.job import LOCAL, BatchJob
 from batch_llm.jobs.per_model import PRICE_NAMES, own_prices
 from batch_llm.strategies.base import TokenUsage
 
-from .rates import Rates, rates_of
+from .rates import QUANTA_PER_USD, Rates, rates_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
@@ -106,12 +106,14 @@ def _sum(usage: Mapping[str, float], rates: Callable[[Context], Rates]) -> float
     """Return the cost of all requests of an item; usage without a list of requests is priced as one request."""
     if isinstance(usage, TokenUsage) and (requests := usage.requests):
         if len(requests) == 1:
-            return float(rates(requests[0].context).cost(requests[0].units))
-        return float(sum((rates(one.context).cost(one.units) for one in requests), Decimal(0)))
-    units = {name: count for name, count in usage.items() if count and name not in _OURS}
-    if cached := usage.get("cached_input_tokens"):
+            return rates(requests[0].context).cost(requests[0].units) / QUANTA_PER_USD
+        return sum([rates(one.context).cost(one.units) for one in requests]) / QUANTA_PER_USD
+    units = dict(usage)
+    units.pop("total_tokens", None)
+    units.pop("estimated_tokens", None)
+    if cached := units.pop("cached_input_tokens", 0):
         units["cache_read_tokens"] = cached
-    return float(rates(()).cost(units))
+    return rates(()).cost(units) / QUANTA_PER_USD
 
 
 def tier_of(usage: Mapping[str, float]) -> str:
@@ -122,9 +124,6 @@ def tier_of(usage: Mapping[str, float]) -> str:
                 if name == "service_tier" and value not in _PLAIN_TIERS:
                     return value
     return ""
-
-
-_OURS = frozenset({"total_tokens", "cached_input_tokens", "estimated_tokens"})
 
 
 class _Published:
@@ -149,9 +148,10 @@ class _Published:
         """Return the names of parts of a usage without a price: a tier, or extras such as searches."""
         if not isinstance(usage, TokenUsage):
             return ""
-        found = dict[str, None]()
+        found: dict[str, None] = {}
         for one in usage.requests:
-            found |= {f"{name} {value}": None for name, value in one.context if not self._is_priced(name, value)}
+            if one.context:
+                found |= {f"{name} {value}": None for name, value in one.context if not self._is_priced(name, value)}
             if len(one.units) > 2:
                 found |= dict.fromkeys(self.rates(one.context).unpriced(one.units))
         return ", ".join(found)
