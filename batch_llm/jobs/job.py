@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 
 from .daily_limits import DailyLimit
-from .per_model import PerModelSchema, check_prices, own_limits
 from .runner import RunnerName, RunnerOptions
-from .schemas import check_schema
-from .secrets import refuse_keys, refuse_known_keys
+from .secrets import refuse_known_keys
 from .setting_errors import format_error
+from .setting_types import (
+    Encoding,
+    EngineSettings,
+    LedgerPlace,
+    ModelLimits,
+    ModelSettings,
+    OutputAddress,
+    OutputSchema,
+    Prices,
+    SourceAddress,
+)
 from .storage.database_urls import check_no_passwords, parse_address
-from .storage.formats import check_output
 
 
 def _long_waits() -> RetryConfig:
     return RetryConfig(max_attempts=3, initial_wait=30, max_wait=600)
-
-
-class _EngineSettingsForm:
-    """Removes `dry_run` from the form of the engine's settings: its placeholder answers must not reach the ledger."""
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler.resolve_ref_schema(handler(core))
-        schema.get("properties", {}).pop("dry_run", None)
-        return schema
 
 
 class BatchJob(BaseModel):
@@ -57,7 +45,7 @@ class BatchJob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    source: str = Field(
+    source: SourceAddress = Field(
         min_length=1,
         title="Source",
         description="Rows to process: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a DuckDB "
@@ -69,7 +57,7 @@ class BatchJob(BaseModel):
         title="Prompt",
         description="Prompt for each row. {column} is replaced by the row's value; write literal braces as {{ and }}.",
     )
-    output: str = Field(
+    output: OutputAddress = Field(
         min_length=1,
         title="Output",
         description="File to write: .jsonl, .parquet or .csv, optionally compressed (.gz, .zst), or a database table.",
@@ -98,7 +86,7 @@ class BatchJob(BaseModel):
         title="Model",
         description="'provider:model' as in pydantic-ai, 'gemini-direct:' and a Gemini model, or 'local'.",
     )
-    output_schema: dict[str, Any] | None = Field(
+    output_schema: OutputSchema = Field(
         None,
         title="Shape of the answer",
         description="JSON Schema of type object; its properties become columns. Without a schema, the answer is plain "
@@ -136,7 +124,7 @@ class BatchJob(BaseModel):
         description="Items per shard. A shard is one Prefect task and is retried as a whole. Default: a few minutes "
         "of work.",
     )
-    encoding: str | None = Field(
+    encoding: Encoding = Field(
         None,
         min_length=1,
         title="Encoding",
@@ -144,12 +132,12 @@ class BatchJob(BaseModel):
         "else UTF-8.",
     )
     limit: int | None = Field(None, ge=1, title="Limit", description="Process only the first N rows of the source.")
-    config: Annotated[ProcessorConfig, _EngineSettingsForm()] = Field(
+    config: EngineSettings = Field(
         default_factory=ProcessorConfig,
         title="Engine",
         description="Engine settings of each shard: workers, timeouts, retries.",
     )
-    limits: Annotated[Limits, PerModelSchema] = Field(
+    limits: ModelLimits = Field(
         default_factory=Limits,
         title="Provider's limits",
         description="Rate limits of your account: requests_per_minute, tokens_per_minute, input_tokens_per_minute, "
@@ -191,12 +179,12 @@ class BatchJob(BaseModel):
         title="Failure threshold",
         description="Largest share of failed items (0 to 1). The run fails above it.",
     )
-    model_settings: dict[str, Any] = Field(
+    model_settings: ModelSettings = Field(
         default_factory=dict,
         title="Model settings",
         description="Model settings of pydantic-ai: temperature, max_tokens, ...",
     )
-    prices: dict[str, Any] | None = Field(
+    prices: Prices = Field(
         None,
         title="Own prices",
         description="USD per million tokens: input_mtok, output_mtok, cached_input_mtok, or one such object per model. "
@@ -240,7 +228,7 @@ class BatchJob(BaseModel):
         description="Call only items with an answer that was cut off at the token limit in an earlier run. Raise "
         "max_tokens as well.",
     )
-    ledger: str = Field(
+    ledger: LedgerPlace = Field(
         ".batch-llm",
         min_length=1,
         title="Ledger",
@@ -253,18 +241,6 @@ class BatchJob(BaseModel):
         description="Who may read a ledger on this machine: its 'owner' alone, or the folder's 'group' too, which may "
         "then also run the job.",
     )
-
-    @field_validator("output")
-    @classmethod
-    def _known_format(cls, value: str) -> str:
-        check_output(value)
-        return value
-
-    @field_validator("source")
-    @classmethod
-    def _valid_address(cls, value: str) -> str:
-        parse_address(value)
-        return value
 
     @model_validator(mode="after")
     def _local_partitions(self) -> Self:
@@ -285,26 +261,6 @@ class BatchJob(BaseModel):
         self.runner_options.check_for(self.runner)
         return self
 
-    @field_validator("config")
-    @classmethod
-    def _no_dry_run(cls, value: ProcessorConfig) -> ProcessorConfig:
-        if value.dry_run:
-            raise ValueError("dry_run would store placeholder answers: use `batch-llm run --dry-run` instead")
-        return value
-
-    @field_validator("source", "output", "ledger")
-    @classmethod
-    def _no_nul(cls, value: str) -> str:
-        if "\0" in value:
-            raise ValueError("contains a NUL character, which is not allowed in a path")
-        return value
-
-    @field_validator("model_settings")
-    @classmethod
-    def _no_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
-        refuse_keys(value)
-        return value
-
     @model_validator(mode="before")
     @classmethod
     def _no_known_keys(cls, values: Any) -> Any:
@@ -312,35 +268,6 @@ class BatchJob(BaseModel):
             refuse_known_keys(cast("dict[str, Any]", values))
             check_no_passwords(cast("dict[str, Any]", values).get(place) for place in ("source", "output", "ledger"))
         return values  # pyright: ignore[reportUnknownVariableType]  pydantic validates it
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                "a".encode(value)
-        except LookupError:
-            raise ValueError("unknown encoding: use a name such as cp1252, latin-1 or utf-16") from None
-        return value
-
-    @field_validator("output_schema")
-    @classmethod
-    def _usable_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            check_schema(value)
-        return value
-
-    @field_validator("limits", mode="before")
-    @classmethod
-    def _limits_of_the_model(cls, value: object, info: ValidationInfo) -> object:
-        return own_limits(value, info.data.get("model"))
-
-    @field_validator("prices")
-    @classmethod
-    def _usable_prices(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            check_prices(value)
-        return value
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> BatchJob:
