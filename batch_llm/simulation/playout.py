@@ -119,7 +119,7 @@ class _Play:
         self._start_seconds = PROCESS_SECONDS if scenario.has_pool else 0.0
         self._window = SimulatedWindow(processes, self._share, whole, size, ahead=scenario.sent_ahead)
         self._provider = Provider(scenario, self._share)
-        self._governor = Governor(scenario.limits if scenario.told else None)
+        self._governor = Governor(scenario.limits if scenario.limits_known else None)
         self._governor.scope.set_share(self._share)
         self._prompt = "x" * round(scenario.input_tokens * CHARACTERS_A_TOKEN)
 

@@ -45,8 +45,8 @@ class Scenario:
         tokens_per_minute: The provider's limit of input and output tokens together.
         input_tokens_per_minute: The provider's limit of input tokens.
         output_tokens_per_minute: The provider's limit of output tokens.
-        told: Whether the limits are set in the job; otherwise the run detects them.
-        burst_seconds: Seconds' worth of a limit that the provider allows at once after a pause.
+        limits_known: Whether the limits are set in the job; otherwise the run detects them.
+        burst_seconds: Seconds' worth of a limit that the provider allows at once after a cooldown.
         latency: Median latency of an answer in seconds.
         latency_p95: 95th percentile of the latency in seconds.
         input_tokens: Mean input tokens of a call.
@@ -78,7 +78,7 @@ class Scenario:
     tokens_per_minute: float | None = None
     input_tokens_per_minute: float | None = None
     output_tokens_per_minute: float | None = None
-    told: bool = True
+    limits_known: bool = True
     burst_seconds: float = 1.0
     latency: float = 1.0
     latency_p95: float = 2.5

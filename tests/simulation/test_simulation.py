@@ -52,7 +52,7 @@ def test_input_and_output_tokens_have_separate_limits(limit: str, a_call: int) -
 
 
 def test_unknown_limit_is_detected_from_rate_limits() -> None:
-    forecast = simulate_items(4_000, requests_per_minute=1200, told=False, processes=1, shard_size=4_000)
+    forecast = simulate_items(4_000, requests_per_minute=1200, limits_known=False, processes=1, shard_size=4_000)
     assert 0 < forecast.refused < 200
     assert 200 < forecast.call_seconds < 240
 
@@ -133,7 +133,7 @@ def test_used_shares_never_exceed_one() -> None:
     slow = simulate_items(
         200, max_workers=20, latency=5.0, latency_p95=10.0, config=ProcessorConfig(timeout_per_item=1.0)
     )
-    burst = simulate_items(20, requests_per_minute=60, burst_seconds=30, told=False)
+    burst = simulate_items(20, requests_per_minute=60, burst_seconds=30, limits_known=False)
     busy = simulate_items(20, max_workers=20, call_seconds=100.0, config=ProcessorConfig(timeout_per_item=1.0))
     assert (slow.workers_used, burst.limit_used, busy.cpu_used) == (1.0, 1.0, 1.0)
 

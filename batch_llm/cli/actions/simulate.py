@@ -81,12 +81,12 @@ def rows(forecasts: list[Forecast]) -> dict[str, list[str]]:
 def _shown(forecast: Forecast) -> dict[str, str]:
     return {
         "time": duration(forecast.seconds),
-        "held up by": _bottleneck(forecast),
+        "bottleneck": _bottleneck(forecast),
         "cost": "unpriced" if forecast.cost_usd is None else money(forecast.cost_usd),
-        "calls, of them refused": f"{forecast.calls:,}, {forecast.refused:,}",
-        "items that fail": f"{forecast.failed:,}",
+        "calls, rate-limited calls": f"{forecast.calls:,}, {forecast.refused:,}",
+        "failed items": f"{forecast.failed:,}",
         "workers, processes, machines": f"{forecast.max_workers:,}, {forecast.processes:,}, {forecast.machines:,}",
-        "memory of a machine": size(forecast.memory_bytes),
+        "memory per machine": size(forecast.memory_bytes),
         "shards": f"{forecast.shards:,}",
         "Prefect server: memory": size(forecast.server_bytes),
         "Prefect server: requests": f"{forecast.server_requests:,}",
@@ -124,7 +124,7 @@ def two_figures(value: float) -> str:
 def _bottleneck(forecast: Forecast) -> str:
     used = {"limit": forecast.limit_used or 0.0, "cpu": forecast.cpu_used, "workers": forecast.workers_used}
     most = max(used, key=used.__getitem__)
-    return f"{BOTTLENECKS[most]} ({used[most]:.0%} used)" if used[most] >= BOTTLENECK_SHARE else "pauses and waits"
+    return f"{BOTTLENECKS[most]} ({used[most]:.0%} used)" if used[most] >= BOTTLENECK_SHARE else "startup and waits"
 
 
 def _of_job(job: BatchJob) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def simulate(
         "tokens_per_minute": tokens_per_minute,
         "input_tokens_per_minute": input_tokens_per_minute,
         "output_tokens_per_minute": output_tokens_per_minute,
-        "told": False if find_limits else None,
+        "limits_known": False if find_limits else None,
         "latency": latency,
         "latency_p95": 2.5 * latency if latency_p95 is None else latency_p95,
         "input_tokens": input_tokens,
