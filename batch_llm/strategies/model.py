@@ -143,7 +143,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         responses: list[ModelResponse] = []
         try:
             async with self._modes.call() if self._modes else nullcontext():
-                answer = await self._converse([self._said(UserPromptPart(prompt))], responses, billed)
+                answer = await self._converse([self._to_request(UserPromptPart(prompt))], responses, billed)
         except Exception as error:
             if not billed:
                 raise
@@ -173,7 +173,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
                     raise truncation_error(response, self._limit.value) from error
                 if len(responses) > self._reasks or is_broken_off(*ending):
                     raise
-                messages += [response, self._said(*self._answers.feedback(response, error, means))]
+                messages += [response, self._to_request(*self._answers.feedback(response, error, means))]
             else:
                 self._endings.warn_if_truncated(response.finish_reason)
                 return answer
@@ -202,7 +202,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             self._limit.note(response.usage.output_tokens, name)
             return response, means
 
-    def _said(self, *parts: ModelRequestPart) -> ModelRequest:
+    def _to_request(self, *parts: ModelRequestPart) -> ModelRequest:
         from pydantic_ai.messages import ModelRequest
 
         return ModelRequest(parts, instructions=self._instructions)

@@ -56,28 +56,32 @@ class ModelAnswers:
         shape = self._shape
         if shape is None:
             return ModelRequestParameters(instruction_parts=parts)
-        told = OutputObjectDefinition(json_schema=shape.schema, name=shape.name, description=shape.description)
+        output_object = OutputObjectDefinition(json_schema=shape.schema, name=shape.name, description=shape.description)
         if means == "words":
-            return ModelRequestParameters(instruction_parts=[*parts, InstructionPart(content=self._in_words(told))])
+            return ModelRequestParameters(
+                instruction_parts=[*parts, InstructionPart(content=self._in_words(output_object))]
+            )
         description = shape.description or _TOOL_DESCRIPTION
         tool = ToolDefinition(name=_TOOL, description=description, parameters_json_schema=shape.schema, kind="output")
         # pydantic-ai converts each schema again for every request, so the unused one is omitted.
         return ModelRequestParameters(
             output_mode=means,
-            output_object=None if means == "tool" else told,
+            output_object=None if means == "tool" else output_object,
             output_tools=[tool] if means in ("tool", "auto") else [],
             allow_text_output=means != "tool",
             instruction_parts=parts,
         )
 
-    def _in_words(self, told: OutputObjectDefinition) -> str:
+    def _in_words(self, output_object: OutputObjectDefinition) -> str:
         """Return the instruction of "prompted" output, for a server without a JSON mode."""
         from pydantic_ai.models import ModelRequestParameters
         from pydantic_ai.profiles import DEFAULT_PROMPTED_OUTPUT_TEMPLATE
 
         template = self._model.profile.get("prompted_output_template", DEFAULT_PROMPTED_OUTPUT_TEMPLATE)
-        asked = ModelRequestParameters(output_mode="prompted", output_object=told, prompted_output_template=template)
-        return asked.prompted_output_instructions or ""
+        parameters = ModelRequestParameters(
+            output_mode="prompted", output_object=output_object, prompted_output_template=template
+        )
+        return parameters.prompted_output_instructions or ""
 
     def read(self, response: ModelResponse, means: RequestMode) -> Any:
         """Return the output that a response contains.

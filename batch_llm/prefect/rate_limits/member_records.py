@@ -64,10 +64,10 @@ class MemberRecords:
         self._artifact: str | None = None
         self._report: MemberReport | None = None
 
-    async def write(self, said: MemberReport) -> None:
+    async def write(self, report: MemberReport) -> None:
         """Write the record of this process; create it again if it was removed."""
-        self._report = said
-        data = {"scope": self._scope, "member": self._member, **said.model_dump()}
+        self._report = report
+        data = {"scope": self._scope, "member": self._member, **report.model_dump()}
         if self._artifact is not None:
             try:
                 await self._request("PATCH", self._artifact, {"data": data})
@@ -160,9 +160,9 @@ async def read_artifacts(client: PrefectClient, kind: str | None = None) -> list
 def to_record(artifact: dict[str, Any]) -> PublishedReport | None:
     """Return the record in an artifact; None if it cannot be parsed."""
     try:
-        said = MemberReport.model_validate(artifact["data"])
+        report = MemberReport.model_validate(artifact["data"])
         return PublishedReport(
-            artifact["data"]["member"], _moment(artifact["created"]), _moment(artifact["updated"]), said
+            artifact["data"]["member"], _moment(artifact["created"]), _moment(artifact["updated"]), report
         )
     except (ValidationError, KeyError, TypeError):
         return None

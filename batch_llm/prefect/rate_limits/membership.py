@@ -56,14 +56,14 @@ class Membership:
         self._unpublished: Pause | None = None
         self._next_cycle = 0.0
         self._cycles_to_limits = 0
-        self._receives_events = self._is_away = False
+        self._receives_events = self._is_unreachable = False
         self._last_problem = ""
         self._warned = set[str]()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
 
     def set_limits(self, limits: Limits) -> None:
-        """Set the limits of the job; thread-safe. Where the scope has a limit as well, the lower one applies."""
+        """Set the limits of the job; thread-safe. If the scope also has a limit, the lower one applies."""
         self._own = limits
         self._set_limits()
 
@@ -77,34 +77,34 @@ class Membership:
         self.governor.scope.listen(self._on_rate_limit)
         try:
             async with get_client(httpx_settings={"limits": _CONNECTIONS}) as client:
-                board = MemberRecords(client, self.scope, self._member.id)
-                listening = asyncio.create_task(self._listen(board))
+                records = MemberRecords(client, self.scope, self._member.id)
+                listening = asyncio.create_task(self._listen(records))
                 try:
                     while not is_over():
-                        await self._run_cycle_if_due(board)
+                        await self._run_cycle_if_due(records)
                         await self._sleep()
                 finally:
                     listening.cancel()
                     await asyncio.wait([listening])
-                    await self._best_effort(asyncio.wait_for(board.leave(), END_SECONDS))
+                    await self._best_effort(asyncio.wait_for(records.leave(), END_SECONDS))
         finally:
             self.governor.scope.ignore(self._on_rate_limit)
             self.governor.scope.set_share(1.0)
             self.has_share.set()
 
-    async def _run_cycle_if_due(self, board: MemberRecords) -> None:
+    async def _run_cycle_if_due(self, records: MemberRecords) -> None:
         if pause := self._unpublished:
             self._unpublished = None
-            with suppress(Exception):  # the record has the same, later
-                await board.publish_pause(pause)
+            with suppress(Exception):  # the record contains it, too
+                await records.publish_pause(pause)
             if not self._receives_events:  # other processes may receive no events either
-                await self._best_effort(self._write(board))
+                await self._best_effort(self._write(records))
         if self._cycles_to_limits <= 0:
             self._cycles_to_limits = LIMITS_EVERY_WITH_EVENTS if self._receives_events else LIMITS_EVERY
-            await self._best_effort(self._read_limits(board))
+            await self._best_effort(self._read_limits(records))
         if time.monotonic() >= self._next_cycle:
             self._cycles_to_limits -= 1
-            await self._best_effort(self._cycle(board))
+            await self._best_effort(self._cycle(records))
             self._next_cycle = time.monotonic() + self._member.cycle_seconds
             self.has_share.set()
 
@@ -113,20 +113,20 @@ class Membership:
             await asyncio.wait_for(self._awake.wait(), max(0.0, self._next_cycle - time.monotonic()))
         self._awake.clear()
 
-    async def _cycle(self, board: MemberRecords) -> None:
+    async def _cycle(self, records: MemberRecords) -> None:
         self._member.sample_usage(time.monotonic())
         for _ in range(ROUNDS):
-            await self._write(board)
-            if not self._member.on_reports(await board.read(), time.monotonic()):
+            await self._write(records)
+            if not self._member.on_reports(await records.read(), time.monotonic()):
                 break
 
-    async def _write(self, board: MemberRecords) -> None:
+    async def _write(self, records: MemberRecords) -> None:
         sent = time.monotonic()
-        await board.write(self._member.report(sent))
+        await records.write(self._member.report(sent))
         self._member.on_written(sent, time.monotonic())
 
-    async def _read_limits(self, board: MemberRecords) -> None:
-        self._use_stated(await board.read_limits())
+    async def _read_limits(self, records: MemberRecords) -> None:
+        self._use_stated(await records.read_limits())
 
     def _use_stated(self, stated: StatedLimits) -> None:
         try:
@@ -152,10 +152,10 @@ class Membership:
         self._unpublished = self._member.on_rate_limit(until, now)
         self._awake.set()
 
-    async def _listen(self, board: MemberRecords) -> None:
+    async def _listen(self, records: MemberRecords) -> None:
         while True:
             try:
-                async with board.listening() as events:
+                async with records.listening() as events:
                     self._receives_events = True
                     async for event in events:
                         self._on_event(event)
@@ -163,7 +163,7 @@ class Membership:
             except Exception as error:
                 problem = f"{type(error).__name__}: {one_line(error)}"
             self._receives_events = False
-            if not self._is_away:
+            if not self._is_unreachable:
                 self._warn_once(
                     f"cannot subscribe to Prefect's events ({problem}); rate limits that other processes meet in "
                     f"{self.scope} arrive within seconds instead of at once"
@@ -182,22 +182,22 @@ class Membership:
         try:
             await work
         except Exception as error:
-            if self.is_needed and not self._is_away:
-                self._is_away = True
+            if self.is_needed and not self._is_unreachable:
+                self._is_unreachable = True
                 problem = f"{type(error).__name__}: {one_line(error)}"
                 text = (
                     "Prefect is unreachable, so the limit of %s cannot be shared (%s); calls continue at the last share"
                 )
                 logger.warning(text, self.scope, problem)
         else:
-            if self._is_away:
-                self._is_away = False
+            if self._is_unreachable:
+                self._is_unreachable = False
                 logger.info("Prefect is reachable again: the limit of %s is shared", self.scope)
 
-    def _warn_once(self, trouble: str) -> None:
-        if self.is_needed and trouble != self._last_problem:
-            self._last_problem = trouble
-            logger.warning(trouble)
+    def _warn_once(self, problem: str) -> None:
+        if self.is_needed and problem != self._last_problem:
+            self._last_problem = problem
+            logger.warning(problem)
 
     def _call(self, do: Callable[..., object], *values: object) -> None:
         with suppress(RuntimeError):  # the loop has ended

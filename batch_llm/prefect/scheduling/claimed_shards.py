@@ -21,15 +21,17 @@ class ClaimedShards:
     Args:
         job: The job.
         planned: The plan, with the folder on this machine.
-        carrier: Id of the runner that claims.
+        runner: Id of the runner that claims.
         budget: Budget that the runners share.
-        hears: Whether this process fetches the progress of the other runners.
+        shows_others: Whether this process fetches the progress of the other runners.
     """
 
-    def __init__(self, job: BatchJob, planned: Plan, carrier: str, budget: JournaledAllocator, *, hears: bool) -> None:
+    def __init__(
+        self, job: BatchJob, planned: Plan, runner: str, budget: JournaledAllocator, *, shows_others: bool
+    ) -> None:
         self._run = open_folder(job, planned.folder)
-        self._claims = Claims(self._run.store, planned.shards, carrier)
-        self._budget, self._shows_others = budget, hears
+        self._claims = Claims(self._run.store, planned.shards, runner)
+        self._budget, self._shows_others = budget, shows_others
         self._waiting_for_share: list[ShardRef] = []  # claimed, without a budget share yet
         self._ended: list[tuple[ShardRef, ShardOutcome]] = []  # finished, and not published yet
         self._claimed_here: set[str] = set()

@@ -65,27 +65,27 @@ class ClaimingScheduler(ShardScheduler):
         job: The job, with this process's share of the workers.
         planned: The plan, with the run's folder on this machine.
         events: Emits the events of the shards.
-        hears: Whether this process fetches the progress of the other runners.
+        shows_others: Whether this process fetches the progress of the other runners.
 
     Attributes:
-        carried: Number of shards that finished in this process.
+        completed_shards: Number of shards that finished in this process.
     """
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, *, hears: bool) -> None:
+    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, *, shows_others: bool) -> None:
         budget = JournaledAllocator.of(job, planned)
         super().__init__(job.model_copy(update={"runner": "threads"}), planned, events, None, budget)
-        self.carried = 0
+        self.completed_shards = 0
         self._pending.clear()
-        self._shared = ClaimedShards(job, planned, flow_run.id, budget, hears=hears)
+        self._shared = ClaimedShards(job, planned, flow_run.id, budget, shows_others=shows_others)
         self._at_once = job.runner_options.processes or 1
-        self._carriers = Runners(open_folder(job, planned.folder).store)
+        self._runners = Runners(open_folder(job, planned.folder).store)
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         return self._shared.take(1 if self._canary.is_out else self._at_once)
 
     def _on_shard_done(self, shard: ShardRef, workers: int, result: Any) -> None:
         super()._on_shard_done(shard, workers, result)
-        self.carried += 1
+        self.completed_shards += 1
 
     def _release_share(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         self._shared.end(shard, outcome)
@@ -111,10 +111,10 @@ class PoolScheduler(ClaimingScheduler):
             )
         self._run = open_folder(job, planned.folder)
         pool = own_pool()
-        carriers = pool.count(len(planned.shards), job)
-        job = with_share(job, carriers)
-        super().__init__(job, planned, events, hears=True)
-        self._others = PoolRuns(pool, job, self._run, carriers - 1)
+        runners = pool.count(len(planned.shards), job)
+        job = with_share(job, runners)
+        super().__init__(job, planned, events, shows_others=True)
+        self._others = PoolRuns(pool, job, self._run, runners - 1)
 
     def __enter__(self) -> PoolScheduler:
         send_shards(self._job, self._folder)
@@ -135,28 +135,28 @@ class PoolScheduler(ClaimingScheduler):
     def _wait_for_runners(self) -> None:
         """Wait until the other runners have seen the end of the run and left its folder in the ledger."""
         self._others.end()
-        left, end = set(self._carriers.names()) - {flow_run.id}, time.monotonic() + LEAVE_SECONDS
+        left, end = set(self._runners.names()) - {flow_run.id}, time.monotonic() + LEAVE_SECONDS
         while left and time.monotonic() < end:
             with suppress(OSError):
-                left = {name for name in left if not self._carriers.is_gone(name)}
+                left = {name for name in left if not self._runners.is_gone(name)}
             if left:
                 time.sleep(1.0)
         self._others.set_final_states()
 
 
-def with_share(job: BatchJob, carriers: int) -> BatchJob:
+def with_share(job: BatchJob, runners: int) -> BatchJob:
     """Return the job with one runner's part of `config.max_workers`, and the number of runners in its options."""
-    workers = max(1, job.config.max_workers // carriers)
-    own = {"config": replace(job.config, max_workers=workers), "runner_options": RunnerOptions(processes=carriers)}
+    workers = max(1, job.config.max_workers // runners)
+    own = {"config": replace(job.config, max_workers=workers), "runner_options": RunnerOptions(processes=runners)}
     return job.model_copy(update=own)
 
 
 @contextmanager
-def joined(run: RunFolder, carrier: str) -> Generator[Heartbeat]:
+def joined(run: RunFolder, runner: str) -> Generator[Heartbeat]:
     """Register as a runner of the run and send heartbeats; a runner that others declare crashed stops its shard."""
     try:
-        with Runners(run.store).join(carrier, lost=partial(request_stop, run.path, here=True)) as beat:
-            yield beat
+        with Runners(run.store).join(runner, lost=partial(request_stop, run.path, here=True)) as heartbeat:
+            yield heartbeat
     except OSError as error:
         raise JobError(f"cannot write the ledger {run.store.address}: {error.strerror or error}") from error
 
@@ -185,12 +185,16 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
         planned = _plan_of(run)
         events = replace(RunEvents(run_id, job.name), shards=max(1, len(planned.shards)))
         ending = GracefulStop(str(run.path), here=True)
-        with joined(run, flow_run.id) as beat, governed(job), _JoiningScheduler(job, planned, events, beat) as shards:
+        with (
+            joined(run, flow_run.id) as heartbeat,
+            governed(job),
+            _JoiningScheduler(job, planned, events, heartbeat) as shards,
+        ):
             ending.run(shards.run)
         if ending.signal is not None:
             raise ending.signal
         stop = read_stop(run.path)
-        text = f"Ran {shards.carried} shards" + (f"; {stop.text}" if stop else "")
+        text = f"Ran {shards.completed_shards} shards" + (f"; {stop.text}" if stop else "")
         get_run_logger().info("%s", text)
         return Completed(message=text)
 
@@ -198,19 +202,19 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
 class _JoiningScheduler(ClaimingScheduler):
     """Scheduler of shards of a run that another process planned."""
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, beat: Heartbeat) -> None:
-        super().__init__(job, planned, events, hears=False)
-        self._beat = beat
+    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, heartbeat: Heartbeat) -> None:
+        super().__init__(job, planned, events, shows_others=False)
+        self._heartbeat = heartbeat
 
     def _show(self, *, last: bool = False) -> None:
         """Do nothing: the run shows the progress of all shards."""
 
     def _poll(self) -> None:
         super()._poll()
-        if self._beat.is_missed:
+        if self._heartbeat.is_missed:
             request_stop(self._folder, "an unreachable ledger", here=True)
         with suppress(OSError):
-            if self._carriers.is_gone(Path(self._folder).name, after=MAX_UNCHECKED_SECONDS):
+            if self._runners.is_gone(Path(self._folder).name, after=MAX_UNCHECKED_SECONDS):
                 request_stop(self._folder, "the end of the run", here=True)
 
 

@@ -76,11 +76,11 @@ def own_pool() -> Pool:
 
 
 class PoolRuns:
-    """The flow runs that execute shards of a run beside the run itself."""
+    """The flow runs that execute shards of a run next to the run itself."""
 
     def __init__(self, pool: Pool, job: BatchJob, run: RunFolder, count: int) -> None:
         self._pool, self._job, self._run, self._count = pool, job, run, count
-        self._carriers = Runners(run.store)
+        self._runners = Runners(run.store)
         self._runs: dict[UUID, FlowRun] = {}
         self._replacements = 0
         self._started = self._ended = False
@@ -106,8 +106,8 @@ class PoolRuns:
             return
         self._next_look = time.monotonic() + LOOK_SECONDS
         with best_effort():
-            for carrier in list(self._runs):
-                if self._is_over(carrier) and self._replacements < MOST_REPLACEMENTS:
+            for run_id in list(self._runs):
+                if self._is_over(run_id) and self._replacements < MOST_REPLACEMENTS:
                     self._replacements += 1
                     self._start_one()
 
@@ -115,18 +115,16 @@ class PoolRuns:
         """Stop starting flow runs, and cancel those that no worker has picked up."""
         self._ended = True
         with best_effort(), api() as client:
-            for carrier in self._runs:
-                state = client.read_flow_run(carrier).state
+            for run_id in self._runs:
+                state = client.read_flow_run(run_id).state
                 if state is not None and (state.is_scheduled() or state.is_pending()):
-                    client.set_flow_run_state(
-                        carrier, Cancelled(message="The run had finished before this one started")
-                    )
+                    client.set_flow_run_state(run_id, Cancelled(message="The run had finished before this one started"))
 
     def set_final_states(self) -> None:
         """Set the state Crashed of flow runs whose heartbeat stopped."""
         with best_effort():
-            for carrier in list(self._runs):
-                self._is_over(carrier)
+            for run_id in list(self._runs):
+                self._is_over(run_id)
 
     def _deploy(self) -> UUID:
         with api() as client:
@@ -155,19 +153,19 @@ class PoolRuns:
         self._runs[started.id] = started
 
     def _parameters(self) -> dict[str, Any]:
-        kept = self._run.store.parent.parent.local
-        job = self._job if kept is None else self._job.model_copy(update={"ledger": str(kept)})
+        local_ledger = self._run.store.parent.parent.local
+        job = self._job if local_ledger is None else self._job.model_copy(update={"ledger": str(local_ledger)})
         return job.model_dump(mode="json")
 
-    def _is_over(self, carrier: UUID) -> bool:
+    def _is_over(self, run_id: UUID) -> bool:
         with api() as client:
-            state = client.read_flow_run(carrier).state
+            state = client.read_flow_run(run_id).state
             is_over = state is not None and state.is_final()
             with suppress(OSError):
-                if not is_over and self._carriers.is_dead(str(carrier)):
+                if not is_over and self._runners.is_dead(str(run_id)):
                     message = "No heartbeat for a minute; the shard was given to another runner"
-                    client.set_flow_run_state(carrier, Crashed(message=message), force=True)
+                    client.set_flow_run_state(run_id, Crashed(message=message), force=True)
                     is_over = True
         if is_over:
-            del self._runs[carrier]
+            del self._runs[run_id]
         return is_over

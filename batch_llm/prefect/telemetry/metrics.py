@@ -40,8 +40,8 @@ class RunMetrics(Collector):
         yield self._counter("errors", "Items that failed, by category.", progress.categories, "category")
         tokens = {"input": progress.input_tokens, "output": progress.output_tokens}
         yield self._counter("tokens", "Tokens.", tokens, "kind")
-        yield self._counter("rate_limits", "How often the provider refused calls.", {"": progress.rate_limits})
-        yield self._counter("rate_limit_seconds", "Seconds of pauses for that.", {"": progress.paused_for})
+        yield self._counter("rate_limits", "Rate limits that started a cooldown.", {"": progress.rate_limits})
+        yield self._counter("rate_limit_seconds", "Seconds of cooldowns after rate limits.", {"": progress.paused_for})
         if progress.cost_usd is not None:  # unpriced is not 0
             yield self._counter("cost_usd", "What the calls cost.", {"": progress.cost_usd})
         for name, text, value in _gauges(progress):

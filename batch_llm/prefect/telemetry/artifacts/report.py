@@ -139,15 +139,19 @@ def _slowest(stats: RunStats) -> str:
 
 
 def _limit(job: BatchJob, progress: Progress) -> str:
-    said = {name.replace("_", " "): f"{value:,.0f}" for name, value in asdict(job.limits).items() if value is not None}
+    configured = {
+        name.replace("_", " "): f"{value:,.0f}" for name, value in asdict(job.limits).items() if value is not None
+    }
     found = f"{limit(progress.limit)} at the end" if progress.limit is not None else "not reached"
-    pauses = (
+    cooldowns = (
         f"{progress.rate_limits:,}, cooldowns of {duration(progress.paused_for)} in total"
         if progress.rate_limits
         else "none"
     )
     return table(
-        "Limit", ("scope", "in force", "429 responses", *said), [(code(scope_of(job)), found, pauses, *said.values())]
+        "Limit",
+        ("scope", "in force", "429 responses", *configured),
+        [(code(scope_of(job)), found, cooldowns, *configured.values())],
     )
 
 
