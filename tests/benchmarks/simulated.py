@@ -62,7 +62,7 @@ SCENARIOS = {
     "limit": replace(BASE, requests_per_minute=1_200, max_workers=40),
     "latency": replace(BASE, max_workers=20),
     "failures": replace(BASE, requests_per_minute=1_200, max_workers=40, failure_rate=0.05),
-    "limit found": replace(BASE, requests_per_minute=1_200, max_workers=40, told=False),
+    "limit found": replace(BASE, requests_per_minute=1_200, max_workers=40, limits_known=False),
     "two processes": replace(BASE, items=3_000, requests_per_minute=4_800, max_workers=120, processes=2),
     "CPU": replace(BASE, items=6_000, max_workers=100, latency=0.1, latency_p95=0.15, shard_size=6_000),
 }
@@ -155,7 +155,7 @@ def _real(summary: dict[str, Any], provider: Served, folder: Path, watch: Watch)
 
 
 def _job(name: str, scenario: Scenario, folder: Path) -> dict[str, Any]:
-    limits = {"requests_per_minute": scenario.requests_per_minute} if scenario.told else {}
+    limits = {"requests_per_minute": scenario.requests_per_minute} if scenario.limits_known else {}
     runner = {"runner": "processes", "runner_options": {"processes": scenario.processes}}
     return {
         "source": str(folder / "docs.jsonl"),
