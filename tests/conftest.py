@@ -1,8 +1,9 @@
-"""Plugins of the suite, and a check that no test leaves an asyncio task behind."""
+"""Plugins of the whole suite, and a check that a test leaves no asyncio task behind."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -16,7 +17,14 @@ pytest_plugins = [
 
 
 @pytest.fixture(autouse=True)
-async def no_task_is_left(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
+def no_task_is_left(request: pytest.FixtureRequest) -> None:
+    """Check a test that is a coroutine; other tests need no event loop, which takes a few milliseconds to make."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("tasks_are_done")
+
+
+@pytest.fixture
+async def tasks_are_done(request: pytest.FixtureRequest) -> AsyncGenerator[None]:
     """Fail a test that leaves an asyncio task behind."""
     before = asyncio.all_tasks()
     yield
