@@ -73,6 +73,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
         record_limit(job)
         about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
+        about |= {"failure_threshold": job.failure_threshold}
         write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
         restrict_folder(folder.path)
         folder.copy_to_ledger(folder.plan)

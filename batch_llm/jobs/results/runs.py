@@ -28,6 +28,7 @@ State: TypeAlias = Literal["running", "completed", "failed", "ended", "stopped",
 
 CANCELLED = ("stopped by Ctrl-C", "stopped by cancellation")
 """Beginnings of `Summary.stopped` when a user cancelled the run."""
+
 PLANS = "*/*/plan.json"
 _MOST_NAMED = 5
 RESULT_COLUMNS = (
@@ -73,8 +74,8 @@ class RunState:
 
     Attributes:
         state: "running" while the run holds the lease; "crashed" if its process died; "cancelled" by a user; "stopped"
-            early for another reason; "failed" if items were not attempted or all failed; "completed" without
-            failures; "ended" with failures, because the ledger does not have the run's failure threshold.
+            early for another reason; "failed" if items were not attempted, all failed, or more failed than the run's
+            failure threshold allows; "completed" otherwise; "ended" with failures and a plan without the threshold.
         totals: Totals of the run; before its end, the totals so far, with missing items as `not_attempted`.
         examples: One error message for each category of failures.
     """
@@ -141,16 +142,18 @@ def read_run_state(run: RunRecord) -> RunState:
             WHERE status = 'failed' AND error IS NOT NULL GROUP BY ALL""").fetchall()
         state: State = "running" if _is_running(run) else "crashed"
     if done:
-        state = _final_state(totals)
+        state = _final_state(totals, run.plan.get("failure_threshold"))
     return RunState(state, totals, {str(category): str(error) for category, error in found})
 
 
-def _final_state(totals: Summary) -> State:
+def _final_state(totals: Summary, threshold: float | None) -> State:
     if totals.stopped:
         return "cancelled" if totals.stopped.startswith(CANCELLED) else "stopped"
     if totals.not_attempted or (totals.failed and not totals.succeeded):
         return "failed"
-    return "ended" if totals.failed else "completed"
+    if totals.failed and threshold is None:
+        return "ended"
+    return "failed" if totals.failed > (threshold or 0) * totals.total_items else "completed"
 
 
 def view_results(tables: Tables, run: RunRecord) -> None:

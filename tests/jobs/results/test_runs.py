@@ -34,7 +34,7 @@ def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     run_job(made_for, "second", fail="b")
     assert [run.id for run in find_runs(Store(ledger))] == ["second", "first"]
     found = read_run_state(find_run(Store(ledger), "fir"))
-    assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == ("ended", 2, 1, 0)
+    assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == ("failed", 2, 1, 0)
     assert (found.totals.cost_usd, found.examples) == (1.5, {"timeout": "too slow"})
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
 
@@ -44,7 +44,8 @@ def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     ("changes", "state"),
     [
         ({}, "completed"),
-        ({"succeeded": 8, "failed": 2}, "ended"),
+        ({"succeeded": 9, "failed": 1}, "completed"),
+        ({"succeeded": 8, "failed": 2}, "failed"),
         ({"succeeded": 0, "failed": 10}, "failed"),
         ({"succeeded": 8, "not_attempted": 2}, "failed"),
         ({"succeeded": 8, "not_attempted": 2, "stopped": "stopped by Ctrl-C"}, "cancelled"),
@@ -62,6 +63,15 @@ def test_the_state_of_a_finished_run_follows_from_its_totals(
     summary = json.loads(run.store.read("summary.json") or b"{}")
     run.store.write("summary.json", json.dumps({**summary, "total_items": 10, "succeeded": 10, **changes}).encode())
     assert read_run_state(run).state == state
+
+
+def test_a_run_of_an_earlier_version_with_failures_has_only_ended(home: Path, ledger: str) -> None:
+    """Its plan does not have the failure threshold."""
+    documents(home, a="1", b="2")
+    run_job(job(ledger=ledger), "first", fail="b")
+    run = find_run(Store(ledger))
+    del run.plan["failure_threshold"]
+    assert read_run_state(run).state == "ended"
 
 
 def test_a_crashed_run_shows_what_is_missing(home: Path, ledger: str) -> None:
