@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 BAD_INPUT = 2
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .app import app
 
     try:
+        _read_env_file()
         code = app(
             sys.argv[1:] if arguments is None else arguments,
             print_error=False,
@@ -55,6 +57,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # the reader of the output has exited, as in `batch-llm presets | head -1`
         return 0
     return code or 0
+
+
+def _read_env_file() -> None:
+    """Set the variables of `.env` in the working folder; variables that are already set win.
+
+    Raises:
+        JobError: The file cannot be read; the message shows nothing of its content.
+    """
+    file = Path(".env")
+    if not file.is_file():
+        return
+    from dotenv import load_dotenv
+
+    from batch_llm.errors import JobError
+
+    try:
+        load_dotenv(file, encoding="utf-8-sig")
+    except OSError as error:
+        raise JobError(f"cannot read {file.absolute()}: {error.strerror}") from error
+    except ValueError:  # its message may contain a part of a key
+        raise JobError(f"{file.absolute()} is not UTF-8 text, or contains a NUL character: save it again") from None
 
 
 def _print_error(text: str) -> int:

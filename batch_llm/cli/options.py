@@ -20,6 +20,21 @@ Ledger = Annotated[str, Parameter(name="--ledger")]
 Assignments = Annotated[list[str] | None, Parameter(name=["-p", "--param"], negative=(), allow_leading_hyphen=True)]
 
 
+VALUES = (
+    "source",
+    "output",
+    "model",
+    "prompt",
+    "instructions",
+    "id_column",
+    "limit",
+    "budget_usd",
+    "name",
+    "shard_size",
+)
+FLAGS = ("refresh", "only_failed", "only_truncated")
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
@@ -34,8 +49,13 @@ class JobOptions:
         instructions: System instructions, the same for all rows.
         id_column: Column with the ids of the rows.
         limit: Process only the first N rows.
+        max_workers: Number of concurrent calls.
+        budget_usd: Maximum cost of the run in USD.
+        name: Name of the job and its folder in the ledger.
+        shard_size: Number of items in a shard.
+        refresh: Call the model for all items, including items already in the ledger.
         param: Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into
-            the preset's.
+            the preset's; config.timeout_per_item=30 sets one value in it.
         only_failed: Retry only the items that failed before; skip new and changed items.
         only_truncated: Retry only the items whose answers were truncated at the token limit; raise max_tokens with it.
     """
@@ -47,6 +67,11 @@ class JobOptions:
     instructions: str | None = None
     id_column: str | None = None
     limit: int | None = None
+    max_workers: int | None = None
+    budget_usd: float | None = None
+    name: str | None = None
+    shard_size: int | None = None
+    refresh: Flag = False
     param: Assignments = None
     only_failed: Flag = False
     only_truncated: Flag = False
@@ -59,11 +84,11 @@ class JobOptions:
         """
         from batch_llm.cli.overrides import check_length, parse_assignments, with_overrides
 
-        names = ("source", "output", "model", "prompt", "instructions", "id_column", "limit")
-        named = {name: getattr(self, name) for name in names}
-        named["only_failed"] = self.only_failed or None
-        named["only_truncated"] = self.only_truncated or None
-        given = {name: value for name, value in named.items() if value is not None}
+        values = {name: getattr(self, name) for name in VALUES}
+        flags = {name: getattr(self, name) or None for name in FLAGS}
+        given: dict[str, Any] = {name: value for name, value in (values | flags).items() if value is not None}
+        if self.max_workers is not None:
+            given["config"] = {"max_workers": self.max_workers}
         parameters = with_overrides(preset.parameters, parse_assignments(self.param or []), given)
         check_length(parameters)
         return parameters

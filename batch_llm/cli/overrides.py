@@ -22,15 +22,23 @@ _QUERY = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """Parse `name=value`; a value is JSON if it parses as JSON, else plain text, as in `prefect deployment run -p`.
 
+    A dotted name is a setting inside an object: `config.max_workers=20`.
+
     Raises:
         JobError: An assignment has no `=`, or no name before it.
     """
     found: dict[str, Any] = {}
     for assignment in assignments:
-        name, sign, value = assignment.partition("=")
-        if not sign or not name.strip():
+        dotted, sign, text = assignment.partition("=")
+        name, *inner = dotted.strip().split(".")
+        if not sign or not all((name, *inner)):
             raise JobError(f"-p: expected name=value, got {assignment!r}")
-        found[name.strip()] = _value(value)
+        if inner and name in WHOLE:
+            raise JobError(f"-p: {name} can only be set as a whole, got {assignment!r}")
+        value = _value(text)
+        for part in reversed(inner):
+            value = {part: value}
+        found[name] = _merged(found.get(name), value) if inner else value
     return found
 
 

@@ -89,14 +89,26 @@ def find_preset(name: str) -> Preset:
     """Return the preset of this name.
 
     Raises:
-        JobError: There is no such preset; the message lists the presets.
+        JobError: There is no such preset; the message lists the presets and the files that were read.
     """
     presets = read_presets()
     if name in presets:
         return presets[name]
     near = difflib.get_close_matches(name, presets, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise JobError(f"no preset is named {name!r}: {hint}presets are {', '.join(presets)}")
+    raise JobError(f"no preset is named {name!r}: {hint}presets are {', '.join(presets)} ({_searched()})")
+
+
+def _searched() -> str:
+    """Return which files presets were read from, and where a file of a parent folder would be read."""
+    own = own_file()
+    if own == presets_file():
+        return f"read from {own}"
+    state = "" if own.exists() else ", which does not exist"
+    # Paths in a preset and the ledger are relative to the working folder, so a parent's file cannot be used from here.
+    parent = next((folder for folder in home().resolve().parents if (folder / own.name).is_file()), None)
+    hint = f"; to use {parent / own.name}, run the command in {parent}" if parent else ""
+    return f"read from {presets_file()} and {own}{state}{hint}"
 
 
 def _preset(block: dict[str, Any], file: Path) -> Preset:

@@ -13,7 +13,7 @@ from batch_llm.errors import JobError
 from .daily_limits import DailyLimit
 from .runner import RunnerName, RunnerOptions
 from .secrets import refuse_known_keys
-from .setting_errors import format_error
+from .setting_errors import format_errors
 from .setting_types import (
     Encoding,
     EngineSettings,
@@ -277,12 +277,12 @@ class BatchJob(BaseModel):
             values: Values of the settings by name.
 
         Raises:
-            JobError: A value is not valid; the message names the first such setting in one line.
+            JobError: A value is not valid; the message names one such setting in one line.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise JobError(format_error(error.errors()[0], list(cls.model_fields))) from error
+            raise JobError(format_errors(error.errors(), list(cls.model_fields))) from error
 
 
 LOCAL = "local"

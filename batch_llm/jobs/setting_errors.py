@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 
 from pydantic_core import ErrorDetails
@@ -22,20 +22,31 @@ _PARTS = {
 }
 """Settings that are objects, and their classes."""
 
+_SIMILAR, _VERY_SIMILAR = 0.6, 0.8
+"""Least similarity of a suggestion in the same object, and of one anywhere else."""
 
-def format_error(error: ErrorDetails, settings: Sequence[str]) -> str:
-    """Return one line with the name of a setting, its value and the rule that it breaks.
+_IS_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def format_errors(errors: Sequence[ErrorDetails], settings: Sequence[str]) -> str:
+    """Return one line about the first error: the name of a setting, its value and the rule that it breaks.
+
+    An unknown name comes first, because it is often a misspelled setting that is then missing.
 
     Args:
-        error: Error of pydantic.
+        errors: Errors of pydantic.
         settings: Names of the job's settings.
     """
+    return _format_error(next((error for error in errors if error["type"] in _IS_UNKNOWN), errors[0]), settings)
+
+
+def _format_error(error: ErrorDetails, settings: Sequence[str]) -> str:
     place = ".".join(str(part) for part in error["loc"])
     context = error.get("ctx", {})
     match error["type"]:
         case "missing":
             return f"{place} is missing: set it"
-        case "extra_forbidden" | "unexpected_keyword_argument":
+        case kind if kind in _IS_UNKNOWN:
             return _unknown(place, settings)
         case "greater_than_equal":
             rule = f"must be {context['ge']:g} or more"
@@ -61,10 +72,30 @@ def format_error(error: ErrorDetails, settings: Sequence[str]) -> str:
 
 def _unknown(place: str, settings: Sequence[str]) -> str:
     parent, _, name = place.rpartition(".")
-    known = [field.name for field in fields(_PARTS[parent])] if parent in _PARTS else settings
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
-    return f"{place} is not a setting: {hint}"
+    is_known = parent in _PARTS
+    siblings = [field.name for field in fields(_PARTS[parent])] if is_known else list(settings)
+    prefix = f"{parent}." if is_known else ""
+    nearest = _nearest(name, [f"{prefix}{sibling}" for sibling in siblings], _SIMILAR)
+    nearest = nearest or _nearest(name, _all_settings(settings), _VERY_SIMILAR)
+    return f"{place} is not a setting: " + (f"did you mean {nearest!r}?" if nearest else f"use {', '.join(siblings)}")
+
+
+def _nearest(name: str, paths: Iterable[str], cutoff: float) -> str:
+    """Return the first of the paths whose last name is the most similar to `name`; empty if none is similar."""
+    names: dict[str, str] = {}
+    for path in paths:
+        names.setdefault(path.rpartition(".")[2], path)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return names[near[0]] if near else ""
+
+
+def _all_settings(settings: Iterable[str]) -> Iterator[str]:
+    from pydantic_ai.settings import ModelSettings  # takes a second, so that only an error imports it
+
+    yield from settings
+    for place, part in _PARTS.items():
+        yield from (f"{place}.{field.name}" for field in fields(part))
+    yield from (f"model_settings.{name}" for name in ModelSettings.__annotations__)
 
 
 def _shown(value: object) -> str:

@@ -29,7 +29,23 @@ def test_a_value_is_json_if_it_parses(text: str, value: Any) -> None:
     assert list(parse_assignments([text]).values()) == [value]
 
 
-@pytest.mark.parametrize("text", ["limit", "=5", " =5", ""])
+def test_a_dotted_name_sets_one_value_in_an_object() -> None:
+    typed = ["config.max_workers=20", "config.retry.max_attempts=2", 'limits={"requests_per_minute": 60}']
+    assert parse_assignments(typed) == {
+        "config": {"max_workers": 20, "retry": {"max_attempts": 2}},
+        "limits": {"requests_per_minute": 60},
+    }
+    assert parse_assignments(['config={"max_workers": 5, "jitter": 1}', "config.max_workers=20"]) == {
+        "config": {"max_workers": 20, "jitter": 1}
+    }
+
+
+def test_a_part_of_a_schema_cannot_be_set() -> None:
+    with pytest.raises(JobError, match="-p: output_schema can only be set as a whole"):
+        parse_assignments(['output_schema.properties={"a": {}}'])
+
+
+@pytest.mark.parametrize("text", ["limit", "=5", " =5", "", ".=5", "config.=5", ".max_workers=5"])
 def test_an_assignment_without_a_name_or_sign_says_how_to_write_one(text: str) -> None:
     with pytest.raises(JobError, match="-p: expected name=value, got "):
         parse_assignments([text])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_llm.cli.presets import find_preset, read_file, read_presets
+from batch_llm.cli.presets import find_preset, presets_file, read_file, read_presets
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
 
@@ -26,6 +26,22 @@ def test_the_nightly_preset_has_a_schedule_that_is_off() -> None:
 def test_an_unknown_preset_lists_the_existing_ones() -> None:
     with pytest.raises(JobError, match=r"did you mean 'summarize'.*classify, extract"):
         find_preset("sumarize")
+
+
+def test_an_unknown_preset_says_which_files_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in a preset are relative to the working folder, so a file of a parent folder is named, not used."""
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    monkeypatch.setenv("BATCH_LLM_HOME", str(inner))
+    own = inner / "batch-llm.yaml"
+    with pytest.raises(JobError) as caught:
+        find_preset("tickets")
+    assert f"(read from {presets_file()} and {own}, which does not exist)" in str(caught.value)
+    (tmp_path / "batch-llm.yaml").write_text("deployments: [{name: tickets}]")
+    own.write_text("deployments: [{name: letters}]")
+    with pytest.raises(JobError) as caught:
+        find_preset("tickets")
+    assert str(caught.value).endswith(f"and {own}; to use {tmp_path}/batch-llm.yaml, run the command in {tmp_path})")
 
 
 @pytest.mark.parametrize("text", ["", "deployments: 5", "deployments: [{parameters: {}}]", "a: [", "- 1", "# caf\xe9"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -59,6 +60,39 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> 
     assert b"give the same command again" in said
     assert not Path(f"/proc/{known['pid']}").exists()
     assert not healthy(known["url"])
+
+
+def test_a_server_listens_on_the_port_that_the_user_chose(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = batch_llm_here("server", "start", "--port", str(port), folder=folder)
+        assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+            2,
+            f"batch-llm: port {port} cannot be used: choose another one with --port",
+        )
+    try:
+        started = batch_llm_here("server", "start", "--port", str(port), folder=folder)
+        assert f"export PREFECT_API_URL=http://127.0.0.1:{port}/api" in started.stdout
+        other = batch_llm_here("server", "start", "--port", str(port + 1), folder=folder)
+        assert (other.returncode, "already runs at" in other.stderr) == (2, True)
+    finally:
+        batch_llm_here("server", "stop", folder=folder)
+
+
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_a_port_that_does_not_exist_is_one_line(tmp_path: Path, port: str) -> None:
+    done = batch_llm_here("server", "start", "--port", port, folder=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        f"batch-llm: --port is {port}: it must be from 1 to 65535",
+    )
+
+
+def test_a_port_is_refused_if_a_server_is_configured(tmp_path: Path) -> None:
+    done = batch_llm_here(
+        "server", "start", "--port", "4999", folder=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api"
+    )
+    assert (done.returncode, "unset it to start a local server" in done.stderr) == (2, True)
 
 
 def test_unusable_home_is_one_line(tmp_path: Path) -> None:

@@ -36,7 +36,18 @@ def test_job_round_trips_through_json() -> None:
         ({"output": "out.txt"}, "output is 'out.txt': the file extension must be one of .jsonl, .parquet, .csv"),
         ({"prompt": ""}, "prompt is '': must not be empty"),
         ({"modle": "local"}, "modle is not a setting: did you mean 'model'?"),
-        ({"config": {"max_worker": 1}}, "config.max_worker is not a setting: did you mean 'max_workers'?"),
+        ({"config": {"max_worker": 1}}, "config.max_worker is not a setting: did you mean 'config.max_workers'?"),
+        ({"max_workers": 3}, "max_workers is not a setting: did you mean 'config.max_workers'?"),
+        ({"temprature": 0}, "temprature is not a setting: did you mean 'model_settings.temperature'?"),
+        (
+            {"requests_per_minute": 9},
+            "requests_per_minute is not a setting: did you mean 'limits.requests_per_minute'?",
+        ),
+        (
+            {"config": {"max_attempts": 9}},
+            "config.max_attempts is not a setting: did you mean 'config.retry.max_attempts'?",
+        ),
+        ({"prompt": None, "promt": "{text}"}, "promt is not a setting: did you mean 'prompt'?"),
         ({"config": {"max_workers": 0}}, "config: ProcessorConfig.max_workers is 0; it must be 1 or more: raise it"),
         ({"name": "My Batch"}, "name is 'My Batch': must be lower-case letters, digits and '-'"),
         ({"output_schema": {"type": "string"}}, "output_schema: it must describe an object with properties"),
@@ -45,7 +56,10 @@ def test_job_round_trips_through_json() -> None:
             {"runner": "prozesses"},
             "runner is 'prozesses': must be one of 'auto', 'threads', 'processes', 'pool', 'dask' or 'ray'",
         ),
-        ({"runner_options": {"process": 2}}, "runner_options.process is not a setting: did you mean 'processes'?"),
+        (
+            {"runner_options": {"process": 2}},
+            "runner_options.process is not a setting: did you mean 'runner_options.processes'?",
+        ),
         ({"runner_options": {"processes": 0}}, "runner_options: processes is 0; it must be 1 or more"),
         (
             {"runner_options": {"processes": "two"}},

@@ -37,8 +37,8 @@ def run(preset: str, /, *, options: JobOptions | None = None, dry_run: Flag = Fa
           --model google:gemini-3.8-flash
       batch-llm run classify --source 'letters/*.txt' --output out.csv \\
           --model openai-chat:gpt-6-luna --limit 20
-      batch-llm run extract --source docs.csv \\
-          -p 'config={"max_workers": 50}' -p failure_threshold=0.2
+      batch-llm run extract --source docs.csv --max-workers 50 \\
+          --budget-usd 5 -p config.timeout_per_item=30
 
     Exit codes: 0 when the run completed, 1 when it failed, 2 when the job is
     invalid, 130 after Ctrl-C.

@@ -5,12 +5,18 @@ from __future__ import annotations
 from batch_llm.cli.options import loading
 
 
-def start() -> int:
-    """Start the local Prefect server and leave it running."""
+def start(*, port: int | None = None) -> int:
+    """Start the local Prefect server and leave it running.
+
+    Parameters
+    ----------
+    port
+        Port of the server; default: the first free one from 4200.
+    """
     with loading():
         from batch_llm.cli.terminal.local_server import start
 
-    return start()
+    return start(port)
 
 
 def stop() -> int:

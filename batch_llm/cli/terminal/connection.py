@@ -29,13 +29,14 @@ class Connection:
         named: Whether PREFECT_API_URL or the profile names the server.
     """
 
-    def __init__(self, interrupts: Interrupts, screen: Screen) -> None:
+    def __init__(self, interrupts: Interrupts, screen: Screen, port: int | None = None) -> None:
         self.url = ""
         self.local: LocalServer | None = None
         self.started = False
         self.named = False
         self._interrupts = interrupts
         self._screen = screen
+        self._port = port
         self._settings = ExitStack()
 
     def open(self) -> None:
@@ -52,7 +53,7 @@ class Connection:
             return
         while not (found := local_server.running()):
             with self._interrupts.held():
-                found = self.local = local_server.launch()
+                found = self.local = local_server.launch(self._port)
                 self.started = found is not None
             if found:
                 break
@@ -85,11 +86,17 @@ class Connection:
 
 
 @contextmanager
-def connected(interrupts: Interrupts, screen: Screen) -> Generator[Connection]:
-    """Yield a connection to a server that may still be starting; stop a server that this command started on errors."""
+def connected(interrupts: Interrupts, screen: Screen, port: int | None = None) -> Generator[Connection]:
+    """Yield a connection to a server that may still be starting; stop a server that this command started on errors.
+
+    Args:
+        interrupts: The signals of the command.
+        screen: The output of the command.
+        port: Port of a server that is started; None for the first free one.
+    """
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
     exclude_loopback_from_proxies()  # for Prefect's client, and for the processes that we start
-    connection = Connection(interrupts, screen)
+    connection = Connection(interrupts, screen, port)
     try:
         connection.open()
         yield connection

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from batch_llm.jobs.provider_addresses import exclude_loopback_from_proxies
 from batch_llm.prefect import api
+from batch_llm.prefect.api import ServerUnavailable
 from batch_llm.prefect.deployment import local_server
 
 from .connection import connected
@@ -11,16 +14,37 @@ from .interrupts import Interrupts
 from .screen import Screen, shell
 
 
-def start() -> int:
-    """Start the local server and leave it running."""
+def start(port: int | None) -> int:
+    """Start the local server and leave it running.
+
+    Args:
+        port: Port of the server; None for the first free one.
+
+    Raises:
+        ServerUnavailable: The port is not valid or in use, or another server is configured or running.
+    """
     screen = Screen()
-    with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
+    if port is not None:
+        _check_port(port)
+    with Interrupts.caught() as interrupts, connected(interrupts, screen, port) as connection:
         connection.wait()
         if connection.named:
             screen.print(f"PREFECT_API_URL names a server, and it answers: {connection.url}")
             return 0
         print_address(screen, connection.url)
     return 0
+
+
+def _check_port(port: int) -> None:
+    if port not in range(1, 65536):
+        raise ServerUnavailable(f"--port is {port}: it must be from 1 to 65535")
+    if url := api.configured_url():
+        raise ServerUnavailable(f"PREFECT_API_URL names the server {url}: unset it to start a local server")
+    found = local_server.running()
+    if found and urlsplit(found.url).port != port:
+        raise ServerUnavailable(
+            f"the local Prefect server already runs at {found.url}: stop it with {shell('batch-llm server stop')} first"
+        )
 
 
 def print_address(screen: Screen, url: str) -> None:

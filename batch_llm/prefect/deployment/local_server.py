@@ -60,14 +60,17 @@ def running() -> LocalServer | None:
         return None
 
 
-def launch() -> LocalServer | None:
+def launch(port: int | None = None) -> LocalServer | None:
     """Start a local server without waiting for it; return None if another command is starting one.
 
+    Args:
+        port: Port of the server; None for the first free one from `FIRST_PORT`.
+
     Raises:
-        ServerUnavailable: The server cannot be started.
+        ServerUnavailable: The server cannot be started, or the port is in use.
     """
     try:
-        return _launch()
+        return _launch(range(FIRST_PORT, FIRST_PORT + 100) if port is None else range(port, port + 1))
     except OSError as error:
         home, why = get_current_settings().home, error.strerror or error
         raise ServerUnavailable(
@@ -75,13 +78,13 @@ def launch() -> LocalServer | None:
         ) from error
 
 
-def _launch() -> LocalServer | None:
+def _launch(ports: range) -> LocalServer | None:
     _log().parent.mkdir(parents=True, exist_ok=True)
     with _log().open("a") as log:
         if not _locked(log, fcntl.LOCK_EX):
             return None
         log.truncate(0)
-        port = _free_port()
+        port = _free_port(ports)
         url = f"http://127.0.0.1:{port}/api"
         _record().unlink(missing_ok=True)
         process = _spawn(port, url, log)
@@ -149,16 +152,16 @@ def _locked(file: IO[str], kind: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    for port in range(FIRST_PORT, FIRST_PORT + 100):
+def _free_port(ports: range) -> int:
+    for port in ports:
         try:
             with socket.create_server(("127.0.0.1", port)):
                 return port
         except OSError:
             continue
-    raise ServerUnavailable(
-        f"all ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use: free one, or set PREFECT_API_URL"
-    )
+    if len(ports) == 1:
+        raise ServerUnavailable(f"port {ports[0]} cannot be used: choose another one with --port")
+    raise ServerUnavailable(f"all ports from {ports[0]} to {ports[-1]} are in use: free one, or set PREFECT_API_URL")
 
 
 def _spawn(port: int, url: str, log: IO[str]) -> subprocess.Popen[bytes]:
