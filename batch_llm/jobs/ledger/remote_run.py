@@ -12,7 +12,6 @@ exchange.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.run_types import ShardRef
 from batch_llm.jobs.storage.json_files import read_object, write_whole
+from batch_llm.jobs.storage.scratch import temporary_folder
 
 from .run_folder import RunFolder, job_store, open_folder
 
@@ -56,8 +56,8 @@ def remote_run_folder(job: BatchJob, run_id: str) -> Generator[RunFolder]:
         raise JobError(
             f"{store.address} has no plan: use a ledger that all machines can reach, such as s3://bucket/ledger"
         )
-    with tempfile.TemporaryDirectory(prefix="batch-llm-") as place:
-        run = RunFolder(Path(place) / run_id, store)
+    with temporary_folder() as place:
+        run = RunFolder(place / run_id, store)
         write_whole(run.plan, planned.decode())
         exchange_stop(run)
         try:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
@@ -22,6 +20,7 @@ from batch_llm.jobs.spending.calibration import Calibration, Three, calibrate, g
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables, rows_of
 from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.scratch import temporary_folder
 from batch_llm.jobs.storage.store import Store
 from batch_llm.pacing.token_estimate import TOKENS_PER_CHARACTER
 
@@ -99,8 +98,8 @@ def estimate(job: BatchJob) -> Estimate:
         >>> estimate(job).to_answer  # doctest: +SKIP
         1200
     """
-    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as place:
-        folder = RunFolder(Path(place), Store(place))
+    with open_tables() as tables, temporary_folder() as place:
+        folder = RunFolder(place, Store(str(place)))
         try:
             planned = make_plan(tables, job, folder)
             calls, characters = sizes_of_calls(tables, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.sources import SAMPLES, open_source
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables
 from batch_llm.jobs.storage.paths import resolve
+from batch_llm.jobs.storage.scratch import temporary_folder
 
 from .items import Item, make_items
 
@@ -39,9 +39,9 @@ def preview(job: BatchJob) -> Preview:
     Raises:
         JobError: The source cannot be read, has no rows, or has no column that the prompt uses.
     """
-    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
+    with open_tables() as tables, temporary_folder() as folder:
         try:
-            return _preview(tables, job, Path(folder) / "rows.parquet")
+            return _preview(tables, job, folder / "rows.parquet")
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error
 
@@ -52,8 +52,8 @@ def count_rows(job: BatchJob) -> int:
     Raises:
         JobError: The source cannot be read.
     """
-    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
-        rows = Path(folder) / "rows.parquet"
+    with open_tables() as tables, temporary_folder() as folder:
+        rows = folder / "rows.parquet"
         try:
             open_source(tables, job.source, job.encoding).stage(rows, job.limit)
             found = tables.execute(f"SELECT count(*) FROM {file_text(rows)}").fetchone()

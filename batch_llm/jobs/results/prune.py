@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from batch_llm.jobs.ledger.record_views import FINGERPRINT, KEY_FINGERPRINT, vie
 from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder, folder_in, working_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, one_line, open_tables, text
+from batch_llm.jobs.storage.scratch import temporary_folder
 from batch_llm.jobs.storage.store import Store
 
 from .runs import RunRecord, find_runs
@@ -163,8 +163,8 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
     process is killed while both exist.
     """
     if carried:
-        with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
-            path = Path(folder) / "kept.jsonl"
+        with temporary_folder() as folder:
+            path = folder / "kept.jsonl"
             execute(
                 tables,
                 f"""
@@ -176,7 +176,7 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
                 ) TO {text(path)} (FORMAT json)""",
             )
             (number,) = tables.execute("SELECT coalesce(max(number), 0) FROM carried").fetchone() or (0,)
-            with path.open("rb") as lines, (whole := Path(folder) / "sealed.jsonl").open("wb") as kept:
+            with path.open("rb") as lines, (whole := folder / "with-checksums.jsonl").open("wb") as kept:
                 kept.writelines(line_with_checksum(line.rstrip(b"\n")) for line in lines)
             store.put(whole, f"{KEPT}/ledger/n{int(number):06d}-{KEPT}-{uuid.uuid4().hex}.jsonl")
 

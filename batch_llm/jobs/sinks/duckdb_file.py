@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.storage.database_urls import Address
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, file_text, name, open_tables, write_parquet
+from batch_llm.jobs.storage.scratch import temporary_folder
 
 from .database_table import Session, TableSink, names_in
 
@@ -50,8 +49,8 @@ class _DuckDBSession(Session):
         return column_types(self._database, f"FROM {self.address.table}")
 
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
-            rows = Path(folder) / "rows.parquet"
+        with temporary_folder() as folder:
+            rows = folder / "rows.parquet"
             write_parquet(tables, query, rows)
             there = {column.lower(): kind for column, kind in self._types().items()}
             # A column of an earlier version may have the type JSON, which takes text only as a JSON string.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
 from batch_llm.jobs.storage.database_urls import Address
 from batch_llm.jobs.storage.duckdb_session import Tables, name, text
+from batch_llm.jobs.storage.scratch import temporary_folder
 
 from .database_table import Session, TableSink
 from .output_columns import flat
@@ -69,8 +69,8 @@ class _PostgresSession(Session):
     def fill(self, columns: Mapping[str, str], tables: Tables, query: str) -> None:
         flattened = f"SELECT {', '.join(flat(columns))} FROM ({query})"
         cells = ", ".join(_cell(column, kind) for column, kind in columns.items())
-        with tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
-            rows = Path(folder) / "rows.csv"
+        with temporary_folder() as folder:
+            rows = folder / "rows.csv"
             tables.execute(f"COPY (SELECT {cells} FROM ({flattened})) TO {text(rows)} (FORMAT csv, HEADER false)")
             self._runner.run(self._copy(rows, list(columns)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import duckdb
 from batch_llm.errors import JobError
 
 from .paths import home
+from .scratch import temporary_folder
 
 Tables: TypeAlias = duckdb.DuckDBPyConnection
 
@@ -41,7 +41,7 @@ def open_tables(database: str | Path = ":memory:") -> Generator[Tables]:
         database: A database file; by default, the session is in memory and is discarded at the end.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="batch-llm-") as spill,
+        temporary_folder() as spill,
         duckdb.connect(database, config=_settings(spill)) as tables,
     ):
         yield tables
@@ -62,7 +62,7 @@ def open_locked_tables(
         memory_limit: Memory limit in DuckDB's syntax. SQL in the session cannot change the settings.
     """
     allowed = [*files, str(target), str(target.with_name(f"tmp_{target.name}"))]  # DuckDB's name of a partial file
-    with tempfile.TemporaryDirectory(prefix="batch-llm-") as spill:
+    with temporary_folder() as spill:
         settings = _settings(spill) | {"memory_limit": memory_limit, "threads": 1, "preserve_insertion_order": False}
         with duckdb.connect(config=settings) as tables:
             if database is not None:
@@ -74,17 +74,17 @@ def open_locked_tables(
             yield tables
 
 
-def _settings(spill: str) -> dict[str, str | bool | int | float | list[str]]:
+def _settings(spill: Path) -> dict[str, str | bool | int | float | list[str]]:
     return {
         "memory_limit": MEMORY_LIMIT,
         "threads": min(4, os.cpu_count() or 1),  # each thread has its own buffers
-        "temp_directory": spill,
+        "temp_directory": str(spill),
         "allocator_background_threads": True,  # freed memory is returned to the operating system
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "allow_community_extensions": "false",
         "python_enable_replacements": "false",  # SQL must not see Python variables
-        "file_search_path": str(_search_path(Path(spill))),
+        "file_search_path": str(_search_path(spill)),
     }
 
 

@@ -7,8 +7,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+
+_SESSION = "batch-llm-session-"
+
+
+def temporary_folder() -> AbstractContextManager[Path]:
+    """Create a scratch folder in the system's folder for temporary files."""
+    return scratch_folder(Path(tempfile.gettempdir()), _SESSION)
 
 
 @contextmanager
