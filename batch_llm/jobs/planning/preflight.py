@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.publishing import place_for
 from batch_llm.jobs.ledger.run_folder import job_store, prepare_ledger
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.prompts import Prompt
@@ -55,6 +56,7 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     id_column(job, known)
     check_path_conflicts(job)
     check_sinks(job, known)
+    place_for(job, job_store(job), complete=False)
     if ledger := job_store(job).local:
         prepare_ledger(job)
         check_writable(str(ledger / "check"), setting="ledger")

@@ -13,6 +13,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.publishing import note_published, place_for, see_that_it_is_ours
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, open_folder
 from batch_llm.jobs.planning.canary import record_passed
 from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
@@ -34,7 +35,6 @@ from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
 from batch_llm.jobs.storage.partitions import parts_of
 
 from .outcomes import write_outcomes
-from .publishing import note_published, place_for, see_that_it_is_ours
 
 
 def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] = ()) -> Summary:
@@ -71,13 +71,16 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
             place = place_for(job, store, complete=complete)
+            if place != job.output:  # first, so that a later run recognizes what this one wrote before it was killed
+                note_published(job, store, place, complete=complete)
             output, failures = _write_files(tables, job, folder, place, is_ours)
             kept = job.output if place != job.output else ""
             summary = replace(summary, output=output, failures=failures, kept=kept)
             if summary.cost_usd is not None:
                 summary = replace(summary, priced_by=prices_of(job).source)
-        with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
-            note_published(job, store, place, complete=complete)
+        if place == job.output:
+            with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
+                note_published(job, store, place, complete=complete)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error

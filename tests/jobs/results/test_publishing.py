@@ -33,6 +33,19 @@ def test_incomplete_run_does_not_replace_a_complete_output(home: Path) -> None:
     assert not (home / "out.partial.jsonl").exists()
 
 
+@pytest.mark.parametrize("name", ["out.partial.jsonl", "out.partial.failures.jsonl"])
+def test_a_file_of_the_user_at_the_partial_place_is_not_replaced(home: Path, name: str) -> None:
+    documents(home, a="one")
+    run_job(job(), "first")
+    (home / name).write_text("mine")
+    with pytest.raises(JobError, match=rf"^{name} exists, and no run of this job wrote it: move or delete it"):
+        plan(job(), "second")
+    made = plan(job(publish="always"), "third")
+    with pytest.raises(JobError, match=f"^{name} exists"):
+        merge(job(), made, stopped="stopped by Ctrl-C")
+    assert (home / name).read_text() == "mine"
+
+
 def test_incomplete_run_replaces_the_output_if_allowed(home: Path) -> None:
     """If the job allows it with publish="always"."""
     documents(home, a="one")

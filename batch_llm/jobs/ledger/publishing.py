@@ -13,10 +13,11 @@ from typing import Any, cast
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.sinks import failures_place, open_sink, partial_place
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.store import Store
+
+from .lease import newest_lease
 
 _NOTES = "published.json"
 
@@ -43,7 +44,7 @@ def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
         complete: Whether the run has called all items, and no more items failed than the job allows.
 
     Raises:
-        JobError: The output cannot be reached.
+        JobError: The output cannot be reached, or a file or table that no run of the job wrote is at its partial place.
     """
     if complete or job.publish == "always":
         return job.output
@@ -51,7 +52,15 @@ def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
     is_replaceable = known is not None and not known.complete
     if is_replaceable or not open_sink(job.output, job.partition_by).exists():
         return job.output
-    return partial_place(job.output)
+    partial = partial_place(job.output)
+    if known is None or known.partial != partial:
+        for place, partition_by in ((partial, job.partition_by), (failures_place(partial), ())):
+            if open_sink(place, partition_by).exists():
+                raise JobError(
+                    f"{place} exists, and no run of this job wrote it: move or delete it, because rows of an "
+                    "incomplete run are written there, or set publish to 'always'"
+                )
+    return partial
 
 
 def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -> None:
