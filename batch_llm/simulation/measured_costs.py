@@ -34,8 +34,8 @@ PROCESS_BYTES = 170e6
 
 MOST_TABLE_BYTES, HALF_TABLE_ITEMS, TABLE_POWER = 763e6, 450_000, 0.6
 """Additional memory of the merge. It grows more slowly than the items, because DuckDB spills to disk: a curve fitted to
-measurements from a thousand to ten million items (`python -m tests.benchmarks.nights --items 10000000`), which reaches
-half of its maximum at `HALF_TABLE_ITEMS`."""
+measurements from a thousand to ten million items (`python -m tests.benchmarks.second_run --items 10000000`), which
+reaches half of its maximum at `HALF_TABLE_ITEMS`."""
 
 WORKER_BYTES = 150e3
 """Memory of a call in flight: item, task and connection."""

@@ -1,9 +1,9 @@
-"""A thousand agents that are all to run at once: does every one succeed, and does the loop get round to all of them?
+"""Run a thousand agents at once: each must succeed, and the event loop must not be blocked.
 
     python -m tests.benchmarks.agents
 
 takes half a minute. OpenAI's API is a loopback server in a process of its own, whose every answer takes 50 ms. Started
-in one pass of the loop, so many runs block it for seconds, and connections that stand are given up as timed out.
+in one pass of the loop, so many runs would block it for seconds, and open connections would time out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONGEST_HOLD_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What became of the agents.
+    """Results of the agents.
 
     Attributes:
         runs: Agents that were to run, each with a worker of its own.
@@ -43,7 +43,7 @@ class Crowd:
         cpu_seconds: CPU of the process.
         lag_p99: By how much the event loop was late at most, by the clock, in 99 of 100 looks.
         longest_hold: The most CPU between two looks, in seconds: how long our process itself kept the loop.
-        said: Log lines that say that the process is out of CPU.
+        cpu_bound_lines: Log lines that say that the process is out of CPU.
     """
 
     runs: int
@@ -52,7 +52,7 @@ class Crowd:
     cpu_seconds: float
     lag_p99: float
     longest_hold: float
-    said: int
+    cpu_bound_lines: int
 
     @property
     def row(self) -> list[str]:
@@ -60,29 +60,29 @@ class Crowd:
         lags = (f"{seconds * 1000:,.0f}" for seconds in (self.lag_p99, self.longest_hold))
         busy = f"{self.cpu_seconds / self.seconds:.0%}"
         answers = f"{self.succeeded:,} of {self.runs:,}"
-        return ["PydanticAIStrategy", answers, f"{self.seconds:.1f}", busy, *lags, str(self.said)]
+        return ["PydanticAIStrategy", answers, f"{self.seconds:.1f}", busy, *lags, str(self.cpu_bound_lines)]
 
 
 class _Lines(logging.Handler):
-    """Counts the lines that tell of a lack of CPU."""
+    """Log handler that counts messages about a CPU-bound run."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said = 0
+        self.cpu_bound_lines = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said += record.getMessage().startswith("CPU-bound")
+        self.cpu_bound_lines += record.getMessage().startswith("CPU-bound")
 
 
 @dataclass(slots=True)
 class Looks:
-    """What was seen of the event loop, in seconds: by how much a look came late, and the CPU since the last one."""
+    """Measurements of the event loop in seconds: delay of each check, and CPU since the last one."""
 
     lags: list[float] = field(default_factory=list[float])
     holds: list[float] = field(default_factory=list[float])
 
     async def look(self) -> None:
-        """Look as often as the loop allows."""
+        """Check as often as the loop allows."""
         while True:
             due, cpu_began = time.perf_counter() + LOOK_SECONDS, time.thread_time()
             await asyncio.sleep(LOOK_SECONDS)
@@ -92,7 +92,7 @@ class Looks:
 
 @asynccontextmanager
 async def watched() -> AsyncGenerator[Looks]:
-    """Look at the event loop until the block ends."""
+    """Measure the event loop until the block ends."""
     looks = Looks()
     looking = asyncio.create_task(looks.look())
     try:
@@ -102,7 +102,7 @@ async def watched() -> AsyncGenerator[Looks]:
 
 
 async def crowd(runs: int) -> Crowd:
-    """Run so many agents in this process, each with a worker of its own."""
+    """Run agents in this process, each with its own worker."""
     from pydantic_ai import Agent
 
     lines = _Lines()
@@ -122,23 +122,25 @@ async def crowd(runs: int) -> Crowd:
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     succeeded = sum(result.output == item.prompt for result, item in zip(results, work, strict=True))
     lag = quantiles(looks.lags, n=100)[-1]
-    return Crowd(runs, succeeded, seconds, cpu_seconds, lag, max(looks.holds), lines.said)
+    return Crowd(runs, succeeded, seconds, cpu_seconds, lag, max(looks.holds), lines.cpu_bound_lines)
 
 
 def bounds(found: Crowd) -> list[Bound]:
-    """What was promised of agents that are all to run at once."""
-    succeeded, hold, said = found.succeeded == found.runs, found.longest_hold, found.said
+    """Return the bounds for agents that run at once."""
+    succeeded, hold, cpu_bound_lines = found.succeeded == found.runs, found.longest_hold, found.cpu_bound_lines
     return [
         Bound("every agent succeeds", f"{found.succeeded:,} of {found.runs:,}", succeeded),
-        Bound(f"the loop is never kept for {LONGEST_HOLD_SECONDS:g} s", f"{hold:.2f} s", hold < LONGEST_HOLD_SECONDS),
-        Bound("that the CPU is the bottleneck is said once", str(said), said == 1),
+        Bound(
+            f"the loop is never blocked for {LONGEST_HOLD_SECONDS:g} s", f"{hold:.2f} s", hold < LONGEST_HOLD_SECONDS
+        ),
+        Bound("one log line says that the CPU is the bottleneck", str(cpu_bound_lines), cpu_bound_lines == 1),
     ]
 
 
 def main() -> int:
     """Run them, print the table and the bounds, return the exit code."""
     parser = argparse.ArgumentParser(description="Run many agents at once.")
-    parser.add_argument("--runs", type=int, default=1000, help="and as many workers")
+    parser.add_argument("--runs", type=int, default=1000, help="number of agents and workers")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
     parser.add_argument("--here", action="store_true", help="in this process, printed as JSON")
     options = parser.parse_args()
@@ -146,7 +148,7 @@ def main() -> int:
         print(json.dumps(asdict(asyncio.run(crowd(options.runs)))))
         return 0
     found = Crowd(**fresh("tests.benchmarks.agents", "--here", "--runs", options.runs, timeout_seconds=300.0))
-    columns = ("agents", "answers", "seconds", "CPU", "lag p99, ms", "longest hold, ms", "told")
+    columns = ("agents", "answers", "seconds", "CPU", "lag p99, ms", "longest block, ms", "CPU-bound lines")
     caption = (
         f"{options.runs:,} workers; every answer takes {LATENCY_SECONDS * 1000:.0f} ms. Lag: by how much the event "
         "loop was late, by the clock. Hold: CPU between two looks at it, which a busy machine does not change."

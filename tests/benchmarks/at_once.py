@@ -1,4 +1,4 @@
-"""A flow whose strategy answers at once, in a process of its own: what a run costs beside its calls.
+"""A flow whose strategy answers at once, in a separate process, to measure the cost of a run without calls.
 
     python -m tests.benchmarks.at_once docs.jsonl FOLDER --workers 100
 

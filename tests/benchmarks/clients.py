@@ -1,10 +1,10 @@
-"""What a call costs through an agent, through `ModelStrategy` as jobs use it, and through bare aiohttp.
+"""Measure the cost of a call through an agent, through `ModelStrategy` as jobs use it, and through bare aiohttp.
 
     python -m tests.benchmarks.clients
 
 takes four minutes; `--calls 20 --rounds 1 --no-bounds` some seconds. OpenAI's API is a loopback server in a process of
 its own, whose every answer takes 50 ms. The clients take turns, each in a fresh process; what counts is each one's
-better round, for a busy machine only ever makes slower. A client that is slow is stopped after some seconds: its speed
+better round, because other processes only make it slower. A slow client is stopped after some seconds: its speed
 is that of the calls that were made.
 """
 
@@ -58,7 +58,7 @@ class Book(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one client did with so many workers.
+    """Results of one client with one number of workers.
 
     Attributes:
         calls: Calls that were begun.
@@ -76,12 +76,12 @@ class Cell:
 
     @property
     def speed(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.succeeded / self.seconds
 
     @property
     def cpu(self) -> float:
-        """CPU in ms of an answer."""
+        """CPU per answer in ms."""
         return self.cpu_seconds / self.succeeded * 1000 if self.succeeded else float("inf")
 
     @property
@@ -96,7 +96,7 @@ class Cell:
 
 
 class Bare(LLMCallStrategy[str]):
-    """The same request by aiohttp alone: what no client can beat."""
+    """Strategy with aiohttp only, which no other client can beat."""
 
     def __init__(self, session: Any, url: str) -> None:
         self._session, self._url = session, f"{url}/chat/completions"
@@ -147,7 +147,7 @@ CLIENTS: dict[str, Callable[[int], AbstractAsyncContextManager[LLMCallStrategy[A
 
 
 async def call(strategy: LLMCallStrategy[Any], workers: int, calls: int) -> BatchResult[Any, None]:
-    """Make so many calls, or those of them that are begun in time."""
+    """Make the calls, as far as they start within the time limit."""
     processor = ParallelBatchProcessor[None, Any, None](ProcessorConfig(max_workers=workers))
     for number in range(calls):
         await processor.add_work(LLMWorkItem(f"item-{number}", strategy, f"the prompt of item-{number}"))
@@ -185,7 +185,7 @@ def _title(output: Any) -> str:
 
 
 def bounds(cells: dict[tuple[str, int], Cell]) -> list[Bound]:
-    """What was promised of `ModelStrategy`, against an agent in the same run."""
+    """Return the bounds for `ModelStrategy`, compared with an agent in the same run."""
     judged: list[Bound] = []
     for kind in ("text", "BaseModel"):
         agents, leans = (
@@ -198,7 +198,7 @@ def bounds(cells: dict[tuple[str, int], Cell]) -> list[Bound]:
             Bound(
                 f"{kind}, {MANY:,} workers: at least {LEAST_SPEED:g}x its calls", f"{speed:.1f}x", speed >= LEAST_SPEED
             ),
-            Bound(f"{kind}: every answer right, every token counted", *_rightness(leans)),
+            Bound(f"{kind}: every answer is correct and every token counted", *_rightness(leans)),
         ]
     return judged
 
@@ -209,19 +209,21 @@ def _rightness(cells: list[Cell]) -> tuple[str, bool]:
 
 def main() -> int:
     """Measure, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what a call costs through each client.")
-    parser.add_argument("--calls", type=int, help="of each client; 300 to 2,000 unless told")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each client has its turn")
+    parser = argparse.ArgumentParser(description="Measure the cost of a call through each client.")
+    parser.add_argument("--calls", type=int, help="calls of each client; 300 to 2,000 by default")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each client")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--here", choices=list(CLIENTS), help="one client in this process, printed as JSON")
-    parser.add_argument("--workers", default=f"{FEW},{MANY}", help="without both of these nothing is judged")
+    parser.add_argument("--here", choices=list(CLIENTS), help="run one client in this process and print JSON")
+    parser.add_argument(
+        "--workers", default=f"{FEW},{MANY}", help="numbers of workers; bounds are checked only with both defaults"
+    )
     options = parser.parse_args()
     crowds = [int(workers) for workers in options.workers.split(",")]
     if options.here:
         print(json.dumps(asdict(asyncio.run(cell(options.here, crowds[0], options.calls or FEW)))))
         return 0
     cells = _cells(options.calls, options.rounds, crowds)
-    columns = ("client", "answers", "tokens counted", "calls/s", "CPU ms a call")
+    columns = ("client", "answers", "tokens counted", "calls/s", "CPU per call, ms")
     sections = [[cells[name, workers].row(f"{name}, {workers:,} workers") for name in CLIENTS] for workers in crowds]
     show("The clients", columns, sections, f"Every answer takes {LATENCY_SECONDS * 1000:.0f} ms.")
     return 0 if options.no_bounds or {FEW, MANY} - {*crowds} else judge(bounds(cells))

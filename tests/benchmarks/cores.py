@@ -1,11 +1,11 @@
-"""How many agent runs two processes carry, beside one.
+"""Compare the agent runs of two processes with those of one.
 
     python -m tests.benchmarks.cores
 
 takes some minutes; `--items 100 --rounds 1 --no-bounds` half a minute. Agents with the client that they come with call
 a loopback provider that costs next to nothing, in a flow whose shards go to a pool of one process, or of two. What
-counts is agent runs for each second of CPU of the busiest process: what would be by the clock if nobody else wanted the
-cores. By the clock stands beside it.
+counts is agent runs per second of CPU of the busiest process, which is the speed on an otherwise idle machine. The
+elapsed time is shown next to it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ LEAST = 1.8
 ITEMS, WORKERS, SHARDS = 2_000, 100, 8
 LATENCY_SECONDS = 0.05
 SEEN = "BATCH_LLM_BENCHMARK_SEEN"
-"""The environment variable with the folder where each shard tells what it took."""
+"""Environment variable with the folder into which each shard writes its CPU time."""
 
 
 class Counted(PydanticAIStrategy[str]):
-    """Tells what its process took between its first call and its last."""
+    """Strategy that writes the CPU of its process between its first call and its last."""
 
     async def prepare(self) -> None:
         self._began, self._cpu_began = time.time(), time.process_time()
@@ -56,7 +56,7 @@ def counted() -> Counted:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What a pool did.
+    """Results of a pool.
 
     Attributes:
         answered: Agent runs that ended well.
@@ -72,7 +72,7 @@ class Carried:
 
     @property
     def pace(self) -> float:
-        """Agent runs for each second of CPU of the busiest process."""
+        """Agent runs per second of CPU of the busiest process."""
         return self.answered / self.busiest_seconds
 
 
@@ -97,7 +97,7 @@ def here(processes: int, items: int) -> Carried:
 
 
 def measured(items: int, rounds: int) -> dict[int, list[Carried]]:
-    """Let both pools take turns."""
+    """Run both pools in turn."""
     found: dict[int, list[Carried]] = defaultdict(list)
     with site("cores", latency=LATENCY_SECONDS) as (_, status):
         for number, processes in product(range(rounds), (1, 2)):
@@ -108,7 +108,7 @@ def measured(items: int, rounds: int) -> dict[int, list[Carried]]:
 
 
 def bounds(items: int, carried: dict[int, list[Carried]]) -> list[Bound]:
-    """What is promised of two processes, by the better round of each."""
+    """Return the bounds for two processes, by the better round of each."""
     one, two = (max(each.pace for each in carried[processes]) for processes in (1, 2))
     slow, fast = (min(each.seconds for each in carried[processes]) for processes in (1, 2))
     answered = {each.answered for rounds in carried.values() for each in rounds}
@@ -116,8 +116,8 @@ def bounds(items: int, carried: dict[int, list[Carried]]) -> list[Bound]:
     return [
         Bound("every item is answered", f"{min(answered):,} of {items:,}", answered == {items}),
         Bound(
-            f"two processes carry at least {LEAST:g} times the agent runs of one",
-            f"{two / one:.2f} times, {slow / fast:.2f} by the clock",
+            f"two processes complete at least {LEAST:g} times the agent runs of one",
+            f"{two / one:.2f} times, {slow / fast:.2f} by elapsed time",
             two >= LEAST * one and used == {1: {1}, 2: {2}},
         ),
     ]
@@ -127,15 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table and the bounds, return the exit code."""
     parser = argparse.ArgumentParser(description="Compare two processes with one.")
     parser.add_argument("--items", type=int, default=ITEMS)
-    parser.add_argument("--rounds", type=int, default=2, help="how often each has its turn")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each pool")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--here", type=int, help="a pool of so many, from this process, as JSON")
+    parser.add_argument("--here", type=int, help="number of processes of a pool, run from this process; print JSON")
     options = parser.parse_args(arguments)
     if options.here:
         print(json.dumps(asdict(here(options.here, options.items))))
         return 0
     carried = measured(options.items, options.rounds)
-    columns = ["pool of", "answered", "busiest, s of CPU", "by the clock, s", "runs/s of CPU"]
+    columns = ["pool of", "answered", "busiest, s of CPU", "elapsed, s", "runs/s of CPU"]
     rows = [
         [str(size), f"{each.answered:,}", f"{each.busiest_seconds:.1f}", f"{each.seconds:.1f}", f"{each.pace:,.0f}"]
         for size, rounds in carried.items()

@@ -1,4 +1,4 @@
-"""What the engine costs an item, beside bare asyncio and beside another engine of its kind.
+"""Measure the engine's cost per item, compared with bare asyncio and another engine.
 
     uv run --group benchmark python -m tests.benchmarks.engine
 
@@ -47,11 +47,11 @@ class Section:
         return {name: measured(name, self._load(name)) for name in self.contenders if is_installed(name)}
 
     def cpu_ratio(self, name: str, to: str) -> float:
-        """CPU an item, as a multiple of another contender's."""
+        """CPU per item, as a multiple of another contender's."""
         return median(each[name].cpu_micros_an_item / each[to].cpu_micros_an_item for each in self.rounds)
 
     def speed_ratio(self, name: str, to: str) -> float:
-        """Items a second, as a share of another contender's."""
+        """Items per second, as a share of another contender's."""
         return median(each[name].items_a_second / each[to].items_a_second for each in self.rounds)
 
     def row(self, name: str) -> list[str]:
@@ -85,14 +85,14 @@ def sections(items: int, workers: list[int]) -> list[Section]:
 
 
 def bounds(played: list[Section]) -> list[Bound]:
-    """What was promised of the engine."""
+    """Return the bounds for the engine."""
     found: list[Bound] = []
     for section in played:
         for name in ENGINES:
             label = f"{section.title}: {name}"
             if section.load.wait_seconds:
                 share = section.speed_ratio(name, section.limit)
-                promise = f"{label} at least 95 % of the items a second of the {section.limit}"
+                promise = f"{label} at least 95 % of the items per second of the {section.limit}"
                 found.append(Bound(promise, f"{share:.1%}", share >= 0.95))
             else:
                 ratio = section.cpu_ratio(name, section.limit)
@@ -106,10 +106,10 @@ def bounds(played: list[Section]) -> list[Bound]:
 
 def main() -> int:
     """Measure, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what the engine costs an item.")
+    parser = argparse.ArgumentParser(description="Measure the engine's cost per item.")
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", default="10,100,1000", help="for calls that return at once")
+    parser.add_argument("--workers", default="10,100,1000", help="numbers of workers for calls that return at once")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
     options = parser.parse_args()
     played = sections(options.items, [int(count) for count in options.workers.split(",")])
@@ -123,7 +123,15 @@ def main() -> int:
 
 
 def _print(played: list[Section], rounds: int) -> None:
-    columns = ("calls", "items", "CPU µs an item", "items/s", "peak bytes an item", "CPU, to bare", "items/s, to bare")
+    columns = (
+        "calls",
+        "items",
+        "CPU per item, µs",
+        "items/s",
+        "peak bytes per item",
+        "CPU, to bare",
+        "items/s, to bare",
+    )
     caption = (
         f"Rounds: {rounds}; medians. Peak bytes: growth of the resident set beyond the items themselves; results "
         "that are kept count."

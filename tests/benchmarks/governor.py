@@ -1,4 +1,4 @@
-"""What the governor costs a call that need not wait: its permission, and the account of its answer.
+"""Measure the governor's cost for a call that does not wait: its permit and the record of its answer.
 
     python -m tests.benchmarks.governor
 
@@ -22,9 +22,9 @@ FAR_AWAY = 1e9
 SECONDS_BETWEEN = 1e-4
 MOST_MICROS = 5.0
 TOLD = {
-    "nothing told": Limits(),
-    "requests a minute": Limits(requests_per_minute=FAR_AWAY),
-    "requests and tokens a minute": Limits(requests_per_minute=FAR_AWAY, tokens_per_minute=1e4 * FAR_AWAY),
+    "no limit set": Limits(),
+    "requests per minute": Limits(requests_per_minute=FAR_AWAY),
+    "requests and tokens per minute": Limits(requests_per_minute=FAR_AWAY, tokens_per_minute=1e4 * FAR_AWAY),
 }
 USAGE = {"input_tokens": 250, "output_tokens": 100, "total_tokens": 350}
 
@@ -50,7 +50,7 @@ def micros_a_call(limits: Limits, calls: int) -> float:
 
 def main() -> int:
     """Measure, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what the governor costs a call.")
+    parser = argparse.ArgumentParser(description="Measure the governor's cost per call.")
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
@@ -61,9 +61,9 @@ def main() -> int:
     found = {name: [each[name] for each in rounds] for name in TOLD}
     rows = [[name, f"{min(each):.2f}", f"{median(each):.2f}", f"{max(each):.2f}"] for name, each in found.items()]
     caption = f"{options.calls:,} calls, {options.rounds} rounds."
-    show("The governor, µs of CPU a call", ["", "least", "median", "most"], [rows], caption)
+    show("The governor, µs of CPU per call", ["", "least", "median", "most"], [rows], caption)
     bounds = [
-        Bound(f"{name}: less than {MOST_MICROS:g} µs a call", f"{median(each):.2f} µs", median(each) < MOST_MICROS)
+        Bound(f"{name}: less than {MOST_MICROS:g} µs per call", f"{median(each):.2f} µs", median(each) < MOST_MICROS)
         for name, each in found.items()
     ]
     return 0 if options.no_bounds else judge(bounds)

@@ -16,7 +16,7 @@ from batch_llm.prefect import run_batch
 from batch_llm.prefect.tasks import StrategyFactory
 
 from .at_once import ANSWER, AtOnce
-from .nights import write_source
+from .second_run import write_source
 
 __all__ = ["AtOnce", "agents", "in_shards", "lean"]
 

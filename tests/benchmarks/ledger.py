@@ -1,4 +1,4 @@
-"""What an item's way into the ledger costs the engine.
+"""Measure the engine's cost of recording an item in the ledger.
 
     python -m tests.benchmarks.ledger
 
@@ -24,7 +24,7 @@ MOST_MICROS = 10.0
 
 def main() -> int:
     """Measure, print the table and the bound, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what the ledger costs the engine.")
+    parser = argparse.ArgumentParser(description="Measure the engine's cost of recording items in the ledger.")
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
@@ -39,9 +39,9 @@ def main() -> int:
     caption = (
         f"{load.items:,} items, {WORKERS} workers, calls of {WAIT_SECONDS * 1000:g} ms; medians of {options.rounds}."
     )
-    show("The ledger", ["", "CPU, µs an item", "items a second"], [rows], caption)
+    show("The ledger", ["", "CPU per item, µs", "items per second"], [rows], caption)
     cost = median(each[WITH].cpu_micros_an_item - each[WITHOUT].cpu_micros_an_item for each in rounds)
-    promise = f"the ledger costs less than {MOST_MICROS:g} µs of CPU an item"
+    promise = f"the ledger costs less than {MOST_MICROS:g} µs of CPU per item"
     return 0 if options.no_bounds else judge([Bound(promise, f"{cost:.1f} µs", cost < MOST_MICROS)])
 
 

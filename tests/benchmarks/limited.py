@@ -1,4 +1,4 @@
-"""An OpenAI server that keeps limits, as an account has them: a token bucket of requests, one of tokens.
+"""An OpenAI server with an account's limits: a token bucket of requests, and one of tokens.
 
     python -m tests.benchmarks.limited --requests-per-second 50 --burst-seconds 0.2
 
@@ -129,8 +129,8 @@ class LimitedServer(OpenAIServer):
     def _refuse(self, waits: dict[str, float], now: float) -> Reply:
         name, wait = max(waits.items(), key=lambda each: each[1])
         reply = self.error(429, f"Rate limit reached for {name} per min.", "rate_limit_exceeded", name)
-        told = {"retry-after": str(max(1, math.ceil(wait)))} if self._retry_after else {}
-        return replace(reply, headers=told | self._remaining(now))
+        headers = {"retry-after": str(max(1, math.ceil(wait)))} if self._retry_after else {}
+        return replace(reply, headers=headers | self._remaining(now))
 
     def _remaining(self, now: float) -> dict[str, str]:
         """Return the headers of https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers."""
@@ -164,14 +164,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve OpenAI's API on 127.0.0.1 within limits.")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds that an answer takes")
-    parser.add_argument("--latency-p95", type=float, help="for latencies that vary; the other is the median then")
+    parser.add_argument(
+        "--latency-p95", type=float, help="95th percentile, for latencies that vary; --latency is the median then"
+    )
     parser.add_argument("--failure-rate", type=float, default=0.0, help="share of calls that are answered with 500")
     parser.add_argument("--requests-per-second", type=float)
     parser.add_argument("--tokens-per-second", type=float)
-    parser.add_argument("--burst-seconds", type=float, default=0.2, help="how much of a limit may be used at once")
+    parser.add_argument(
+        "--burst-seconds", type=float, default=0.2, help="seconds' worth of a limit that may be used at once"
+    )
     parser.add_argument("--no-retry-after", dest="retry_after", action="store_false")
     parser.add_argument("--remaining-headers", action="store_true", help="send x-ratelimit-*")
-    parser.add_argument("--answer-tokens", type=int, help="mean of the uneven lengths that `usage` tells")
+    parser.add_argument("--answer-tokens", type=int, help="mean of the varying lengths in `usage`")
     parser.add_argument("--seed", type=int, default=0)
     options: dict[str, Any] = vars(parser.parse_args())
     with contextlib.suppress(KeyboardInterrupt), LimitedServer(**options) as server:

@@ -1,10 +1,10 @@
-"""How well a run keeps to a provider's limit, told or not, beside other ways to pace the same calls.
+"""Measure how well runs use a known or unknown limit of a provider, compared with other ways to pace calls.
 
     uv run --group benchmark python -m tests.benchmarks.limits
 
 takes some six minutes; `--items 60 --beside 60 --longest 10 --no-bounds` one. Each run has a process of its own, and a
 server: a token bucket of 50 requests a second (or the tokens of 50 such calls) that refuses the rest with 429, and
-answers after 200 ms. Some runs go on at the same time, for each of them mostly waits.
+answers after 200 ms. Some runs are concurrent, because each of them mostly waits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .report import Bound, judge, show
 
 @dataclass
 class Section:
-    """Runs of which the same is promised.
+    """Runs with the same bounds.
 
     Attributes:
         least_used, most_refused: The promise, as shares; None where there is none.
@@ -59,7 +59,7 @@ class Section:
         ]
 
     def bounds(self) -> Iterator[Bound]:
-        """What was promised of each run, with what became of it."""
+        """Yield the bounds of each run with the measured values."""
         if self.least_used is None or self.most_refused is None:
             return
         for name, pace in self.paces.items():
@@ -73,7 +73,7 @@ class Section:
 
 
 def sections(items: int, beside: int, *, longest_seconds: float = 240.0, seed: int = 0) -> list[Section]:
-    """What is run: the unknown limit, the told one, and the others beside ours."""
+    """Return the runs: with an unknown limit, with a known one, and of other contenders."""
     ours = Scenario("", OURS, items, longest_seconds=longest_seconds, seed=seed)
     unknown = [
         replace(ours, name="50/s, burst of 0.2 s"),
@@ -82,22 +82,24 @@ def sections(items: int, beside: int, *, longest_seconds: float = 240.0, seed: i
         replace(ours, name="50/s, then 100/s", change=2.0),
     ]
     silent = [replace(each, name=f"{each.name}, no Retry-After", retry_after=False) for each in unknown]
-    told = [
+    known = [
         replace(ours, name=f"{limit}, burst of {burst:g} s", limit=limit, burst_seconds=burst, told=True)
         for limit in ("requests", "tokens")
         for burst in (0.2, 1.0)
     ]
     others = [replace(ours, name=pacer, pacer=pacer, items=beside) for pacer in PACERS]
-    others += [replace(each, name=f"{each.name}, told", told=True) for each in others if each.pacer in CAN_BE_TOLD]
+    others += [
+        replace(each, name=f"{each.name}, limit known", told=True) for each in others if each.pacer in CAN_BE_TOLD
+    ]
     return [
         Section("unknown", unknown + silent, least_used=0.85, most_refused=0.03),
-        Section("told", told, least_used=0.95, most_refused=0.005),
-        Section("beside", others),
+        Section("known", known, least_used=0.95, most_refused=0.005),
+        Section("compared", others),
     ]
 
 
 def run(played: list[Section], at_once: int) -> None:
-    """Run all, the longest first, so many at a time."""
+    """Run all, the longest first, `at_once` at a time."""
     todo = [(section, each) for section in played for each in section.scenarios if is_installed(each.pacer)]
     todo.sort(key=lambda each: _expected_seconds(each[1]), reverse=True)
     with Console(stderr=True).status(f"{len(todo)} runs") as status, ThreadPoolExecutor(at_once) as pool:
@@ -114,7 +116,7 @@ def _paced(one: tuple[Section, Scenario]) -> tuple[Section, Scenario, Pace]:
 
 
 def _expected_seconds(scenario: Scenario) -> float:
-    """Tell how long a run takes at least; the rival pauses for five minutes when it meets a limit."""
+    """Return the minimum duration of a run; the rival pauses for five minutes at a rate limit."""
     if scenario.pacer == RIVAL_MANY:
         return scenario.longest_seconds
     return scenario.items / REQUESTS_A_SECOND / 2 * (1 + 1 / scenario.change)
@@ -122,14 +124,14 @@ def _expected_seconds(scenario: Scenario) -> float:
 
 def main() -> int:
     """Run, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure how well a run keeps to a provider's limit.")
-    parser.add_argument("--items", type=int, default=5000, help="of each run that is judged")
-    parser.add_argument("--beside", type=int, default=1500, help="items of each contender that stands beside ours")
-    parser.add_argument("--at-once", type=int, default=8, help="runs that go on at the same time")
-    parser.add_argument("--only", default="", help="the rows whose names this regular expression finds")
+    parser = argparse.ArgumentParser(description="Measure how well runs use a provider's limit.")
+    parser.add_argument("--items", type=int, default=5000, help="items of each run with bounds")
+    parser.add_argument("--beside", type=int, default=1500, help="items of each run of another contender")
+    parser.add_argument("--at-once", type=int, default=8, help="number of concurrent runs")
+    parser.add_argument("--only", default="", help="regular expression for the names of the rows")
     parser.add_argument("--longest", type=float, default=240.0, help="seconds after which a run is stopped")
-    parser.add_argument("--seed", type=int, default=0, help="decides on the length of each answer")
-    parser.add_argument("--trace", action="store_true", help="print what was accepted and refused in every second")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the lengths of answers")
+    parser.add_argument("--trace", action="store_true", help="print the accepted and refused calls of every second")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
     options = parser.parse_args()
     played = sections(options.items, options.beside, longest_seconds=options.longest, seed=options.seed)
@@ -137,7 +139,7 @@ def main() -> int:
         section.scenarios = [each for each in section.scenarios if re.search(options.only, section.label(each.name))]
     run(played, options.at_once)
     columns = ("run", "answers", "seconds", "limit used", "refused", "of all requests")
-    caption = f"Whoever was not done after {options.longest:g} s was stopped."
+    caption = f"Runs were stopped after {options.longest:g} s."
     show("Limits", columns, [section.rows() for section in played], caption)
     if options.trace:
         _trace(played)

@@ -21,19 +21,19 @@ from typing import Any
 from rich.console import Console
 
 from .fresh import CHECKOUT
-from .nights import MEGABYTE, TEXT, write_source
 from .prefect_process import PrefectProcess, prefect_server
 from .report import Bound, judge, show
+from .second_run import MEGABYTE, TEXT, write_source
 from .watching import watching
 
 MOST_MINUTES, MOST_MB, MOST_DATABASE_MB = 15.0, 1_500.0, 20.0
 SETTLE_SECONDS = 5.0
-"""Until the server has written what it was told last."""
+"""Seconds for the server to write the last requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run took.
+    """Measurements of a run.
 
     Attributes:
         succeeded: Items that were answered.
@@ -57,7 +57,7 @@ class Run:
 
 
 def whole_run(folder: Path, items: int, workers: int) -> Run:
-    """Run a batch of so many items as a flow, beside a Prefect server of its own.
+    """Run a batch as a flow, with its own Prefect server.
 
     Raises:
         RuntimeError: It failed; its own words stand in the message.
@@ -116,7 +116,7 @@ def _moments(folder: Path) -> tuple[float, float, float]:
 
 
 def bounds(items: int, run: Run) -> list[Bound]:
-    """What was promised of a million items."""
+    """Return the bounds for a million items."""
     together = run.flow_mb + run.server_mb
     return [
         Bound("every item is answered", f"{run.succeeded:,} of {items:,}", run.succeeded == items),
@@ -126,7 +126,7 @@ def bounds(items: int, run: Run) -> list[Bound]:
             run.seconds < 60 * MOST_MINUTES,
         ),
         Bound(
-            f"all processes together, the Prefect server's too: under {MOST_MB:,.0f} MB",
+            f"all processes together, with the Prefect server: under {MOST_MB:,.0f} MB",
             f"{together:,.0f} MB (flow {run.flow_mb:,.0f}, server {run.server_mb:,.0f})",
             together < MOST_MB,
         ),
@@ -140,9 +140,9 @@ def bounds(items: int, run: Run) -> list[Bound]:
 
 def main() -> int:
     """Run it, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what a million items take beside their calls.")
-    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000], help="more than one for a row each")
-    parser.add_argument("--workers", type=int, default=100, help="calls at once; more than 50 are in two processes")
+    parser = argparse.ArgumentParser(description="Measure time and memory of a million items without calls.")
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000], help="numbers of items, one row each")
+    parser.add_argument("--workers", type=int, default=100, help="concurrent calls; more than 50 run in two processes")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
     options = parser.parse_args()
     runs: dict[int, Run] = {}

@@ -1,10 +1,10 @@
-"""What it costs to be seen: a run with its events, progress, artifacts and history, beside the same calls without.
+"""Measure the cost of events, progress, artifacts and history of a run, compared with the same calls without them.
 
     python -m tests.benchmarks.observing
 
 takes some minutes; `--items 200 --rounds 1 --many 0 --no-bounds` half a minute. Both call a provider on loopback by
-the same engine, shards and Prefect tasks, under one limit; "bare" tells Prefect nothing beside its task runs. They take
-turns, each in a process of its own and beside the same Prefect server, and each after a small run of the same kind.
+the same engine, shards and Prefect tasks, under one limit; "bare" publishes only its task runs to Prefect. They take
+turns, each in a process of its own with the same Prefect server, and each after a small run of the same kind.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from batch_llm.prefect.telemetry.outcome import Outcome
 
 from .at_once import AtOnce
 from .fresh import fresh
-from .nights import write_source
 from .prefect_process import prefect_server
 from .report import Bound, judge, show
+from .second_run import write_source
 from .serving import served
 
 MOST_TIMES, MOST_WRITES, MOST_EVENTS = 1.05, 2.0, 1_000
 LATENCY_SECONDS = 0.2
 WARM_UP_ITEMS = 50
 PATIENCE_SECONDS = 60.0
-"""For the server to have stored what it was told."""
+"""Seconds for the server to store the last requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run cost.
+    """Measurements of a run.
 
     Attributes:
         succeeded: Items that were answered.
@@ -73,13 +73,13 @@ class Run:
 
     @property
     def told_a_second(self) -> float:
-        """Writes and events a second and shard at work, of which there is one."""
+        """Writes and events per second; one shard is running at a time."""
         return (self.writes + self.events) / self.seconds
 
 
 @flow(name="batch-llm-benchmark")
 def observed(job: BatchJob) -> Summary:
-    """Run the job as everybody does."""
+    """Run the job as users do."""
     return run_batch(job)
 
 
@@ -91,7 +91,7 @@ def at_once(job: BatchJob) -> Summary:
 
 @flow(name="batch-llm-benchmark")
 def bare(job: BatchJob) -> Summary:
-    """Run the same shards in Prefect tasks, in a thread as a run does, and tell nobody of it."""
+    """Run the same shards in Prefect tasks, in a thread as a run does, without publishing anything else."""
     planned = jobs.plan(job, str(flow_run.id))
     with jobs.governed(job):  # the shards go on at one pace, as in a run
         for shard in planned.shards:
@@ -110,7 +110,7 @@ FLOWS: dict[str, Callable[[BatchJob], Summary]] = {"observed": observed, "bare":
 
 
 class _Writes(logging.Handler):
-    """Counts requests that change something at the Prefect API; a question may be a POST, too."""
+    """Counter of requests that write to the Prefect API; a read may be a POST, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ def settings(folder: Path, kind: str, options: argparse.Namespace) -> dict[str, 
         "model": "local" if kind == "at once" else "openai-chat:gpt-4.1-mini",
         "runner": "threads",
         "config": {"max_workers": options.workers},
-        "limits": {"requests_per_minute": 6_000_000},  # told, so that no run has to find it out
+        "limits": {"requests_per_minute": 6_000_000},  # known, so that no run has to find it
     }
 
 
@@ -226,25 +226,25 @@ def compare(options: argparse.Namespace) -> tuple[dict[str, list[Run]], Run | No
 
 
 def bounds(runs: dict[str, list[Run]], many: Run | None) -> list[Bound]:
-    """What was promised of observing."""
+    """Return the bounds for observing."""
     found: list[Bound] = []
     for what, of in (("CPU", "cpu_seconds"), ("time", "seconds")):
         seen, unseen = ([getattr(run, of) for run in runs[kind]] for kind in ("observed", "bare"))
         times = median(each / other for each, other in zip(seen, unseen, strict=True))
-        promise = f"{what} of a run that is seen: at most {MOST_TIMES - 1:.0%} more than of a bare one"
+        promise = f"{what} of an observed run: at most {MOST_TIMES - 1:.0%} more than of a bare one"
         found.append(Bound(promise, f"{times - 1:+.1%}", times <= MOST_TIMES))
     told = max(run.told_a_second for run in runs["observed"])
-    promise = f"at most {MOST_WRITES:g} API writes and events a second and shard"
+    promise = f"at most {MOST_WRITES:g} API writes and events per second and shard"
     found.append(Bound(promise, f"{told:.2f}", told <= MOST_WRITES))
     if many:
-        promise = f"{many.succeeded:,} items leave fewer than {MOST_EVENTS:,} events"
+        promise = f"{many.succeeded:,} items cause fewer than {MOST_EVENTS:,} events"
         found.append(Bound(promise, f"{many.events:,}", many.events < MOST_EVENTS))
     return found
 
 
 def main() -> int:
     """Run it, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what it costs to be seen.")
+    parser = argparse.ArgumentParser(description="Measure the cost of observing a run.")
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
@@ -260,8 +260,8 @@ def main() -> int:
         return 0
     runs, many = compare(options)
     rows = [_row(kind, run) for kind, each in runs.items() for run in each]
-    columns = ["run", "items", "shards", "CPU, s", "s", "writes", "events", "told a second"]
-    show("What it costs to be seen", columns, [rows, [_row("at once", many)] if many else []])
+    columns = ["run", "items", "shards", "CPU, s", "s", "writes", "events", "writes and events/s"]
+    show("Cost of observing", columns, [rows, [_row("at once", many)] if many else []])
     return 0 if options.no_bounds else judge(bounds(runs, many))
 
 

@@ -1,10 +1,10 @@
-"""What a flow costs beside its engine: the CPU of both, over the same items, against the same provider.
+"""Compare the CPU of a flow with that of the engine only, over the same items, against the same provider.
 
     python -m tests.benchmarks.overhead
 
 takes some minutes; `--items 300 --rounds 1 --no-bounds` half a minute. The provider is a loopback server that costs
-next to nothing. Each contender is a fresh process; its CPU is counted from the first look at the source to the last
-word, so without imports, which the table shows beside it. The Prefect server, a process of its own, is not counted.
+next to nothing. Each contender is a new process; its CPU is counted from the first read of the source to the last
+output, so without imports, which the table shows separately. The Prefect server's process is not counted.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from batch_llm.jobs import BatchJob
 
 from .clients import MODEL
 from .fresh import fresh
-from .nights import write_source
 from .report import Bound, judge, show
+from .second_run import write_source
 from .site import site
 
 MOST, MOST_SECONDS = 1.05, 3.0
@@ -38,7 +38,7 @@ IMPORTS = {ENGINE: "batch_llm.jobs.models.factory", FLOW: "tests.benchmarks.flow
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a contender took.
+    """Measurements of a contender.
 
     Attributes:
         succeeded: Items that were answered.
@@ -93,7 +93,7 @@ def here(contender: str, folder: Path) -> Cost:
 
 
 def measured(items: int, rounds: int) -> dict[str, list[Cost]]:
-    """Let both take turns."""
+    """Run both in turn."""
     found: dict[str, list[Cost]] = defaultdict(list)
     with site("overhead", latency=LATENCY_SECONDS) as (home, status):
         for number, contender in product(range(rounds), (ENGINE, FLOW)):
@@ -108,7 +108,7 @@ def measured(items: int, rounds: int) -> dict[str, list[Cost]]:
 
 
 def bounds(items: int, costs: dict[str, list[Cost]]) -> list[Bound]:
-    """What is promised of the flow, by the better round of each."""
+    """Return the bounds for the flow, by the better round of each."""
     engine, flow = (min(each.cpu_seconds for each in costs[name]) for name in (ENGINE, FLOW))
     succeeded = [each.succeeded for name in costs for each in costs[name]]
     return [
@@ -123,11 +123,13 @@ def bounds(items: int, costs: dict[str, list[Cost]]) -> list[Bound]:
 
 def main() -> int:
     """Measure, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what a flow costs beside its engine.")
+    parser = argparse.ArgumentParser(description="Compare the CPU of a flow with that of its engine.")
     parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=2, help="how often each has its turn")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each contender")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--here", nargs=2, metavar=("CONTENDER", "FOLDER"), help="one in this process, as JSON")
+    parser.add_argument(
+        "--here", nargs=2, metavar=("CONTENDER", "FOLDER"), help="run one contender in this process and print JSON"
+    )
     options = parser.parse_args()
     if options.here:
         print(json.dumps(asdict(here(options.here[0], Path(options.here[1])))))
@@ -138,7 +140,7 @@ def main() -> int:
         for name in (ENGINE, FLOW)
         for each in costs[name]
     ]
-    columns = ["contender", "answered", "CPU, s", "imports, s", "by the clock, s"]
+    columns = ["contender", "answered", "CPU, s", "imports, s", "elapsed, s"]
     show("A flow beside its engine", columns, [rows], f"{WORKERS} calls at once, of {LATENCY_SECONDS:g} s each.")
     return 0 if options.no_bounds else judge(bounds(options.items, costs))
 

@@ -1,4 +1,4 @@
-"""Who is compared under a limit: our engine, an engine of the same kind, and a semaphore.
+"""Contenders under a limit: our engine, another engine of the same kind, and a semaphore.
 
 Each takes a `Task`, makes ready, and returns the run, which tells how many of its items succeeded. All make the same
 calls by bare aiohttp, so that what is measured is when they are made.
@@ -56,7 +56,7 @@ class Task:
     """So many items to be called through `strategy`.
 
     Attributes:
-        requests_per_minute, tokens_per_minute: The limit, where the contender is told.
+        requests_per_minute, tokens_per_minute: The limit, if the contender knows it.
     """
 
     items: int
@@ -78,7 +78,7 @@ async def calling(url: str) -> AsyncGenerator[LLMCallStrategy[str]]:
 
 
 async def governed(task: Task) -> int:
-    """Our engine with a governor, which knows of the limit what the task tells."""
+    """Our engine with a governor, which gets the limit of the task."""
     told = Limits(requests_per_minute=task.requests_per_minute, tokens_per_minute=task.tokens_per_minute)
     config = ProcessorConfig(max_workers=MANY)
     return await _run(ParallelBatchProcessor[None, str, None](config, governor=Governor(told)), task)

@@ -29,12 +29,12 @@ LATENCY_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is run.
+    """Settings of a run.
 
     Attributes:
         pacer: Who makes the calls.
         limit: What is limited: "requests", to 50 a second, or "tokens", to those of 50 average calls.
-        told: Whether the pacer is told the limit.
+        told: Whether the limit is set in the pacer.
         burst_seconds: How much of the limit may be used at once.
         retry_after: Whether a refusal tells when to come back.
         change: What the limit is multiplied by in the middle of the run.
@@ -61,7 +61,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What became of it.
+    """Results of a run.
 
     Attributes:
         items, succeeded: All items, and those with an answer.

@@ -1,4 +1,4 @@
-"""What a benchmark prints: a table, and each promise with its figure."""
+"""Output of a benchmark: a table, and each bound with the measured value."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 120
-"""Of everything that is printed, on a terminal or not: a log file must hold whole rows."""
+"""Width of the output, also in a log file, which must have complete rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A promise, the figure that was measured, and whether it keeps the promise."""
+    """A bound, the measured value, and whether it holds."""
 
     promise: str
     figure: str
@@ -34,7 +34,7 @@ def show(title: str, columns: Sequence[str], sections: Sequence[Sequence[Sequenc
 
 
 def judge(bounds: Sequence[Bound]) -> int:
-    """Print each bound with "holds" or "missed"; return the exit code, 1 where one is missed."""
+    """Print each bound with "holds" or "missed"; return the exit code, 1 if one is missed."""
     for bound in bounds:
         print(f"{'holds ' if bound.holds else 'missed'}  {bound.promise}: {bound.figure}")
     return 0 if all(bound.holds for bound in bounds) else 1

@@ -17,7 +17,7 @@ _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 
 class Owner(StrEnum):
-    """Whom a sample counts for."""
+    """Package that a sample counts for."""
 
     OURS = "ours"
     SDK = "SDK"

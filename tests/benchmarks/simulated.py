@@ -1,11 +1,11 @@
-"""What `batch-llm simulate` foretells beside what runs take, against a provider on loopback.
+"""Compare the forecasts of `batch-llm simulate` with real runs against a provider on loopback.
 
     python -m tests.benchmarks.simulated
 
 takes some six minutes; `--only limit --scale 0.2 --no-bounds` half a minute. Each run is a flow in a process of its own
-beside a Prefect server on SQLite; the provider is a token bucket that draws latencies and failures. Time is from the
-plan to the last answer. What a call takes of the CPU is not foretold, as the provider's latency is not: it is what it
-took in that run, on that machine, once a fifth of the items were answered.
+with a Prefect server on SQLite; the provider is a token bucket that draws latencies and failures. Time is from the
+plan to the last answer. The CPU of a call is not forecast, as the provider's latency is not: it is measured
+in that run, on that machine, after a fifth of the items were answered.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SCENARIOS = {
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """What a run took, and of a core for each call."""
+    """Measurements of a run, and the CPU per call."""
 
     seconds: float
     calls: int
@@ -89,7 +89,7 @@ class Pair:
     forecast: Forecast
 
     def figures(self) -> dict[str, tuple[float, float]]:
-        """Return what is compared: the real figure, and the foretold one."""
+        """Return the compared values: the real one and the forecast."""
         real, forecast = self.real, self.forecast
         tokens = forecast.input_tokens + forecast.output_tokens
         return {
@@ -103,13 +103,13 @@ class Pair:
 
     def holds(self, figure: str) -> bool:
         """Whether the forecast of a figure is near."""
-        real, foretold = self.figures()[figure]
+        real, predicted = self.figures()[figure]
         least = {"seconds": NEAR_SECONDS, "refused": REFUSED_SHARE * self.real.calls}.get(figure, 0.0)
-        return abs(foretold - real) <= max(NEAR * real, least)
+        return abs(predicted - real) <= max(NEAR * real, least)
 
 
 def compare(name: str, scenario: Scenario, server: PrefectProcess) -> Pair:
-    """Run it, and foretell it."""
+    """Run a scenario and its simulation."""
     with tempfile.TemporaryDirectory(prefix="batch-llm-simulated-") as folder:
         real = _run(name, scenario, server, Path(folder))
         return Pair(real, simulate(replace(scenario, call_seconds=real.call_seconds)))
@@ -183,19 +183,19 @@ def _provider(scenario: Scenario) -> list[object]:
 
 
 def bounds(pairs: dict[str, Pair]) -> list[Bound]:
-    """What is promised of each forecast."""
+    """Return the bounds for each forecast."""
     return [
-        Bound(f"{name}: {figure} within {NEAR:.0%}", f"{real:,.4g} real, {foretold:,.4g} foretold", pair.holds(figure))
+        Bound(f"{name}: {figure} within {NEAR:.0%}", f"{real:,.4g} real, {predicted:,.4g} forecast", pair.holds(figure))
         for name, pair in pairs.items()
-        for figure, (real, foretold) in pair.figures().items()
+        for figure, (real, predicted) in pair.figures().items()
     ]
 
 
 def main() -> int:
     """Compare, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Compare what is foretold of runs with what they take.")
+    parser = argparse.ArgumentParser(description="Compare forecasts with real runs.")
     parser.add_argument("--only", default="", help="scenarios whose names match this")
-    parser.add_argument("--scale", type=float, default=1.0, help="so many times the items")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the number of items")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
     options = parser.parse_args()
     pairs: dict[str, Pair] = {}
@@ -210,8 +210,8 @@ def main() -> int:
                 pairs[name] = compare(name, scaled, server)
     columns = [
         "scenario",
-        *(f"{figure}{who}" for figure in ("s", "calls", "refused", "MB") for who in ("", " foretold")),
-        "CPU of a call, ms",
+        *(f"{figure}{who}" for figure in ("s", "calls", "refused", "MB") for who in ("", " forecast")),
+        "CPU per call, ms",
     ]
     show("Runs and their forecasts", columns, [[_row(*each) for each in pairs.items()]])
     return 0 if options.no_bounds else judge(bounds(pairs))

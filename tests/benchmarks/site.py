@@ -1,4 +1,4 @@
-"""What a flow of a benchmark needs beside it: a folder, a Prefect server, a provider that costs next to nothing."""
+"""Environment of a benchmark's flow: a folder, a Prefect server, a provider that costs next to nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What share of the CPU is ours when calls go through a provider's SDK.
+"""Measure the engine's share of the CPU when calls go through a provider's SDK.
 
     python -m tests.benchmarks.strategies
 
@@ -57,7 +57,7 @@ class Book(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the calls cost their process; shares of the CPU are from 0 to 1."""
+    """CPU of the calls in their process; shares are from 0 to 1."""
 
     calls: int
     seconds: float
@@ -143,10 +143,10 @@ async def cost(name: str, calls: int) -> Cost:
 
 
 def bounds(costs: dict[str, Cost]) -> list[Bound]:
-    """What was promised of the strategies."""
+    """Return the bounds for the strategies."""
     return [
         Bound(
-            f"{name}: ours less than {MOST_OURS:.0%} of the CPU",
+            f"{name}: the engine takes less than {MOST_OURS:.0%} of the CPU",
             f"{cost.ours:.1%} of {cost.samples:,} samples",
             cost.ours < MOST_OURS and cost.samples >= LEAST_SAMPLES,
         )
@@ -156,16 +156,18 @@ def bounds(costs: dict[str, Cost]) -> list[Bound]:
 
 def main() -> int:
     """Measure, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what share of the CPU is ours.")
-    parser.add_argument("--calls", type=int, default=500, help="to an agent; Gemini gets more")
+    parser = argparse.ArgumentParser(description="Measure the engine's share of the CPU.")
+    parser.add_argument("--calls", type=int, default=500, help="calls to an agent; Gemini gets more")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--here", choices=[*AGENTS, *GEMINI], help="one strategy in this process, printed as JSON")
+    parser.add_argument(
+        "--here", choices=[*AGENTS, *GEMINI], help="measure one strategy in this process and print JSON"
+    )
     options = parser.parse_args()
     if options.here:
         print(json.dumps(asdict(asyncio.run(cost(options.here, options.calls)))))
         return 0
     costs = _cost_of_each(options.calls)
-    columns = ("strategy", "calls", "calls/s", "CPU ms a call", *(whose.value for whose in Owner), "samples")
+    columns = ("strategy", "calls", "calls/s", "CPU per call, ms", *(whose.value for whose in Owner), "samples")
     show("The strategies", columns, [[each.row(name) for name, each in costs.items()]], f"{WORKERS} workers.")
     return 0 if options.no_bounds else judge(bounds(costs))
 

@@ -71,7 +71,7 @@ async def watch(processor: Processor, items: int) -> Memory:
 
 
 def bounds(streams: dict[str, Memory]) -> list[Bound]:
-    """What was promised of a stream's memory."""
+    """Return the bounds for a stream's memory."""
     found: list[Bound] = []
     for name, memory in streams.items():
         promise = f"{name}: peak less than {MOST_GROWTH_MB:g} MB above the start"

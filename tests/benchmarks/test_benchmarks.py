@@ -1,4 +1,4 @@
-"""The benchmarks run, at sizes that say nothing about speed: every row is there, and every item got its result."""
+"""The benchmarks run at small sizes: every row is printed, and every item has its result."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ SHORT = {
     "strategies": "--calls 10",
     "agents": "--runs 10",
     "clients": "--calls 10 --rounds 1 --workers 10",
-    "nights": "--items 2000",
+    "second_run": "--items 2000",
     "ledger": "--items 500 --rounds 1",
     "governor": "--calls 100 --rounds 1",
-    "limits": "--items 20 --beside 20 --longest 30 --trace --only 25/s$|told:.tokens.*0.2|by.hand",
+    "limits": "--items 20 --beside 20 --longest 30 --trace --only 25/s$|known:.tokens.*0.2|by.hand",
 }
-"""How each is made short: at its full size it takes minutes."""
+"""Options for a small size; the full size takes minutes."""
 
-ELSEWHERE = {"million", "simulated", "observing", "overhead", "beside", "cores"}
-"""What is run by tests/prefect: test_whole_runs.py, test_observing.py, test_flow_benchmarks.py."""
+ELSEWHERE = {"million", "simulated", "observing", "overhead", "task_per_item", "cores"}
+"""Benchmarks that tests/prefect runs: test_whole_runs.py, test_observing.py, test_flow_benchmarks.py."""
 
 
 def printed(benchmark: str) -> str:
-    """Run a benchmark as a user does, but short."""
+    """Run a benchmark at a small size, and return its output."""
     command = [sys.executable, "-m", f"tests.benchmarks.{benchmark}", "--no-bounds", *SHORT[benchmark].split()]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=240).stdout
 
@@ -61,7 +61,7 @@ def test_all_documented_benchmarks_are_run_here() -> None:
 
 
 @pytest.mark.whole
-def test_the_engine_stands_beside_bare_asyncio_and_another_engine() -> None:
+def test_engine_benchmark_has_a_row_for_each_contender() -> None:
     table = printed("engine")
     for contender in CONTENDERS.keys() - {WITH}:
         assert contender in table
@@ -72,7 +72,7 @@ def test_the_engine_stands_beside_bare_asyncio_and_another_engine() -> None:
 
 
 @pytest.mark.whole
-def test_a_stream_shows_its_memory_at_every_tenth() -> None:
+def test_stream_benchmark_has_the_memory_at_every_tenth() -> None:
     table = printed("stream")
     for stream in STREAMS:
         row = next(line for line in table.splitlines() if line.startswith(f"│ {stream} "))
@@ -80,7 +80,7 @@ def test_a_stream_shows_its_memory_at_every_tenth() -> None:
 
 
 @pytest.mark.whole
-def test_the_strategies_show_whose_cpu_it_is() -> None:
+def test_strategies_benchmark_has_the_shares_of_the_cpu() -> None:
     table = printed("strategies")
     for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "120") for name in GEMINI)):
         row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
@@ -88,27 +88,27 @@ def test_the_strategies_show_whose_cpu_it_is() -> None:
 
 
 @pytest.mark.whole
-def test_the_governor_is_shown_with_each_kind_of_limit() -> None:
+def test_governor_benchmark_has_a_row_for_each_kind_of_limit() -> None:
     table = printed("governor")
     for told in TOLD:
         assert f"│ {told} " in table
 
 
 @pytest.mark.whole
-def test_agents_at_once_all_have_their_answer() -> None:
+def test_agents_benchmark_answers_every_agent() -> None:
     assert "10 of 10" in printed("agents")
 
 
 @pytest.mark.whole
-def test_the_clients_give_every_answer() -> None:
+def test_clients_benchmark_answers_every_call() -> None:
     table = printed("clients")
     for client in CLIENTS:
         rows = [line for line in table.splitlines() if line.startswith(f"│ {client}, ")]
         assert ["10 of 10" in row and "yes" in row for row in rows] == [True]
 
 
-def test_the_lean_client_is_judged_against_an_agent() -> None:
-    """By the CPU of a call at few workers, by the speed at many; an agent that fails altogether is beaten."""
+def test_bounds_of_model_strategy_compare_it_with_an_agent() -> None:
+    """By the CPU per call with few workers, by the speed with many; an agent that fails completely is slower."""
     lean, slow = Cell(100, 100, counted=True, seconds=1.0, cpu_seconds=1.0), Cell(100, 100, True, 2.9, 1.9)
     failed, lost = Cell(100, 0, True, 1.0, 1.0), Cell(100, 99, True, 1.0, 1.0)
     kinds = {"text": (lean, slow, slow), "BaseModel": (lost, failed, failed)}
@@ -128,14 +128,14 @@ def test_the_lean_client_is_judged_against_an_agent() -> None:
 
 
 class Spy(LLMCallStrategy[Owner]):
-    """Tells for whom a sample would count that is taken in the code that its caller runs."""
+    """Strategy that returns the owner of a sample taken in its code."""
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Owner, dict[str, int]]:
         return owner(currentframe()), {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 
 
 async def test_a_sample_counts_for_the_innermost_package_on_the_stack() -> None:
-    """Other code works for whoever called it: here pydantic, and the engine."""
+    """Other code counts for its caller: here pydantic, and the engine."""
     found = TypeAdapter(Annotated[object, BeforeValidator(lambda _: owner(currentframe()))]).validate_python(None)
     processor = ParallelBatchProcessor[None, Owner, None](ProcessorConfig())
     await processor.add_work(LLMWorkItem("a", Spy()))
@@ -143,7 +143,7 @@ async def test_a_sample_counts_for_the_innermost_package_on_the_stack() -> None:
     assert (found, result.output, owner(None)) == (Owner.SDK, Owner.OURS, Owner.LOOP)
 
 
-async def test_a_run_that_loses_an_item_is_no_measurement() -> None:
+async def test_run_that_loses_an_item_is_an_error() -> None:
     async def run() -> int:
         return 4
 
@@ -151,19 +151,19 @@ async def test_a_run_that_loses_an_item_is_no_measurement() -> None:
         await clocked(run, 5)
 
 
-def test_a_part_that_fails_says_why() -> None:
+def test_failed_measurement_process_is_reported_with_its_error() -> None:
     with pytest.raises(RuntimeError, match="max_workers is 0"):
         fresh("tests.benchmarks.measure", "process_all", "--items", 5, "--workers", 0)
 
 
-def test_a_missed_bound_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missed_bound_causes_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     held, missed = Bound("cheap", "2x", holds=True), Bound("quick", "9 s", holds=False)
     assert judge([held]) == 0
     assert judge([held, missed]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "missed  quick: 9 s"
 
 
-def test_the_engine_is_judged_within_each_round() -> None:
+def test_bounds_of_the_engine_use_ratios_within_each_round() -> None:
     """Twice the CPU of the limit in every round is 2x, however loaded the machine was in one of them."""
     (at_once, waiting) = sections(100, [10])
     for load in (1.0, 1.0, 50.0):
@@ -179,7 +179,7 @@ def test_the_engine_is_judged_within_each_round() -> None:
     ]
 
 
-def test_a_server_in_a_process_of_its_own_counts_what_it_saw() -> None:
+def test_server_in_a_separate_process_counts_its_requests() -> None:
     with served("openai") as server:
         body = b'{"model": "any", "messages": [{"role": "user", "content": "two words"}]}'
         with urllib.request.urlopen(f"{server.url}/chat/completions", body, timeout=10) as answer:
@@ -189,36 +189,36 @@ def test_a_server_in_a_process_of_its_own_counts_what_it_saw() -> None:
 
 
 @pytest.mark.whole
-def test_a_second_night_calls_what_changed_alone() -> None:
-    lines = printed("nights").splitlines()
+def test_second_run_calls_only_changed_items() -> None:
+    lines = printed("second_run").splitlines()
     called = {row.split("│")[1].strip(): row.split("│")[2].strip() for row in lines if row.startswith("│")}
     assert called == {"first": "2,000", "second": "2"}
 
 
 @pytest.mark.whole
-def test_the_ledger_stands_beside_no_ledger() -> None:
+def test_ledger_benchmark_has_a_row_without_a_ledger() -> None:
     rows = [line for line in printed("ledger").splitlines() if line.startswith("│")]
     assert [row.split("│")[1].strip() for row in rows] == ["process_stream", "process_stream, ledger"]
 
 
 @pytest.mark.whole
-def test_the_runs_under_a_limit_stand_side_by_side() -> None:
-    """A row each, in which everything was answered; the trace holds every second of each run."""
+def test_limits_benchmark_has_a_row_and_a_trace_for_each_run() -> None:
+    """Each has a row with all answers, and a trace with every second."""
     table, *traces = printed("limits").split("accepted(-refused)")
-    names = ("unknown: 50/s, then 25/s", "told: tokens, burst of 0.2 s", "beside: semaphore of 10, found by hand")
+    names = ("unknown: 50/s, then 25/s", "known: tokens, burst of 0.2 s", "compared: semaphore of 10, found by hand")
     for name in names:
         row = next(line for line in table.splitlines() if line.startswith(f"│ {name} "))
         assert row.split("│")[2].strip() == "20 of 20"
     assert len(traces) == len(names)
 
 
-def test_a_run_under_a_limit_is_judged_by_what_it_used_and_what_was_refused() -> None:
-    """Whoever lost an item kept no promise either; those who stand beside are not judged."""
-    unknown, told, beside = limits_sections(100, 100)
+def test_bounds_of_a_limit_are_its_use_and_the_refused_share() -> None:
+    """A run that lost an item fails a bound; other contenders have no bounds."""
+    unknown, known, compared = limits_sections(100, 100)
     unknown.paces["a"] = Pace(100, 99, 3.0, accepted=97, refused=3, used=0.9, trace=[])
-    told.paces["a"] = Pace(100, 100, 3.0, accepted=997, refused=3, used=0.94, trace=[])
-    beside.paces["a"] = Pace(100, 1, 3.0, accepted=1, refused=99, used=0.1, trace=[])
-    judged = [(bound.figure, bound.holds) for section in (unknown, told, beside) for bound in section.bounds()]
+    known.paces["a"] = Pace(100, 100, 3.0, accepted=997, refused=3, used=0.94, trace=[])
+    compared.paces["a"] = Pace(100, 1, 3.0, accepted=1, refused=99, used=0.1, trace=[])
+    judged = [(bound.figure, bound.holds) for section in (unknown, known, compared) for bound in section.bounds()]
     assert judged == [
         ("90.0%", True),
         ("3.00%", False),

@@ -1,4 +1,4 @@
-"""The server behind the benchmark of limits refuses what a token bucket refuses, and says so as OpenAI does."""
+"""The server of the limits benchmark refuses calls with a token bucket, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SLOW = 0.01
 
 
 @given(st.floats(0.1, 1e3), st.floats(0, 10), st.lists(st.floats(0, 2), min_size=1, max_size=50))
-def test_a_bucket_gives_no_more_than_its_rate_and_its_burst(rate: float, burst: float, gaps: list[float]) -> None:
-    """Whatever the times at which one is taken: at most a full bucket, and what flowed in since."""
+def test_bucket_allows_at_most_its_rate_and_burst(rate: float, burst: float, gaps: list[float]) -> None:
+    """At any times of the calls: at most a full bucket plus what was added since."""
     bucket, now = Bucket(rate, burst), 0.0
     bucket.look(now)
     for gap in gaps:
@@ -35,8 +35,8 @@ def test_a_bucket_gives_no_more_than_its_rate_and_its_burst(rate: float, burst: 
     assert bucket.allowed == pytest.approx(bucket.capacity + rate * now)
 
 
-def test_a_bucket_tells_when_it_has_one_again() -> None:
-    """Also after it went into debt, and after its rate was changed."""
+def test_bucket_returns_the_wait_until_the_next_call() -> None:
+    """Also after it went below zero, and after its rate was changed."""
     bucket = Bucket(10, 0.1)
     assert bucket.wait(0) == 0
     bucket.take(6, 0)
@@ -67,8 +67,8 @@ async def limited(**settings: Any) -> AsyncGenerator[tuple[LimitedServer, LLMCal
             yield server, strategy
 
 
-async def test_what_is_over_the_limit_is_refused_until_it_is_raised() -> None:
-    """A refusal is a rate limit for our classifier, with the wait in whole seconds, and is counted for its client."""
+async def test_calls_over_the_limit_are_refused_until_it_is_raised() -> None:
+    """The classifier sees a rate limit with the wait in whole seconds, and the server counts it for its client."""
     async with limited(requests_per_second=SLOW, remaining_headers=True) as (server, strategy):
         await answer(strategy)
         refused = await refusal(strategy)
@@ -84,8 +84,8 @@ async def test_what_is_over_the_limit_is_refused_until_it_is_raised() -> None:
     assert stats["limits"]["requests"]["taken"] == 2
 
 
-async def test_tokens_are_taken_when_they_are_known() -> None:
-    """The answer's are taken when it is given; while there is a debt, nothing is accepted."""
+async def test_output_tokens_are_taken_with_the_answer() -> None:
+    """Output tokens are taken with the answer; below zero, nothing is accepted."""
     async with limited(tokens_per_second=SLOW, burst_seconds=300, answer_tokens=50) as (server, strategy):
         spent = await answer(strategy)
         refused = await refusal(strategy)
@@ -94,8 +94,8 @@ async def test_tokens_are_taken_when_they_are_known() -> None:
     assert DefaultErrorClassifier().classify(refused).category == "rate_limit"
 
 
-async def test_answers_are_of_uneven_length() -> None:
-    """By the prompt: a call that is made again costs the same."""
+async def test_answers_have_varying_lengths() -> None:
+    """The length depends on the prompt, so a repeated call costs the same."""
     async with limited(answer_tokens=200) as (_, strategy):
         lengths = [(await answer(strategy, f"item {number}"))["output_tokens"] for number in range(300)]
         assert lengths[7] == (await answer(strategy, "item 7"))["output_tokens"]

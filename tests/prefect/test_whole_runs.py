@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.million import bounds, watched
-from tests.benchmarks.nights import write_source
 from tests.benchmarks.prefect_process import PrefectProcess
+from tests.benchmarks.second_run import write_source
 from tests.benchmarks.simulated import SCENARIOS, compare
 from tests.benchmarks.watching import descendants
 

@@ -1,10 +1,10 @@
-"""Kill a batch at random moments until it is done, and count at the provider what that cost.
+"""Kill a batch at random moments until it is done, and count the repeated calls at the provider.
 
     python -m tests.reliability.kills
 
 kills 50 times over 2,000 items, in some minutes. `--through prefect` kills the flow's process of `batch-llm run`, which
-takes ten minutes; `--signal TERM` asks the process to end instead. Most moments lie among the calls, some in the start,
-the plan and the merge. The seed is printed; `--seed` takes it again.
+takes ten minutes; `--signal TERM` asks the process to end instead. Most moments are during calls, some in the start,
+the plan and the merge. The seed is printed; `--seed` sets it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 LATENCY_SECONDS = 0.1
 START_SHARE = 0.2
-"""Of the kills, those at any moment from the process's start on; the others wait for a call."""
+"""Share of kills at any moment after the process's start; the others wait for a call."""
 
 START_SECONDS = {"jobs": 2.0, "prefect": 12.0}
 PATIENCE_SECONDS = 120.0
@@ -42,7 +42,7 @@ COMMAND = [sys.executable, "-c", "import sys; from batch_llm.cli import main; sy
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is tried."""
+    """Settings of a trial."""
 
     items: int
     kills: int
@@ -59,7 +59,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of it.
+    """Results of a trial.
 
     Attributes:
         right: Items with their own answer in the output.
@@ -74,7 +74,7 @@ class Verdict:
     lost: list[int]
 
     def bounds(self, trial: Trial) -> list[Bound]:
-        """What was promised."""
+        """Return the bounds of a trial."""
         most = max(self.lost, default=0)
         return [
             Bound("each item has its own answer", f"{self.right:,} of {trial.items:,}", self.right == trial.items),
@@ -85,7 +85,7 @@ class Verdict:
 
 
 class Batch:
-    """A batch in a folder, its provider, and whoever kills it."""
+    """A batch in a folder, its provider, and the loop that kills it."""
 
     def __init__(self, folder: Path, trial: Trial, provider: OpenAIServer) -> None:
         self.trial, self.provider = trial, provider
@@ -108,12 +108,12 @@ class Batch:
         provider.rule = self._slower
 
     def run(self, say: Callable[[str], None]) -> Verdict:
-        """Kill it as often as the trial says, let it end, and look at what there is."""
+        """Kill the batch as often as the trial says, let it end, and return the results."""
         lost: list[int] = []
         for number in range(1, self.trial.kills + 1):
             moment = self._kill_one()
             lost.append(self._calls_without_a_record() - sum(lost))
-            say(f"kill {number}: {moment}; {lost[-1]} calls in flight; {self._records():,} answers are kept")
+            say(f"kill {number}: {moment}; {lost[-1]} calls in flight; {self._records():,} answers are recorded")
         with self._process() as process:
             if process.wait(PATIENCE_SECONDS + self.trial.items * LATENCY_SECONDS / self.trial.workers * 3):
                 raise RuntimeError(f"the last run failed: {(self._folder / 'log').read_text()[-2000:]}")
@@ -122,14 +122,14 @@ class Batch:
         return Verdict(right, len(rows), self.provider.requests - self.trial.items, lost)
 
     def _kill_one(self) -> str:
-        """Start the batch, and kill it; one that ends before is started again, as in another night."""
+        """Start the batch, and kill it; a batch that has ended is started again, as in a second run."""
         while True:
             with self._process() as process:
                 if moment := self._kill(process):
                     return moment
 
     def _kill(self, process: subprocess.Popen[bytes]) -> str:
-        """Wait for a moment, and kill; return when that was, or nothing where the process ended before."""
+        """Wait for a random moment, kill the process, and return the moment, or None if the process has ended."""
         started, before = time.monotonic(), self.provider.requests
         moment = started + self._random.uniform(0, START_SECONDS[self.trial.through])
         if self._random.random() >= START_SHARE:
@@ -162,13 +162,13 @@ class Batch:
 
     def _command(self) -> list[str]:
         if self.trial.through == "jobs":
-            return [sys.executable, "-m", "tests.reliability.carrier", str(self._folder / "job.json")]
+            return [sys.executable, "-m", "tests.reliability.single_run", str(self._folder / "job.json")]
         settings = {**self._job, "instructions": "", "output_schema": None}
         given = [part for name, value in settings.items() for part in ("-p", f"{name}={json.dumps(value)}")]
         return [*COMMAND, "run", "summarize", *given]
 
     def environment(self) -> dict[str, str]:
-        """What the batch's processes see."""
+        """Return the variables of the batch's processes."""
         kept = {name: value for name, value in os.environ.items() if name not in ("BATCH_LLM_HOME", "PREFECT_API_URL")}
         return kept | {
             "PYTHONPATH": str(CHECKOUT),
@@ -202,7 +202,7 @@ def _until(probe: Callable[[], bool]) -> None:
 
 
 def attempt(trial: Trial, say: Callable[[str], None]) -> Verdict:
-    """Try it in a folder of its own."""
+    """Run a trial in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="batch-llm-kills-") as name, OpenAIServer() as provider:
         batch = Batch(Path(name), trial, provider)
         try:
@@ -213,13 +213,15 @@ def attempt(trial: Trial, say: Callable[[str], None]) -> Verdict:
 
 
 def main() -> int:
-    """Kill, print what came of it and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Kill a batch at random moments, and count what that cost.")
+    """Run a trial, print the results and the bounds, return the exit code."""
+    parser = argparse.ArgumentParser(description="Kill a batch at random moments, and count the repeated calls.")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--items", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--through", choices=["jobs", "prefect"], default="jobs", help="what carries the batch")
+    parser.add_argument(
+        "--through", choices=["jobs", "prefect"], default="jobs", help="run the batch without or with Prefect"
+    )
     parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
     options = parser.parse_args()
     sent = signal.Signals[f"SIG{options.signal}"]

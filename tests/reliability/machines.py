@@ -1,4 +1,4 @@
-"""Carry one run on three machines, lose one of them in the middle, and count at the provider what that cost.
+"""Execute one run on three machines, lose one of them in the middle, and count the repeated calls at the provider.
 
     python -m tests.reliability.machines
 
@@ -32,25 +32,25 @@ from . import network
 from .site import MACHINES, PATIENCE_SECONDS, TO_DEPLOY, TO_RUN, Site, Trial, exports, site, until
 
 PRESET = "summarize"
-"""The one that the README runs."""
+"""The preset that the README runs."""
 
 GATHERING_SECONDS = 2.0
-"""What an answer takes while machines join, so that there is a shard left for the slowest."""
+"""Latency while machines join, so that a shard is left for the slowest."""
 
 
 def attempt(made: Site, say: Callable[[str], None]) -> list[Bound]:
-    """Start the machines and the run, lose one that carries shards for it, and look at what there is."""
+    """Start the machines and the run, lose one that executes shards, and check the results."""
     trial = made.trial
     run, victim = _gathered(made, say)
     until(lambda: made.provider.requests >= trial.items // 4)
     before = made.provider.requests
     made.cut(victim)
     lost = made.provider.requests - _records()
-    say(f"{victim} is gone after {before:,} calls")
+    say(f"{victim} is lost after {before:,} calls")
     if trial.cut != "KILL":
         until(_takeovers)
         made.mend(victim)
-        say(f"{victim} is back, and finds its shard taken")
+        say(f"{victim} is back, and its shard belongs to another machine")
     said, _ = run.communicate(timeout=PATIENCE_SECONDS)
     say(said.strip().splitlines()[-1])
     files: Any = fsspec.filesystem("s3")  # pyright: ignore[reportUnknownMemberType]
@@ -66,7 +66,7 @@ def attempt(made: Site, say: Callable[[str], None]) -> list[Bound]:
 
 
 def _gathered(made: Site, say: Callable[[str], None]) -> tuple[subprocess.Popen[str], str]:
-    """Return a run that all machines carry shards of, and one that has not the run itself."""
+    """Return a run of which all machines execute shards, and a machine other than the one with the run."""
     deployed = made.shell(TO_DEPLOY)
     said, _ = deployed.communicate(timeout=PATIENCE_SECONDS)
     assert deployed.returncode == 0, said
@@ -81,12 +81,12 @@ def _gathered(made: Site, say: Callable[[str], None]) -> tuple[subprocess.Popen[
     made.provider.latency = GATHERING_SECONDS
     until(lambda: _claimers() == len(MACHINES))
     made.provider.latency = made.trial.latency
-    say(f"{first} has the run; all three machines carry its shards")
+    say(f"{first} has the run; all three machines execute its shards")
     return run, next(machine for machine in MACHINES if machine != first)
 
 
 def _ledger() -> Store:
-    """Return where the README says that it is."""
+    """Return the address of the README's example."""
     settings = [part.split("=", 1) for option, part in pairwise(shlex.split(TO_RUN)) if option == "-p"]
     return job_store(BatchJob.parse({"name": PRESET, "prompt": "{text}"} | dict(settings)))
 
@@ -106,7 +106,7 @@ def _records() -> int:
 
 
 def main() -> int:
-    """Lose a machine, print what came of it and the bounds, return the exit code."""
+    """Lose a machine, print the results and the bounds, return the exit code."""
     parser = argparse.ArgumentParser(description="Lose one of three machines in the middle of a run.")
     parser.add_argument("--items", type=int, default=3000)
     parser.add_argument("--workers", type=int, default=9)

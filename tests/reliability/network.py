@@ -1,4 +1,4 @@
-"""A network for a trial: each machine in a network namespace of its own, on a link that can be taken down.
+"""Network of a trial: each machine is in its own network namespace, on a link that can be taken down.
 
     this process's namespace        the bridge `machines` with 10.77.0.1, where servers listen
       link `north`                  10.77.0.2, in the namespace of the machine north
@@ -17,7 +17,7 @@ import subprocess
 ADDRESS = "10.77.0.1"
 BRIDGE = "machines"
 CLONE_NEWNET = 0x40000000
-"""Of linux/sched.h."""
+"""Constant of linux/sched.h."""
 
 JOIN = """
 ip link set lo up
@@ -30,7 +30,7 @@ exec "$@"
 
 
 def missing() -> str:
-    """Return why there can be no such network here; empty where there can."""
+    """Return why this machine cannot have such a network, or an empty text."""
     if absent := [name for name in ("ip", "unshare", "nsenter") if shutil.which(name) is None]:
         return f"no {', '.join(absent)} here: apt-get install iproute2 util-linux"
     trial = f"ip link add {BRIDGE} type bridge && ip link add one type veth peer name other"
@@ -39,7 +39,7 @@ def missing() -> str:
 
 
 def enter() -> None:
-    """Take this process, and what it starts from now on, into a namespace in which there is the bridge alone."""
+    """Move this process and its later children into a namespace that has only the bridge."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):  # os.unshare comes with Python 3.12
         raise OSError(ctypes.get_errno(), "no namespace of its own for this process")
     _ip("link", "set", "lo", "up")
@@ -49,19 +49,19 @@ def enter() -> None:
 
 
 def on_a_link(name: str, number: int, command: list[str]) -> list[str]:
-    """Return a command that goes into a namespace of its own, on the link `name`, before it does what it does."""
+    """Return a command that runs `command` in its own namespace, on the link `name`."""
     address = f"{ADDRESS.rpartition('.')[0]}.{number + 2}"
     join = JOIN.format(name=name, address=address, bridge=BRIDGE, process=os.getpid())
     return ["unshare", "--net", "bash", "-ec", join, name, *command]
 
 
 def take_down(name: str) -> None:
-    """Cut a machine off."""
+    """Disconnect a machine."""
     _ip("link", "set", name, "down")
 
 
 def bring_up(name: str) -> None:
-    """Let it back."""
+    """Reconnect a machine."""
     _ip("link", "set", name, "up")
 
 

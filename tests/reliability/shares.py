@@ -2,7 +2,7 @@
 
     uv run python -m tests.reliability.shares
 
-takes two minutes. Nobody is told the limit unless `--told` is given. The
+takes two minutes. The processes do not know the limit unless `--told` is set. The
 provider on loopback is a token bucket that refuses with 429; it counts whose calls it took.
 """
 
@@ -45,7 +45,7 @@ LEAST_USED = 0.85
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of it.
+    """Results of a trial.
 
     Attributes:
         used: Share of the limit that was used from the moment when all made calls to the kill.
@@ -62,19 +62,21 @@ class Outcome:
     api_calls: float
 
     def bounds(self) -> list[Bound]:
-        """What is promised."""
+        """Return the bounds of a trial."""
         slowest = min(self.taken.values()) / max(self.taken.values())
         return [
             Bound(f"together at least {LEAST_USED:.0%} of the limit used", f"{self.used:.1%}", self.used >= LEAST_USED),
             Bound("less than 3 % refused", f"{self.refused:.2%}", self.refused < 0.03),
             Bound("the slowest gets at least half of what the fastest gets", f"{slowest:.0%}", slowest >= 0.5),
-            Bound(f"a killed one's share is used within {BACK_SECONDS:g} s", f"{self.back:g} s", self.back <= 30),
-            Bound("at most a request to Prefect in two seconds", f"{self.api_calls:.2f}/s", self.api_calls <= 0.5),
+            Bound(
+                f"the share of a killed process is used within {BACK_SECONDS:g} s", f"{self.back:g} s", self.back <= 30
+            ),
+            Bound("at most one request to Prefect in two seconds", f"{self.api_calls:.2f}/s", self.api_calls <= 0.5),
         ]
 
 
 class _Counting(logging.Handler):
-    """Counts the requests that the thread of a scope makes."""
+    """Log handler that counts the requests of the scope's thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class _Counting(logging.Handler):
 
 
 async def call(name: str, url: str, governor: Governor) -> None:
-    """Call as fast as the governor lets this process, until SIGTERM."""
+    """Call as fast as the governor allows, until SIGTERM."""
     processor = ParallelBatchProcessor[None, str, None](ProcessorConfig(max_workers=WORKERS), governor=governor)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, raise_for_status=True, headers={"x-client": name}) as session:
@@ -97,7 +99,7 @@ async def call(name: str, url: str, governor: Governor) -> None:
 
 
 def member(name: str, url: str, told: bool) -> None:
-    """Be one of the processes; print how many requests a second went to Prefect."""
+    """Run one of the processes, and print its requests per second to Prefect."""
     from batch_llm.prefect.rate_limits.sharing import shared
 
     counting = _Counting()
@@ -115,7 +117,7 @@ def member(name: str, url: str, told: bool) -> None:
 
 @contextmanager
 def prefect(home: Path) -> Generator[str]:
-    """Have a Prefect server of its own until the block ends; yields its API's address."""
+    """Run a Prefect server until the block ends, and yield its API URL."""
     from batch_llm.prefect.deployment.local_server import healthy
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -132,7 +134,7 @@ def prefect(home: Path) -> Generator[str]:
 
 
 def play(seconds: float, after: float, *, told: bool, api: str = "") -> Outcome:
-    """Let four call for `seconds`, kill one, and let the rest go on `after` it for a while."""
+    """Let four processes call for `seconds`, kill one, and let the others continue for `after` seconds."""
     limit = ("--requests-per-second", A_SECOND, "--burst-seconds", 1.0, "--latency", 0.2)
     with ExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix="batch-llm-shares-")))
@@ -179,7 +181,7 @@ def _outcome(
 
 
 def _full(accepted_at: list[float], since: float) -> Iterator[float]:
-    """Yield the seconds after which the limit was used over the next moments; the first ones may be calls in flight."""
+    """Yield the seconds after which the limit was used; the first ones may be calls in flight."""
     for second in range(2, round(BACK_SECONDS) + 1):
         start = since + second
         taken = sum(start <= at < start + LOOK_SECONDS for at in accepted_at)
@@ -188,19 +190,19 @@ def _full(accepted_at: list[float], since: float) -> Iterator[float]:
 
 
 def main() -> int:
-    """Play, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="See whether processes share a limit well.")
-    parser.add_argument("--seconds", type=float, default=60.0, help="before one is killed")
-    parser.add_argument("--told", action="store_true", help="tell the processes the limit")
+    """Run the trial, print the table and the bounds, return the exit code."""
+    parser = argparse.ArgumentParser(description="Measure how well processes share a limit.")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds before one process is killed")
+    parser.add_argument("--told", action="store_true", help="set the limit in the processes")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--member", nargs=2, metavar=("NAME", "URL"), help="be one of the processes")
+    parser.add_argument("--member", nargs=2, metavar=("NAME", "URL"), help="run one of the processes")
     options = parser.parse_args()
     if options.member:
         name, url = options.member
         member(name, url, options.told)
         return 0
     outcome = play(options.seconds, BACK_SECONDS + LOOK_SECONDS, told=options.told)
-    show("Shares", ("process", "requests taken"), [[[name, f"{taken:,}"] for name, taken in outcome.taken.items()]])
+    show("Shares", ("process", "accepted requests"), [[[name, f"{taken:,}"] for name, taken in outcome.taken.items()]])
     return 0 if options.no_bounds else judge(outcome.bounds())
 
 

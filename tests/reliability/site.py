@@ -39,12 +39,12 @@ until = partial(eventually, seconds=PATIENCE_SECONDS)
 MACHINES = ("north", "east", "south")
 CHAPTER = (CHECKOUT / "deployments" / "README.md").read_text().split("\n## Many machines\n")[1].split("\n## ")[0]
 TO_SERVE, TO_DEPLOY, TO_WORK, TO_RUN = re.findall(r"^```bash\n(.*?)\n```", CHAPTER, flags=re.DOTALL | re.MULTILINE)
-"""What the README has typed on the server, on any machine, on each, and in the shell that deployed."""
+"""Scripts of the README: for the server, for one machine, for each machine, and for the shell that deployed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is tried; `cut` is KILL, STOP or LINK."""
+    """Settings of a trial; `cut` is KILL, STOP or LINK."""
 
     items: int
     workers: int
@@ -53,13 +53,13 @@ class Trial:
 
     @property
     def address(self) -> str:
-        """Where machines find servers."""
+        """Address of the servers."""
         return network.ADDRESS if self.cut == "LINK" else "127.0.0.1"
 
 
 @dataclass
 class Site:
-    """Servers, and machines."""
+    """Servers and machines of a trial."""
 
     folder: Path
     trial: Trial
@@ -69,7 +69,7 @@ class Site:
     machines: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict[str, "subprocess.Popen[bytes]"])
 
     def shell(self, script: str, *more: str) -> subprocess.Popen[str]:
-        """Have a user type a script of the README."""
+        """Run a script of the README in a shell."""
         return subprocess.Popen(
             typed(script, *more, api=self.api),
             cwd=self.folder,
@@ -80,7 +80,7 @@ class Site:
         )
 
     def start(self, machine: str) -> None:
-        """Start a machine: a worker, with nothing of the others' on it."""
+        """Start a machine: a worker with its own home folder."""
         home = self.folder / machine
         home.mkdir()
         own = {"HOME": str(home), "PWD": str(home), "PREFECT_HOME": str(home / "prefect"), "MACHINE": str(home)}
@@ -98,7 +98,7 @@ class Site:
             )
 
     def is_online(self, machine: str) -> bool:
-        """Whether its worker has told the server that it is there."""
+        """Return whether the machine's worker is registered on the server."""
         log = (self.folder / machine / "worker.log").read_text()
         assert self.machines[machine].poll() is None, log
         return "started!" in log
@@ -110,14 +110,14 @@ class Site:
         return [number for number in numbers if mark in _environ(number)]
 
     def cut(self, machine: str) -> None:
-        """Lose a machine in the way that is tried."""
+        """Lose a machine in the way of the trial."""
         if self.trial.cut == "LINK":
             network.take_down(machine)
         else:
             self._signal(machine, signal.Signals[f"SIG{self.trial.cut}"])
 
     def mend(self, machine: str) -> None:
-        """Have it back."""
+        """Bring a machine back."""
         if self.trial.cut == "LINK":
             network.bring_up(machine)
         else:
@@ -164,7 +164,7 @@ def exports(script: str) -> str:
 
 @contextmanager
 def site(folder: Path, trial: Trial) -> Generator[Site]:
-    """Have all servers, and no machine yet."""
+    """Start all servers, without a machine."""
     # Listing while others delete is an error in moto, as in S3 now and then; the client asks again.
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
@@ -215,7 +215,7 @@ def _prefect(folder: Path, database: str, address: str, environment: dict[str, s
     try:
         until(lambda: healthy(api))
         shown = httpx.get(api.replace("/api", "/ui-settings")).json()["api_url"]
-        assert shown == api, f"a browser is told to ask {shown}"
+        assert shown == api, f"the UI's API URL is {shown}"
         yield api
     finally:
         server.terminate()

@@ -14,8 +14,8 @@ COMMAND = "python -m tests.reliability.kills"
 
 @pytest.mark.whole
 @pytest.mark.parametrize(("kills", "items"), [(1, 40), (4, 160)])
-def test_a_batch_that_is_killed_again_and_again_loses_nothing(kills: int, items: int) -> None:
-    """Every item gets its own answer, and no call is made twice but those in flight at a kill."""
+def test_repeatedly_killed_batch_loses_no_answer(kills: int, items: int) -> None:
+    """Every item gets its own answer, and only calls in flight at a kill are made twice."""
     assert f"uv run {COMMAND}\n" in (CHECKOUT / "tests" / "README.md").read_text()
     command = [sys.executable, *COMMAND.split()[1:], "--kills", f"{kills}", "--items", f"{items}"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)

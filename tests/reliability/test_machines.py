@@ -15,7 +15,7 @@ COMMAND = "python -m tests.reliability.machines"
 
 @pytest.mark.whole
 @pytest.mark.skipif(bool(missing()), reason=missing())
-def test_a_machine_that_is_lost_costs_calls_in_flight_alone() -> None:
+def test_lost_machine_loses_only_calls_in_flight() -> None:
     """The other two finish its shards; every item has its answer."""
     assert f"uv run {COMMAND}\n" in (CHECKOUT / "tests" / "README.md").read_text()
     short = ["--items", "360", "--latency", "0.5", "--cut", "KILL"]

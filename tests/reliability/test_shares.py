@@ -1,4 +1,4 @@
-"""The short version of `python -m tests.reliability.shares`, and what it judges by."""
+"""The short version of `python -m tests.reliability.shares`, and its bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMAND = "python -m tests.reliability.shares"
 @pytest.mark.whole
 @pytest.mark.prefect
 def test_four_processes_share_a_limit(prefect_api: str) -> None:
-    """All make calls, and go on when one is killed; nobody asks Prefect for each."""
+    """All make calls, the others continue after one is killed, and none calls Prefect for each call."""
     assert f"uv run {COMMAND}\n" in (CHECKOUT / "tests" / "README.md").read_text()
     outcome = play(5, 2, told=True, api=prefect_api)
     assert list(outcome.taken) == ["process 1", "process 2", "process 3", "process 4"]
@@ -23,7 +23,7 @@ def test_four_processes_share_a_limit(prefect_api: str) -> None:
     assert 0 < outcome.api_calls < 3
 
 
-def test_processes_are_judged_by_what_all_use_and_each_gets() -> None:
+def test_bounds_are_the_total_use_and_the_shares() -> None:
     taken = {"a": 40, "b": 100}
     judged = Outcome(used=0.84, refused=0.03, taken=taken, back=31, api_calls=0.6).bounds()
     assert [(bound.figure, bound.holds) for bound in judged] == [

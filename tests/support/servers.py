@@ -5,7 +5,7 @@
     python -m tests.support.servers openai --port 0 --latency 0.05
 
 prints the base URL that a client needs (for `OPENAI_BASE_URL` or `GOOGLE_GEMINI_BASE_URL`) and serves until it is
-interrupted; `GET /stats` tells what it saw.
+interrupted; `GET /stats` returns its counters.
 """
 
 from __future__ import annotations

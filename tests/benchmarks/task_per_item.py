@@ -1,11 +1,11 @@
-"""Items a second of a flow in shards, beside one Prefect task an item, and beside what pydantic-ai has for Prefect.
+"""Compare a flow in shards with one Prefect task per item, and with pydantic-ai's Prefect integration.
 
-    python -m tests.benchmarks.beside
+    python -m tests.benchmarks.task_per_item
 
-takes ten minutes; `--items 20 --many 100 --no-bounds` a minute. Nobody calls a provider: the strategy and the task
-answer at once, and so does the model of the others. Each contender is a fresh process, beside one Prefect server on
-SQLite; its time is that of its flow, from start to end, with everything that a run of batch-llm has around its calls.
-That is some seconds whatever the number of items, so that the shards are shown at `--many` items too; what the others
+takes ten minutes; `--items 20 --many 100 --no-bounds` a minute. No provider is called: the strategy and the task
+answer at once, and so does the model of the others. Each contender is a new process, with one Prefect server on
+SQLite; its time is that of its flow, from start to end, with everything that a run of batch-llm does around its calls.
+That is some seconds for any number of items, so the shards are also run with `--many` items; what the others
 take is in proportion to the items, and more.
 """
 
@@ -33,12 +33,12 @@ LEAST = 50.0
 FEW, MANY, WORKERS = 500, 100_000, 100
 ANSWER = "A short answer of some sixty characters, as summaries may be."
 PAIRS = {"shards": "task.map", "shards, model": "pydantic-ai, durable", "shards, agents": "pydantic-ai, durable"}
-"""What is compared with what. A model without an agent is what jobs ask by default."""
+"""Pairs that are compared. By default, jobs call a model without an agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a contender was."""
+    """Speed of a contender."""
 
     items: int
     seconds: float
@@ -71,7 +71,7 @@ def durable(items: int) -> int:
     from pydantic_ai.durable_exec.prefect import PrefectDurability
     from pydantic_ai.models.test import TestModel
 
-    agent = Agent(TestModel(custom_output_text=ANSWER), name="beside", capabilities=[PrefectDurability()])
+    agent = Agent(TestModel(custom_output_text=ANSWER), name="task_per_item", capabilities=[PrefectDurability()])
 
     @flow
     async def agents(prompts: list[str]) -> int:
@@ -117,7 +117,7 @@ def here(contender: str, items: int) -> Pace:
 
 
 def measured(items: int, many: int) -> dict[tuple[str, int], Pace]:
-    """Let each have its turn."""
+    """Run the contenders in turn."""
     runs = [(name, items) for name in CONTENDERS] + [(name, many) for name in PAIRS]
     found: dict[tuple[str, int], Pace] = {}
     with ExitStack() as stack:
@@ -127,29 +127,31 @@ def measured(items: int, many: int) -> dict[tuple[str, int], Pace]:
         for name, count in runs:
             status.update(f"{name}: {count:,} items")
             found[name, count] = Pace(
-                **fresh("tests.benchmarks.beside", "--here", name, "--items", count, timeout_seconds=1_800)
+                **fresh("tests.benchmarks.task_per_item", "--here", name, "--items", count, timeout_seconds=1_800)
             )
     return found
 
 
 def bounds(paces: dict[tuple[str, int], Pace], items: int, many: int) -> list[Bound]:
-    """What is promised of shards."""
+    """Return the bounds for shards."""
     judged: list[Bound] = []
     for ours, other in PAIRS.items():
         few, theirs = paces[ours, items].a_second, paces[other, items].a_second
         ratio = paces[ours, many].a_second / theirs
         figure = f"{ratio:.0f} times ({few / theirs:.1f} times at {items:,} items, the run's own seconds included)"
-        judged.append(Bound(f"{ours}: at least {LEAST:g} times the items a second of {other}", figure, ratio >= LEAST))
+        judged.append(
+            Bound(f"{ours}: at least {LEAST:g} times the items per second of {other}", figure, ratio >= LEAST)
+        )
     return judged
 
 
 def main() -> int:
     """Measure, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Compare shards with one Prefect task an item.")
+    parser = argparse.ArgumentParser(description="Compare shards with one Prefect task per item.")
     parser.add_argument("--items", type=int, default=FEW)
-    parser.add_argument("--many", type=int, default=MANY, help="in shards alone")
+    parser.add_argument("--many", type=int, default=MANY, help="number of items of an additional run in shards")
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--here", choices=list(CONTENDERS), help="one in this process, as JSON")
+    parser.add_argument("--here", choices=list(CONTENDERS), help="run one contender in this process and print JSON")
     options = parser.parse_args()
     if options.here:
         print(json.dumps(asdict(here(options.here, options.items))))

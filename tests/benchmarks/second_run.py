@@ -1,10 +1,10 @@
-"""Seconds and memory of what a night costs beside its calls: the plan against a full ledger, and the merge.
+"""Measure time and memory of a first and a second run without calls: the plan against a full ledger, and the merge.
 
-    python -m tests.benchmarks.nights
+    python -m tests.benchmarks.second_run
 
 takes some minutes and 3 GB of disk, `--items 2000 --no-bounds` some seconds, `--items 10000000` half an hour and 40 GB:
-what is allowed grows with the items in time, and not in memory. The first night answers every item without
-a call; the second finds 1 in 1,000 changed. Each step has a process of its own. Memory is the resident set, on Linux.
+the allowed time grows with the items, the allowed memory does not. The first run answers every item without
+a call; the second finds 1 in 1,000 changed. Each run has its own process. Memory is the resident set, on Linux.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ T = TypeVar("T")
 MEGABYTE = 1_000_000
 A_MILLION_SECONDS, MOST_MB = 60.0, 1_000.0
 CHANGED = 1_000
-"""One document in so many is another one on the second night."""
+"""One document in this many is changed for the second run."""
 
 TEXT = "The quick brown fox jumps over the lazy dog. " * 10
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step took: seconds, and the process's largest resident megabytes."""
+    """Seconds of a step, and the largest resident set of the process in MB."""
 
     seconds: float
     peak_mb: float
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """What a night took, and how many items it had to call."""
+class RunCost:
+    """Measurements of a run, and the number of items that it called."""
 
     plan: Step
     merge: Step
@@ -56,13 +56,13 @@ class Night:
 
 
 def job_in(folder: Path) -> BatchJob:
-    """The job of every night."""
+    """Return the job of both runs."""
     settings = {"source": folder / "docs.jsonl", "output": folder / "out.jsonl", "ledger": folder / "ledger"}
     return BatchJob.parse({name: str(path) for name, path in settings.items()} | {"prompt": "Summarize: {text}"})
 
 
 def write_source(folder: Path, items: int, *, changed: bool) -> None:
-    """Write the documents of a night."""
+    """Write the documents of a run."""
     with (folder / "docs.jsonl").open("w") as file:
         for number in range(items):
             version = 2 if changed and number % CHANGED == 0 else 1
@@ -70,7 +70,7 @@ def write_source(folder: Path, items: int, *, changed: bool) -> None:
 
 
 def answer(made: Plan) -> None:
-    """Write what running the shards would, without a call."""
+    """Write the records that running the shards would write, without a call."""
     for shard in made.shards:
         with LedgerWriter(Store(made.folder), shard.part) as ledger:
             ledger.append(
@@ -81,13 +81,13 @@ def answer(made: Plan) -> None:
             )
 
 
-def spend(night: str, folder: Path) -> Night:
-    """Have a night in this process."""
+def measure_run(which: str, folder: Path) -> RunCost:
+    """Plan, answer and merge a run in this process."""
     job = job_in(folder)
-    planned, made = _clocked(lambda: plan(job, night, strategy="none"))
+    planned, made = _clocked(lambda: plan(job, which, strategy="none"))
     answer(made)
     merged, _ = _clocked(lambda: merge(job, made))
-    return Night(planned, merged, sum(shard.items for shard in made.shards))
+    return RunCost(planned, merged, sum(shard.items for shard in made.shards))
 
 
 def _clocked(step: Callable[[], T]) -> tuple[Step, T]:
@@ -97,37 +97,37 @@ def _clocked(step: Callable[[], T]) -> tuple[Step, T]:
     return Step(time.perf_counter() - started, peak_bytes() / MEGABYTE), result
 
 
-def bounds(nights: dict[str, Night], items: int) -> list[Bound]:
-    """What was promised of a night."""
+def bounds(costs: dict[str, RunCost], items: int) -> list[Bound]:
+    """Return the bounds for both runs."""
     found: list[Bound] = []
     most = _seconds(items)
-    for name, night in nights.items():
-        for what, step in {"plan": night.plan, "merge": night.merge}.items():
-            promise = f"{name} night, {what}: under {most:g} s and {MOST_MB:,g} MB"
+    for name, cost in costs.items():
+        for what, step in {"plan": cost.plan, "merge": cost.merge}.items():
+            promise = f"{name} run, {what}: under {most:g} s and {MOST_MB:,g} MB"
             figure = f"{step.seconds:.1f} s, {step.peak_mb:,.0f} MB"
             found.append(Bound(promise, figure, step.seconds < most and step.peak_mb < MOST_MB))
     return found
 
 
 def main() -> int:
-    """Have both nights, print the table and the bounds, return the exit code."""
-    parser = argparse.ArgumentParser(description="Measure what a night costs beside its calls.")
+    """Measure both runs, print the table and the bounds, return the exit code."""
+    parser = argparse.ArgumentParser(description="Measure time and memory of a first and a second run without calls.")
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--no-bounds", action="store_true", help="judge nothing")
-    parser.add_argument("--here", type=Path, help="one night in this process and this folder, printed as JSON")
-    parser.add_argument("--night", default="first", help="which one")
+    parser.add_argument("--here", type=Path, help="measure one run in this process and this folder, and print JSON")
+    parser.add_argument("--run", default="first", help="first or second")
     options = parser.parse_args()
     if options.here:
-        print(json.dumps(asdict(spend(options.night, options.here))))
+        print(json.dumps(asdict(measure_run(options.run, options.here))))
         return 0
-    nights = _both_nights(options.items)
+    costs = _both_runs(options.items)
     rows = [
-        [name, f"{night.called:,}", *(f"{figure:,.1f}" for step in (night.plan, night.merge) for figure in _pair(step))]
-        for name, night in nights.items()
+        [name, f"{cost.called:,}", *(f"{figure:,.1f}" for step in (cost.plan, cost.merge) for figure in _pair(step))]
+        for name, cost in costs.items()
     ]
-    columns = ["night", "called", "plan, s", "plan, MB", "merge, s", "merge, MB"]
-    show("A night beside its calls", columns, [rows], f"{options.items:,} items of {len(TEXT)} characters.")
-    return 0 if options.no_bounds else judge(bounds(nights, options.items))
+    columns = ["run", "called", "plan, s", "plan, MB", "merge, s", "merge, MB"]
+    show("Runs without calls", columns, [rows], f"{options.items:,} items of {len(TEXT)} characters.")
+    return 0 if options.no_bounds else judge(bounds(costs, options.items))
 
 
 def _seconds(items: int) -> float:
@@ -138,17 +138,17 @@ def _pair(step: Step) -> tuple[float, float]:
     return step.seconds, step.peak_mb
 
 
-def _both_nights(items: int) -> dict[str, Night]:
-    nights: dict[str, Night] = {}
-    with tempfile.TemporaryDirectory(prefix="batch-llm-nights-") as name, Console(stderr=True).status("") as status:
+def _both_runs(items: int) -> dict[str, RunCost]:
+    costs: dict[str, RunCost] = {}
+    with tempfile.TemporaryDirectory(prefix="batch-llm-runs-") as name, Console(stderr=True).status("") as status:
         folder = Path(name)
-        for night in ("first", "second"):
-            status.update(f"{night} night: {items:,} items")
-            write_source(folder, items, changed=night == "second")
-            options = ("--here", folder, "--night", night)
-            found = fresh("tests.benchmarks.nights", *options, timeout_seconds=15 * _seconds(items))
-            nights[night] = Night(Step(**found["plan"]), Step(**found["merge"]), found["called"])
-    return nights
+        for which in ("first", "second"):
+            status.update(f"{which} run: {items:,} items")
+            write_source(folder, items, changed=which == "second")
+            options = ("--here", folder, "--run", which)
+            found = fresh("tests.benchmarks.second_run", *options, timeout_seconds=15 * _seconds(items))
+            costs[which] = RunCost(Step(**found["plan"]), Step(**found["merge"]), found["called"])
+    return costs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One run of a job in a process of its own, without Prefect: `python -m tests.reliability.carrier job.json`."""
+"""One run of a job in a process of its own, without Prefect: `python -m tests.reliability.single_run job.json`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from batch_llm.jobs import BatchJob, hold, job_store, merge, plan, run_shard
 
 
-def carry(job: BatchJob) -> None:
-    """Do what the flow's tasks do."""
+def run_job(job: BatchJob) -> None:
+    """Plan, run and merge the job, as the flow's tasks do."""
     run = str(uuid.uuid4())
     with hold(job_store(job), run, waits_for=print, lost=print) as lease:
         made = plan(job, run, lease=lease)
@@ -22,4 +22,4 @@ def carry(job: BatchJob) -> None:
 
 
 if __name__ == "__main__":
-    carry(BatchJob.parse(json.loads(Path(sys.argv[1]).read_text())))
+    run_job(BatchJob.parse(json.loads(Path(sys.argv[1]).read_text())))
