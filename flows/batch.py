@@ -8,9 +8,16 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from batch_llm.errors import JobError
+from batch_llm.errors import BatchLLMError
 from batch_llm.jobs import BatchJob
-from batch_llm.prefect import final_state, parameters_of, run_batch, run_name, with_common_settings
+from batch_llm.prefect import (
+    final_state,
+    parameters_of,
+    prepare_log_handlers,
+    run_batch,
+    run_name,
+    with_common_settings,
+)
 
 
 # `BatchJob` validates the parameters: its errors are one line that says what to do.
@@ -18,8 +25,9 @@ from batch_llm.prefect import final_state, parameters_of, run_batch, run_name, w
 @parameters_of(BatchJob)
 def batch(**parameters: Any) -> State[Any]:
     """Call a language model with a prompt for each row of a source."""
+    prepare_log_handlers()
     try:
         job = BatchJob.parse(with_common_settings(parameters))
         return final_state(job, run_batch(job))
-    except JobError as error:
+    except BatchLLMError as error:
         return Failed(message=str(error))

@@ -13,12 +13,13 @@ from prefect.states import Failed
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
-from batch_llm.prefect import carry_shards
+from batch_llm.prefect import carry_shards, prepare_log_handlers
 
 
 @flow(name="batch-llm-shards", flow_run_name="shards of {run_id}", validate_parameters=False)
 def shards(job: dict[str, Any], run_id: str) -> State[Any]:
     """Run shards of another run until none is left."""
+    prepare_log_handlers()
     try:
         return carry_shards(BatchJob.parse(job), run_id)
     except JobError as error:

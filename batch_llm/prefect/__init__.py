@@ -14,6 +14,7 @@ Example:
 """
 
 from .batch import final_state, run_batch, run_name
+from .console import prepare_log_handlers
 from .parameters import parameters_of, with_common_settings
 from .retries import ShardUnfinished, retry_options
 from .scheduling.pool import carry_shards
@@ -27,6 +28,7 @@ __all__ = [
     "final_state",
     "parameters_of",
     "plan",
+    "prepare_log_handlers",
     "publish",
     "retry_options",
     "run_batch",

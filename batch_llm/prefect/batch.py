@@ -95,7 +95,8 @@ def run_batch(
         summary = _publish(job, planned, stopped, ending)
     publish_outcome(job, summary, events)
     if ending.signal is not None:
-        get_run_logger().warning("%s", run_sentence(summary))
+        get_run_logger().warning("%s", sentence := run_sentence(summary))
+        ending.signal.add_note(sentence)  # `console` logs it instead of a traceback
         raise ending.signal
     if shards.broken is not None:
         raise BatchLLMError(f"{run_sentence(summary)}. Run it again; finished items are not charged again")

@@ -1,13 +1,25 @@
-"""Log handlers of a run: they survive a closed console and escape control characters."""
+"""Log handlers of a run: they survive a closed console, escape control characters and end with the run's sentence."""
 
 from __future__ import annotations
 
 import logging
+import re
 from functools import partial
+from typing import cast
 
+from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun, FailedRun, TerminationSignal
 from prefect.logging.handlers import PrefectConsoleHandler
 
+from batch_llm.errors import BatchLLMError
+from batch_llm.jobs.messages import duration
 from batch_llm.jobs.untrusted_text import visible
+
+_ENGINE_ENDED = re.compile(r"Engine execution (?:exited with unexpected|interrupted by base) exception")
+_PROCESS_ENDED = re.compile(r"Execution (?:of flow run '.+' )?(?:exited with unexpected|interrupted by base) exception")
+_WILL_RETRY = "Task run failed with %s: %r - Retry %s/%s will start %s"
+_NO_RETRY = re.compile(r"Task run failed with state: .*result=(?:ShardUnfinished|JobError)\(", re.DOTALL)
+"""Texts of Prefect 3.8; a record with another text is logged unchanged."""
 
 
 def prepare_log_handlers() -> None:
@@ -17,14 +29,55 @@ def prepare_log_handlers() -> None:
     pipe. Prefect prints through rich, which would exit the process at the next log line:
     https://rich.readthedocs.io/en/stable/reference/console.html#rich.console.Console.on_broken_pipe
 
-    All handlers escape control characters, because log lines contain ids, errors and messages of providers.
+    All handlers escape control characters, because log lines contain ids, errors and messages of providers. They also
+    replace the tracebacks and representations with which Prefect's engines log failures that are not bugs.
     """
     known = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
     for handler in {handler for logger in known for handler in logger.handlers}:
         if isinstance(handler, PrefectConsoleHandler):
             handler.console.on_broken_pipe = partial(setattr, handler.console, "quiet", True)
-        if _escape not in handler.filters:
-            handler.addFilter(_escape)
+        for accepts in (_reword, _escape):
+            if accepts not in handler.filters:
+                handler.addFilter(accepts)
+
+
+def _reword(record: logging.LogRecord) -> bool:
+    """Reword the engines' records about outcomes of a run; reject those that only repeat another record."""
+    text = str(record.msg)
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and (sentence := _sentence_of(error)):
+        if _PROCESS_ENDED.fullmatch(text):
+            return False  # the flow run's log has the sentence already
+        if _ENGINE_ENDED.fullmatch(text):
+            level = logging.ERROR if isinstance(error, FailedRun) else logging.WARNING
+            record.msg, record.args = "%s", (sentence,)
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = level, logging.getLevelName(level)
+    elif text == _WILL_RETRY:
+        _reword_retry(record)
+    return not _NO_RETRY.match(text)  # "Finished in state" follows, with the same message
+
+
+def _sentence_of(error: BaseException) -> str:
+    """Return the sentence of a run that is not a crash: the message of its state, or the note of its signal."""
+    match error:
+        case FailedRun() | CancelledRun():
+            return str(error)
+        case TerminationSignal() | KeyboardInterrupt():
+            return "".join(getattr(error, "__notes__", [])[-1:])
+        case _:
+            return ""
+
+
+def _reword_retry(record: logging.LogRecord) -> None:
+    match record.args:
+        case (_, State(data=BatchLLMError()) as state, number, most, when):
+            seconds = re.match(r"[\d.]+", str(when))
+            due = f"in {duration(float(seconds[0]))}" if seconds else "now"
+            record.msg = "%s. Prefect retries the shard %s (retry %s of %s)"
+            record.args = (cast("State[object]", state).message, due, number, most)
+        case _:
+            pass
 
 
 def _escape(record: logging.LogRecord) -> bool:

@@ -14,6 +14,7 @@ from rich.text import Text
 from batch_llm.items import AnyResult
 from batch_llm.jobs import Summary
 from batch_llm.jobs.messages import run_sentence
+from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.untrusted_text import visible
 
 from .screen import Screen
@@ -106,7 +107,7 @@ def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
         cells = [_text(answer.get(field)) for field in fields]
     else:
         category = result.error_info.category if result.error_info else "failed"
-        cells = [category, *[""] * max(0, len(fields) - 2), _text(result.error)]
+        cells = [category, *[""] * max(0, len(fields) - 2), _text(provider_first(result.error or ""))]
         cells = cells if len(fields) > 1 else [" ".join(cells)]
     tokens = sum(result.token_usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
     return [escape(_text(result.item_id)), *cells, f"{tokens:,}", f"{result.duration_seconds:.1f}"]

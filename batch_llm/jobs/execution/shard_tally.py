@@ -9,6 +9,7 @@ from batch_llm.errors import ErrorInfo
 from batch_llm.jobs.ledger.progress import ShardProgress
 from batch_llm.jobs.ledger.records import Record
 from batch_llm.jobs.messages import duration
+from batch_llm.jobs.provider_messages import provider_first
 
 STOPPED = "stopped"
 """Error category of the engine for a run that was asked to stop."""
@@ -92,5 +93,5 @@ def _full_again(info: ErrorInfo) -> str:
 
 
 def _short(record: Record) -> str:
-    text = " ".join((record.error or "").split())
+    text = " ".join(provider_first(record.error or "").split())
     return text if len(text) <= _NEVER_MORE_THAN else f"{text[:_NEVER_MORE_THAN]}..."

@@ -9,6 +9,7 @@ from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_views import view_records
 from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import open_folder
+from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, open_tables
 
 MOST_SLICES = 60
@@ -83,7 +84,7 @@ _TRIED_AGAIN = """
         GROUP BY id HAVING sum(attempts) > 1)"""
 _SLOWEST = "SELECT id, round(seconds, 2), attempts FROM calls ORDER BY seconds DESC, id LIMIT 5"
 _EXAMPLES = """
-    SELECT error_category, left(any_value(error), 500) FROM outcomes
+    SELECT error_category, left(any_value(error), 2000) FROM outcomes
     WHERE status = 'failed' AND error IS NOT NULL GROUP BY error_category"""
 # The numbers are part of the text: with parameters, DuckDB imports pandas if it is installed, which takes a second.
 _SLICES = """
@@ -107,7 +108,9 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
         view_records(tables, run.store, record_files(run.store, "ledger/*.jsonl"))
         execute(tables, _CALLS)
         tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(run.outcomes)}")
-        examples = {str(category): str(error) for category, error in tables.execute(_EXAMPLES).fetchall()}
+        examples = {
+            str(category): provider_first(str(error)) for category, error in tables.execute(_EXAMPLES).fetchall()
+        }
         figures = execute(tables, _FIGURES).fetchone()
         if figures is None or figures[0] is None:
             return RunStats(folder, examples=examples)

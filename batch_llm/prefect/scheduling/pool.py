@@ -191,11 +191,12 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
             _JoiningScheduler(job, planned, events, heartbeat) as shards,
         ):
             ending.run(shards.run)
-        if ending.signal is not None:
-            raise ending.signal
         stop = read_stop(run.path)
         text = f"Ran {shards.completed_shards} shards" + (f"; {stop.text}" if stop else "")
         get_run_logger().info("%s", text)
+        if ending.signal is not None:
+            ending.signal.add_note(text)  # `console` logs it instead of a traceback
+            raise ending.signal
         return Completed(message=text)
 
 

@@ -99,7 +99,7 @@ async def test_fatal_error_stops_the_shard_and_leaves_items_unfinished(home: Pat
     outcome = await _run(made_for, made, strategy)
     assert outcome.unfinished is not None
     assert (outcome.unfinished.category, outcome.unfinished.is_retryable) == ("auth", False)
-    assert outcome.unfinished_text.startswith("stopped by auth: ModelHTTPError: status_code: 401")
+    assert outcome.unfinished_text.startswith("stopped by auth: 401: ")
     assert (outcome.succeeded, outcome.failed, outcome.not_attempted) == (0, 1, 19)
     again = await _run(made_for, made, strategy)
     assert again.succeeded == 20

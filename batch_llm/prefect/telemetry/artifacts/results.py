@@ -9,6 +9,7 @@ from typing import Any, cast
 from batch_llm.items import AnyResult, BatchResult
 from batch_llm.jobs import Summary
 from batch_llm.jobs.messages import money, run_sentence
+from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.untrusted_text import visible
 
 from .markdown import MOST_PATH, code, cut, plain
@@ -44,7 +45,7 @@ def results_table(result: BatchResult[Any, Any]) -> list[Row]:
             "status": _status(item),
             "cost": money(_context(item).get("cost_usd")),
             "seconds": round(item.duration_seconds, 2),
-            "result": _cell(item.output) if item.success else plain(item.error or ""),
+            "result": _cell(item.output) if item.success else plain(provider_first(item.error or "")),
             "attempts": item.attempts,
             "tokens in": item.token_usage.get("input_tokens", 0),
             "tokens out": item.token_usage.get("output_tokens", 0),
