@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from functools import partial
-from typing import cast
 
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun, FailedRun, TerminationSignal
@@ -71,11 +70,11 @@ def _sentence_of(error: BaseException) -> str:
 
 def _reword_retry(record: logging.LogRecord) -> None:
     match record.args:
-        case (_, State(data=BatchLLMError()) as state, number, most, when):
+        case (_, State(data=BatchLLMError(), message=message), number, most, when):
             seconds = re.match(r"[\d.]+", str(when))
             due = f"in {duration(float(seconds[0]))}" if seconds else "now"
             record.msg = "%s. Prefect retries the shard %s (retry %s of %s)"
-            record.args = (cast("State[object]", state).message, due, number, most)
+            record.args = (message, due, number, most)
         case _:
             pass
 

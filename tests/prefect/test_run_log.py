@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -42,7 +42,7 @@ def log_of(prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with get_client(sync_client=True) as client:
             flow_run = client.create_flow_run(flow, parameters=job | settings)
             with pytest.raises(SystemExit), handle_engine_signals(flow_run.id):
-                run_flow(flow, flow_run=flow_run, error_logger=flow_run_logger(flow_run))
+                run_flow(flow, flow_run=flow_run, error_logger=cast("Any", flow_run_logger(flow_run)))
             wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id]))
 
             def lines() -> list[tuple[int, str]]:
