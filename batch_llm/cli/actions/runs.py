@@ -11,6 +11,7 @@ from batch_llm.cli.terminal.report import results_table
 from batch_llm.cli.terminal.screen import Screen, print_json, shell
 from batch_llm.errors import JobError
 from batch_llm.jobs.messages import budget_line, duration, failures, money
+from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.results.outcomes import FAILURES_FIRST, read_results
 from batch_llm.jobs.results.prune import Pruned
 from batch_llm.jobs.results.prune import prune as prune_name
@@ -93,7 +94,7 @@ def _print_run(screen: Screen, run: RunRecord, found: RunState) -> None:
     if found.examples:
         screen.print()
     for category, error in found.examples.items():
-        screen.print(f"{category}: {' '.join(error.split())[:200]}")
+        screen.print(f"{category}: {' '.join(provider_first(error).split())[:200]}")
 
 
 def _when(run: RunRecord) -> str:

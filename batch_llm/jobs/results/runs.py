@@ -16,7 +16,6 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.ledger.lease import active_run
 from batch_llm.jobs.ledger.record_views import view_records
 from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
-from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.run_types import Summary
 from batch_llm.jobs.spending.budgets import limits_of
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, one_line, open_tables, text
@@ -144,7 +143,7 @@ def read_run_state(run: RunRecord) -> RunState:
         state: State = "running" if _is_running(run) else "crashed"
     if done:
         state = _final_state(totals, run.plan.get("failure_threshold"))
-    return RunState(state, totals, {str(category): provider_first(str(error)) for category, error in found})
+    return RunState(state, totals, {str(category): str(error) for category, error in found})
 
 
 def _final_state(totals: Summary, threshold: float | None) -> State:
