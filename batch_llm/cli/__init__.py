@@ -20,7 +20,8 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 completed, 1 failed, 2 bad input, 130 interrupted.
 
-    Errors that a user can cause are printed as one line on standard error.
+    Errors that a user can cause are printed as one line on standard error; with --json, also as an object with `error`
+    on standard output.
 
     Args:
         arguments: Arguments without the program's name; None for those of the process.
@@ -38,18 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from .app import app
 
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    for_program = "--json" in typed
     try:
         _read_env_file()
-        code = app(
-            sys.argv[1:] if arguments is None else arguments,
-            print_error=False,
-            exit_on_error=False,
-            result_action="return_value",
-        )
+        code = app(typed, print_error=False, exit_on_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _print_error(f"{error} (batch-llm --help)")
+        return _print_error(f"{error} (batch-llm --help)", for_program=for_program)
     except BatchLLMError as error:
-        return _print_error(str(error))
+        return _print_error(str(error), for_program=for_program)
     except KeyboardInterrupt:
         print("batch-llm: interrupted before the run started", file=sys.stderr)
         return INTERRUPTED
@@ -80,8 +78,13 @@ def _read_env_file() -> None:
         raise JobError(f"{file.absolute()} is not UTF-8 text, or contains a NUL character: save it again") from None
 
 
-def _print_error(text: str) -> int:
+def _print_error(text: str, *, for_program: bool) -> int:
     from batch_llm.jobs.untrusted_text import visible
 
-    print(f"batch-llm: {visible(' '.join(text.split()))}", file=sys.stderr)
+    line = " ".join(text.split())
+    print(f"batch-llm: {visible(line)}", file=sys.stderr)
+    if for_program:
+        from .terminal.screen import print_json
+
+        print_json({"error": line})
     return BAD_INPUT

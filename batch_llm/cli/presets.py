@@ -37,6 +37,11 @@ class Preset:
         """Schedules of the preset as text; empty without one."""
         return ", ".join(_schedule(schedule) for schedule in self.block.get("schedules") or ())
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the preset as plain data."""
+        described = {"description": str(self.block.get("description") or ""), "schedule": self.schedule}
+        return {"name": self.name, **described, "file": str(self.file), "parameters": self.parameters}
+
 
 def presets_file() -> Path:
     """Return the path of the presets that are part of the package."""
@@ -129,12 +134,15 @@ def _schedule(schedule: dict[str, Any]) -> str:
     return f"{when}{zone}" + ("" if schedule.get("active", True) else " (off)")
 
 
-def print_presets() -> None:
-    """Print a table of the presets, one row each."""
+def print_presets(*, for_program: bool = False) -> None:
+    """Print a table of the presets, one row each, or for a program a list of objects."""
     from rich.table import Table
 
-    from .terminal.screen import Screen, shell
+    from .terminal.screen import Screen, print_json, shell
 
+    if for_program:
+        print_json([preset.as_json() for preset in read_presets().values()])
+        return
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("preset", "model", "source", "schedule"):
         table.add_column(title, no_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,29 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     (line,) = done.stderr.splitlines()
     assert line.startswith("batch-llm: ")
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "summarize", "--source", "none.csv"],
+        ["run", "nothing"],
+        ["estimate", "summarize", "--sauce", "a.csv"],
+        ["run", "summarize", "-p", "limit"],
+    ],
+)
+def test_bad_input_is_an_object_with_error_for_a_program(tmp_path: Path, arguments: list[str]) -> None:
+    done = batch_llm_here(*arguments, "--json", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"batch-llm: {json.loads(done.stdout)['error']}"
+
+
+def test_presets_are_a_list_of_objects_for_a_program(tmp_path: Path) -> None:
+    done = batch_llm_here("presets", "--json", folder=tmp_path)
+    found = {preset["name"]: preset for preset in json.loads(done.stdout)}
+    assert list(found) == ["summarize", "summarize-nightly", "classify", "extract"]
+    assert found["summarize-nightly"]["schedule"] == "0 2 * * * Europe/Berlin (off)"
+    assert found["classify"]["parameters"]["source"] == "samples"
 
 
 @pytest.mark.shell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ def test_a_limit_is_set_changed_shown_and_removed(prefect_api: str, tmp_path: Pa
     assert code == 0
     assert f"{SCOPE}: 3,000 requests per minute, 1,000,000 tokens per minute" in said
     assert "3,000 requests per minute" in limit("show")[1]
+    shown = batch_llm_here("limit", "show", "--json", folder=tmp_path, PREFECT_API_URL=prefect_api).stdout
+    assert json.loads(shown)[SCOPE] == {
+        "requests_per_minute": 3000.0,
+        "tokens_per_minute": 1_000_000.0,
+        "input_tokens_per_minute": None,
+        "output_tokens_per_minute": None,
+    }
     assert limit("clear", SCOPE)[0] == 0
     code, said = limit("clear", SCOPE)
     assert code == 2

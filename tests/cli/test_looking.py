@@ -43,7 +43,12 @@ def test_status_shows_a_list_of_runs_or_one_run(home: Path) -> None:
     for line in ("answered  2 of 3", "failed  1 (1 timeout)", "cost  $1.00", "timeout: too slow"):
         assert line in one
     known = json.loads(batch_llm_here("status", "1963", "--json", folder=home).stdout)
-    assert (known["state"], known["succeeded"], known["failed"], known["categories"]) == ("ended", 2, 1, {"timeout": 1})
+    assert (known["state"], known["succeeded"], known["failed"], known["categories"]) == (
+        "failed",
+        2,
+        1,
+        {"timeout": 1},
+    )
 
 
 def test_status_shows_the_budgets_of_a_running_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +67,32 @@ def test_results_are_printed_and_written(home: Path) -> None:
     assert "1 items of letters 1963ea7d" in shown
     batch_llm_here("results", "--output", "all.jsonl", folder=home)
     assert [(row["id"], row["attempts"]) for row in read_lines(home / "all.jsonl")] == [("b", 1), ("a", 1), ("c", 1)]
+
+
+def test_results_are_one_json_object_for_a_program(home: Path) -> None:
+    shown = batch_llm_here("results", "letters", "--where", "attempts = 1", "--limit", "2", "--json", folder=home)
+    found = json.loads(shown.stdout)
+    assert (found["name"], found["run"], found["items"]) == ("letters", "1963ea7d", 3)
+    failed, answered = found["results"]
+    assert (failed["id"], failed["status"], failed["error_category"], failed["error"], failed["output"]) == (
+        ("b", "failed", "timeout", "too slow", None)
+    )
+    assert (answered["id"], answered["status"], answered["output"], answered["reused"]) == (
+        ("a", "succeeded", "fine", False)
+    )
+    written = batch_llm_here("results", "--output", "all.jsonl", "--json", folder=home)
+    assert json.loads(written.stdout) == {
+        "name": "letters",
+        "run": "1963ea7d",
+        "items": 3,
+        "output": str(home / "all.jsonl"),
+    }
+
+
+def test_bad_input_is_also_an_object_for_a_program(home: Path) -> None:
+    done = batch_llm_here("results", "nobody", "--json", folder=home)
+    assert done.returncode == 2
+    assert f"batch-llm: {json.loads(done.stdout)['error']}\n" == done.stderr
 
 
 @pytest.mark.parametrize(

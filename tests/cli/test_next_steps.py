@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from batch_llm.cli.actions.run import RunRequest, next_steps
+from batch_llm.cli.actions.run import RunRequest, next_steps, state_name
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.screen import Screen
+from tests.support.jobs import job
 
 from .test_report import SUMMARY
 
@@ -75,3 +78,22 @@ def test_the_suggested_command_names_the_job_and_its_ledger(order: RunRequest, t
     there = {"ledger": f"{tmp_path}/my ledger"}
     line = f"To see the failed items: batch-llm results inbox --ledger '{tmp_path}/my ledger'"
     assert next_steps(replace(order, parameters=there), failed)[0] == line
+
+
+@pytest.mark.parametrize(
+    ("changes", "on_server", "name"),
+    [
+        ({}, Completed(), "completed"),
+        ({"succeeded": 9, "failed": 1}, Completed(), "completed"),
+        ({"succeeded": 8, "failed": 2}, Failed(), "failed"),
+        ({"not_attempted": 4, "stopped": "budget_usd of $4.00 is used up"}, Cancelled(name="BudgetReached"), "stopped"),
+        ({"not_attempted": 4, "stopped": "stopped by cancellation in the UI"}, Cancelled(), "cancelled"),
+        ({"not_attempted": 4, "stopped": "stopped by Ctrl-C"}, None, "cancelled"),
+        ({}, Crashed(), "crashed"),
+        ({}, Failed(), "failed"),
+    ],
+)
+def test_a_program_reads_the_state_that_status_shows(
+    changes: dict[str, Any], on_server: State[Any] | None, name: str
+) -> None:
+    assert state_name(job(), replace(GOOD, **changes), on_server) == name

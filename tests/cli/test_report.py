@@ -47,15 +47,19 @@ def answered(item: str, output: Any) -> WorkItemResult[Any, Any]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *results: WorkItemResult[Any, Any]) -> list[str]:
-    print_outcome(Screen(), RunOutcome(SUMMARY, results, URL))
+    print_outcome(Screen(), RunOutcome(SUMMARY, results, URL, "completed", ""))
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_json_is_one_object_with_the_documented_names() -> None:
-    assert json.loads(as_json(RunOutcome(SUMMARY, [], URL))) == {
+    assert json.loads(as_json(RunOutcome(SUMMARY, [], URL, "completed", "29 of 30 answered"))) == {
+        "state": "completed",
+        "message": "29 of 30 answered",
         "total_items": 30,
         "succeeded": 29,
         "failed": 1,
+        "not_attempted": 0,
+        "categories": {"timeout": 1},
         "reused": 4,
         "new": 26,
         "changed": 0,
@@ -73,6 +77,7 @@ def test_json_is_one_object_with_the_documented_names() -> None:
         "budgets": [],
         "seconds": 12.5,
         "notes": [],
+        "warnings": [],
         "output": "/data/out.jsonl",
         "failures": "/data/out.failures.jsonl",
         "flow_run_url": URL,
@@ -114,7 +119,7 @@ def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixt
     failed: WorkItemResult[Any, Any] = WorkItemResult(
         item_id=bad, success=False, error=bad, error_info=ErrorInfo(True, category=bad)
     )
-    print_outcome(Screen(), RunOutcome(replace(SUMMARY, stopped=bad), [answered("a", {bad: bad}), failed], URL))
+    print_outcome(Screen(), RunOutcome(replace(SUMMARY, stopped=bad), [answered("a", {bad: bad}), failed], URL, "", ""))
     Screen().out.print(bad)
     Screen().out.print(f"[bold]{bad}[/bold]", bad)
     shown = capsys.readouterr().out

@@ -56,6 +56,8 @@ def test_a_run_prints_its_totals_and_pays_once(env: dict[str, str], provider: Op
     (line,) = first.stdout.splitlines()
     totals = json.loads(line)
     assert (totals["total_items"], totals["succeeded"], totals["failed"], totals["reused"]) == (12, 12, 0, 0)
+    assert (totals["state"], totals["not_attempted"], totals["categories"]) == ("completed", 0, {})
+    assert totals["message"].startswith("12 of 12 answered")
     assert (totals["output"], totals["failures"]) == (str(tmp_path / "out.jsonl"), None)
     assert totals["total_input_tokens"] == provider.input_tokens
     assert len(rows(tmp_path / "out.jsonl")) == 12
@@ -100,10 +102,10 @@ def test_source_error_found_while_planning_is_one_line(
     env: dict[str, str], provider: OpenAIServer, tmp_path: Path
 ) -> None:
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "one"}\n{"id": "a", "text": "two"}\n')
-    done = batch_llm(*RUN, "--only-failed", folder=tmp_path, **env)
+    done = batch_llm(*RUN, "--only-failed", "--json", folder=tmp_path, **env)
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "not unique: 'a'" in line
+    assert "not unique: 'a'" in json.loads(done.stdout)["error"]
+    assert done.stderr.splitlines()[-1] == f"batch-llm: {json.loads(done.stdout)['error']}"
     assert provider.requests == 0
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from batch_llm.cli.terminal.connection import connected
 from batch_llm.cli.terminal.interrupts import Interrupts
-from batch_llm.cli.terminal.screen import Screen, shell
+from batch_llm.cli.terminal.screen import Screen, print_json, shell
 from batch_llm.config import Limits
 from batch_llm.errors import BatchLLMError
 from batch_llm.prefect.api import one_line
@@ -44,12 +44,15 @@ def _known(scope: str) -> Limits:
         return Limits()  # an unreadable value is replaced
 
 
-def show_limits() -> int:
+def show_limits(*, for_program: bool) -> int:
     """Print the limits of all scopes."""
-    screen = Screen()
+    screen = Screen(for_program=for_program)
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
         found = stated.all_stated()
+    if for_program:
+        print_json({scope: _as_json(value) for scope, value in found.items()})
+        return 0
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("scope", overflow="fold")
     table.add_column("limits")
@@ -76,6 +79,13 @@ def clear_limit(scope: str) -> int:
             raise BatchLLMError(f"no limit is set for {scope!r}; scopes with a limit: {known}")
     screen.print(f"{scope}: Removed. Runs use their own `limits` again, or detect the limit.")
     return 0
+
+
+def _as_json(value: object) -> dict[str, object]:
+    try:
+        return asdict(stated.from_value(value))
+    except ValueError as error:
+        return {"error": one_line(error)}
 
 
 def _shown(value: object) -> str:

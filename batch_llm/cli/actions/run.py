@@ -14,9 +14,10 @@ from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.connection import Connection, connected
 from batch_llm.cli.terminal.interrupts import Interrupts
 from batch_llm.cli.terminal.report import MOST_ROWS, RunOutcome, as_json, print_outcome
-from batch_llm.cli.terminal.screen import Screen, shell
+from batch_llm.cli.terminal.screen import Screen, print_json, shell
 from batch_llm.jobs import BatchJob, Summary, resolve, result_rows
 from batch_llm.jobs.messages import run_sentence
+from batch_llm.jobs.results.runs import final_state
 from batch_llm.jobs.secrets import KeyMissing
 from batch_llm.jobs.untrusted_text import visible_json
 from batch_llm.prefect import api
@@ -74,11 +75,16 @@ def _run(order: RunRequest, screen: Screen, interrupts: Interrupts, connection: 
         deployment_id = deployments.ensure_deployment(order.preset.block)
     flow_run = CliFlowRun(interrupts, screen)
     flow_run.start(deployment_id, order.preset, order.parameters)
-    state = flow_run.watch()
+    try:
+        state = flow_run.watch()
+    except KeyboardInterrupt:
+        if screen.for_program and (summary := read_summary(flow_run)):
+            _print_totals(screen, _outcome(flow_run, summary, None))
+        raise
     summary = read_summary(flow_run)
     if summary is None:
         return _report_without_summary(screen, state, flow_run)
-    _report(order, screen, flow_run, summary)
+    _report(screen, _outcome(flow_run, summary, state))
     if not state.is_completed():
         screen.error.print(f"batch-llm: {state.message}", markup=False, soft_wrap=True)
         screen.print(f"      log  {flow_run.log}")
@@ -95,27 +101,52 @@ def read_summary(flow_run: CliFlowRun) -> Summary | None:
     return Summary(**{name: value for name, value in known.items() if name in Summary.__dataclass_fields__})
 
 
-def _report(order: RunRequest, screen: Screen, flow_run: CliFlowRun, summary: Summary) -> None:
+def _outcome(flow_run: CliFlowRun, summary: Summary, state: State[Any] | None) -> RunOutcome:
     rows = result_rows(flow_run.job, str(flow_run.folder.path), MOST_ROWS).results
-    outcome = RunOutcome(summary, rows, flow_run.url)
+    message = (state and state.message) or run_sentence(summary)
+    return RunOutcome(summary, rows, flow_run.url, state_name(flow_run.job, summary, state), message)
+
+
+def state_name(job: BatchJob, summary: Summary, state: State[Any] | None) -> str:
+    """Return the state of a run as `batch-llm status` shows it.
+
+    Args:
+        job: The job.
+        summary: The run's totals.
+        state: The state on the server; None if it is not known.
+    """
+    found = final_state(summary, job.failure_threshold)
+    if found == "completed" and state is not None and not state.is_completed():
+        return "crashed" if state.is_crashed() else "cancelled" if state.is_cancelled() else "failed"
+    return found
+
+
+def _report(screen: Screen, outcome: RunOutcome) -> None:
     if screen.for_program:
-        screen.print(f"{run_sentence(summary)}.")
-        for warning in summary.warnings:
-            screen.print(f"Warning: {warning}.")
-        print(visible_json(as_json(outcome)), flush=True)
+        _print_totals(screen, outcome)
     else:
         print_outcome(screen, outcome)
+
+
+def _print_totals(screen: Screen, outcome: RunOutcome) -> None:
+    screen.print(f"{run_sentence(outcome.summary)}.")
+    for warning in outcome.summary.warnings:
+        screen.print(f"Warning: {warning}.")
+    print(visible_json(as_json(outcome)), flush=True)
 
 
 def _report_without_summary(screen: Screen, state: State[Any], flow_run: CliFlowRun) -> int:
     """Print why a run has no results: it could not start, or its process failed; return the exit code."""
     could_not_begin = state.is_failed() and not flow_run.folder.plan.exists()
     message = api.one_line(state.message or state.name or "the run ended")
+    cannot_run = could_not_begin and not message.startswith("Flow run encountered an exception")
     screen.error.print(f"batch-llm: {message}", markup=False, soft_wrap=True)
-    if could_not_begin and not message.startswith("Flow run encountered an exception"):
-        return BAD_INPUT
-    screen.error.print(f"batch-llm: see the run's log: {flow_run.log}", markup=False, soft_wrap=True)
-    return FAILED
+    if not cannot_run:
+        screen.error.print(f"batch-llm: see the run's log: {flow_run.log}", markup=False, soft_wrap=True)
+    if screen.for_program:
+        ended = {"state": "crashed" if state.is_crashed() else "failed", "flow_run_url": flow_run.url}
+        print_json({"error" if cannot_run else "message": message, **ended})
+    return BAD_INPUT if cannot_run else FAILED
 
 
 def _next_steps(order: RunRequest, screen: Screen, connection: Connection, summary: Summary) -> None:

@@ -15,7 +15,15 @@ from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.results.outcomes import FAILURES_FIRST, read_results
 from batch_llm.jobs.results.prune import Pruned
 from batch_llm.jobs.results.prune import prune as prune_name
-from batch_llm.jobs.results.runs import RunRecord, RunState, choose_results, find_run, find_runs, read_run_state
+from batch_llm.jobs.results.runs import (
+    RunRecord,
+    RunState,
+    choose_results,
+    find_run,
+    find_runs,
+    read_rows,
+    read_run_state,
+)
 from batch_llm.jobs.run_types import Summary
 from batch_llm.jobs.sinks import open_sink
 from batch_llm.jobs.storage.duckdb_session import open_tables
@@ -101,9 +109,9 @@ def _when(run: RunRecord) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.planned_at))
 
 
-def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) -> int:
+def results(wanted: str, ledger: str, *, where: str, limit: int, output: str, for_program: bool) -> int:
     """Print items of a run, or write them to a file."""
-    screen = Screen()
+    screen = Screen(for_program=for_program)
     if output:
         _check(output)
     if limit < 1:
@@ -114,6 +122,12 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str) ->
         if output:
             written = open_sink(output).write(tables, [f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id"])
             screen.print(f"{count:,} items: {written}")
+            if for_program:
+                print_json({"name": run.name, "run": run.id, "items": count, "output": written})
+            return 0
+        if for_program:
+            rows = read_rows(tables, limit)
+            print_json({"name": run.name, "run": run.id, "items": count, "results": rows})
             return 0
         found = read_results(tables, "chosen", f"{FAILURES_FIRST}, id", limit).results
     if found:

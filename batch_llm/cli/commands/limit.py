@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batch_llm.cli.options import loading
+from batch_llm.cli.options import Json, loading
 
 
 def set_limit(
@@ -44,12 +44,18 @@ def set_limit(
     return set_limit(scope, {name: value for name, value in named.items() if value is not None})
 
 
-def show_limits() -> int:
-    """Show the limits of all scopes."""
+def show_limits(*, json: Json = False) -> int:
+    """Show the limits of all scopes.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object with the limits of each scope.
+    """
     with loading():
         from batch_llm.cli.actions.limits import show_limits
 
-    return show_limits()
+    return show_limits(for_program=json)
 
 
 def clear_limit(scope: str, /) -> int:

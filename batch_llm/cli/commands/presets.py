@@ -5,11 +5,17 @@ from __future__ import annotations
 from batch_llm.cli.options import JobOptions, Json
 
 
-def presets() -> None:
-    """List the presets with model, source and schedule."""
+def presets(*, json: Json = False) -> None:
+    """List the presets with model, source and schedule.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object per preset, in a list.
+    """
     from batch_llm.cli.presets import print_presets
 
-    print_presets()
+    print_presets(for_program=json)
 
 
 def show(preset: str, /, *, options: JobOptions | None = None, json: Json = False) -> int:

@@ -38,6 +38,7 @@ def results(
     limit: Annotated[int, Parameter(name="--limit")] = 20,
     output: str = "",
     ledger: Ledger = LEDGER,
+    json: Json = False,
 ) -> int:
     """Show the items of a run, failures first.
 
@@ -62,10 +63,12 @@ def results(
         Write all matching items to this .jsonl, .csv or .parquet file instead.
     ledger
         Ledger to read: a folder, or a URL such as s3://bucket/ledger.
+    json
+        Print one JSON object with the rows.
     """
     from batch_llm.cli.actions.runs import results
 
-    return results(run, ledger, where=where, limit=limit, output=output)
+    return results(run, ledger, where=where, limit=limit, output=output, for_program=json)
 
 
 def prune(

@@ -35,11 +35,15 @@ class RunOutcome:
         summary: The run's totals.
         results: First rows of the results, failures first.
         run_url: Address of the run's page.
+        state: State of the run, as `batch-llm status` shows it.
+        message: The totals and the reason of the state, in one sentence.
     """
 
     summary: Summary
     results: Sequence[AnyResult]
     run_url: str
+    state: str
+    message: str
 
 
 def as_json(outcome: RunOutcome) -> str:
@@ -49,6 +53,7 @@ def as_json(outcome: RunOutcome) -> str:
         "total_items",
         "succeeded",
         "failed",
+        "not_attempted",
         "reused",
         "new",
         "changed",
@@ -59,9 +64,10 @@ def as_json(outcome: RunOutcome) -> str:
     )
     tokens = ("input", "cached_input", "output", "estimated")
     spent = (*(f"total_{kind}_tokens" for kind in tokens), "cost_usd", "priced_by")
-    rest = ("saved_usd", "budgets", "notes", "seconds", "output", "failures")
+    rest = ("categories", "saved_usd", "budgets", "notes", "warnings", "seconds", "output", "failures")
     totals = {name: getattr(summary, name) for name in (*counts, *spent, *rest)}
-    return json.dumps({**totals, "flow_run_url": outcome.run_url}, ensure_ascii=False)
+    known = {"state": outcome.state, "message": outcome.message, **totals, "flow_run_url": outcome.run_url}
+    return json.dumps(known, ensure_ascii=False)
 
 
 def print_outcome(screen: Screen, outcome: RunOutcome) -> None:

@@ -27,7 +27,7 @@ class _VisibleConsole(Console):
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON, with control characters escaped."""
-    print(visible_json(json.dumps(value, ensure_ascii=False)), flush=True)
+    print(visible_json(json.dumps(value, ensure_ascii=False, default=str)), flush=True)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -22,6 +22,8 @@ from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute,
 from batch_llm.jobs.storage.select_only import check_condition, condition_query
 from batch_llm.jobs.storage.store import Store
 
+from .outcomes import FAILURES_FIRST
+
 _log = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["running", "completed", "failed", "ended", "stopped", "cancelled", "crashed"]
@@ -142,11 +144,17 @@ def read_run_state(run: RunRecord) -> RunState:
             WHERE status = 'failed' AND error IS NOT NULL GROUP BY ALL""").fetchall()
         state: State = "running" if _is_running(run) else "crashed"
     if done:
-        state = _final_state(totals, run.plan.get("failure_threshold"))
+        state = final_state(totals, run.plan.get("failure_threshold"))
     return RunState(state, totals, {str(category): str(error) for category, error in found})
 
 
-def _final_state(totals: Summary, threshold: float | None) -> State:
+def final_state(totals: Summary, threshold: float | None) -> State:
+    """Return the state of a run that has totals.
+
+    Args:
+        totals: Totals of the run.
+        threshold: The job's failure threshold; None if it is not known.
+    """
     if totals.stopped:
         return "cancelled" if totals.stopped.startswith(CANCELLED) else "stopped"
     if totals.not_attempted or (totals.failed and not totals.succeeded):
@@ -209,6 +217,14 @@ def choose_results(tables: Tables, run: RunRecord, where: str) -> int:
             f"where {where!r} cannot be read: {one_line(error)}; the columns are {', '.join(RESULT_COLUMNS)}"
         ) from error
     return int(count)
+
+
+def read_rows(tables: Tables, limit: int) -> list[dict[str, Any]]:
+    """Return the first rows of the view `chosen`, failures first, as plain data by column."""
+    columns = [*RESULT_COLUMNS, "reused"]
+    query = f"SELECT {', '.join(columns)} FROM chosen ORDER BY {FAILURES_FIRST}, id LIMIT {limit}"
+    rows = [dict(zip(columns, row, strict=True)) for row in execute(tables, query).fetchall()]
+    return [row | {"output": None if row["output"] is None else json.loads(row["output"])} for row in rows]
 
 
 _ITEMS = """
