@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Generator, Iterator, Set
+from collections.abc import Generator, Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Never
@@ -24,7 +24,13 @@ from batch_llm.jobs.storage.duckdb_session import (
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.json_sql import finite_values
 from batch_llm.jobs.storage.paths import resolve
-from batch_llm.jobs.storage.select_only import FILE_FUNCTIONS, ROW_FUNCTIONS, SelectStatement, parse_select
+from batch_llm.jobs.storage.select_only import (
+    FILE_FUNCTIONS,
+    ROW_FUNCTIONS,
+    SESSION_FUNCTIONS,
+    SelectStatement,
+    parse_select,
+)
 
 from .base import BrokenRow, Source
 from .file_paths import exists
@@ -82,8 +88,11 @@ class QuerySource(Source):
     def _session(self, target: Path, memory: str = MEMORY_LIMIT) -> Generator[Tables]:
         found = self._parsed()
         with open_locked_tables(_files_of(found), target, self.database, memory) as tables:
-            if refused := sorted((found.functions - ROW_FUNCTIONS - FILE_FUNCTIONS) & _own_functions(tables)):
-                self._refuse(f"calls {refused[0]}(), which is not allowed: a query can only read tables and data files")
+            refused = (found.functions - ROW_FUNCTIONS - FILE_FUNCTIONS) & _own_functions(tables)
+            if calls := sorted(refused | (found.scalars & SESSION_FUNCTIONS)):
+                self._refuse(f"calls {calls[0]}(), which is not allowed: a query can only read tables and data files")
+            if views := sorted(_own_views(tables, found.tables)):
+                self._refuse(f"reads {views[0]}, which is not allowed: a query can only read tables and data files")
             yield tables
 
     def _parsed(self) -> SelectStatement:
@@ -126,3 +135,14 @@ def _own_functions(tables: Tables) -> Set[str]:
     """Return the built-in table functions of DuckDB; macros of a database have only the session's access."""
     query = "SELECT lower(function_name) FROM duckdb_functions() WHERE function_type LIKE 'table%' AND internal"
     return {str(row[0]) for row in tables.execute(query).fetchall()}
+
+
+def _own_views(tables: Tables, used: Iterable[str]) -> Iterator[str]:
+    """Yield the names that mean a view of DuckDB on its settings and its catalog, such as `pg_settings`."""
+    query = "SELECT schema_name, view_name FROM duckdb_views() WHERE internal"
+    own = {(str(schema), str(view)) for schema, view in tables.execute(query).fetchall()}
+    found_without_schema = {view for schema, view in own if schema != "information_schema"}
+    for place in used:
+        *schemas, view = place.lower().split(".")
+        if (schemas[-1], view) in own if schemas else view in found_without_schema:
+            yield place

@@ -17,6 +17,9 @@ _SIMPLE = re.compile(r"\w+")
 ROW_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "unnest"})
 """Table functions that read only their arguments."""
 
+SESSION_FUNCTIONS = frozenset({"current_query", "current_setting", "getenv", "getvariable", "write_log"})
+"""Other functions that read or write something that is not in the rows, such as paths in the settings."""
+
 FILE_FUNCTIONS = frozenset(
     {"parquet_scan", "read_blob", "read_csv", "read_csv_auto", "read_json", "read_json_auto", "read_json_objects",
      "read_json_objects_auto", "read_ndjson", "read_ndjson_auto", "read_ndjson_objects", "read_parquet",
@@ -33,11 +36,13 @@ class SelectStatement:
         tables: Names of tables, and of files that are written as tables.
         files: String arguments of table functions.
         functions: Names of the table functions, in lower case.
+        scalars: Names of the other functions, in lower case.
     """
 
     tables: tuple[str, ...]
     files: tuple[str, ...]
     functions: frozenset[str]
+    scalars: frozenset[str]
 
 
 def parse_select(query: str) -> SelectStatement:
@@ -117,6 +122,7 @@ def _contents(node: dict[str, Any]) -> SelectStatement:
     tables: dict[str, None] = {}
     files: dict[str, None] = {}
     functions: set[str] = set()
+    scalars: set[str] = set()
     for found in nodes:
         match found.get("type"):
             case "BASE_TABLE":
@@ -125,13 +131,16 @@ def _contents(node: dict[str, Any]) -> SelectStatement:
             case "TABLE_FUNCTION":
                 functions.add(str(found["function"]["function_name"]).lower())
                 files |= dict.fromkeys(_texts(found["function"]))
+            case "FUNCTION":
+                scalars.add(str(found.get("function_name")).lower())
             case "SHOW_REF":
                 raise ValueError("must be one SELECT and nothing else: no DESCRIBE, SHOW or SUMMARIZE")
             case _:
                 pass
     # A name with other characters may be a file name in places where the named subquery is not in scope.
     own: Set[str] = {name for name in named if _SIMPLE.fullmatch(name)}
-    return SelectStatement(tuple(name for name in tables if name not in own), tuple(files), frozenset(functions))
+    used = tuple(name for name in tables if name not in own)
+    return SelectStatement(used, tuple(files), frozenset(functions), frozenset(scalars))
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:

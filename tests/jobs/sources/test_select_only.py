@@ -42,6 +42,10 @@ NAMED = "a query can only read the data files that it names in quotes"
         ("from 'http://127.0.0.1:9/docs.parquet'", "or use a URL as the source itself"),
         ("from query('select 1 as id')", "calls query(), which is not allowed"),
         ("from glob('*')", "calls glob(), which is not allowed"),
+        ("select current_setting('home_directory') as id", "calls current_setting(), which is not allowed"),
+        ("select 1 as id order by list_transform([1], x -> getvariable('x'))", "calls getvariable(), which is not"),
+        ("from pg_settings", "reads pg_settings, which is not allowed"),
+        ("from system.information_schema.tables", "reads system.information_schema.tables, which is not allowed"),
         ("from duckdb_settings()", "calls duckdb_settings(), which is not allowed"),
         ("from enable_logging(storage_path := 'made.csv')", "calls enable_logging(), which is not allowed"),
         ("from json_execute_serialized_sql(json_serialize_sql('select 1'))", "which is not allowed"),
@@ -69,6 +73,7 @@ def test_query_can_only_read_files_that_it_names(home: Path, query: str, message
     [
         "select * from 'docs.parquet' -- a comment\n;",
         "select docs.* from read_parquet('doc*.parquet') docs semi join 'more/[ab].csv' more using (id) where id = 1",
+        "with pg_settings as (select 1 as id, 'a' as text) from pg_settings",
         "with docs as (from read_csv(['more/a.csv', 'more/b.csv'], all_varchar = true)) from docs order by id limit 1",
         "select unnest([1]) as id, 'a' as text, current_date as today",
         "select i as id, (select max(text) from 'docs.parquet') as text from range(1, 2) numbers(i)",
