@@ -38,6 +38,8 @@ _MODEL = _any_of(
     r"\bmodels/[\w.-]+ is not found\b",
     r"\bprovided model identifier is invalid\b",
     r"\breached the end of (?:its )?life\b",
+    r"\bfailed to load model\b",  # LM Studio
+    r"\bfunction (?:id )?'?[\w-]{36}'?(?: version '?[\w-]{36}'?)?: not found\b",  # NVIDIA's name of a model
     r"\bnot found the model\b",
     r"模型不存在",
 )

@@ -61,6 +61,15 @@ MODEL: list[tuple[int, Body]] = [
     (404, {"message": "This model version has reached the end of its life. Please refer to the documentation."}),
     (410, openai_error("Model claude-x was retired on 2026-01-01.")),
     (422, {"detail": "Unknown model: x"}),
+    (400, {"error": 'Failed to load model "a/b". Error: Failed to load model: unknown architecture'}),
+    (
+        404,
+        {
+            "status": 404,
+            "title": "Not Found",
+            "detail": "Function 'b0fcd392-e905-4ab4-8eb9-aeae95c30b37': Not found for account 'abcDEF'",
+        },
+    ),
     (503, openai_error("No available channel for model gpt-x under group default", "model_not_found")),
 ]
 NOT_FOUND: list[tuple[int, Body]] = [
