@@ -6,8 +6,8 @@ import re
 import shutil
 import tempfile
 from codecs import BOM_UTF8
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_llm.errors import JobError
@@ -38,14 +38,14 @@ class _Read:
     Attributes:
         path: The file that DuckDB reads: the original, or a copy.
         original: The file of the source.
-        open_quotes: Numbers of the lines whose quote is not closed.
+        open_quotes: What is wrong with the quotes of a line, by its number.
         has_open_quotes: Whether the file may have unclosed quotes.
         rejects: Line number, kind and reason of each row that cannot be read.
     """
 
     path: str
     original: str
-    open_quotes: Set[int] = frozenset()
+    open_quotes: Mapping[int, str] = field(default_factory=dict[int, str])
     has_open_quotes: bool = False
     rejects: Sequence[tuple[int, str, str]] = ()
 
@@ -162,7 +162,7 @@ class CsvSource(Source):
             prefix = f"{Path(file.original).name} " if len(read) > 1 else ""
             reasons = _REASONS | {"INVALID ENCODING": not_in(encoding_of(file.original, self.encoding))}
             for line, kind, why in file.rejects:
-                reason = NOT_CLOSED if line in file.open_quotes else reasons.get(kind, why)
+                reason = file.open_quotes.get(line) or reasons.get(kind, why)
                 broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {reason}"))
         return broken
 

@@ -14,6 +14,9 @@ from typing import IO
 from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES
 
 NOT_CLOSED = "a quote is not closed"
+TEXT_AFTER_QUOTE = "text follows a closed quote; a quote within a field must be doubled"
+_TEXT_AFTER_QUOTE = -1
+"""Number of columns of a row with text after a closed quote."""
 _PIECE = 1024 * 1024
 _LINE_OVERHEAD = 50
 """Approximate bytes in memory per line, in addition to its content."""
@@ -38,12 +41,12 @@ class SeparatedRows:
     Attributes:
         delimiter: Bytes between two columns.
         columns: Number of columns of the header.
-        broken: Numbers of the lines with an unclosed quote, counted in the output.
+        broken: What is wrong with the quotes of a line, by its number in the output.
     """
 
     delimiter: bytes
     columns: int
-    broken: set[int] = field(default_factory=set[int])
+    broken: dict[int, str] = field(default_factory=dict[int, str])
     _ahead: deque[bytes] = field(default_factory=deque[bytes])
 
     def __post_init__(self) -> None:
@@ -68,16 +71,16 @@ class SeparatedRows:
         last = None if limit is None else limit + _ROWS_AHEAD
         while (line := take()) and (last is None or number <= last):
             row = line if b'"' not in line or self._is_row(line) else self._row(line, take)
-            if row is None:
-                self.broken.add(number)
+            if isinstance(row, str):
+                self.broken[number] = row
                 row = self.delimiter.join([b"x"] * (self.columns + 1))  # DuckDB rejects this row, with its line
             if row.endswith(b"\r\n") or not row.endswith(b"\n"):
                 row = row.rstrip(b"\r\n") + b"\n"
             yield row
             number += 1 if row is line else row.count(b"\n")
 
-    def _row(self, first: bytes, take: Callable[[], bytes]) -> bytes | None:
-        """Return the row that begins with a line; None if a quote of the row is not closed."""
+    def _row(self, first: bytes, take: Callable[[], bytes]) -> bytes | str:
+        """Return the row that begins with a line; text if it is broken, which says how."""
         lines = [first]
         size = 0
 
@@ -96,10 +99,10 @@ class SeparatedRows:
             return line
 
         columns, _ = self._columns(first, more)
-        if columns == self.columns or (columns and not self._swallows(lines[1:])):
+        if columns == self.columns or (columns > 0 and not self._swallows(lines[1:])):
             return b"".join(lines)
         self._ahead.extendleft(reversed(lines[1:]))
-        return None
+        return TEXT_AFTER_QUOTE if columns == _TEXT_AFTER_QUOTE else NOT_CLOSED
 
     def _swallows(self, lines: list[bytes]) -> bool:
         """Whether most of the lines within a row are rows themselves."""
@@ -109,8 +112,8 @@ class SeparatedRows:
         return sum(self._columns(line, bytes) == (self.columns, True) for line in lines)
 
     def _columns(self, line: bytes, more: Callable[[], bytes]) -> tuple[int, bool]:
-        """Return the number of columns of a row (0 for an unclosed quote), and whether all quotes enclose fields."""
-        at, columns, is_clean = 0, 0, True
+        """Return the number of columns of a row, 0 for an unclosed quote, and whether all quotes enclose fields."""
+        at, columns, is_clean, first = 0, 0, True, line
         while True:
             if line.startswith(b'"', at):
                 end = _closing(line, at + 1)
@@ -128,7 +131,10 @@ class SeparatedRows:
                 at = end
             columns += 1
             if not line.startswith(self.delimiter, at):
-                return (0 if line[at:].strip(b"\r\n") else columns), is_clean
+                if not line[at:].strip(b"\r\n"):
+                    return columns, is_clean
+                # A quote that is closed by one in a later line was not meant to be: it is not closed.
+                return (_TEXT_AFTER_QUOTE if line is first else 0), is_clean
             at += len(self.delimiter)
 
 

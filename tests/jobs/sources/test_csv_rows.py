@@ -11,6 +11,7 @@ from batch_llm.jobs import plan
 from tests.support.jobs import broken, job, prompts
 
 NOT_CLOSED = "a quote is not closed"
+TEXT_AFTER_QUOTE = "text follows a closed quote; a quote within a field must be doubled"
 ROWS = [f"{number},row {number}" for number in range(1, 101)]
 
 
@@ -24,7 +25,6 @@ ROWS = [f"{number},row {number}" for number in range(1, 101)]
         (["1,a", '2,"open', '3,"open', '4,"d, ""e"""'], {"1": "a", "4": 'd, "e"'}, [3, 4]),
         (['"1,open', "2,b"], {"2": "b"}, [2]),
         (["1,a", '2,"open'], {"1": "a"}, [3]),
-        (['1,"closed" too early', "2,b"], {"2": "b"}, [2]),
     ],
 )
 def test_open_quote_fails_only_its_row(
@@ -36,6 +36,17 @@ def test_open_quote_fails_only_its_row(
     assert prompts(made) == good
     assert broken(made) == {f"line {line}": f"line {line}: {NOT_CLOSED}" for line in bad}
     assert made.total == len(lines)
+
+
+def test_text_after_a_closed_quote_fails_only_its_row(home: Path) -> None:
+    (home / "docs.csv").write_text('id,text\n1,"closed" too early\n2,b\n3,"open\n4,"closed" as well\n')
+    made = plan(job(source="docs.csv"), "r")
+    assert prompts(made) == {"2": "b"}
+    assert broken(made) == {
+        "line 2": f"line 2: {TEXT_AFTER_QUOTE}",
+        "line 4": f"line 4: {NOT_CLOSED}",
+        "line 5": f"line 5: {TEXT_AFTER_QUOTE}",
+    }
 
 
 def test_two_open_quotes_do_not_hide_the_rows_between_them(home: Path) -> None:

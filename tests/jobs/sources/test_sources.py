@@ -44,7 +44,7 @@ def test_invalid_csv_rows_fail_with_their_line_number(home: Path) -> None:
         "line 4": "line 4: more columns than the header",
         "line 5": "line 5: fewer columns than the header",
         "line 7": "line 7: not UTF-8: set encoding to the actual one, such as cp1252",
-        "line 8": "line 8: a quote is not closed",
+        "line 8": "line 8: text follows a closed quote; a quote within a field must be doubled",
     }
     assert (made.total, made.broken) == (6, 4)
 
