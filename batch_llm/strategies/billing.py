@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def complete(usage: Mapping[str, Any], sent: str, received: Callable[[], str]) -
     reported = [usage.get(name, 0) for name in ("input_tokens", "output_tokens")]
     if all(type(count) is int and 0 <= count <= MOST_TOKENS for count in reported) and any(reported):
         return dict(usage) if not isinstance(usage, dict) else usage
-    counts: dict[str, Any] = {**usage, "cache_read_tokens": usage.get("cached_input_tokens", 0)}
+    counts: dict[str, Any] = {**usage, "cache_read_tokens": plausible_count(usage.get("cached_input_tokens"))}
     counts["input_tokens"] = _first(usage, _INPUT)
     counts["output_tokens"] = _first(usage, _OUTPUT)
     counts = {name: count for name, count in counts.items() if name in _KNOWN and count}
@@ -127,6 +128,26 @@ def complete(usage: Mapping[str, Any], sent: str, received: Callable[[], str]) -
 
 
 _KNOWN = frozenset({"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"})
+
+
+def plausible_count(value: object) -> int | None:
+    """Return a reported number of tokens as an integer; None if it is not plausible.
+
+    Gateways report counts as floats, with fractions, or as text.
+    """
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, float) and 0 <= value <= MOST_TOKENS:
+        value = round_half_up(value)
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def round_half_up(value: float) -> int:
+    """Return the nearest integer; of two, the larger one: a fraction of a token is billed as a whole one."""
+    return math.floor(value + 0.5)
 
 
 def tokens_in(text: str) -> int:
@@ -158,19 +179,9 @@ def _is_amount(name: str, count: object) -> bool:
     return type(count) is float and 0 <= count <= MOST_TOKENS and not name.endswith("_tokens")
 
 
-def _is_count(count: object) -> bool:
-    return type(count) is int and 0 < count <= MOST_TOKENS
-
-
 def _first(usage: Mapping[str, Any], names: Iterable[str]) -> int | None:
-    """Return the first plausible count under one of these names; an integer may be written as 12.0."""
-    for name in names:
-        count: object = usage.get(name)
-        if isinstance(count, float) and count.is_integer():
-            count = int(count)
-        if isinstance(count, int) and _is_count(count):
-            return count
-    return None
+    """Return the first plausible count under one of these names."""
+    return next(filter(None, (plausible_count(usage.get(name)) for name in names)), None)
 
 
 def _include(units: dict[str, float]) -> None:

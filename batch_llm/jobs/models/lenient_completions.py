@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from batch_llm.strategies.billing import round_half_up
+
 Json = dict[str, Any]
 
 _COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
@@ -38,7 +40,7 @@ def count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return round(float(value)) if not isinstance(value, int) else value
+        return value if isinstance(value, int) else round_half_up(float(value))
     except (ValueError, OverflowError):
         return None
 

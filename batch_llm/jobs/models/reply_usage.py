@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 import httpx2
 import pydantic_core
 
-from batch_llm.strategies.billing import MOST_TOKENS
+from batch_llm.strategies.billing import MOST_TOKENS, plausible_count
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def normalize_usage(body: _Json, host: str = "") -> bool:
         _rename(usage, sent, received)
         if names is _CHAT and not host.endswith(_KNOWN_TO_ADD_THOUGHTS):
             _add_thoughts(usage)
-        _drop_what_is_no_count(usage)
+        _keep_counts(usage)
         if total and not _is_count(usage.get(total)):
             usage[total] = usage[sent] + usage[received]
         body[place] = usage
@@ -130,24 +130,20 @@ def _add_thoughts(usage: _Json) -> None:
         usage["total_tokens"] = sent + received + thought
 
 
-def _drop_what_is_no_count(usage: _Json) -> None:
+def _keep_counts(usage: _Json) -> None:
+    """Replace token counts by integers, and remove those that are not plausible."""
     for name, value in list(usage.items()):
         if isinstance(value, dict):
-            _drop_what_is_no_count(cast("_Json", value))
-        elif value is not None and name.lower().endswith(("tokens", "tokencount")) and not _is_count(value):
-            del usage[name]
+            _keep_counts(cast("_Json", value))
+        elif value is not None and name.lower().endswith(("tokens", "tokencount")):
+            if (count := plausible_count(value)) is None:
+                del usage[name]
+            else:
+                usage[name] = count
 
 
 def _first(usage: Mapping[str, Any], own: str, others: tuple[str, ...]) -> int:
-    for name in (own, *others):
-        count = usage.get(name)
-        if isinstance(count, str) and count.isascii() and count.isdigit() and len(count) < 10:
-            count = int(count)
-        if isinstance(count, float) and count.is_integer():
-            count = int(count)
-        if _is_count(count) and count:
-            return int(cast("int", count))
-    return 0
+    return next(filter(None, (plausible_count(usage.get(name)) for name in (own, *others))), 0)
 
 
 def _is_count(value: object) -> bool:

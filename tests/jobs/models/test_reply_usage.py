@@ -27,7 +27,8 @@ def _chat(usage: Any) -> dict[str, Any]:
         ({"prompt_tokens": "100", "completion_tokens": "20"}, (100, 20)),
         ({"prompt_tokens": 100.0, "completion_tokens": 20.0}, (100, 20)),
         ({"prompt_tokens": None, "completion_tokens": None}, (0, 0)),
-        ({"prompt_tokens": 12.5, "completion_tokens": -3}, (0, 0)),
+        ({"prompt_tokens": 12.5, "completion_tokens": -3}, (13, 0)),
+        ({"prompt_tokens": 12.4, "completion_tokens": "2.5"}, (12, 3)),
         ({"prompt_tokens": 10**18, "completion_tokens": True}, (0, 0)),
         ({"prompt_tokens": [1], "completion_tokens": {"a": 1}}, (0, 0)),
         (
