@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def resident_bytes() -> int:
-    """Return what is resident now."""
+    """Return the current resident set."""
     return _status("VmRSS")
 
 
 def peak_bytes() -> int:
-    """Return what was resident at most since the process began, or since `forget_peak`."""
+    """Return the largest resident set since the process began, or since `forget_peak`."""
     return _status("VmHWM")
 
 
 def forget_peak() -> None:
-    """Let the peak begin anew at what is resident now."""
+    """Reset the peak to the current resident set."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -156,7 +156,7 @@ def count_events(run_id: str) -> Counter[str]:
             if any(counts[name] for name in ended):
                 return counts
             time.sleep(0.5)
-    raise RuntimeError(f"Prefect has heard nothing of the end of {run_id} in {PATIENCE_SECONDS:g} s")
+    raise RuntimeError(f"Prefect received no event of the end of {run_id} in {PATIENCE_SECONDS:g} s")
 
 
 def here(kind: str, job: BatchJob) -> Run:

@@ -55,7 +55,7 @@ class CpuSampler:
 
 
 def owner(frame: FrameType | None) -> Owner:
-    """Walk outwards from `frame` to the first that tells whose work this is."""
+    """Return the owner of the innermost frame of a known package, starting at `frame`."""
     while frame is not None:
         if found := _owner_of_file(frame.f_code.co_filename):
             return found

@@ -25,9 +25,9 @@ def cells(table: str) -> list[list[str]]:
 def test_table_of_forecasts_equals_the_output_of_the_command(tmp_path: Path) -> None:
     """The second digit of a number may differ by one, because of rounding."""
     command, rest = re.search(r"```text\n\$ (batch-llm simulate (?:.*\\\n)*.*)\n([^`]*)```", README).groups()  # pyright: ignore[reportOptionalMemberAccess]  there is one
-    said = batch_llm(*shlex.split(command.replace("\\\n", " "))[1:], folder=tmp_path, COLUMNS="160")
-    assert said.returncode == 0, said.stderr
-    shown, expected = cells(rest), cells(said.stdout)
+    done = batch_llm(*shlex.split(command.replace("\\\n", " "))[1:], folder=tmp_path, COLUMNS="160")
+    assert done.returncode == 0, done.stderr
+    shown, expected = cells(rest), cells(done.stdout)
     assert len(shown) == 13
     for mine, theirs in zip(shown, expected, strict=True):
         assert [NUMBER.sub("", cell) for cell in mine] == [NUMBER.sub("", cell) for cell in theirs]

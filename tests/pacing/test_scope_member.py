@@ -119,7 +119,7 @@ class Process:
         born = record.created_at if (record := self.world.records.get(self.name)) else self.world.now
         self.world.records[self.name] = PublishedReport(self.name, born, self.world.now, report)
         yield from self._wait()
-        if self._fails():  # it is written, and nobody told us
+        if self._fails():  # the report is written, but the reply is lost
             return False
         self.member.on_written(sent, self.clock)
         return True

@@ -110,10 +110,10 @@ def test_run_answers_every_item_and_reports_it(run: Any, provider: OpenAIServer,
     assert found["batch-llm-trial-progress"]["data"] == 100
     names = ["batch-llm.run.started", *["batch-llm.shard.completed"] * 3, "batch-llm.run.completed"]
     eventually(lambda: len(events(state)) >= len(names))
-    heard = events(state)
-    assert sorted(event["event"] for event in heard) == sorted(names)
+    published = events(state)
+    assert sorted(event["event"] for event in published) == sorted(names)
     flow_run = f"prefect.flow-run.{state.state_details.flow_run_id}"
-    assert all(flow_run in {related["prefect.resource.id"] for related in event["related"]} for event in heard)
+    assert all(flow_run in {related["prefect.resource.id"] for related in event["related"]} for event in published)
     assert flow_run_of(state)["tags"] == ["completed", "openai-chat:gpt-4.1-mini", "trial"]
     tagged = {task["name"]: task["tags"] for task in task_runs(state)}
     assert tagged["items 1-5: 5 answered"] == ["all-answered", "shard"]

@@ -66,7 +66,7 @@ def planned(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[BatchJ
 
 async def _until(probe: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while not probe():  # noqa: ASYNC110  what another thread or a file tells
+        while not probe():  # noqa: ASYNC110  another thread or a file changes it
             await asyncio.sleep(0.01)
 
 

@@ -39,7 +39,7 @@ WINDOW_SECONDS = 2.0
 HEARD_SECONDS = 2.0
 PAUSE_SECONDS = 4.0
 EARLY_SECONDS = 0.5
-"""Of a pause that was told of by the server's clock, and that each reads in its own way."""
+"""Tolerance in seconds for the end of a cooldown, which each process converts from the server's clock."""
 
 
 class Account(LimitedServer):

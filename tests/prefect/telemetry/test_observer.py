@@ -36,26 +36,28 @@ def shard(index: int) -> ShardRef:
 
 
 async def test_many_failures_cause_few_events_that_count_all_of_them() -> None:
-    heard = RecordedEvents()
-    watching = PrefectObserver(heard, shard(0))
+    recorded = RecordedEvents()
+    watching = PrefectObserver(recorded, shard(0))
     for number in range(10_000):
         await watching.on_event(ProcessingEvent.ITEM_FAILED, {"item_id": str(number), "category": "timeout"})
-    assert [payload["item_id"] for _, payload in heard.events][:5] == ["0", "1", "3", "7", "15"]
-    assert len(heard.events) == 14
-    assert len(heard.events) + sum(payload["left_out"] for _, payload in heard.events) + watching.left_out == 10_000
+    assert [payload["item_id"] for _, payload in recorded.events][:5] == ["0", "1", "3", "7", "15"]
+    assert len(recorded.events) == 14
+    assert (
+        len(recorded.events) + sum(payload["left_out"] for _, payload in recorded.events) + watching.left_out == 10_000
+    )
 
 
 async def test_rate_limit_event_has_the_cooldown_and_the_new_limit() -> None:
-    heard = RecordedEvents()
-    await PrefectObserver(heard, shard(0)).on_event(ProcessingEvent.RATE_LIMIT_HIT, {"pause": 5.0, "limit": 45.0})
+    recorded = RecordedEvents()
+    await PrefectObserver(recorded, shard(0)).on_event(ProcessingEvent.RATE_LIMIT_HIT, {"pause": 5.0, "limit": 45.0})
     told = {"shard": 0, "pause_seconds": 5.0, "calls_per_second": 45.0, "left_out": 0}
-    assert heard.events == [("rate-limit.hit", told)]
+    assert recorded.events == [("rate-limit.hit", told)]
 
 
 async def test_successful_items_cause_no_events() -> None:
-    heard = RecordedEvents()
-    await PrefectObserver(heard, shard(0)).on_event(ProcessingEvent.ITEM_COMPLETED, {"item_id": "a"})
-    assert heard.events == []
+    recorded = RecordedEvents()
+    await PrefectObserver(recorded, shard(0)).on_event(ProcessingEvent.ITEM_COMPLETED, {"item_id": "a"})
+    assert recorded.events == []
 
 
 @given(st.integers(1, 3000), st.integers(1, 20))
@@ -69,13 +71,13 @@ def test_shards_of_a_run_share_the_quota_of_events(shards: int, tries: int) -> N
 
 
 def test_too_many_failures_are_reported_once_during_the_run() -> None:
-    heard = RecordedEvents()
+    recorded = RecordedEvents()
     job = BatchJob.parse({"source": "s", "prompt": "p", "output": "o.csv", "failure_threshold": 0.1})
-    threshold = FailureThresholdWatch(job, heard)
+    threshold = FailureThresholdWatch(job, recorded)
     for failed in (0, 10, 11, 50):
         threshold.look(Progress(total=100, failed=failed, categories={"timeout": failed}))
     told = {"failed": 11, "total": 100, "failure_threshold": 0.1, "categories": {"timeout": 11}}
-    assert heard.events == [("failures.threshold", told)]
+    assert recorded.events == [("failures.threshold", told)]
 
 
 def test_long_run_updates_its_progress_a_hundred_times() -> None:
