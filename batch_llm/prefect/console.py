@@ -1,4 +1,4 @@
-"""Log handlers of a run: they survive a closed console, escape control characters and end with the run's sentence."""
+"""Log handlers of a run: they survive a closed console, hide secrets and end with the run's sentence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 
 from batch_llm.errors import BatchLLMError
 from batch_llm.jobs.messages import duration
+from batch_llm.jobs.secrets import redact
 from batch_llm.jobs.untrusted_text import visible
 
 _ENGINE_ENDED = re.compile(r"Engine execution (?:exited with unexpected|interrupted by base) exception")
@@ -28,14 +29,15 @@ def prepare_log_handlers() -> None:
     pipe. Prefect prints through rich, which would exit the process at the next log line:
     https://rich.readthedocs.io/en/stable/reference/console.html#rich.console.Console.on_broken_pipe
 
-    All handlers escape control characters, because log lines contain ids, errors and messages of providers. They also
-    replace the tracebacks and representations with which Prefect's engines log failures that are not bugs.
+    All handlers escape control characters and remove secrets, because log lines contain ids, errors and messages of
+    providers. They also replace the tracebacks and representations with which Prefect's engines log failures that are
+    not bugs.
     """
     known = [logging.getLogger(name) for name in (None, *logging.root.manager.loggerDict)]
     for handler in {handler for logger in known for handler in logger.handlers}:
         if isinstance(handler, PrefectConsoleHandler):
             handler.console.on_broken_pipe = partial(setattr, handler.console, "quiet", True)
-        for accepts in (_reword, _escape):
+        for accepts in (_reword, _clean):
             if accepts not in handler.filters:
                 handler.addFilter(accepts)
 
@@ -79,16 +81,16 @@ def _reword_retry(record: logging.LogRecord) -> None:
             pass
 
 
-def _escape(record: logging.LogRecord) -> bool:
-    """Escape the control characters of a record's text; accept every record."""
+def _clean(record: logging.LogRecord) -> bool:
+    """Escape the control characters of a record's text and remove its secrets; accept every record."""
     try:
         message = record.getMessage()
     except Exception:
         return True
-    if (shown := visible(message)) != message:
+    if (shown := visible(redact(message))) != message:
         record.msg, record.args = shown, ()
     if record.exc_info and not record.exc_text:
-        record.exc_text = visible(_formatter.formatException(record.exc_info))
+        record.exc_text = visible(redact(_formatter.formatException(record.exc_info)))
     return True
 
 
