@@ -58,7 +58,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
     Example:
         >>> planned = plan(job, run_id)
         >>> for shard in planned.shards:
-        ...     asyncio.run(run_shard(job, shard))
+        ...     asyncio.run(run_shard(job, planned.folder, shard))
         >>> summary = merge(job, planned)
     """
     folder, store = open_folder(job, plan.folder), job_store(job)
