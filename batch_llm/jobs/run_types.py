@@ -51,7 +51,7 @@ class Plan:
         shards: Shards with the items to call.
         notes: Sentences for the user, such as renamed columns or the number of broken rows.
         canary: The canary of the run; if it has items, it is the first shard.
-        warnings: Sentences about possible problems with the source.
+        warnings: Sentences about possible problems, such as a source that has become much smaller.
         refreshed: Items that are called again although an earlier run answered them.
         refreshes: Ids of the interrupted runs whose refresh this run continues; None if the job does not refresh.
         lease: Number of the lease under which the plan was made; 0 for none.
@@ -181,7 +181,7 @@ class Summary:
         kept: Path of the output of the last complete run, if this run is not complete and did not replace it; else
             empty.
         budgets: Each budget of the job: setting, scope (run, month), unit (usd, tokens), budget, spent, left.
-        warnings: Sentences about possible problems with the source.
+        warnings: Sentences about possible problems, such as a source that has become much smaller.
         refreshed: Items that were called again although an earlier run had answered them.
         truncated: Items with an answer that was cut off at the token limit, including items that failed because of it;
             None for runs of earlier versions.

@@ -30,7 +30,7 @@ from batch_llm.rate_limit import built_in
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .missing_usage import UsageEstimatingStrategy, UsageWarning
-from .open_files import room_for_calls
+from .open_files import room_for_calls, too_few_files
 from .recorder import ResultRecorder
 from .shard_tally import ShardTally
 from .shard_watch import ShardWatch
@@ -81,6 +81,8 @@ async def run_shard(
     stopped_by: ErrorInfo | None = None
     prices = prices_of(job, own_strategy=strategy is not None)
     budgeted_pacer = BudgetedPacer(governor, share, _spent(tally), prices.cost) if share and share.is_bounded else None
+    if problem := too_few_files(job.config):
+        run.warn(problem)
     if not run.stop.exists():
         with room_for_calls(job.config) as config, LedgerWriter(run.store, shard.part) as ledger:
             fitted = job.model_copy(update={"config": config})

@@ -22,6 +22,7 @@ StopKind: TypeAlias = Literal["asked", "fatal", "budget", "canary"]
 _WORKING_FOLDER = ".batch-llm/working"
 """Local folder of runs with a remote ledger: nested so deeply that a local ledger does not list these runs."""
 
+_WARNING = "warning"
 _RUNNER_FOLDERS = ("claims", "carriers", "budget")
 
 
@@ -102,6 +103,18 @@ class RunFolder:
     def stop(self) -> Path:
         """Stop request; while this file exists, the run's shards start no further calls."""
         return self.path / "stop"
+
+    def warn(self, text: str) -> None:
+        """Record a warning of a shard for the run's totals; a later one replaces it."""
+        with suppress(OSError):  # it was logged
+            self.store.write(_WARNING, text.encode())
+
+    def warnings(self) -> list[str]:
+        """Return the recorded warnings of the shards."""
+        with suppress(OSError):
+            if recorded := self.store.read(_WARNING):
+                return [recorded.decode(errors="replace")]
+        return []
 
     @property
     def summary(self) -> Path:

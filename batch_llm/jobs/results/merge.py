@@ -67,7 +67,8 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
     try:
         with open_tables() as tables:
             _write_outcomes(tables, folder)
-            summary = replace(_sum_up(tables, plan, job.output, None), stopped=stopped, warnings=list(plan.warnings))
+            summary = replace(_sum_up(tables, plan, job.output, None), stopped=stopped)
+            summary = replace(summary, warnings=[*plan.warnings, *folder.warnings()])
             summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
             place = place_for(job, store, complete=complete)
