@@ -153,11 +153,16 @@ def in_words(error: BaseException, info: ErrorInfo | None = None) -> str:
         text = str(error)
     except Exception:  # an SDK's exception with a broken `__str__` must not end the run
         text = ""
-    name = "TypeError" if isinstance(error, InvalidValue) else type(error).__name__
+    name = "TypeError" if isinstance(error, InvalidValue) else _public_name(error)
     said = shortened(f"{name}: {text}" if text else name)
     if info is not None and (info.category == "connection" or info.never_sent) and (cause := network_cause(error)):
         return shortened(f"{said.rstrip('. ')}: {cause}")
     return said
+
+
+def _public_name(error: BaseException) -> str:
+    """Return the name of an exception's class; for a private class, of its nearest public base class."""
+    return next(cls.__name__ for cls in type(error).__mro__ if not cls.__name__.startswith("_"))
 
 
 def shortened(text: str) -> str:

@@ -296,3 +296,11 @@ async def test_strategies_that_never_wait_do_not_block_the_loop() -> None:
     ticking.cancel()
     await asyncio.wait([ticking])
     assert ticks > 10
+
+
+async def test_error_names_the_public_base_of_a_private_exception() -> None:
+    class _Internal(Failure):
+        pass
+
+    result, _ = await run_one([[_Internal(ErrorInfo(is_retryable=False))]])
+    assert str(result.error).startswith("Failure")
