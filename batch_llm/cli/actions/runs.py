@@ -165,5 +165,5 @@ def _pruned(done: Pruned, keep_days: float, *, dry_run: bool) -> str:
     removed = "would be removed" if dry_run else "removed"
     runs = f"{len(done.runs):,} run(s), {done.files:,} files, {done.bytes / 1e6:,.1f} MB {removed}"
     deleted = "would be deleted" if dry_run else "deleted"
-    kept = f"{done.carried:,} answers are kept because remaining runs need them"
-    return f"{done.name}: {runs}; {kept}; {done.let_go:,} {deleted}"
+    kept = f"{done.kept_answers:,} answers are kept because remaining runs need them"
+    return f"{done.name}: {runs}; {kept}; {done.dropped_answers:,} {deleted}"

@@ -21,7 +21,7 @@ MOST_RECORD_BYTES = 32 * 1024 * 1024
 _CHECK = b',"check":"'
 _LAST_FIELDS = 64
 """Number of bytes at the end of a record that contain its `number` field."""
-_REHEARSED = b'"output":"dry run of item '
+_DRY_RUN = b'"output":"dry run of item '
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,17 @@ class Soundness:
     Attributes:
         longest: Bytes of the longest line that can be read.
         damaged: Number of lines that do not match their checksum, or are longer than any record.
-        rehearsed: Number of answers of a dry run, which older versions stored.
+        dry_run_answers: Number of answers of a dry run, which older versions stored.
     """
 
     longest: int = 0
     damaged: int = 0
-    rehearsed: int = 0
+    dry_run_answers: int = 0
 
     @property
     def is_whole(self) -> bool:
         """Whether every line of the file can be used."""
-        return not self.damaged and not self.rehearsed
+        return not self.damaged and not self.dry_run_answers
 
 
 def line_with_checksum(record: bytes) -> bytes:
@@ -61,7 +61,7 @@ def sound_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines with a valid checksum, without their line breaks; answers of dry runs are skipped."""
     for line in lines:
         stripped = line.rstrip(b"\r\n")
-        if is_sound(stripped) and not _is_rehearsed(stripped):
+        if is_sound(stripped) and not _is_of_dry_run(stripped):
             yield stripped
 
 
@@ -102,13 +102,13 @@ def _soundness(file: Path, size: int, _modified: int, _node: int) -> Soundness:
             if not is_sound(stripped):
                 # The last line is truncated if its writer was killed; this does not count as damage.
                 found = replace(found, damaged=found.damaged + (len(stripped) < len(line)))
-            elif _is_rehearsed(stripped):
-                found = replace(found, rehearsed=found.rehearsed + 1)
+            elif _is_of_dry_run(stripped):
+                found = replace(found, dry_run_answers=found.dry_run_answers + 1)
     return replace(found, longest=longest)
 
 
-def _is_rehearsed(line: bytes) -> bool:
-    return _REHEARSED in line and b'"status":"succeeded"' in line and b'"attempts":0,' in line
+def _is_of_dry_run(line: bytes) -> bool:
+    return _DRY_RUN in line and b'"status":"succeeded"' in line and b'"attempts":0,' in line
 
 
 def _lines(opened: IO[bytes], size: int) -> Iterator[bytes | None]:

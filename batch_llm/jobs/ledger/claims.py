@@ -39,19 +39,19 @@ class Runners:
         self._run = run
         self._watch = StalenessTimer()
 
-    def join(self, carrier: str, *, lost: Callable[[str], None]) -> AbstractContextManager[Heartbeat]:
+    def join(self, runner: str, *, lost: Callable[[str], None]) -> AbstractContextManager[Heartbeat]:
         """Register this process as a runner while the context is open.
 
         Args:
-            carrier: Name of the runner.
+            runner: Name of the runner.
             lost: Called from a thread, with the reason, when others treat this runner as dead.
 
         Raises:
             OSError: The ledger cannot be written.
         """
-        us = Owner.of_this_process(carrier)
-        us.write(self._run, _of(carrier))
-        return send_heartbeats(self._run, _of(carrier), us, lost=lost)
+        us = Owner.of_this_process(runner)
+        us.write(self._run, _of(runner))
+        return send_heartbeats(self._run, _of(runner), us, lost=lost)
 
     def names(self) -> list[str]:
         """Return the names of all runners that have ever joined.
@@ -61,38 +61,38 @@ class Runners:
         """
         return [name.rpartition("/")[2].removesuffix(".json") for name in self._run.names("carriers/*.json")]
 
-    def is_gone(self, carrier: str, *, after: float | None = None) -> bool:
+    def is_gone(self, runner: str, *, after: float | None = None) -> bool:
         """Whether a runner has finished or died; call it repeatedly, because it measures the time without a heartbeat.
 
         Args:
-            carrier: Name of the runner.
+            runner: Name of the runner.
             after: Seconds without a heartbeat after which the runner is treated as dead; a minute by default.
 
         Raises:
             OSError: The ledger cannot be read.
         """
-        seen = Owner.read(self._run, _of(carrier))
-        silence = self._watch.seconds_unchanged(carrier, seen)
+        seen = Owner.read(self._run, _of(runner))
+        silence = self._watch.seconds_unchanged(runner, seen)
         if seen is None:
             return False
         return seen.is_gone or silence > (heartbeat.STALE_SECONDS if after is None else after)
 
-    def is_dead(self, carrier: str) -> bool:
+    def is_dead(self, runner: str) -> bool:
         """Whether a runner has died without signing off; call it repeatedly, as `is_gone`.
 
         Raises:
             OSError: The ledger cannot be read.
         """
-        seen = Owner.read(self._run, _of(carrier))
-        return seen is not None and not seen.ended and self.is_gone(carrier)
+        seen = Owner.read(self._run, _of(runner))
+        return seen is not None and not seen.ended and self.is_gone(runner)
 
-    def is_running(self, carrier: str) -> bool:
+    def is_running(self, runner: str) -> bool:
         """Whether a runner has joined and not signed off, and its process is not known to be dead.
 
         Raises:
             OSError: The ledger cannot be read.
         """
-        seen = Owner.read(self._run, _of(carrier))
+        seen = Owner.read(self._run, _of(runner))
         return seen is not None and not seen.is_gone
 
 
@@ -102,7 +102,7 @@ class Claims:
     Args:
         run: The run's folder in the ledger.
         shards: All shards of the run.
-        carrier: Name of the runner.
+        runner: Name of the runner.
 
     Attributes:
         open: The shards that were not finished at the last refresh.
@@ -114,10 +114,10 @@ class Claims:
         ...     claims.done(shard)
     """
 
-    def __init__(self, run: Store, shards: Sequence[ShardRef], carrier: str) -> None:
+    def __init__(self, run: Store, shards: Sequence[ShardRef], runner: str) -> None:
         self.open = list(shards)
-        self._run, self._carrier = run, carrier
-        self._carriers = Runners(run)
+        self._run, self._runner = run, runner
+        self._runners = Runners(run)
         self._numbers: dict[str, int] = {}
 
     def next(self, wanted: Callable[[ShardRef], bool] = lambda _: True) -> ShardRef | None:
@@ -179,11 +179,11 @@ class Claims:
         Raises:
             OSError: The ledger cannot be written.
         """
-        self._run.create(_done(shard.part), json.dumps({"carrier": self._carrier}).encode())
+        self._run.create(_done(shard.part), json.dumps({"carrier": self._runner}).encode())
         self.open = [other for other in self.open if other.part != shard.part]
 
     def _create(self, part: str, number: int) -> bool:
-        return self._run.create(_claim(part, number), json.dumps({"carrier": self._carrier}).encode())
+        return self._run.create(_claim(part, number), json.dumps({"carrier": self._runner}).encode())
 
     def _is_given_up(self, part: str, number: int) -> bool:
         # In this order: a runner marks a shard as finished before it signs off.
@@ -197,7 +197,7 @@ class Claims:
             claim = json.loads(self._run.read(_claim(part, number)) or b"{}")
         except ValueError:
             return False  # the file is being written
-        return "carrier" in claim and self._carriers.is_gone(str(claim["carrier"]))
+        return "carrier" in claim and self._runners.is_gone(str(claim["carrier"]))
 
 
 def await_runners(run: Store, *, but: str) -> None:
@@ -237,5 +237,5 @@ def _done(part: str) -> str:
     return f"claims/{part}.done.json"
 
 
-def _of(carrier: str) -> str:
-    return f"carriers/{carrier}.json"
+def _of(runner: str) -> str:
+    return f"carriers/{runner}.json"

@@ -18,7 +18,7 @@ BATCH_BYTES = 512 * 1024**2
 
 
 @contextmanager
-def gathered(
+def collected_records(
     tables: Tables, store: Store, files: Mapping[str, int], wanted: str, columns: str, pieces: Path
 ) -> Generator[str]:
     """Provide SQL that selects the records listed in a table by `fingerprint` and `stamp`.

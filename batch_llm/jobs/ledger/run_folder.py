@@ -65,7 +65,7 @@ class RunFolder:
         return self.path / "reused.parquet"
 
     @property
-    def gathered(self) -> Path:
+    def collected(self) -> Path:
         """Temporary folder for records that are collected for `reused` or `outcomes`."""
         return self.path / "gathered"
 
@@ -146,7 +146,7 @@ class RunFolder:
             *intermediate,
         ):
             path.unlink(missing_ok=True)
-        for folder in (self.gathered, self.shards, *copies_of_the_source):
+        for folder in (self.collected, self.shards, *copies_of_the_source):
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # remaining files do no harm
             sent = (self.shards.name, self.progress.name) if self.is_remote else ()

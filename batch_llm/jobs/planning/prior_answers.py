@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batch_llm.jobs.accepted_answers import accepted_condition
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.record_lookup import gathered
+from batch_llm.jobs.ledger.record_lookup import collected_records
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, drop_repeats, view_records
 from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
@@ -191,7 +191,7 @@ def _copy_answers(tables: Tables, folder: RunFolder, ledger: _Ledger) -> None:
         ) USING (position)""",
     )
     files = {**ledger.others, **ledger.own}
-    with gathered(tables, ledger.store, files, "standing", columns, folder.gathered) as answers:
+    with collected_records(tables, ledger.store, files, "standing", columns, folder.collected) as answers:
         copied = f"""
             SELECT answers.* REPLACE (coalesce(renamed.item_id, answers.id) AS id)
             FROM ({answers}) AS answers LEFT JOIN renamed USING (position)"""

@@ -9,7 +9,7 @@ from typing import Any
 from batch_llm.errors import ErrorInfo
 from batch_llm.items import AnyResult, BatchResult, WorkItemResult
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.record_lookup import gathered
+from batch_llm.jobs.ledger.record_lookup import collected_records
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, drop_repeats, view_records
 from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder
@@ -70,7 +70,7 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
         LEFT JOIN tries USING (fingerprint)
         LEFT JOIN (SELECT position FROM {file_text(folder.reused)}) AS old USING (position)""",
     )
-    with gathered(tables, folder.store, files, _TRIED, _OF_TRIED, folder.gathered) as tried:
+    with collected_records(tables, folder.store, files, _TRIED, _OF_TRIED, folder.collected) as tried:
         parts = (tried, _reused(folder), _broken(folder), _left(folder))
         execute(tables, f"COPY ({' UNION ALL '.join(parts)}) TO {text(folder.outcomes)}")
     drop_repeats(tables, folder.outcomes)

@@ -42,16 +42,16 @@ class Pruned:
         runs: Ids of the removed runs, newest first.
         files: Number of removed files.
         bytes: Size of the removed files.
-        carried: Answers of removed runs that are kept, because remaining runs use or may need them.
-        let_go: Answers that are removed with their runs.
+        kept_answers: Answers of removed runs that are kept, because remaining runs use or may need them.
+        dropped_answers: Answers that are removed with their runs.
     """
 
     name: str
     runs: tuple[str, ...]
     files: int
     bytes: int
-    carried: int
-    let_go: int
+    kept_answers: int
+    dropped_answers: int
 
 
 def prune(
@@ -81,14 +81,14 @@ def prune(
         with hold(store, "prune", waits_for=waits_for, lost=_log.warning) as lease, open_tables() as tables:
             runs = _runs_of(ledger, name)
             old = _old(runs, time.time() - keep_days * DAY_SECONDS)
-            carried, let_go = _weigh(tables, store, old, [run for run in runs if run not in old])
+            kept_answers, dropped_answers = _weigh(tables, store, old, [run for run in runs if run not in old])
             sizes = [size for run in old for size in _files_of(store, run).values()]
             if not dry_run:
-                _remove(tables, store, lease, name, old, carried)
+                _remove(tables, store, lease, name, old, kept_answers)
     except (OSError, duckdb.Error) as error:
         reason = one_line(error) if isinstance(error, duckdb.Error) else error.strerror or error
         raise JobError(f"ledger {store.address} cannot be pruned: {reason}") from error
-    return Pruned(name, tuple(run.id for run in old), len(sizes), sum(sizes), carried, let_go)
+    return Pruned(name, tuple(run.id for run in old), len(sizes), sum(sizes), kept_answers, dropped_answers)
 
 
 def _runs_of(ledger: Store, name: str) -> list[RunRecord]:
@@ -132,10 +132,10 @@ def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequ
                 FROM needed ANTI JOIN answers USING (fingerprint)
             ) USING (key_fingerprint)""",
         )
-    execute(tables, "CREATE OR REPLACE TEMP TABLE carried AS SELECT * FROM answers SEMI JOIN used USING (fingerprint)")
-    counts = execute(tables, "SELECT (SELECT count(*) FROM carried), (SELECT count(*) FROM answers)").fetchone()
-    carried, all_of_them = counts or (0, 0)
-    return int(carried), int(all_of_them) - int(carried)
+    execute(tables, "CREATE OR REPLACE TEMP TABLE kept_answers AS FROM answers SEMI JOIN used USING (fingerprint)")
+    counts = execute(tables, "SELECT (SELECT count(*) FROM kept_answers), (SELECT count(*) FROM answers)").fetchone()
+    kept_answers, all_of_them = counts or (0, 0)
+    return int(kept_answers), int(all_of_them) - int(kept_answers)
 
 
 def _needs(tables: Tables, run: RunRecord) -> str:
@@ -156,13 +156,13 @@ def _needs(tables: Tables, run: RunRecord) -> str:
     return query
 
 
-def _carry(tables: Tables, store: Store, carried: int) -> None:
+def _keep(tables: Tables, store: Store, kept_answers: int) -> None:
     """Write the answers to keep to one new file, before anything is removed.
 
     Each answer gets a time that is a microsecond later, so that a record and its copy always differ, even if the
     process is killed while both exist.
     """
-    if carried:
+    if kept_answers:
         with temporary_folder() as folder:
             path = folder / "kept.jsonl"
             execute(
@@ -172,10 +172,10 @@ def _carry(tables: Tables, store: Store, carried: int) -> None:
                     SELECT * EXCLUDE (fingerprint, id_fingerprint, stamp, "check") REPLACE (strftime(
                         (finished_at + INTERVAL 1 MICROSECOND) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f+00:00'
                     ) AS finished_at)
-                    FROM records SEMI JOIN carried USING (fingerprint, stamp) WHERE status = 'succeeded'
+                    FROM records SEMI JOIN kept_answers USING (fingerprint, stamp) WHERE status = 'succeeded'
                 ) TO {text(path)} (FORMAT json)""",
             )
-            (number,) = tables.execute("SELECT coalesce(max(number), 0) FROM carried").fetchone() or (0,)
+            (number,) = tables.execute("SELECT coalesce(max(number), 0) FROM kept_answers").fetchone() or (0,)
             with path.open("rb") as lines, (whole := folder / "with-checksums.jsonl").open("wb") as kept:
                 kept.writelines(line_with_checksum(line.rstrip(b"\n")) for line in lines)
             store.put(whole, f"{KEPT}/ledger/n{int(number):06d}-{KEPT}-{uuid.uuid4().hex}.jsonl")
@@ -185,10 +185,10 @@ def _kept_files(store: Store) -> list[str]:
     return store.names(f"{KEPT}/ledger/*.jsonl")
 
 
-def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[RunRecord], carried: int) -> None:
+def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[RunRecord], kept_answers: int) -> None:
     before = _kept_files(store) if old else []
     if old:
-        _carry(tables, store, carried)
+        _keep(tables, store, kept_answers)
     _check_lease(store, lease)
     store.remove(before)
     for run in old:

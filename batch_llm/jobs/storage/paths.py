@@ -10,8 +10,8 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 def project_folder() -> Path:
     """Return the folder with `flows/` and `deployments/`: the checkout, or the copy in an installed wheel."""
-    carried = _PACKAGE / "_project"
-    return carried if carried.is_dir() else _PACKAGE.parent
+    packaged = _PACKAGE / "_project"
+    return packaged if packaged.is_dir() else _PACKAGE.parent
 
 
 def home() -> Path:

@@ -52,20 +52,20 @@ def test_prune_keeps_every_answer_in_use(home: Path, ledger: str) -> None:
     assert len(find_runs(store)) == 3
     done = _prune(ledger)
     assert looked == done
-    assert (done.runs, done.carried, done.let_go) == (("old", "oldest"), 1, 2)
+    assert (done.runs, done.kept_answers, done.dropped_answers) == (("old", "oldest"), 1, 2)
     assert [run.id for run in find_runs(store)] == ["young"]
     assert (plan(made_for, "next").reused, plan(made_for, "next").shards) == (3, ())
     age(made_for, "young", 40)
     run_job(made_for, "newest")
     again = _prune(ledger)
-    assert (set(again.runs), again.carried) == ({"young"}, 3)
+    assert (set(again.runs), again.kept_answers) == ({"young"}, 3)
     assert prompts(plan(made_for, "last")) == {}
     assert _prune(ledger).runs == ()
     assert prompts(plan(made_for, "last")) == {}, "a prune with nothing to remove removes nothing"
 
 
 @pytest.mark.sample(2)
-@pytest.mark.parametrize("step", ["_carry", "_remove_run"])
+@pytest.mark.parametrize("step", ["_keep", "_remove_run"])
 def test_a_prune_that_is_killed_loses_nothing(
     home: Path, ledger: str, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_refresh_that_stopped_keeps_the_answers_it_did_not_replace(home: Path,
     run_job(made_for, "old")
     run_job(job(ledger=ledger, refresh=True), "young", most=2, fail="b")
     age(made_for, "old", 40)
-    assert (_prune(ledger).carried, prompts(plan(made_for, "next"))) == (2, {})
+    assert (_prune(ledger).kept_answers, prompts(plan(made_for, "next"))) == (2, {})
 
 
 def test_answers_that_a_dead_remote_run_may_use_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,13 +177,13 @@ def test_a_prune_that_lost_its_lease_removes_nothing_more(
     """Its machine was asleep; the run that holds the lease now may use answers that were unused before."""
     made_for = job(ledger=ledger)
     _three_runs(home, made_for)
-    carry, store = prune_module._carry, job_store(made_for)  # pyright: ignore[reportPrivateUsage]  the moment to hit
+    keep, store = prune_module._keep, job_store(made_for)  # pyright: ignore[reportPrivateUsage]  the moment to hit
 
     def slow(*arguments: Any) -> None:
-        carry(*arguments)
+        keep(*arguments)
         Owner.of_this_process("another").write(store, f"lease/{newest_lease(store) + 1:012d}.json")
 
-    monkeypatch.setattr(prune_module, "_carry", slow)
+    monkeypatch.setattr(prune_module, "_keep", slow)
     with pytest.raises(JobError, match=r"another run took over .* during the pruning"):
         _prune(ledger)
     assert len(find_runs(Store(ledger))) == 3
