@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.ledger.lease import active_run
 from batch_llm.jobs.ledger.record_views import view_records
-from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
+from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.run_types import Summary
-from batch_llm.jobs.spending.budgets import limits_of
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, one_line, open_tables, text
 from batch_llm.jobs.storage.select_only import check_condition, condition_query
 from batch_llm.jobs.storage.store import Store
 
 from .outcomes import FAILURES_FIRST
+from .totals_so_far import totals_so_far
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ def read_run_state(run: RunRecord) -> RunState:
         if done:
             totals = Summary(**{name: value for name, value in done.items() if name in Summary.__dataclass_fields__})
         else:
-            totals = _partial_totals(tables, run)
+            totals = totals_so_far(tables, run.store, run.plan, is_running=_is_running(run))
         view_results(tables, run)
         found = tables.execute("""
             SELECT error_category, left(any_value(error), 2000) FROM results
@@ -225,63 +224,6 @@ def read_rows(tables: Tables, limit: int) -> list[dict[str, Any]]:
     query = f"SELECT {', '.join(columns)} FROM chosen ORDER BY {FAILURES_FIRST}, id LIMIT {limit}"
     rows = [dict(zip(columns, row, strict=True)) for row in execute(tables, query).fetchall()]
     return [row | {"output": None if row["output"] is None else json.loads(row["output"])} for row in rows]
-
-
-_ITEMS = """
-    CREATE OR REPLACE TEMP TABLE items AS
-    SELECT bool_or(status = 'succeeded') AS succeeded, arg_max(category, stamp) AS category,
-        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-        CASE WHEN count(cost_usd) = count(*) THEN sum(cost_usd) END AS cost_usd, max(finished_at) AS finished_at,
-        coalesce(arg_max(finish_reason, finished_at) FILTER (status = 'succeeded'),
-            arg_max(finish_reason, finished_at)) AS finish_reason
-    FROM tries GROUP BY fingerprint"""
-"""The items of a run that has no totals yet, from the records of all their tries."""
-
-_TOTALS = """
-    SELECT count(*) FILTER (succeeded), coalesce(sum(input_tokens), 0)::BIGINT,
-        coalesce(sum(output_tokens), 0)::BIGINT,
-        CASE WHEN count(cost_usd) = count(*) THEN coalesce(sum(cost_usd), 0) END, epoch(max(finished_at)),
-        count(*) FILTER (finish_reason = 'length')
-    FROM items"""
-
-
-def _partial_totals(tables: Tables, run: RunRecord) -> Summary:
-    files = record_files(run.store, "ledger/*.jsonl")
-    view_records(tables, run.store, files, view="tries")
-    execute(tables, _ITEMS)
-    row = tables.execute(_TOTALS).fetchone()
-    succeeded, tokens_in, tokens_out, cost, last, truncated = row or (0, 0, 0, 0.0, None, 0)
-    failed = tables.execute("SELECT category, count(*) FROM items WHERE NOT succeeded GROUP BY 1 ORDER BY 2 DESC, 1")
-    counts = {
-        name: int(run.plan.get(name, 0))
-        for name in ("total", "broken", "reused", "changed", "retried", "refreshed", "left_out")
-    }
-    categories = {str(category): int(count) for category, count in failed.fetchall()}
-    if counts["broken"]:
-        categories[INVALID_INPUT] = counts["broken"]
-    done, failures = succeeded + counts["reused"], sum(categories.values())
-    return Summary(
-        total_items=counts["total"],
-        succeeded=done,
-        failed=failures,
-        not_attempted=max(0, counts["total"] - done - failures - counts["left_out"]),
-        left_out=counts["left_out"],
-        reused=counts["reused"],
-        new=counts["total"] - sum(counts[name] for name in ("broken", "reused", "changed", "retried", "refreshed")),
-        changed=counts["changed"],
-        retried=counts["retried"],
-        refreshed=counts["refreshed"],
-        total_input_tokens=tokens_in,
-        total_output_tokens=tokens_out,
-        cost_usd=cost,
-        saved_usd=None,
-        seconds=max(0.0, (time.time() if _is_running(run) else last or run.planned_at) - run.planned_at),
-        output="",
-        failures=None,
-        categories=categories,
-        truncated=truncated,
-        budgets=[limit.as_json() for limit in limits_of(run.plan.get("budgets", {}), run.store)],
-    )
 
 
 def _is_running(run: RunRecord) -> bool:
