@@ -118,7 +118,8 @@ class BatchResult(Generic[TOutput, TContext]):
         for result in self.results:
             # Users' code, such as a post-processor, may have changed the result: totals must not fail on that.
             usage: Any = result.token_usage
-            succeeded += result.success is True or _is_true(result.success)
+            if result.success is True or _is_true(result.success):
+                succeeded += 1
             if isinstance(usage, dict):
                 counts: dict[str, object] = usage  # pyright: ignore[reportUnknownVariableType]
                 one, other = counts.get("input_tokens"), counts.get("output_tokens")

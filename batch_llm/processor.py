@@ -209,7 +209,7 @@ class ParallelBatchProcessor(BatchProcessor[TInput, TOutput, TContext]):
         run = self._run = self._open(items)
         run.start()
         try:
-            while run.finished or await run.finished.filled():
+            while run.finished.items or await run.finished.filled():
                 yield run.claim()
             await run.ended()
             if run.stopped_by is not None and run.stopped_by is not STOPPED:

@@ -26,7 +26,7 @@ from batch_llm.observers.base import ProcessingEvent
 from batch_llm.pacing.gate import Gate
 from batch_llm.pacing.pacer import CallOutcome, CallPermit
 from batch_llm.rate_limit import RateLimitStrategy
-from batch_llm.strategies.base import LLMCallStrategy, TokenUsage
+from batch_llm.strategies.base import LLMCallStrategy
 
 from . import cancellation
 from .fatal_errors import Denials
@@ -50,9 +50,6 @@ from .user_values import (
 )
 
 logger = logging.getLogger(__name__)
-
-_USAGES = (dict, TokenUsage)
-"""Types that need no check; `check_answer` checks all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +115,24 @@ class ItemRunner:
         while size is not None and (permit := self.gate.enter_at_once(size) or await self.gate.enter(size)):
             try:
                 if not self.config.dry_run and not self.lifecycle.is_ready(item.strategy):
-                    self.gate.finish(permit, CallOutcome.NOT_SENT)
+                    self.gate.finish(permit, "not sent")
                     await self._prepare(item.strategy)
                     continue  # a cooldown may have started meanwhile
-                output, usage = self._bill(item, state, await call(item, state.attempt))
+                answer = await call(item, state.attempt, slot)
+                if type(answer) is not tuple or len(answer) != 2 or not isinstance(answer[1], dict):  # pyright: ignore[reportUnknownArgumentType]
+                    check_answer(answer, item.strategy)
+                if not self.config.dry_run:
+                    state.calls += 1
+                usage = state.bill(answer[1])  # pyright: ignore[reportUnknownArgumentType]
             except Exception as error:
                 if not await self._try_again(item_id, state, error, permit):
                     break
             else:
-                self.gate.finish(permit, CallOutcome.ANSWERED, usage)
+                self.gate.finish(permit, "answered", usage)
                 self.denials.in_a_row = 0
                 if self.config.enable_detailed_logging:
                     logger.debug("Item %s, attempt %s: answered", item_id, state.attempt)
-                return state.result(item_id, context, output)
+                return state.result(item_id, context, answer[0])
         if state.error is not None:
             await self.hooks.failed(slot, item, state.error)
         return state.result(item_id, context)
@@ -201,15 +203,7 @@ class ItemRunner:
         if await settle(None, self.is_ending):
             raise _cancelled_by_itself()
 
-    def _bill(self, item: AnyWorkItem, state: ItemState, answer: Any) -> tuple[Any, dict[str, int]]:
-        """Record the tokens of an answer; return its output and its tokens."""
-        if type(answer) is not tuple or len(answer) != 2 or type(answer[1]) not in _USAGES:  # pyright: ignore[reportUnknownArgumentType]
-            check_answer(answer, item.strategy)
-        if not self.config.dry_run:
-            state.calls += 1
-        return answer[0], state.bill(answer[1])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-
-    async def _execute(self, item: AnyWorkItem, attempt: int) -> object:
+    async def _execute(self, item: AnyWorkItem, attempt: int, slot: HookSlot) -> Any:
         limit = self.config.timeout_per_item
         deadline = self.deadlines.one()
         try:
@@ -222,11 +216,11 @@ class ItemRunner:
                 late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
                 raise (CallFailed(late, failure_in(error)[1]) if isinstance(error, CallFailed) else late) from error
             return await self._raise(error)
-        if deadline.is_disturbed and await settle(None, self.is_ending):
+        if slot.task.cancelling() and await settle(None, self.is_ending):
             raise _cancelled_by_itself()
         return answer
 
-    async def _rehearse(self, item: AnyWorkItem, attempt: int) -> object:
+    async def _rehearse(self, item: AnyWorkItem, attempt: int, slot: HookSlot) -> Any:
         """Return an answer without a call, from the strategy's `dry_run(prompt)` if it has one."""
         nothing = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         own = getattr(item.strategy, "dry_run", None)
@@ -287,5 +281,5 @@ def _cancelled_by_itself() -> CallCancelled:
 def _outcome(info: ErrorInfo, decision: Decision) -> CallOutcome:
     """Return the outcome of a failed call for the gate; a rate limit that ends the run needs no cooldown."""
     if isinstance(decision, CoolDown):
-        return CallOutcome.RATE_LIMITED
-    return CallOutcome.CONNECT_TIMED_OUT if info.never_sent else CallOutcome.FAILED
+        return "rate limited"
+    return "connect timed out" if info.never_sent else "failed"

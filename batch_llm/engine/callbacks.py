@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -66,15 +66,14 @@ class Callbacks:
         self,
         slot: HookSlot,
         name: str,
-        callback: Callable[..., Awaitable[None] | None],
+        callback: Callable[..., Any],
         is_async: bool,
         args: tuple[Any, ...],
     ) -> None:
         slot.hook, slot.since = name, None
         try:
             awaitable = callback(*args) if is_async else self._in_thread(callback, args)
-            if inspect.isawaitable(awaitable):
-                await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
+            await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
             if slot.task.cancelling():
                 await self._watch.settle()
         except BaseException as error:

@@ -25,7 +25,7 @@ class Finished(WorkQueue[AnyResult]):
     def take(self) -> AnyResult:
         """Remove and return the oldest result."""
         self._positions.popleft()
-        return self._items.popleft()
+        return self.items.popleft()
 
     def in_order(self) -> list[AnyResult]:
         """Return the results in the order of their items."""

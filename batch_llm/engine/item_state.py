@@ -8,9 +8,13 @@ from batch_llm.errors import ErrorInfo
 from batch_llm.items import AnyResult, WorkItemResult
 from batch_llm.strategies.base import BilledRequest, TokenUsage
 
-from .user_values import MOST_TOKENS, counts_in, in_words
+from .user_values import counts_in, in_words
 
 _NONE_YET = object()
+
+_MANY_TOKENS = 10**9
+_USUAL_KEYS = frozenset({"input_tokens", "output_tokens", "total_tokens", "cached_input_tokens"})
+"""Usage within these limits is valid; any other is examined by `counts_in`, which takes longer."""
 
 
 class ItemState:
@@ -23,33 +27,41 @@ class ItemState:
         unsent: Number of calls that were never sent; they do not count as attempts either.
     """
 
-    # Defaults of the class: most items change few of them, and every item has a state.
-    attempt: int = 1
-    calls: int = 0
-    limited: int = 0
-    unsent: int = 0
-    ratings: dict[str, str] | None = None
-    finish_reason: str | None = None
-    requests: tuple[BilledRequest, ...] = ()
-    error: Exception | None = None
-    info: ErrorInfo | None = None
+    __slots__ = (
+        "attempt",
+        "calls",
+        "error",
+        "finish_reason",
+        "info",
+        "limited",
+        "ratings",
+        "requests",
+        "tokens",
+        "unsent",
+    )
 
     def __init__(self) -> None:
-        self.tokens: dict[str, int] = {}
+        self.attempt = 1
+        self.calls = self.limited = self.unsent = 0
+        self.tokens: dict[str, int] | None = None
+        self.ratings: dict[str, str] | None = None
+        self.finish_reason: str | None = None
+        self.requests: tuple[BilledRequest, ...] = ()
+        self.error: Exception | None = None
+        self.info: ErrorInfo | None = None
 
     def bill(self, usage: dict[str, int]) -> dict[str, int]:
         """Add the tokens of a call, and return them without invalid counts, which would break sums."""
+        counts = usage
         for key, count in usage.items():
-            if type(count) is not int or not 0 <= count <= MOST_TOKENS or type(key) is not str:
+            if type(count) is not int or count < 0 or count > _MANY_TOKENS or key not in _USUAL_KEYS:
                 counts = counts_in(usage)
                 break
-        else:
-            counts = usage
-        if self.tokens:
+        if self.tokens is not None:
             for key, count in counts.items():
                 self.tokens[key] = self.tokens.get(key, 0) + count
         else:
-            self.tokens = dict(counts) if type(counts) in (dict, TokenUsage) else dict(counts.items())
+            self.tokens = dict(counts) if type(counts) is dict else dict(counts.items())
         if type(usage) is not dict and isinstance(usage, TokenUsage):
             self.finish_reason = usage.finish_reason
             if usage.requests:
@@ -61,7 +73,9 @@ class ItemState:
     def result(self, item_id: str, context: Any, output: Any = _NONE_YET) -> AnyResult:
         """Return the result of the item: its output, else its last error, else `not_attempted`."""
         success = output is not _NONE_YET
-        tokens = TokenUsage(self.tokens, requests=self.requests) if self.requests else self.tokens
+        tokens = self.tokens if self.tokens is not None else {}
+        if self.requests:
+            tokens = TokenUsage(tokens, requests=self.requests)
         result: AnyResult = WorkItemResult(
             item_id,
             success,

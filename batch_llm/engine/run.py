@@ -225,7 +225,7 @@ class Run:
         self._hooks.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
     async def _feed(self, source: Source) -> None:
-        error = await feed(source, self._workers, lambda: self.stopped_by is not None)
+        error = await feed(source, self._workers)
         if error is not None and self.stopped_by is None:
             self._source_error = error
         elif error is not None:  # the source was cancelled

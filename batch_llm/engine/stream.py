@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from typing import TypeAlias
 
@@ -39,21 +39,22 @@ async def pull(source: Source) -> AsyncGenerator[AnyWorkItem]:
             await source.aclose()
 
 
-async def feed(source: Source, workers: WorkerPool, is_stopped: Callable[[], bool]) -> BaseException | None:
+async def feed(source: Source, workers: WorkerPool) -> BaseException | None:
     """Add the items of `source` to `workers` as slots become free; return the error of `source`, or None.
 
     Raises:
         asyncio.CancelledError: The run was cancelled or stopped.
     """
     try:
+        queue = workers.queue
         async with aclosing(pull(source)) as items:
-            await workers.queue.room()
+            await queue.room()
             async for item in items:
                 check_is_item(item)
                 workers.put(item)
-                if workers.queue.is_full:
-                    await workers.queue.room()  # before the next one is pulled
-                if is_stopped():
+                if queue.is_full:
+                    await queue.room()  # before the next one is pulled
+                if not workers.is_feeding:  # a source that never waits is not cancelled
                     break
     except (*cancellation.NEVER_CONTAINED, asyncio.CancelledError):
         raise

@@ -22,7 +22,6 @@ class Deadline:
 
     Attributes:
         expired: Whether the latest block timed out.
-        is_disturbed: Whether the task was cancelled in the latest block for another reason than the timeout.
     """
 
     __slots__ = (
@@ -35,7 +34,6 @@ class Deadline:
         "_task",
         "_timer",
         "expired",
-        "is_disturbed",
     )
 
     def __init__(self, seconds: float, home: list[Deadline]) -> None:
@@ -47,7 +45,7 @@ class Deadline:
         self._task: asyncio.Task[object] | None = None
         self._due = 0.0
         self._cancelling = 0
-        self.expired = self.is_disturbed = False
+        self.expired = False
 
     def __enter__(self) -> Deadline:
         self._task = task = asyncio.current_task(self._loop)
@@ -67,12 +65,9 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        assert task is not None
         self._home.append(self)
         # As in `asyncio.timeout`: the cancellation by the timeout is undone, any other continues.
-        cancelling = task.uncancel() if self.expired else task.cancelling()
-        self.is_disturbed = cancelling > self._cancelling
-        if self.expired and not self.is_disturbed and kind is asyncio.CancelledError:
+        if self.expired and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def _ring(self) -> None:

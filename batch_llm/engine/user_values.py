@@ -97,6 +97,14 @@ def is_count(value: object) -> bool:
     return type(value) is int and 0 <= value <= MOST_TOKENS
 
 
+def are_counts(usage: dict[str, int]) -> bool:
+    """Return whether all keys and values of `usage` are valid; fast, as it checks every answer."""
+    for key, count in usage.items():
+        if type(count) is not int or count < 0 or count > MOST_TOKENS or type(key) is not str:
+            return False
+    return True
+
+
 def counts_in(usage: dict[str, int]) -> dict[str, int]:
     """Return `usage` without invalid counts, which would break sums."""
     return {key: count for key, count in usage.items() if is_count(count) and isinstance(key, str)}  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -116,13 +124,10 @@ def check_info(info: Any, where: str) -> None:
 
 def check_result(result: AnyResult, where: str) -> None:
     """Check the result that a middleware returned, and shorten its error text; raise InvalidValue if it is invalid."""
-    if type(result.success) is bool and result.error is None is result.error_info and type(result.token_usage) is dict:
-        for key, count in result.token_usage.items():
-            if type(key) is not str or type(count) is not int or not 0 <= count <= MOST_TOKENS:
-                break
-        else:  # the usual case; all others are checked below
-            if type(result.attempts) is int and result.gemini_safety_ratings is None is result.finish_reason:
-                return
+    is_plain = type(result.success) is bool and type(result.token_usage) is dict and type(result.attempts) is int
+    has_no_more = result.error is result.error_info is result.gemini_safety_ratings is result.finish_reason is None
+    if is_plain and has_no_more and are_counts(result.token_usage):
+        return  # the usual case; all others are checked below
     _check(where, result, "success", bool, "True or False")
     _check(where, result, "token_usage", dict, "a dict of counts")
     if len(counts_in(result.token_usage)) != len(result.token_usage):

@@ -18,20 +18,24 @@ class WorkQueue(Generic[T]):
     """Queue that can be closed, and whose slots are freed by `free`, not by taking an item.
 
     The queue has no end marker, so no item can be added behind one.
+
+    Attributes:
+        items: Items that nobody has taken yet.
+        closed: Whether the queue is closed.
     """
 
     def __init__(self, places: float = math.inf) -> None:
-        self._items: deque[T] = deque()
+        self.items: deque[T] = deque()
         self._places = places
         self._takers: deque[asyncio.Future[None]] = deque()
         self._putters: deque[asyncio.Future[None]] = deque()
         self.closed = False
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._items)
+        return iter(self.items)
 
     @property
     def is_full(self) -> bool:
@@ -40,7 +44,7 @@ class WorkQueue(Generic[T]):
 
     def put(self, item: T) -> None:
         """Add an item and occupy a slot, even if none is free."""
-        self._items.append(item)
+        self.items.append(item)
         self._places -= 1
         if self._takers:
             _wake_one(self._takers)
@@ -58,13 +62,13 @@ class WorkQueue(Generic[T]):
 
     async def filled(self) -> bool:
         """Wait until there is an item to `take`; return False once the queue is closed and empty."""
-        while not self._items and not self.closed:
-            await _wait(self._takers, lambda: bool(self._items))
-        return bool(self._items)
+        while not self.items and not self.closed:
+            await _wait(self._takers, lambda: bool(self.items))
+        return bool(self.items)
 
     def take(self) -> T:
         """Remove and return the next item."""
-        return self._items.popleft()
+        return self.items.popleft()
 
     def close(self) -> None:
         """Close the queue and end all waits."""

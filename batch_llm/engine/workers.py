@@ -10,6 +10,7 @@ while the pool is draining are processed, too.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 
@@ -41,6 +42,7 @@ class WorkerPool:
     Attributes:
         queue: Items that no worker has taken yet.
         added: Number of items added so far.
+        is_feeding: Whether the coroutine that adds items may continue.
         is_draining: Whether the pool is over as soon as no item waits and none is in progress.
         is_over: Whether no further item is processed.
     """
@@ -54,7 +56,7 @@ class WorkerPool:
         hooks: Hooks,
     ) -> None:
         self._most = most
-        self._frees_when_taken = frees_when_taken
+        self._frees_when_taken = frees_when_taken and places < math.inf
         self._process = process
         self._hooks = hooks
         self._group = asyncio.TaskGroup()
@@ -65,6 +67,7 @@ class WorkerPool:
         self._arriving = 0  # items that wait for a slot
         self.queue = WorkQueue[AnyWorkItem](places)
         self.added = 0
+        self.is_feeding = True
         self.is_draining = self.is_over = False
 
     @property
@@ -127,6 +130,7 @@ class WorkerPool:
 
     def stop_feeding(self) -> None:
         """Cancel the coroutine that adds items, if any."""
+        self.is_feeding = False
         if self._feeder is not None:
             self._feeder.cancel()
 
@@ -138,7 +142,7 @@ class WorkerPool:
     def _spawn(self) -> None:
         """Start a worker for every waiting item without an idle worker, up to the maximum."""
         # Counted before its creation: with an eager task factory, it runs immediately and may spawn others.
-        while self._owner and self._workers - self._busy < len(self.queue) and self._workers < self._most:
+        while self._workers < self._most and self._owner and self._workers - self._busy < len(self.queue):
             self._workers += 1
             self._group.create_task(self._work(self._workers), name=f"batch-llm worker {self._workers}")
 
@@ -155,17 +159,17 @@ class WorkerPool:
     async def _work(self, number: int) -> None:
         _CALLING_POOLS.set(_CALLING_POOLS.get() | {self})
         self._hooks.emit(ProcessingEvent.WORKER_STARTED, {"worker": number})
-        done, slot, queue = 0, self._hooks.slot(), self.queue
+        done, slot, queue, items = 0, self._hooks.slot(), self.queue, self.queue.items
         try:
-            while not self.is_over and (queue or await queue.filled()):
+            while not self.is_over and (items or await queue.filled()):
                 self._busy += 1
-                item, position = queue.take(), self._taken
+                item, position = items.popleft(), self._taken
                 self._taken += 1
                 if self._frees_when_taken:
                     queue.free()
                 await self._process(item, position, slot)
                 self._busy -= 1
-                if self.is_draining:
+                if self.is_draining and not self._busy:
                     self._end_if_done()
                 done += 1
                 if done % ITEMS_IN_A_ROW == 0:

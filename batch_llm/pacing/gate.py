@@ -80,7 +80,7 @@ class Gate:
             if version == self.state.version and not self.stopped:
                 permit.started = now
                 return permit
-            pacer.finish(permit, now, CallOutcome.NOT_SENT, _NO_USAGE)
+            pacer.finish(permit, now, "not sent", _NO_USAGE)
         return None
 
     async def _wait_in_queue(self, permit: CallPermit) -> tuple[float, float]:

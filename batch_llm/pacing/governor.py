@@ -105,22 +105,22 @@ class Governor:
         with self._lock:
             if self._tokens.limits:
                 self._tokens.record_usage(permit, usage)
-            if outcome is CallOutcome.ANSWERED:
+            if outcome == "answered":
                 self._rejections.count(now, answered=1)
                 if self._tokens.limits:
                     self._tokens.learn(permit.size, usage)
                 self._rate.on_answer(permit.started, now)
-            elif outcome is CallOutcome.RATE_LIMITED:
+            elif outcome == "rate limited":
                 self._rejections.count(now, refused=1)
                 starts_cooldown = self._rate.on_rate_limit(permit.started, now)
                 self._episodes += starts_cooldown
                 return starts_cooldown
-            elif outcome is CallOutcome.FAILED:
+            elif outcome == "failed":
                 if any(usage.values()):
                     self._rate.on_accepted(permit.started)
             else:
                 self._rate.refund()
-                if outcome is CallOutcome.CONNECT_TIMED_OUT and permit.started >= self._connect_timed_out_at:
+                if outcome == "connect timed out" and permit.started >= self._connect_timed_out_at:
                     self._connect_timed_out_at = now
                     self._rate.cut(now)
             return False

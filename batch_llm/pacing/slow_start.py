@@ -50,11 +50,11 @@ class SlowStart:
         that was billed counts as answered, because the provider accepted it.
         """
         state, is_current = self.state, permit.started >= self._reopens_at
-        if outcome is CallOutcome.ANSWERED or (outcome is CallOutcome.FAILED and any(usage.values())):
+        if outcome == "answered" or (outcome == "failed" and any(usage.values())):
             state.has_answered = True
             if is_current:
                 state.episodes = 0
-        elif outcome is CallOutcome.RATE_LIMITED and is_current:
+        elif outcome == "rate limited" and is_current:
             state.episodes += 1
             state.version += 1
             self._reopens_at = math.inf

@@ -14,7 +14,7 @@ from statistics import median
 
 from batch_llm import Governor, Limits
 from batch_llm.pacing.adaptive_rate import RateCurve
-from batch_llm.pacing.pacer import CallOutcome, CallPermit
+from batch_llm.pacing.pacer import CallPermit
 
 from .report import Bound, judge, show
 
@@ -44,7 +44,7 @@ def micros_a_call(limits: Limits, calls: int) -> float:
         if governor.reserve(now, turn) > now:
             raise RuntimeError("a call had to wait")
         turn.started = now
-        governor.finish(turn, now, CallOutcome.ANSWERED, USAGE)
+        governor.finish(turn, now, "answered", USAGE)
     return (time.process_time() - began) / calls * 1e6
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from batch_llm import CallFailed, Governor, Limits, ProcessingEvent, RateLimitConfig, RetryConfig
 from batch_llm.pacing.adaptive_rate import RateCurve
-from batch_llm.pacing.pacer import CallOutcome, CallPermit
+from batch_llm.pacing.pacer import CallPermit
 from batch_llm.simulation import virtual_time
 from tests.support.governed_runs import governed, refuse, started
 from tests.support.limited_provider import Limited
@@ -189,7 +189,7 @@ def test_bucket_gains_nothing_during_a_cooldown() -> None:
 def test_rate_does_not_grow_while_idle() -> None:
     """Although a call waited just before the idle time."""
     governor = Governor()
-    governor.finish(started(governor, 1), 1.1, CallOutcome.ANSWERED, {})
+    governor.finish(started(governor, 1), 1.1, "answered", {})
     assert governor.reserve(1.01, CallPermit(10)) > 1.01
     started(governor, 100)
     assert governor.rate == 10
@@ -199,9 +199,9 @@ def test_answer_to_a_call_from_before_the_cooldown_does_not_end_the_rate_limit()
     governor = Governor()
     early = started(governor, 0)
     refuse(governor, started(governor, 1), 2, wait=5)
-    governor.finish(early, 3, CallOutcome.ANSWERED, {})
+    governor.finish(early, 3, "answered", {})
     assert governor.state.episodes == 1
-    governor.finish(started(governor, 10), 11, CallOutcome.ANSWERED, {})
+    governor.finish(started(governor, 10), 11, "answered", {})
     assert governor.state.episodes == 0
 
 
@@ -267,7 +267,7 @@ def test_rate_does_not_grow_unless_all_of_it_is_shared_out() -> None:
 
     def grown(*, is_waiting: bool) -> float:
         governor = Governor()
-        governor.finish(started(governor, 1), 1.1, CallOutcome.ANSWERED, {})
+        governor.finish(started(governor, 1), 1.1, "answered", {})
         governor.scope.set_share(0.1, is_waiting=is_waiting)
         for tick in range(11, 50):
             governor.reserve(tick / 10, CallPermit(10))
@@ -279,16 +279,16 @@ def test_rate_does_not_grow_unless_all_of_it_is_shared_out() -> None:
 @pytest.mark.parametrize("needed", [True, False])
 def test_rate_grows_if_other_processes_use_it_up(needed: bool) -> None:
     governor = Governor()
-    governor.finish(started(governor, 1), 1.1, CallOutcome.ANSWERED, {})
+    governor.finish(started(governor, 1), 1.1, "answered", {})
     if needed:
         governor.scope.require_share(10)
-    governor.finish(started(governor, 1.3), 1.4, CallOutcome.ANSWERED, {})
+    governor.finish(started(governor, 1.3), 1.4, "answered", {})
     assert (governor.rate > 10) is needed
 
 
 def test_call_without_a_connection_uses_up_no_rate() -> None:
     governor = Governor(Limits(requests_per_minute=60))
-    governor.finish(started(governor, 0), 0.1, CallOutcome.CONNECT_TIMED_OUT, {})
+    governor.finish(started(governor, 0), 0.1, "connect timed out", {})
     assert governor.reserve(0.1, CallPermit(10)) == 0.1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batch_llm import Governor, ParallelBatchProcessor
-from batch_llm.pacing.pacer import CallOutcome, CallPermit
+from batch_llm.pacing.pacer import CallPermit
 
 from .scripted_strategies import Batch, ByItself, Item, config
 
@@ -30,5 +30,5 @@ def started(governor: Governor, at: float) -> CallPermit:
 
 def refuse(governor: Governor, turn: CallPermit, at: float, *, wait: float) -> None:
     """Refuse a call, which begins a cooldown."""
-    assert governor.finish(turn, at, CallOutcome.RATE_LIMITED, {})
+    assert governor.finish(turn, at, "rate limited", {})
     governor.pause(at + wait, at)

@@ -61,7 +61,7 @@ class BudgetedPacer:
 
     def finish(self, permit: CallPermit, now: float, outcome: CallOutcome, usage: Mapping[str, int]) -> bool:
         self._settle(permit, usage)
-        if outcome is CallOutcome.ANSWERED:
+        if outcome == "answered":
             self._learn(permit.size, usage)
         return self._pacer.finish(permit, now, outcome, usage)
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from batch_llm import Governor, Limits
-from batch_llm.pacing.pacer import CallOutcome, CallPermit
+from batch_llm.pacing.pacer import CallPermit
 from tests.support.prefect_server import eventually
 
 pytestmark = pytest.mark.prefect
@@ -62,7 +62,7 @@ def test_processes_share_limit_and_cooldowns_and_use_a_limit_set_meanwhile(
         )
 
         now = time.monotonic()
-        assert both[0].finish(CallPermit(10, started=now), now, CallOutcome.RATE_LIMITED, {})
+        assert both[0].finish(CallPermit(10, started=now), now, "rate limited", {})
         both[0].pause(now + 20, now)
         eventually(lambda: both[1].scope.sample_usage(now).paused_until > now, seconds=2)
         assert both[1].scope.sample_usage(now).paused_until == pytest.approx(now + 20, abs=1)
