@@ -32,7 +32,7 @@ VALUES = (
     "name",
     "shard_size",
 )
-FLAGS = ("refresh", "only_failed", "only_truncated")
+FLAGS = ("constant_prompt", "refresh", "only_failed", "only_truncated")
 
 
 @Parameter(name="*")
@@ -45,8 +45,8 @@ class JobOptions:
             ("select ..."), or samples.
         output: File to write: .jsonl, .parquet or .csv.
         model: provider:model as pydantic-ai names them, gemini-direct:model, or local.
-        prompt: Prompt for each row; {column} is replaced by the row's value.
-        instructions: System instructions, the same for all rows.
+        prompt: Prompt for each row, or @file; {column} is replaced by the row's value.
+        instructions: System instructions, the same for all rows, or @file.
         id_column: Column with the ids of the rows.
         limit: Process only the first N rows.
         max_workers: Number of concurrent calls.
@@ -56,6 +56,7 @@ class JobOptions:
         refresh: Call the model for all items, including items already in the ledger.
         param: Any other setting as name=value, in JSON or as plain text; repeat it for more. An object is merged into
             the preset's; config.timeout_per_item=30 sets one value in it.
+        constant_prompt: Allow a prompt that uses no column and is the same for all rows.
         only_failed: Retry only the items that failed before; skip new and changed items.
         only_truncated: Retry only the items whose answers were truncated at the token limit; raise max_tokens with it.
     """
@@ -73,6 +74,7 @@ class JobOptions:
     shard_size: int | None = None
     refresh: Flag = False
     param: Assignments = None
+    constant_prompt: Flag = False
     only_failed: Flag = False
     only_truncated: Flag = False
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, resolve
+from batch_llm.jobs.file_references import with_files_read
 
 WHOLE = frozenset({"output_schema"})
 """Settings that are replaced instead of merged: a merge of two schemas is a schema that nobody wrote."""
@@ -91,14 +92,19 @@ def _merged(old: Any, new: Any) -> Any:
 
 
 def with_absolute_paths(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with absolute paths, so that the run can be repeated from the UI."""
-    found = {"ledger": BatchJob.model_fields["ledger"].default, **parameters}
+    """Return the parameters with absolute paths and the content of `@file`, so that the UI can repeat the run.
+
+    Raises:
+        JobError: A file cannot be read, or the parameters are too long for Prefect.
+    """
+    found = {"ledger": BatchJob.model_fields["ledger"].default, **with_files_read(parameters)}
     for name in ("source", "output", "ledger"):
         if isinstance(found.get(name), str) and _is_path(found[name]):
             found[name] = str(resolve(found[name]))
     context = found.get("cached_context")
     if isinstance(context, str) and context.startswith("@"):
         found["cached_context"] = f"@{resolve(context[1:])}"
+    check_length(found)
     return found
 
 

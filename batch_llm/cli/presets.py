@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import home, project_folder
+from batch_llm.jobs.file_references import with_files_read
 
 WIDE = 100
 """Terminal width from which descriptions are listed; `batch-llm show` prints them at any width."""
@@ -36,6 +37,15 @@ class Preset:
     def schedule(self) -> str:
         """Schedules of the preset as text; empty without one."""
         return ", ".join(_schedule(schedule) for schedule in self.block.get("schedules") or ())
+
+    def with_files_read(self) -> Preset:
+        """Return the preset with the content of each `@file`, whose path is relative to the preset's file.
+
+        Raises:
+            JobError: A file cannot be read.
+        """
+        parameters = with_files_read(self.parameters, self.file.parent)
+        return replace(self, parameters=parameters, block={**self.block, "parameters": parameters})
 
     def as_json(self) -> dict[str, Any]:
         """Return the preset as plain data."""
@@ -91,14 +101,15 @@ def read_file(file: Path) -> dict[str, Preset]:
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset of this name.
+    """Return the preset of this name, with the content of its files.
 
     Raises:
-        JobError: There is no such preset; the message lists the presets and the files that were read.
+        JobError: There is no such preset, and the message lists the presets and the files that were read; or a file
+            that the preset names cannot be read.
     """
     presets = read_presets()
     if name in presets:
-        return presets[name]
+        return presets[name].with_files_read()
     near = difflib.get_close_matches(name, presets, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise JobError(f"no preset is named {name!r}: {hint}presets are {', '.join(presets)} ({_searched()})")

@@ -11,6 +11,7 @@ from batch_llm.config import Limits, ProcessorConfig, RetryConfig
 from batch_llm.errors import JobError
 
 from .daily_limits import DailyLimit
+from .file_references import with_files_read
 from .runner import RunnerName, RunnerOptions
 from .secrets import refuse_known_keys
 from .setting_errors import format_errors
@@ -55,7 +56,8 @@ class BatchJob(BaseModel):
     prompt: str = Field(
         min_length=1,
         title="Prompt",
-        description="Prompt for each row. {column} is replaced by the row's value; write literal braces as {{ and }}.",
+        description="Prompt for each row. {column} is replaced by the row's value, {column.field} and {column[0]} by a "
+        "value inside it; write literal braces as {{ and }}. @file reads the prompt from a file.",
     )
     output: OutputAddress = Field(
         min_length=1,
@@ -79,7 +81,7 @@ class BatchJob(BaseModel):
         description="'escape' puts an apostrophe before text in CSV outputs that a spreadsheet would run as a formula "
         "(=, +, -, @, tab); numbers are not changed. 'keep' writes all values unchanged.",
     )
-    instructions: str = Field("", title="Instructions", description="System instructions for all rows.")
+    instructions: str = Field("", title="Instructions", description="System instructions for all rows, or @file.")
     model: str = Field(
         "local",
         min_length=1,
@@ -214,6 +216,11 @@ class BatchJob(BaseModel):
         description="Number of items to process first in a new or changed job. The run stops if too many of them fail "
         "or they cost too much. 0 disables the canary.",
     )
+    constant_prompt: bool = Field(
+        False,
+        title="Constant prompt",
+        description="Allow a prompt without a column, which is the same for each row of the source.",
+    )
     refresh: bool = Field(
         False, title="Refresh", description="Call the model for all items, including items already in the ledger."
     )
@@ -274,13 +281,13 @@ class BatchJob(BaseModel):
         """Return a job built from plain values, such as parameters of a flow run.
 
         Args:
-            values: Values of the settings by name.
+            values: Values of the settings by name; prompt, instructions and schema may be `@file`.
 
         Raises:
             JobError: A value is not valid; the message names one such setting in one line.
         """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(with_files_read(values))
         except ValidationError as error:
             raise JobError(format_errors(error.errors(), list(cls.model_fields))) from error
 

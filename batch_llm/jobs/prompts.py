@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from batch_llm.errors import JobError
 
 from .job import BatchJob
+from .nested_values import MISSING, Path, find_path
 from .storage.json_files import to_json
 from .storage.paths import resolve
 
@@ -24,7 +25,8 @@ _SIMPLE = re.compile(r"[\w .-]+")
 class Prompt:
     """A prompt template: `{column}` is replaced by a row's value, `{{` and `}}` are literal braces.
 
-    Doubled braces also work inside the name of a column.
+    `{column.field}` and `{column[0]}` are replaced by a value inside a column with nested values. Doubled braces also
+    work inside the name of a column.
 
     Example:
         >>> Prompt("{dc:title} in {total {{EUR}}}, {{as it is}}").columns
@@ -49,17 +51,74 @@ class Prompt:
         Raises:
             JobError: A column is missing.
         """
-        known = list(columns)
-        for column in self.columns:
-            if column not in known:
-                braces = "" if _SIMPLE.fullmatch(column) else "; write literal braces as {{ and }}"
-                raise JobError(
-                    f"the prompt uses column {column!r}, which is not in the source: it has {', '.join(known)}{braces}"
-                )
+        self.bind(columns)
+
+    def bind(self, columns: Iterable[str]) -> BoundPrompt:
+        """Return the template for rows with these columns; a name such as `a.b` or `a[0]` may be inside column `a`.
+
+        Raises:
+            JobError: A column is missing.
+        """
+        known = tuple(columns)
+        parts = [(literal, None if name is None else _path(name, known)) for literal, name in self._parts]
+        return BoundPrompt(parts)
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """Return the prompt for a row: null becomes empty text, a list or an object becomes JSON."""
-        return "".join(literal + (_shown(row[column]) if column is not None else "") for literal, column in self._parts)
+        """Return the prompt for a row; see `BoundPrompt.render`."""
+        return self.bind(row).render(row)
+
+
+def _path(name: str, columns: Sequence[str]) -> Path:
+    if found := find_path(name, columns):
+        return found
+    braces = "" if _SIMPLE.fullmatch(name) else "; write literal braces as {{ and }}"
+    raise JobError(f"the prompt uses column {name!r}, which is not in the source: it has {', '.join(columns)}{braces}")
+
+
+class BoundPrompt:
+    """A prompt template for rows with known columns.
+
+    Attributes:
+        columns: Columns of the source that the template uses.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Path | None]]) -> None:
+        self._parts = parts
+        self.columns = frozenset(path.column for _, path in parts if path is not None)
+        self._missing: dict[Path, str] = {}
+        self._found: set[Path] = set()
+
+    def render(self, row: Mapping[str, Any]) -> str:
+        """Return the prompt for a row: null or a missing field becomes empty text, a list or an object becomes JSON.
+
+        Raises:
+            ValueError: A name leads into a value that is not an object or a list.
+        """
+        return "".join(literal + ("" if path is None else self._text(path, row)) for literal, path in self._parts)
+
+    def check_found(self) -> None:
+        """Check that no field is missing in all rows that were rendered.
+
+        Raises:
+            JobError: A field is in no row, so it is probably misspelled.
+        """
+        for path, why in self._missing.items():
+            if path not in self._found:
+                raise JobError(f"the prompt uses a value inside column {path.column!r} that no row has: {why}")
+
+    def _text(self, path: Path, row: Mapping[str, Any]) -> str:
+        if not path.steps:
+            return _shown(row[path.column])
+        try:
+            value = path.value(row)
+        except ValueError as error:
+            self._missing.setdefault(path, str(error))
+            raise
+        if value is MISSING:
+            self._missing.setdefault(path, f"there is no {path}")
+            return ""
+        self._found.add(path)
+        return _shown(value)
 
 
 def _parts(template: str) -> Iterator[tuple[str, str | None]]:

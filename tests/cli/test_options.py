@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from batch_llm.cli.options import JobOptions
+from batch_llm.cli.overrides import with_absolute_paths
 from batch_llm.cli.presets import Preset
 from tests.support.command import batch_llm_here
 
@@ -89,3 +90,30 @@ def test_an_unreadable_env_is_one_line_without_its_content(tmp_path: Path, conte
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"batch-llm: {tmp_path}/.env is not UTF-8 text")
+
+
+def test_the_files_of_options_are_relative_to_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "docs.csv").write_text("text\nhello\n")
+    (tmp_path / "prompt.txt").write_text("Say {text}.\n")
+    typed = ["--source", "docs.csv", "--prompt", "@prompt.txt"]
+    shown = json.loads(batch_llm_here("show", "summarize", *typed, "--json", folder=tmp_path).stdout)
+    assert shown["first"]["prompt"] == "Say hello."
+    assert batch_llm_here("new", "mine", *typed, folder=tmp_path).returncode == 0
+    assert "prompt: '@prompt.txt'" in (tmp_path / "batch-llm.yaml").read_text()
+    assert (
+        json.loads(batch_llm_here("show", "mine", "--json", folder=tmp_path).stdout)["first"]["prompt"] == "Say hello."
+    )
+
+
+def test_a_run_gets_the_text_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run can be repeated from the UI, and on a machine without the file."""
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    (tmp_path / "rules.md").write_text("Be brief.")
+    assert with_absolute_paths({"instructions": "@rules.md"})["instructions"] == "Be brief."
+
+
+def test_a_prompt_without_a_column_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "docs.csv").write_text("text\none\ntwo\n")
+    done = batch_llm_here("run", "summarize", "--source", "docs.csv", "--prompt", "hello", folder=tmp_path)
+    assert done.returncode == 2
+    assert "--constant-prompt" in done.stderr

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from batch_llm.cli.actions.deploy import file_for
 from batch_llm.cli.presets import find_preset, presets_file, read_file, read_presets
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
@@ -72,3 +74,36 @@ def test_two_presets_of_one_name_are_an_error(tmp_path: Path) -> None:
     file.write_text("deployments: [{name: tickets}, {name: letters}, {name: tickets}]")
     with pytest.raises(JobError, match=r"batch-llm\.yaml has more than one preset called 'tickets'"):
         read_file(file)
+
+
+def test_files_of_a_preset_are_relative_to_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is missing is an error of its preset only."""
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "prompt.txt").write_text("Is this urgent? {text}\n")
+    file = tmp_path / "batch-llm.yaml"
+    file.write_text("""
+deployments:
+  - name: tickets
+    parameters: {source: a.csv, output: a.jsonl, prompt: "@texts/prompt.txt"}
+  - name: letters
+    parameters: {prompt: "@texts/none.txt"}
+""")
+    found = find_preset("tickets")
+    assert found.parameters["prompt"] == found.block["parameters"]["prompt"] == "Is this urgent? {text}"
+    with pytest.raises(JobError, match=r"prompt: cannot read the file .*/texts/none.txt"):
+        find_preset("letters")
+
+
+def test_a_deployed_preset_contains_the_text_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker on another machine does not have the files."""
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    (tmp_path / "prompt.txt").write_text("Is this urgent? {text}")
+    file = tmp_path / "batch-llm.yaml"
+    file.write_text("deployments: [{name: a, parameters: {prompt: '@prompt.txt'}}, {name: b, work_pool: {name: p}}]")
+    preset = find_preset("a")
+    with file_for(file, {"a": preset}, None) as written:
+        first, second = yaml.safe_load(written.read_text())["deployments"]
+    assert (first["parameters"], second) == (preset.parameters, {"name": "b", "work_pool": {"name": "p"}})
+    with file_for(file, {"b": find_preset("b")}, None) as written:
+        assert written == file

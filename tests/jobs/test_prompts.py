@@ -65,6 +65,56 @@ def test_a_column_may_have_any_name(template: str, column: str) -> None:
     assert prompt.render({column: "V"}) == f"{text} {{{text}}}"
 
 
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{author.name}", "Ada"),
+        ("{author.tags[0]} {author.tags[-1]}", "x z"),
+        ("{author.tags[7]}{author.born}", ""),
+        ("{authors[1].name}", "Bo"),
+        ("{author.address}", '{"city":"Ulm"}'),
+        ("{author.address.city}", "Ulm"),
+        ("{empty.name[0]}", ""),
+        ("{a.b}", "a column of this name"),
+        ("{a.b.c}", "inside it"),
+        ("{a.d}", "in column a"),
+        ("{dc:title.main}", "T"),
+        ("{author.two words}", "yes"),
+    ],
+)
+def test_a_value_inside_a_column_can_be_used(template: str, text: str) -> None:
+    """The column with the longest name comes first; a missing field is empty text, as null is."""
+    row: dict[str, Any] = {
+        "author": {"name": "Ada", "tags": ["x", "y", "z"], "address": {"city": "Ulm"}, "two words": "yes"},
+        "authors": [{"name": "Al"}, {"name": "Bo"}],
+        "empty": None,
+        "a": {"b": "not used", "d": "in column a"},
+        "a.b": "a column of this name",
+        "dc:title": {"main": "T"},
+    }
+    if template == "{a.b.c}":
+        row["a.b"] = {"c": "inside it"}
+    assert Prompt(template).render(row) == text
+
+
+def test_attributes_of_values_cannot_be_read() -> None:
+    """Rows are not trusted: names are keys of objects, and never attributes of Python's values."""
+    for name in ("__class__", "__class__.__mro__", "keys", "__len__"):
+        bound = Prompt(f"{{doc.{name}}}").bind(["doc"])
+        assert bound.render({"doc": {}}) == ""
+        with pytest.raises(ValueError, match="the value there is text"):
+            bound.render({"doc": "text"})
+        with pytest.raises(JobError, match="uses a value inside column 'doc' that no row has"):
+            bound.check_found()
+
+
+def test_a_field_that_some_row_has_is_found() -> None:
+    bound = Prompt("{doc.title} {doc.tags[0]}").bind(["doc"])
+    for doc in ({"title": "T"}, {"tags": [None]}, None):
+        bound.render({"doc": doc})
+    bound.check_found()
+
+
 def test_text_that_looks_like_a_column_is_reported() -> None:
     """For example JSON in a prompt."""
     with pytest.raises(JobError, match=r"uses column '\"a\": 1', which .* write literal braces as \{\{ and \}\}"):

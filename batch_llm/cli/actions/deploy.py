@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from batch_llm.cli.overrides import check_length
-from batch_llm.cli.presets import find_preset, read_presets
+from batch_llm.cli.presets import Preset, find_preset, read_presets
 from batch_llm.cli.terminal.connection import connected
 from batch_llm.cli.terminal.interrupts import Interrupts
 from batch_llm.cli.terminal.screen import Screen, shell
@@ -59,7 +59,7 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
         BatchLLMError: `prefect deploy` failed.
     """
     screen = Screen()
-    chosen = [find_preset(name) for name in presets] or list(read_presets().values())
+    chosen = [find_preset(name) for name in presets] or [preset.with_files_read() for preset in read_presets().values()]
     for preset in chosen:
         check_length(preset.parameters)
     pools = {pool} if pool else {str(preset.block["work_pool"]["name"]) for preset in chosen}
@@ -71,8 +71,9 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
         names = [preset.name for preset in chosen]
         with screen.phase(f"Deploying {', '.join(names)}"):
             for source in dict.fromkeys(preset.file for preset in chosen):
-                with _file_for(source, pool) as file:
-                    _prefect_deploy(file, [preset.name for preset in chosen if preset.file == source])
+                of_file = {preset.name: preset for preset in chosen if preset.file == source}
+                with file_for(source, of_file, pool) as file:
+                    _prefect_deploy(file, list(of_file))
     screen.print(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
     screen.print("Next, on each machine that should run them:")
     screen.print(f"  export PREFECT_API_URL={connection.url}")
@@ -82,14 +83,25 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
 
 
 @contextmanager
-def _file_for(source: Path, pool: str | None) -> Generator[Path]:
-    """Yield the file, or a copy with another pool: for several deployments, Prefect ignores `--pool`."""
-    if pool is None:
+def file_for(source: Path, presets: Mapping[str, Preset], pool: str | None) -> Generator[Path]:
+    """Yield the file, or a copy with another pool and with the content of `@file`, which a worker does not have.
+
+    Args:
+        source: A file of presets.
+        presets: Presets of the file that are deployed, by name.
+        pool: Name of another pool, because Prefect ignores `--pool` for several deployments; None for the presets' own.
+    """
+    content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
+    is_changed = pool is not None
+    for block in content["deployments"]:
+        if pool is not None:
+            block["work_pool"] = {**block.get("work_pool", {}), "name": pool}
+        if (preset := presets.get(block["name"])) and preset.parameters != (block.get("parameters") or {}):
+            block["parameters"] = preset.parameters
+            is_changed = True
+    if not is_changed:
         yield source
         return
-    content: dict[str, Any] = yaml.safe_load(source.read_text(encoding="utf-8"))
-    for block in content["deployments"]:
-        block["work_pool"] = {**block.get("work_pool", {}), "name": pool}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -111,7 +123,7 @@ def _prefect_deploy(file: Path, names: Sequence[str]) -> None:
 def serve() -> int:
     """Serve all presets until Ctrl-C."""
     screen = Screen()
-    presets = read_presets().values()
+    presets = [preset.with_files_read() for preset in read_presets().values()]
     for preset in presets:
         check_length(preset.parameters)
     blocks = [preset.block for preset in presets]

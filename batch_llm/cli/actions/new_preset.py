@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
@@ -17,7 +15,8 @@ from batch_llm.cli.presets import Preset, find_preset, own_file, read_presets
 from batch_llm.cli.terminal.screen import Screen, shell
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
-from batch_llm.jobs.storage.paths import resolve
+from batch_llm.jobs.file_references import parse_schema, with_folder
+from batch_llm.jobs.storage.paths import home, resolve
 
 HEADER = """\
 # Presets of your own for the flow `batch-llm`. `batch-llm presets` lists them, `batch-llm run NAME` runs one.
@@ -45,9 +44,11 @@ def new(name: str, options: JobOptions, *, like: str, schema: str, description: 
     if schema:
         ours["output_schema"] = _schema(schema)
     start = with_overrides(model.parameters, ours)
-    parameters = options.apply(Preset(name, start, {}, own_file()))
-    BatchJob.parse(parameters)
     path = own_file()
+    parameters = options.apply(Preset(name, start, {}, path))
+    BatchJob.parse(parameters)
+    if path.parent != home():  # paths of the options are relative to the working folder
+        parameters = with_folder(parameters, home())
     add_block(path, _block(name, description or str(model.block.get("description") or ""), parameters))
     screen = Screen()
     screen.print(f"Wrote the preset {name} to {path}")
@@ -101,7 +102,4 @@ def _schema(given: str) -> Any:
             text, place = path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise JobError(f"--schema: cannot read {path}: {error}") from error
-    try:
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise JobError(f"{place} is not a valid JSON Schema: {error}") from error
+    return parse_schema(text, place)

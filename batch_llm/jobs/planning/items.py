@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_views import ID_FINGERPRINT
 from batch_llm.jobs.ledger.records import INVALID_INPUT
-from batch_llm.jobs.prompts import Keys, Prompt
+from batch_llm.jobs.prompts import BoundPrompt, Keys, Prompt
 from batch_llm.jobs.sources import BrokenRow
 from batch_llm.jobs.storage.duckdb_session import (
     Tables,
@@ -84,22 +85,27 @@ def id_column(job: BatchJob, columns: Iterable[str]) -> str | None:
 
 
 def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[BrokenRow], strategy: str) -> Iterator[Item]:
-    """Yield the items of a staged source in order, then its broken rows."""
+    """Yield the items of a staged source in order, then its broken rows, at most as many as the job's limit.
+
+    Raises:
+        JobError: A column that the job uses is missing, or a field in the prompt is in no row.
+    """
     staged = column_types(tables, f"SELECT * FROM {file_text(rows)}")
     columns = input_columns(staged)
-    prompt, keys = Prompt(job.prompt), Keys(job, strategy)
-    prompt.check(columns)
+    prompt, keys = Prompt(job.prompt).bind(columns), Keys(job, strategy)
     ids = id_column(job, columns)
-    needed = [column for column in columns if ids is None or column in (*prompt.columns, ids)]
+    needed = [column for column in columns if ids is None or column in (prompt.columns | {ids})]
     make_row = _row_maker({column: columns[column] for column in needed})
     ids_are_numbers = ids is not None and _is_number_as_text(columns[ids])
-    position = 0
+    position = count = 0
     for part in parts_of(tables, rows):
         for number, error, *values in rows_of(tables, _query(part.among(file_text(rows), "_position"), staged, needed)):
-            position, row = number, make_row(values)
+            position, row, count = number, make_row(values), count + 1
             item_id = _content_id(row) if ids is None else _named_id(row[ids], is_number=ids_are_numbers)
             yield _item(position, row, ids, item_id, prompt, keys, None if error is None else str(error))
-    for after, row in enumerate(broken, start=1):
+    prompt.check_found()
+    room = None if job.limit is None else max(0, job.limit - count)
+    for after, row in enumerate(islice(broken, room), start=1):
         yield Item(position + after, row.name, "", None, row.error)
 
 
@@ -187,7 +193,7 @@ def _item(
     row: dict[str, Any],
     ids: str | None,
     item_id: str | None,
-    prompt: Prompt,
+    prompt: BoundPrompt,
     keys: Keys,
     error: str | None,
 ) -> Item:
@@ -195,7 +201,10 @@ def _item(
         return Item(position, f"row {position}", "", None, f"row {position} has no value in the id column {ids!r}")
     if error is not None:
         return Item(position, item_id, "", None, error)
-    rendered = prompt.render(row)
+    try:
+        rendered = prompt.render(row)
+    except ValueError as why:
+        return Item(position, item_id, "", None, str(why))
     if not rendered.strip():
         return Item(position, item_id, "", None, f"the prompt of {item_id} is empty")
     return Item(position, item_id, keys.key(rendered), rendered, None)

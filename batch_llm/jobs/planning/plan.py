@@ -90,7 +90,7 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
     columns = staged_columns(tables, folder.rows)
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
-    total, broken = write_items(tables, islice(items, job.limit), folder.items, folder.prompts)
+    total, broken = write_items(tables, items, folder.items, folder.prompts)
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _check_ids(tables, folder.items, id_column(job, columns))

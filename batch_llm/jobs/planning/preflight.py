@@ -25,6 +25,7 @@ from batch_llm.jobs.storage.duckdb_session import open_tables
 
 from .items import FAILURE_COLUMNS, id_column, input_columns
 from .path_conflicts import check_path_conflicts
+from .preview import count_rows
 
 
 def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
@@ -46,6 +47,8 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     """
     check_runner(job.runner)
     prompt = Prompt(job.prompt)
+    if not prompt.columns and not job.constant_prompt and job.limit != 1:
+        _check_single_row(job)
     with open_tables() as tables:
         wanted = {*prompt.columns, *([job.id_column] if job.id_column else []), *_partitioning(job)}
         columns = open_source(tables, job.source, job.encoding).columns(wanted)
@@ -64,6 +67,19 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     if not strategy:
         check_model(job)
     return tuple(known)
+
+
+def _check_single_row(job: BatchJob) -> None:
+    """Check that the source has a single row, because the prompt is the same for each row.
+
+    Raises:
+        JobError: The source has several rows.
+    """
+    if count_rows(job.model_copy(update={"limit": 2})) > 1:
+        raise JobError(
+            "the prompt uses no column, so each row of the source would be called with the same text: write {column} "
+            "where the row's value belongs, or set constant_prompt=true (--constant-prompt) to do it anyway"
+        )
 
 
 def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -65,7 +66,8 @@ def count_rows(job: BatchJob) -> int:
 def _preview(tables: Tables, job: BatchJob, rows: Path) -> Preview:
     counts = _is_small(job.source)
     broken = open_source(tables, job.source, job.encoding).stage(rows, job.limit if counts else 1)
-    items = list(make_items(tables, job, rows, broken, strategy=""))[: job.limit]
+    made = make_items(tables, job, rows, broken, strategy="")
+    items = list(made if counts else islice(made, 1))
     if not items:
         raise JobError(f"source {job.source!r} has no rows")
     first = next((item for item in items if item.error is None), items[0])

@@ -49,7 +49,7 @@ class Source(ABC):
         """Return the names of the columns, reading only as much as needed to find the `wanted` columns.
 
         Args:
-            wanted: Columns that the job uses.
+            wanted: Columns that the job uses; a name such as `a.b` or `a[0]` may be inside column `a`.
 
         Raises:
             JobError: The source cannot be read, or has no rows.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_llm.errors import JobError
+from batch_llm.jobs.nested_values import find_path
 from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES, Tables, file_text, name, text
 from batch_llm.jobs.storage.formats import split_ending
 
@@ -61,7 +62,7 @@ class CsvSource(Source):
             if self._start(file) != start:
                 raise JobError(f"{file} has a different header than {files[0]}: run them as separate jobs")
         names = unique_names(_LINE_BREAK.sub(" ", name.strip()) for name in start.names())
-        if not wanted <= {*names}:
+        if not all(find_path(name, names) for name in wanted):
             check_first_line_is_header(files[0], self._first_part(files[0]), start, wanted)
         return names
 

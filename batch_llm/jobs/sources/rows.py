@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import JobError
+from batch_llm.jobs.nested_values import find_path
 from batch_llm.jobs.storage.duckdb_session import json_lines
 from batch_llm.jobs.storage.json_files import to_json
 
@@ -28,9 +29,10 @@ class RowSource(Source):
         first = None
         for row in self.rows():
             first = row if first is None else first
+            before = len(columns.names)
             if not isinstance(row, BrokenRow):
                 columns.add_row(row)
-            if columns.names and wanted <= columns.names.keys():
+            if len(columns.names) > before and all(find_path(name, columns.names) for name in wanted):
                 break
         if first is None:
             raise JobError(f"{self.place} is empty: check source")
