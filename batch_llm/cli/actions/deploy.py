@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,16 @@ from batch_llm.cli.presets import Preset, find_preset, read_presets
 from batch_llm.cli.terminal.connection import connected
 from batch_llm.cli.terminal.interrupts import Interrupts
 from batch_llm.cli.terminal.screen import Screen, shell
-from batch_llm.errors import BatchLLMError
+from batch_llm.errors import BatchLLMError, JobError
 from batch_llm.jobs import home, project_folder
 from batch_llm.prefect.api import one_line
 from batch_llm.prefect.deployment import automations, deployments
 from batch_llm.prefect.deployment.serving import serve_until_signal
+
+_ERROR = re.compile(r"(?:[\w.]*(?:Error|Exception)|\d+ validation errors? for)\b")
+"""First line of an error at the end of a traceback."""
+
+_LAST_LINES = 3
 
 
 def install(notify: str | None) -> int:
@@ -56,12 +62,13 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
     """Deploy presets to a work pool.
 
     Raises:
-        BatchLLMError: `prefect deploy` failed.
+        BatchLLMError: A preset cannot be deployed, or `prefect deploy` failed; the message has the cause.
     """
     screen = Screen()
     chosen = [find_preset(name) for name in presets] or [preset.with_files_read() for preset in read_presets().values()]
     for preset in chosen:
         check_length(preset.parameters)
+        _check_block(preset)
     pools = {pool} if pool else {str(preset.block["work_pool"]["name"]) for preset in chosen}
     with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
         connection.wait()
@@ -74,12 +81,28 @@ def deploy(presets: Sequence[str], pool: str | None) -> int:
                 of_file = {preset.name: preset for preset in chosen if preset.file == source}
                 with file_for(source, of_file, pool) as file:
                     _prefect_deploy(file, list(of_file))
+        _warn_of_schedules(screen, chosen)
     screen.print(f"Deployed {', '.join(f'{deployments.FLOW}/{name}' for name in names)}")
     screen.print("Next, on each machine that should run them:")
     screen.print(f"  export PREFECT_API_URL={connection.url}")
     for name in sorted(pools):
         screen.print(f"  {shell('prefect worker start')} --pool {name}")
     return 0
+
+
+def _check_block(preset: Preset) -> None:
+    if problem := deployments.problem_of(preset.block):
+        raise JobError(f"preset {preset.name} in {preset.file} cannot be deployed: {problem}")
+
+
+def _warn_of_schedules(screen: Screen, presets: Iterable[Preset]) -> None:
+    for preset in presets:
+        name = f"{deployments.FLOW}/{preset.name}"
+        for schedule, schedule_id in deployments.leftover_schedules(preset.block):
+            screen.print(
+                f"Warning: {name} is still scheduled at the server ({schedule}), but not in its preset. To stop it:"
+            )
+            screen.print(f"  {shell('prefect deployment schedule delete')} -y {name} {schedule_id}")
 
 
 @contextmanager
@@ -114,10 +137,19 @@ def _prefect_deploy(file: Path, names: Sequence[str]) -> None:
         command += ["--name", name]
     done = subprocess.run(command, cwd=project_folder(), capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        full = f"cd {shlex.quote(str(project_folder()))} && {shlex.join(command)}"
         raise BatchLLMError(
-            f"`prefect deploy` failed: {one_line(' '.join(last))}. For the full output, run: {shlex.join(command[1:])}"
+            f"`prefect deploy` failed: {cause_of(done.stdout + done.stderr)}. For the full output: {full}"
         )
+
+
+def cause_of(output: str) -> str:
+    """Return the cause from the output of `prefect deploy`: the error of a traceback with its details, else the end."""
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("For further information visit")]
+    errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    cause = " ".join(lines[errors[-1] :] if errors else lines[-_LAST_LINES:])
+    return one_line(re.sub(r"^[\w.]+\.(?=\w+Error)", "", cause))
 
 
 def serve() -> int:
@@ -126,6 +158,7 @@ def serve() -> int:
     presets = [preset.with_files_read() for preset in read_presets().values()]
     for preset in presets:
         check_length(preset.parameters)
+        _check_block(preset)
     blocks = [preset.block for preset in presets]
     os.environ.setdefault("BATCH_LLM_HOME", str(home()))  # Prefect may run flows in a different folder
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
@@ -133,14 +166,15 @@ def serve() -> int:
         connection.wait()
         screen.print("Registering the deployments ...")
         served = [deployments.deployment_to_serve(block) for block in blocks]
-        serve_until_signal(served, partial(_print_served, screen, connection.url, [each.name for each in served]))
+        serve_until_signal(served, partial(_print_served, screen, connection.url, presets))
         connection.end()
     return 0
 
 
-def _print_served(screen: Screen, url: str, names: Sequence[str]) -> None:
-    screen.print(f"Serving {', '.join(names)}. Press Ctrl-C to stop.")
+def _print_served(screen: Screen, url: str, presets: Sequence[Preset]) -> None:
+    screen.print(f"Serving {', '.join(preset.name for preset in presets)}. Press Ctrl-C to stop.")
+    _warn_of_schedules(screen, presets)
     screen.print(f"Prefect UI: {url.removesuffix('/api')}")
     screen.print("Start a run in the UI, or from another terminal:")
     screen.print(f"  export PREFECT_API_URL={url}")
-    screen.print(f"  {shell('prefect deployment run')} {deployments.FLOW}/{names[0]} --watch")
+    screen.print(f"  {shell('prefect deployment run')} {deployments.FLOW}/{presets[0].name} --watch")

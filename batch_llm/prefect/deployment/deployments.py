@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
@@ -15,9 +16,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Pending
 from prefect.utilities.urls import url_for
 from prefect.workers.process import ProcessWorker
+from pydantic import ValidationError
 
 from batch_llm.jobs import project_folder
-from batch_llm.prefect.api import api
+from batch_llm.prefect.api import api, one_line
 
 Block = Mapping[str, Any]
 """One block of `deployments/prefect.yaml`."""
@@ -46,6 +48,50 @@ def local_deployment(block: Block) -> RunnerDeployment:
 def _schedule(schedule: Mapping[str, Any]) -> DeploymentScheduleCreate:
     times = {name: schedule.get(name) for name in ("cron", "rrule", "interval", "anchor_date", "timezone")}
     return DeploymentScheduleCreate(schedule=construct_schedule(**times), active=schedule.get("active", True))
+
+
+_BLOCK = {
+    *("name", "description", "tags", "version", "version_type", "entrypoint", "parameters", "enforce_parameter_schema"),
+    *("schedules", "paused", "concurrency_limit", "work_pool", "build", "push", "pull", "triggers", "sla"),
+    "flow_name",
+}
+"""Keys of a deployment in `prefect.yaml`: https://docs.prefect.io/v3/how-to-guides/deployments/prefect-yaml"""
+
+
+def problem_of(block: Block) -> str:
+    """Return why Prefect would refuse a block, or ignore a part of it; empty if there is no reason."""
+    for key in block.keys() - _BLOCK:
+        if near := difflib.get_close_matches(str(key), _BLOCK, n=1):
+            return f"{key} is not a key of a deployment: did you mean {near[0]}?"
+    file, _, function = str(block.get("entrypoint", "")).rpartition(":")
+    if not file or not function or not (project_folder() / file).is_file():
+        return f"entrypoint {block.get('entrypoint')!r} is not a file and a function, such as flows/batch.py:batch"
+    for schedule in block.get("schedules") or ():
+        try:
+            _schedule(schedule)
+        except (ValueError, TypeError, AttributeError) as error:
+            return f"schedule {schedule!r} is not valid: {_reason(error)}"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of an error in one line; pydantic's text ends with a link to its documentation."""
+    if isinstance(error, ValidationError):
+        return "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+    return one_line(error)
+
+
+def leftover_schedules(block: Block) -> list[tuple[str, UUID]]:
+    """Return the active schedules of a preset's deployment at the server that the preset does not have."""
+    deployed = _find(str(block["name"]))
+    known = [_schedule(schedule).schedule for schedule in block.get("schedules") or ()]
+    active = [each for each in (deployed.schedules if deployed else ()) if each.active and each.schedule not in known]
+    return [(_shown(each.schedule), each.id) for each in active]
+
+
+def _shown(schedule: object) -> str:
+    facts = {name: getattr(schedule, name, None) for name in ("cron", "rrule", "interval")}
+    return next((f"{name} {value}" for name, value in facts.items() if value is not None), "schedule")
 
 
 def deployment_to_serve(block: Block) -> RunnerDeployment:

@@ -79,3 +79,36 @@ def test_a_run_outlives_its_worker(provider: OpenAIServer, env: dict[str, str], 
         worker.kill()
         assert carried.end().message.startswith("7 of 7 answered")
     assert len(rows(tmp_path / "out.jsonl")) == provider.requests == 7
+
+
+BLOCK: dict[str, Any] = {"name": "nightly", "entrypoint": "flows/batch.py:batch", "schedules": [{"cron": "0 2 * * *"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, ""),
+        ({"x-note": "ours"}, ""),
+        ({"schedules": [{"cron": "99 * * * *"}]}, "schedule {'cron': '99 * * * *'} is not valid: Invalid cron string"),
+        ({"schedules": ["0 2 * * *"]}, "schedule '0 2 * * *' is not valid"),
+        ({"schedule": {"cron": "0 2 * * *"}}, "schedule is not a key of a deployment: did you mean schedules?"),
+        ({"entrypont": "f.py:f"}, "entrypont is not a key of a deployment: did you mean entrypoint?"),
+        ({"entrypoint": "flows/bach.py:batch"}, "entrypoint 'flows/bach.py:batch' is not a file and a function"),
+    ],
+)
+def test_what_prefect_would_refuse_is_named_before(change: dict[str, Any], problem: str) -> None:
+    found = deployments.problem_of(BLOCK | change)
+    assert found.startswith(problem)
+    assert bool(found) is bool(problem)
+
+
+def test_active_schedules_that_a_preset_no_longer_has_are_found(prefect_api: str) -> None:
+    cast("UUID", deployments.local_deployment(BLOCK).apply())
+    assert deployments.leftover_schedules(BLOCK) == []
+    ((shown, schedule),) = deployments.leftover_schedules({**BLOCK, "schedules": None})
+    assert shown == "cron 0 2 * * *"
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("batch-llm/nightly")
+        client.delete_deployment_schedule(deployment.id, schedule)
+    assert deployments.leftover_schedules({**BLOCK, "schedules": None}) == []
+    assert deployments.leftover_schedules({**BLOCK, "name": "never-deployed"}) == []
