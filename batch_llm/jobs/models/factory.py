@@ -53,7 +53,7 @@ def check_model(job: BatchJob) -> None:
     elif _provider(job) == GEMINI_DIRECT:
         _google_key(job)
     else:
-        _named_model(job.model)
+        named_model(job.model)
     if job.output_schema is not None and _provider(job) != GEMINI_DIRECT:
         _check_shape(job.output_schema)
 
@@ -130,7 +130,12 @@ def _local_model(job: BatchJob, base_url: str) -> tuple[Model, Client]:
     return OpenAIChatModel(MODEL_NAME, provider=provider), http
 
 
-def _named_model(model: str) -> Model:
+def named_model(model: str) -> Model:
+    """Return pydantic-ai's model of this name, for checks; its client makes no calls.
+
+    Raises:
+        JobError: The model is unknown, or its key or package is missing.
+    """
     from pydantic_ai.exceptions import UserError
     from pydantic_ai.models import infer_model
 

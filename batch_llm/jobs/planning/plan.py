@@ -17,6 +17,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import next_number
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, run_folder
+from batch_llm.jobs.models.ignored_settings import ignored_settings
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.run_types import Plan, ShardRef
 from batch_llm.jobs.sinks import output_columns
@@ -66,7 +67,10 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             if known != (columns := tuple(staged_columns(tables, folder.rows))):
                 check_sinks(job, columns)
             if warning := shrunk_source(job, made.total):
-                made = replace(made, warnings=(warning,))
+                made = replace(made, warnings=(*made.warnings, warning))
+            if ignored := () if strategy else ignored_settings(job):
+                warning = f"{job.model} ignores {', '.join(ignored)}: remove it from model_settings"
+                made = replace(made, warnings=(*made.warnings, warning))
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=with_expected_cost(tables, job, folder, made.canary, strategy))
