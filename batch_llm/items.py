@@ -68,6 +68,7 @@ class WorkItemResult(Generic[TOutput, TContext]):
             never started because the run stopped early, and `skipped` for an item that a middleware dropped.
         attempts: Number of calls made for this item, including those that ended in a rate limit.
         duration_seconds: Time from the start of the item to its end, including waits.
+        call_seconds: Duration of the last call, without waits; 0.0 if there was no call.
         finish_reason: Why the last answer ended, as pydantic-ai names it: "stop", "length" at the token limit,
             "tool_call", "content_filter" or "error"; None if there was no answer, or no reason was reported.
 
@@ -86,6 +87,7 @@ class WorkItemResult(Generic[TOutput, TContext]):
     error_info: ErrorInfo | None = field(default=None, kw_only=True)
     attempts: int = field(default=0, kw_only=True)
     duration_seconds: float = field(default=0.0, kw_only=True)
+    call_seconds: float = field(default=0.0, kw_only=True)
     finish_reason: str | None = field(default=None, kw_only=True)
 
 

@@ -109,10 +109,12 @@ class ItemRunner:
     async def _attempt(self, item: AnyWorkItem, state: ItemState, original: AnyWorkItem, slot: HookSlot) -> AnyResult:
         item_id, context = item.item_id, item.context
         call = self._rehearse if self.config.dry_run else self._execute
+        clock = self.gate.clock
         size = len(item.prompt) if type(item.prompt) is str else None
         if size is None or self.gate.too_large(size):
             size = self._size(item, state, original)
         while size is not None and (permit := self.gate.enter_at_once(size) or await self.gate.enter(size)):
+            began = clock()
             try:
                 if not self.config.dry_run and not self.lifecycle.is_ready(item.strategy):
                     self.gate.finish(permit, "not sent")
@@ -125,9 +127,11 @@ class ItemRunner:
                     state.calls += 1
                 usage = state.bill(answer[1])  # pyright: ignore[reportUnknownArgumentType]
             except Exception as error:
+                state.call_seconds = clock() - began
                 if not await self._try_again(item_id, state, error, permit):
                     break
             else:
+                state.call_seconds = clock() - began
                 self.gate.finish(permit, "answered", usage)
                 self.denials.in_a_row = 0
                 if self.config.enable_detailed_logging:

@@ -25,10 +25,12 @@ class ItemState:
         calls: Number of completed calls.
         limited: Number of calls that ended in a rate limit.
         unsent: Number of calls that were never sent; they do not count as attempts either.
+        call_seconds: Duration of the last call.
     """
 
     __slots__ = (
         "attempt",
+        "call_seconds",
         "calls",
         "error",
         "finish_reason",
@@ -43,6 +45,7 @@ class ItemState:
     def __init__(self) -> None:
         self.attempt = 1
         self.calls = self.limited = self.unsent = 0
+        self.call_seconds = 0.0
         self.tokens: dict[str, int] | None = None
         self.ratings: dict[str, str] | None = None
         self.finish_reason: str | None = None
@@ -85,6 +88,7 @@ class ItemState:
             tokens,
             self.ratings,
             attempts=self.calls,
+            call_seconds=self.call_seconds,
             finish_reason=self.finish_reason,
         )
         if success:

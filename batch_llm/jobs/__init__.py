@@ -25,7 +25,7 @@ from .planning.preflight import check
 from .results.history import PastRun, drifts, read_past_runs
 from .results.merge import merge
 from .results.outcomes import result_rows
-from .results.stats import RunStats, Slice, run_stats
+from .results.stats import RunStats, Slice, SlowItem, run_stats
 from .run_types import Plan, ShardOutcome, ShardRef, Summary
 from .runner import RunnerName, RunnerOptions
 from .spending.allocation import BudgetAllocator
@@ -53,6 +53,7 @@ __all__ = [
     "ShardOutcome",
     "ShardRef",
     "Slice",
+    "SlowItem",
     "Spent",
     "StopKind",
     "Summary",

@@ -10,13 +10,41 @@ from .run_types import Canary, Plan, ShardOutcome, Summary
 
 
 def money(cost_usd: float | None) -> str:
-    """Return a cost as text, such as "$3.60"; "unpriced" if the cost is not known."""
+    """Return a cost as text: with cents, such as "$3.60", and below one dollar with three significant digits.
+
+    Example:
+        >>> money(0.0106658), money(None)
+        ('$0.0107', 'unpriced')
+    """
     if cost_usd is None:
         return "unpriced"
-    if cost_usd == 0 or cost_usd >= 0.01:
+    rounded = float(f"{cost_usd:.3g}")
+    if not 0 < rounded < 1:
         return f"${cost_usd:,.2f}"
-    decimals = 1 - math.floor(math.log10(cost_usd))  # two figures, and no "9.1e-05"
-    return f"${cost_usd:.{decimals}f}"
+    return f"${rounded:.{2 - math.floor(math.log10(rounded))}f}"  # not "9.1e-05"
+
+
+def throughput(per_second: float) -> str:
+    """Return a rate in items per second, or per minute if it is below one."""
+    if per_second >= 1:
+        return f"{per_second:,.0f} items/s" if per_second >= 100 else f"{per_second:.1f} items/s"
+    return f"{60 * per_second:.1f} items/min"
+
+
+def latency(seconds: float | None) -> str:
+    """Return the duration of calls or waits as text; empty if it is not known."""
+    return "" if seconds is None else f"{seconds:,.2f} s"
+
+
+def speed_line(summary: Summary) -> str:
+    """Return the throughput and the latency of a run in one line; empty if it called nothing."""
+    if summary.items_per_second is None:
+        return ""
+    return (
+        f"{throughput(summary.items_per_second)}, latency {latency(summary.call_p50_seconds)} (median), "
+        f"{latency(summary.call_p95_seconds)} (95 %), waits {latency(summary.wait_p50_seconds)} (median), "
+        f"{latency(summary.wait_p95_seconds)} (95 %)"
+    )
 
 
 def duration(seconds: float) -> str:

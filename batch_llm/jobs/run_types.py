@@ -187,6 +187,14 @@ class Summary:
             None for runs of earlier versions.
         total_estimated_tokens: Tokens of this run that are estimated, because the provider reported no usage.
         notes: Sentences about the accuracy of the totals.
+        items_per_second: Items that this run called, per second between the start of its first call and the end of its
+            last call; None if it called none, or for runs of earlier versions, as for the following quantiles.
+        call_p50_seconds: Median latency. The latency of an item is the duration of its last call, without waits.
+        call_p95_seconds: 95th percentile of the latency.
+        call_p99_seconds: 99th percentile of the latency.
+        wait_p50_seconds: Median of the rest of an item's time: waits for limits and cooldowns, and retries.
+        wait_p95_seconds: 95th percentile of this rest.
+        total_attempts: Calls of this run, including retries and rate-limited calls; a re-ask is part of its call.
     """
 
     total_items: int
@@ -218,3 +226,10 @@ class Summary:
     warnings: list[str] = field(default_factory=list[str])
     total_estimated_tokens: int = 0
     notes: list[str] = field(default_factory=list[str])
+    items_per_second: float | None = None
+    call_p50_seconds: float | None = None
+    call_p95_seconds: float | None = None
+    call_p99_seconds: float | None = None
+    wait_p50_seconds: float | None = None
+    wait_p95_seconds: float | None = None
+    total_attempts: int = 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from batch_llm.cli.terminal.live import Rate, View, facts, folded, phase, speed
+from batch_llm.cli.terminal.live import Rate, View, facts, folded, phase
 from batch_llm.cli.terminal.screen import Screen
 from batch_llm.jobs import Progress
+from batch_llm.jobs.messages import throughput
 
 pytestmark = pytest.mark.shell
 
@@ -48,7 +49,7 @@ def test_a_rate_is_not_shown_before_it_is_known() -> None:
 
 
 def test_a_rate_below_one_is_shown_per_minute() -> None:
-    assert [speed(value) for value in (0.05, 2.34, 1234.4)] == ["3.0 items/min", "2.3 items/s", "1,234 items/s"]
+    assert [throughput(value) for value in (0.05, 2.34, 1234.4)] == ["3.0 items/min", "2.3 items/s", "1,234 items/s"]
 
 
 def test_the_numbers_of_a_run_are_one_line() -> None:

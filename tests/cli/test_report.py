@@ -73,6 +73,13 @@ def test_json_is_one_object_with_the_documented_names() -> None:
         "total_estimated_tokens": 0,
         "cost_usd": 0.5,
         "priced_by": "",
+        "total_attempts": 26,
+        "items_per_second": 2.5,
+        "call_p50_seconds": 0.8,
+        "call_p95_seconds": 1.5,
+        "call_p99_seconds": 2.0,
+        "wait_p50_seconds": 0.1,
+        "wait_p95_seconds": 0.7,
         "saved_usd": 0.25,
         "budgets": [],
         "seconds": 12.5,
@@ -87,19 +94,21 @@ def test_json_is_one_object_with_the_documented_names() -> None:
 def test_the_report_has_rows_totals_files_and_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, FAILED, answered("doc-1", {"title": "A ferry", "summary": "It [red]runs[/red] daily."}))
     assert lines[0] == "item title summary tokens seconds"
-    assert lines[1] == "doc-7 timeout no answer [in time] 0 0.0"
-    assert lines[2] == "doc-1 A ferry It [red]runs[/red] daily. 1,234 1.3"
+    assert lines[1] == "doc-7 timeout no answer [in time] 0 0.00"
+    assert lines[2] == "doc-1 A ferry It [red]runs[/red] daily. 1,234 1.25"
     assert "... and 28 more items in the output" in lines
     assert any(
-        line.startswith("29 of 30 answered, 26 new, 4 reused, 1 failed (1 timeout), $0.50 (saved $0.25)")
+        line.startswith("29 of 30 answered, 26 new, 4 reused, 1 failed (1 timeout), $0.500 (saved $0.250)")
         for line in lines
     )
+    speed = "2.5 items/s, latency 0.80 s (median), 1.50 s (95 %), waits 0.10 s (median), 0.70 s (95 %)"
+    assert f"Speed: {speed}." in lines
     assert lines[-3:] == ["output /data/out.jsonl", "failures /data/out.failures.jsonl", f"page {URL}"]
 
 
 def test_plain_text_answers_have_a_column_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, answered("a", "yes,\nindeed"))
-    assert lines[:2] == ["item answer tokens seconds", "a yes, indeed 1,234 1.3"]
+    assert lines[:2] == ["item answer tokens seconds", "a yes, indeed 1,234 1.25"]
 
 
 def test_long_answers_and_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +119,7 @@ def test_long_answers_and_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_failures_alone_are_a_table_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "doc-7 timeout no answer [in time] 0 0.0" in printed(capsys, FAILED)
+    assert "doc-7 timeout no answer [in time] 0 0.00" in printed(capsys, FAILED)
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

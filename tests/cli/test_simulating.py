@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_llm.cli.actions.simulate import duration, money, size
+from batch_llm.cli.actions.simulate import duration, rounded_money, size
 from tests.support.command import batch_llm, batch_llm_here
 
 SHORT = ("--requests-per-minute", "600", "--model", "openai-chat:gpt-4.1-mini")
@@ -88,4 +88,4 @@ def test_bad_input_is_one_line(tmp_path: Path, options: tuple[str, ...], problem
 def test_numbers_have_two_significant_digits() -> None:
     assert [duration(each) for each in (42, 100, 8_000, 400_000)] == ["42 s", "1.7 min", "2.2 h", "4.6 d"]
     assert [size(each) for each in (312_000_000, 1_440_000_000)] == ["310 MB", "1.4 GB"]
-    assert [money(each) for each in (0, 0.0123, 7.77, 12_345)] == ["$0", "$0.012", "$7.8", "$12,000"]
+    assert [rounded_money(each) for each in (0, 0.0123, 7.77, 12_345)] == ["$0.00", "$0.0123", "$7.8", "$12,000"]

@@ -40,8 +40,8 @@ def main() -> None:
         prompts = plan(job(name="prompts", prompt="{text}"), "r")
         settings = {"prompt": "{id}", "output": "out.jsonl"}
         totals = whole_run("r", **settings)
-        figures = run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
-        found = {"documents": DOCUMENTS, "answered": totals.succeeded, "attempts": figures.attempts}
+        run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
+        found = {"documents": DOCUMENTS, "answered": totals.succeeded, "attempts": totals.total_attempts}
         found |= {"prompts": prompts.new}
         print(json.dumps(found | {"grown": _peak() - before, "pandas": "pandas" in sys.modules}))
 

@@ -24,8 +24,9 @@ def ordinary(**figures: Any) -> PastRun:
         "cost_usd": 4.0,
         "output_tokens": 49_500,
         "seconds": 1080.0,
-        "p50_seconds": 0.5,
-        "p95_seconds": 1.2,
+        "call_p50_seconds": 0.5,
+        "call_p95_seconds": 1.2,
+        "items_per_second": 1.0,
         "stopped": "",
     }
     return PastRun(**(usual | figures))

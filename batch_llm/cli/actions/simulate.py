@@ -11,6 +11,7 @@ from batch_llm.cli.presets import find_preset
 from batch_llm.cli.terminal.screen import Screen, print_json
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
+from batch_llm.jobs.messages import money
 from batch_llm.jobs.planning.preview import count_rows
 from batch_llm.simulation import Forecast, Scenario
 from batch_llm.simulation import simulate as run_simulation
@@ -82,7 +83,7 @@ def _shown(forecast: Forecast) -> dict[str, str]:
     return {
         "time": duration(forecast.seconds),
         "bottleneck": _bottleneck(forecast),
-        "cost": "unpriced" if forecast.cost_usd is None else money(forecast.cost_usd),
+        "cost": rounded_money(forecast.cost_usd),
         "calls, rate-limited calls": f"{forecast.calls:,}, {forecast.refused:,}",
         "failed items": f"{forecast.failed:,}",
         "workers, processes, machines": f"{forecast.max_workers:,}, {forecast.processes:,}, {forecast.machines:,}",
@@ -108,9 +109,9 @@ def size(count: int) -> str:
     return f"{two_figures(count / 1e9)} GB" if count >= 1e9 else f"{two_figures(count / 1e6)} MB"
 
 
-def money(usd: float) -> str:
-    """Return a sum of money with two digits."""
-    return f"${two_figures(usd)}"
+def rounded_money(usd: float | None) -> str:
+    """Return an amount of money: from one dollar on with two digits, because it is a forecast."""
+    return money(usd) if usd is None or usd < 1 else f"${two_figures(usd)}"
 
 
 def two_figures(value: float) -> str:

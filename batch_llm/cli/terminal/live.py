@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batch_llm.jobs import Progress
-from batch_llm.jobs.messages import duration, failures, limit, money
+from batch_llm.jobs.messages import duration, failures, limit, money, throughput
 
 from .screen import Screen
 
@@ -57,13 +57,6 @@ class Rate:
         return (after - before) / (last - first) if last > first else 0.0
 
 
-def speed(per_second: float) -> str:
-    """Return a rate in items per second, or per minute if it is below one."""
-    if per_second >= 1:
-        return f"{per_second:,.0f} items/s" if per_second >= 100 else f"{per_second:.1f} items/s"
-    return f"{60 * per_second:.1f} items/min"
-
-
 def phase(progress: Progress, *, stopping: bool) -> str:
     """Return the current phase of the run; empty while items are called."""
     if stopping:
@@ -81,7 +74,7 @@ def facts(progress: Progress, per_second: float) -> str:
     """Return the numbers of a run in one line."""
     parts: list[str] = []
     if per_second:
-        parts.append(speed(per_second))
+        parts.append(throughput(per_second))
     if per_second and progress.done < progress.total:
         parts.append(f"ETA {duration((progress.total - progress.done) / per_second)}")
     parts.append(f"tokens {progress.input_tokens:,} in, {progress.output_tokens:,} out")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from batch_llm.items import AnyResult
 from batch_llm.jobs import Summary
-from batch_llm.jobs.messages import run_sentence
+from batch_llm.jobs.messages import run_sentence, speed_line
 from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.untrusted_text import visible
 
@@ -63,9 +63,11 @@ def as_json(outcome: RunOutcome) -> str:
         "truncated",
     )
     tokens = ("input", "cached_input", "output", "estimated")
-    spent = (*(f"total_{kind}_tokens" for kind in tokens), "cost_usd", "priced_by")
+    spent = (*(f"total_{kind}_tokens" for kind in tokens), "cost_usd", "priced_by", "total_attempts")
+    speed = ("items_per_second", *(f"call_p{share}_seconds" for share in (50, 95, 99)))
+    waits = ("wait_p50_seconds", "wait_p95_seconds")
     rest = ("categories", "saved_usd", "budgets", "notes", "warnings", "seconds", "output", "failures")
-    totals = {name: getattr(summary, name) for name in (*counts, *spent, *rest)}
+    totals = {name: getattr(summary, name) for name in (*counts, *spent, *speed, *waits, *rest)}
     known = {"state": outcome.state, "message": outcome.message, **totals, "flow_run_url": outcome.run_url}
     return json.dumps(known, ensure_ascii=False)
 
@@ -79,6 +81,8 @@ def print_outcome(screen: Screen, outcome: RunOutcome) -> None:
             screen.print(f"... and {summary.total_items - len(outcome.results):,} more items in the output")
     screen.print()
     screen.print(f"{run_sentence(summary)}.")
+    if speed := speed_line(summary):
+        screen.print(f"Speed: {speed}.")
     for warning in summary.warnings:
         screen.print(f"Warning: {warning}.")
     for note in summary.notes:
@@ -116,7 +120,7 @@ def _cells(result: AnyResult, fields: Sequence[str]) -> list[str]:
         cells = [category, *[""] * max(0, len(fields) - 2), _text(provider_first(result.error or ""))]
         cells = cells if len(fields) > 1 else [" ".join(cells)]
     tokens = sum(result.token_usage.get(name, 0) for name in ("input_tokens", "output_tokens"))
-    return [escape(_text(result.item_id)), *cells, f"{tokens:,}", f"{result.duration_seconds:.1f}"]
+    return [escape(_text(result.item_id)), *cells, f"{tokens:,}", f"{result.duration_seconds:.2f}"]
 
 
 def _answer(result: AnyResult) -> Mapping[str, Any]:

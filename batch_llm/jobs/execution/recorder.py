@@ -76,6 +76,7 @@ def record_of(result: AnyResult, prices: PriceList, job: BatchJob) -> Record | N
         cost_usd=prices.cost(usage),
         attempts=result.attempts,
         seconds=round(result.duration_seconds, 3),
+        call_seconds=round(result.call_seconds, 3),
         category=category,
         error=None if error is None else redact(error),
         retryable=info is not None and info.is_retryable,

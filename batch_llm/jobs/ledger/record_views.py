@@ -41,6 +41,7 @@ _COLUMNS = {
     "estimated_tokens": "BIGINT",
     "unpriced": "VARCHAR",
     "service_tier": "VARCHAR",
+    "call_seconds": "DOUBLE",
 }
 
 ID_FINGERPRINT = "md5(id)::UUID"

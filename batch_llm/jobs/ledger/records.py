@@ -41,7 +41,7 @@ Status: TypeAlias = Literal["succeeded", "failed", "skipped"]
 INVALID_INPUT = "invalid_input"
 
 
-_OPTIONAL = frozenset({"finish_reason", "number", "estimated_tokens", "unpriced", "service_tier"})
+_OPTIONAL = frozenset({"finish_reason", "number", "estimated_tokens", "unpriced", "service_tier", "call_seconds"})
 """Fields that records of earlier versions do not have."""
 
 
@@ -85,6 +85,7 @@ class Record:
         estimated_tokens: Number of estimated tokens, if the provider reported no plausible token usage.
         unpriced: Part of the usage without a published price, which is priced without it: `service_tier scale`.
         service_tier: The service tier that answered, if it is not the standard tier.
+        call_seconds: Duration of the last call, without waits; None in records of earlier versions.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Record:
     estimated_tokens: int = 0
     unpriced: str = ""
     service_tier: str = ""
+    call_seconds: float | None = None
 
     @property
     def settled(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from batch_llm.jobs.messages import money
+from batch_llm.jobs.messages import latency, money
 from batch_llm.jobs.storage.duckdb_session import Tables, open_tables, text
 from batch_llm.jobs.storage.store import Store
 
@@ -16,6 +16,7 @@ MIN_EARLIER_RUNS = 5
 
 _MAD_TO_SIGMA = 1.4826
 _SIGMAS = 4.0
+_LEAST_SIZE = 0.1
 _LEAST_SHARE = 0.1
 """Smallest relative difference that counts as a drift, however similar the earlier runs are."""
 
@@ -36,9 +37,11 @@ class PastRun:
         cost_usd: Cost of this run only; None if the price of the model is not known.
         output_tokens: Output tokens of this run only.
         seconds: Seconds from the plan to the end of the merge.
-        p50_seconds: Median duration of an item; None if nothing was called, or in runs of older versions.
-        p95_seconds: 95th percentile of the duration of an item.
+        call_p50_seconds: Median latency; None if nothing was called, or in runs of older versions.
+        call_p95_seconds: 95th percentile of the latency.
+        items_per_second: Throughput, as in `Summary`.
         stopped: Why the run stopped early; empty if it completed.
+        partial: Whether the run did not attempt all items without an answer, or only retried items that had failed.
     """
 
     run: str
@@ -52,9 +55,11 @@ class PastRun:
     cost_usd: float | None
     output_tokens: int
     seconds: float
-    p50_seconds: float | None
-    p95_seconds: float | None
+    call_p50_seconds: float | None
+    call_p95_seconds: float | None
+    items_per_second: float | None
     stopped: str
+    partial: bool = False
 
     @property
     def failed_share(self) -> float | None:
@@ -92,9 +97,19 @@ class Measure:
 MEASURES = (
     Measure("cost per 1,000 items", lambda run: run.cost_of_1000, 0.0, money),
     Measure("share of failed items", lambda run: run.failed_share, 0.005, lambda share: f"{share:.1%}"),
-    Measure("95th percentile of an item's time", lambda run: run.p95_seconds, 0.1, lambda time: f"{time:.1f} s"),
+    Measure("95th percentile of the latency", lambda run: run.call_p95_seconds, 0.1, latency),
     Measure("output tokens per answer", lambda run: run.tokens_an_answer, 1.0, lambda tokens: f"{tokens:,.0f}"),
 )
+
+
+def full_runs(runs: Sequence[PastRun]) -> list[PastRun]:
+    """Return the runs that are comparable: complete, and not much smaller than the others.
+
+    A run is much smaller if it called less than a tenth of the median number of items of the complete runs.
+    """
+    complete = [run for run in runs if run.called and not run.partial]
+    usual = median(run.called for run in complete) if complete else 0
+    return [run for run in complete if run.called >= _LEAST_SIZE * usual]
 
 
 def drifts(runs: Sequence[PastRun]) -> list[str]:
@@ -102,14 +117,15 @@ def drifts(runs: Sequence[PastRun]) -> list[str]:
 
     The usual value is the median of the earlier runs, and the scatter is their median absolute deviation: a single bad
     run changes neither. A figure has drifted if it differs by more than four deviations (scaled to the sigma of a
-    normal distribution) and by more than a tenth of the usual value.
+    normal distribution) and by more than a tenth of the usual value. Only full runs are compared.
 
     Args:
         runs: The runs, oldest first.
     """
-    if not runs or not runs[-1].called:
-        return []  # nothing was called, so nothing can drift
-    *earlier, last = (run for run in runs if run.called)
+    full = full_runs(runs)
+    if not full or full[-1] is not runs[-1]:
+        return []
+    *earlier, last = full
     found = (_drift(measure, [measure.value(run) for run in earlier], measure.value(last)) for measure in MEASURES)
     return [sentence for sentence in found if sentence]
 
@@ -152,15 +168,19 @@ def read_past_runs(runs: Store, most: int = MAX_RUNS) -> list[PastRun]:
 _LARGEST = 16 * 1024 * 1024  # a plan names each shard
 _PLAN = {"planned_at": "DOUBLE", "model": "VARCHAR"}
 _SUMMARY = {
-    **dict.fromkeys(("total_items", "succeeded", "failed", "not_attempted", "left_out", "reused"), "BIGINT"),
+    **dict.fromkeys(("total_items", "succeeded", "failed", "not_attempted", "left_out", "reused", "retried"), "BIGINT"),
     "total_output_tokens": "BIGINT",
-    **dict.fromkeys(("cost_usd", "seconds", "p50_seconds", "p95_seconds"), "DOUBLE"),
+    **dict.fromkeys(("cost_usd", "seconds", "call_p50_seconds", "call_p95_seconds"), "DOUBLE"),
+    "items_per_second": "DOUBLE",
     "stopped": "VARCHAR",
 }
 _PAST_RUNS = """
     SELECT run, planned_at AS began, coalesce(model, ''), total_items,
-        total_items - not_attempted - coalesce(left_out, 0) - reused, succeeded, succeeded - reused, failed, cost_usd,
-        total_output_tokens, seconds, p50_seconds, p95_seconds, coalesce(stopped, '')
+        total_items - not_attempted - coalesce(left_out, 0) - reused AS called, succeeded, succeeded - reused, failed,
+        cost_usd, total_output_tokens, seconds, call_p50_seconds, call_p95_seconds, items_per_second,
+        coalesce(stopped, ''),
+        coalesce(stopped <> '', false) OR not_attempted > 0 OR coalesce(left_out, 0) > 0
+            OR (reused > 0 AND coalesce(retried, 0) = called)
     FROM summaries JOIN plans USING (run) WHERE planned_at IS NOT NULL AND total_items IS NOT NULL
     ORDER BY began DESC"""
 

@@ -190,15 +190,23 @@ _TOTALS = """
         count(*) FILTER (finish_reason = 'length') AS truncated,
         CASE WHEN bool_or(cost_usd IS NULL AND reused) THEN NULL
             ELSE coalesce(sum(cost_usd) FILTER (reused), 0) END AS saved_usd,
-        approx_quantile(seconds, 0.5) FILTER (NOT reused AND attempts > 0) AS p50_seconds,
-        approx_quantile(seconds, 0.95) FILTER (NOT reused AND attempts > 0) AS p95_seconds
-    FROM outcomes"""
+        approx_quantile(seconds, 0.5) FILTER (called) AS p50_seconds,
+        approx_quantile(seconds, 0.95) FILTER (called) AS p95_seconds,
+        round(approx_quantile(call_seconds, 0.5) FILTER (called), 3) AS call_p50_seconds,
+        round(approx_quantile(call_seconds, 0.95) FILTER (called), 3) AS call_p95_seconds,
+        round(approx_quantile(call_seconds, 0.99) FILTER (called), 3) AS call_p99_seconds,
+        round(approx_quantile(seconds - call_seconds, 0.5) FILTER (called), 3) AS wait_p50_seconds,
+        round(approx_quantile(seconds - call_seconds, 0.95) FILTER (called), 3) AS wait_p95_seconds,
+        round(count(*) FILTER (called) / greatest(0.001, max(ended) FILTER (called) - min(ended - seconds)
+            FILTER (called)), 3) AS items_per_second
+    FROM (SELECT *, NOT reused AND attempts > 0 AS called, epoch(finished_at) AS ended FROM outcomes)"""
 # Over all records of the run, including items whose text has changed since, or that another run has answered.
 _SPENT = """
     SELECT coalesce(sum(input_tokens), 0)::BIGINT AS total_input_tokens,
         coalesce(sum(output_tokens), 0)::BIGINT AS total_output_tokens,
         coalesce(sum(cached_input_tokens), 0)::BIGINT AS total_cached_input_tokens,
         coalesce(sum(estimated_tokens), 0)::BIGINT AS total_estimated_tokens,
+        coalesce(sum(attempts), 0)::BIGINT AS total_attempts,
         CASE WHEN bool_or(cost_usd IS NULL AND attempts > 0) THEN NULL ELSE coalesce(sum(cost_usd), 0) END AS cost_usd
     FROM tries"""
 _ESTIMATED = """

@@ -39,9 +39,9 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
     """Write the outcome of each item to the run's folder, and create the view `outcomes` in the session.
 
     Columns: position, id, key, reused, status, output, input_tokens, output_tokens, cost_usd, attempts, seconds,
-    error_category, error, finished_at, finish_reason. An item that was tried several times in this run has the sums
-    of its records; a success counts over any failure. Everything except the answers is joined first, so that the
-    answers of millions of items are only streamed through, once.
+    error_category, error, finished_at, finish_reason, call_seconds. An item that was tried several times in this run
+    has the sums of its records, except for call_seconds; a success counts over any failure. Everything except the
+    answers is joined first, so that the answers of millions of items are only streamed through, once.
 
     Args:
         tables: The session.
@@ -79,25 +79,26 @@ def write_outcomes(tables: Tables, folder: RunFolder) -> None:
 
 _TRIED = "(SELECT *, last AS stamp FROM known WHERE NOT reused)"
 _OF_TRIED = """position, id, key, false AS reused, status, output, wanted.input_tokens, wanted.output_tokens,
-    wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at, finish_reason"""
+    wanted.cost_usd, wanted.attempts, wanted.seconds, category AS error_category, error, finished_at, finish_reason,
+    call_seconds"""
 
 
 def _broken(folder: RunFolder) -> str:
     return f"""
-    SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL, NULL
+    SELECT position, id, key, false, 'failed', NULL, 0, 0, 0, 0, 0, {text(INVALID_INPUT)}, error, NULL, NULL, NULL
     FROM {file_text(folder.items)} WHERE error IS NOT NULL"""
 
 
 def _reused(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, true, status, output, input_tokens, output_tokens,
-        cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason
+        cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason, NULL
     FROM {file_text(folder.reused)}"""
 
 
 def _left(folder: RunFolder) -> str:
     return f"""
-    SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL, NULL
+    SELECT position, id, key, false, why[1], NULL, 0, 0, 0, 0, 0, why[1], why[2], NULL, NULL, NULL
     FROM {file_text(folder.items)} JOIN (
         SELECT position, CASE WHEN chosen.position IS NULL THEN [{text(LEFT_OUT)}, {text(_LEFT_OUT)}]
             ELSE ['not_attempted', {text(_NOT_ATTEMPTED)}] END AS why

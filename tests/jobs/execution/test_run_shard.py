@@ -198,9 +198,10 @@ async def test_item_with_several_attempts_counts_once(home: Path) -> None:
     strategy = _Scripted({"a": [down, down, down], "b": [TypeError("bug")]})
     assert (await _run(made_for, made, strategy)).failed == 2
     assert (await _run(made_for, made, strategy)).failed == 1
-    merge(made_for, made)
+    summary = merge(made_for, made)
     stats = run_stats(made_for, made.folder)
-    assert (stats.tried_again, stats.attempts) == (1, sum(strategy.calls.values()))
+    assert (stats.tried_again, summary.total_attempts) == (1, sum(strategy.calls.values()))
+    assert [item.item_id for item in stats.slowest if item.attempts > 1] == ["a"], "an item is listed once"
 
 
 async def test_cooldowns_of_all_attempts_count(home: Path) -> None:

@@ -99,7 +99,7 @@ def outcome(failed: int, cost_usd: float | None) -> ShardOutcome:
     [
         (2, 0.3, 0.1, ""),
         (3, 0.1, 0.1, "3 failed of the canary of 20 items (3 refused), more than failure_threshold=0.1 allows"),
-        (0, 0.31, 0.1, "the canary of 20 items cost $0.31, but $0.10 was expected from earlier runs"),
+        (0, 0.31, 0.1, "the canary of 20 items cost $0.310, but $0.100 was expected from earlier runs"),
         (0, 9.0, None, ""),
         (0, 9.0, 0.0, ""),
         (0, None, 0.1, ""),

@@ -10,24 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.jobs import PastRun, drifts, job_store, plan, read_past_runs
-from batch_llm.jobs.results.history import MIN_EARLIER_RUNS
+from batch_llm.jobs.results.history import MIN_EARLIER_RUNS, full_runs
 from tests.support.jobs import documents, job, run_job
 from tests.support.past_runs import ordinary
 
 
 def test_unusual_figure_is_reported_with_the_usual_value_and_the_change() -> None:
-    usual = [ordinary(p95_seconds=seconds) for seconds in (1.1, 1.2, 1.3, 1.2, 1.1, 1.2)]
-    assert drifts([*usual, ordinary(p95_seconds=2.4)]) == [
-        "95th percentile of an item's time is 2.4 s, usually 1.2 s (+100%)"
+    usual = [ordinary(call_p95_seconds=seconds) for seconds in (1.1, 1.2, 1.3, 1.2, 1.1, 1.2)]
+    assert drifts([*usual, ordinary(call_p95_seconds=2.4)]) == [
+        "95th percentile of the latency is 2.40 s, usually 1.20 s (+100%)"
     ]
 
 
 def test_each_figure_is_compared() -> None:
-    reported = drifts([*[ordinary()] * 6, ordinary(cost_usd=8.0, failed=50, p95_seconds=4.0, output_tokens=99_000)])
+    reported = drifts(
+        [*[ordinary()] * 6, ordinary(cost_usd=8.0, failed=50, call_p95_seconds=4.0, output_tokens=99_000)]
+    )
     assert reported == [
         "cost per 1,000 items is $8.00, usually $4.00 (+100%)",
         "share of failed items is 5.0%, usually 1.0% (+400%)",
-        "95th percentile of an item's time is 4.0 s, usually 1.2 s (+233%)",
+        "95th percentile of the latency is 4.00 s, usually 1.20 s (+233%)",
         "output tokens per answer is 100, usually 50 (+100%)",
     ]
 
@@ -56,6 +58,35 @@ def test_run_without_calls_or_a_price_causes_no_warning() -> None:
     assert drifts([*[ordinary()] * 6, ordinary(called=0, answered=0, cost_usd=0.0)]) == []
     assert drifts([*[ordinary()] * 6, ordinary(cost_usd=None)]) == []
     assert drifts([*[ordinary(called=0, cost_usd=0.0)] * 9, ordinary()]) == []
+
+
+def test_only_full_runs_are_compared() -> None:
+    """Stopped runs and runs over a few items neither drift nor change what is usual."""
+    odd = [ordinary(call_p95_seconds=9.0, partial=True), ordinary(called=2, cost_usd=9.0, call_p95_seconds=9.0)]
+    for run in odd:
+        assert drifts([*[ordinary()] * 6, run]) == []
+    assert drifts([*odd * 3, *[ordinary()] * 6]) == []
+    assert full_runs([*odd, ordinary()]) == [ordinary()]
+
+
+def test_small_runs_are_full_if_most_runs_are_small() -> None:
+    """The first run of a growing source is large; the nightly runs after it are compared with each other."""
+    nightly = [ordinary(called=10, failed=0)] * 6
+    assert full_runs([ordinary(), *nightly]) == [ordinary(), *nightly]
+
+
+def test_runs_that_stop_or_only_retry_failures_are_partial(home: Path) -> None:
+    made_for = job(name="h")
+    documents(home, a="1", b="2", c="3")
+    run_job(made_for, "first", fail="b")
+    run_job(made_for, "retry")
+    documents(home, a="1", b="2", c="3", d="4")
+    run_job(made_for, "more")
+    assert [(run.run, run.partial) for run in read_past_runs(job_store(made_for))] == [
+        ("first", False),
+        ("retry", True),
+        ("more", False),
+    ]
 
 
 COSTS = st.lists(st.floats(0.5, 50), min_size=MIN_EARLIER_RUNS, max_size=30)

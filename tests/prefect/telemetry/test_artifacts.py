@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batch_llm import BatchResult, ErrorInfo, Limits, WorkItemResult
-from batch_llm.jobs import BatchJob, Progress, RunStats, Slice, Summary
-from batch_llm.jobs.messages import duration, money, run_sentence
+from batch_llm.jobs import BatchJob, Progress, RunStats, Slice, SlowItem, Summary
+from batch_llm.jobs.messages import duration, money, run_sentence, speed_line
 from batch_llm.prefect.telemetry.artifacts import history, report, results_note, results_table, trend, verdict
 from batch_llm.prefect.telemetry.artifacts.markdown import MOST_TEXT
 from tests.support.past_runs import NOON, ordinary
@@ -56,8 +56,11 @@ def test_a_first_run_has_nothing_to_compare() -> None:
 def test_unknown_price_is_never_shown_as_zero() -> None:
     assert money(None) == "unpriced"
     assert money(0.0) == "$0.00"
-    assert money(0.00042) == "$0.00042"
-    assert money(0.000091) == "$0.000091"
+    assert money(0.0106658) == "$0.0107"
+    assert money(0.5) == "$0.500"
+    assert money(0.00042) == "$0.000420"
+    assert money(0.000091) == "$0.0000910"
+    assert money(0.9996) == "$1.00"
     assert money(1234.5) == "$1,234.50"
 
 
@@ -91,7 +94,7 @@ def test_table_has_a_row_per_item_with_equal_columns() -> None:
     assert rows[1] == {
         "item": "a",
         "status": "ok",
-        "cost": "$0.50",
+        "cost": "$0.500",
         "seconds": 1.23,
         "attempts": 1,
         "tokens in": 10,
@@ -127,29 +130,36 @@ def test_note_above_the_table_has_the_path_of_the_output() -> None:
 def test_report_has_failures_cost_and_files() -> None:
     stats = RunStats(
         "runs/1",
-        items_per_second=9.2,
-        p50_seconds=1.5,
-        p95_seconds=3.0,
-        p99_seconds=9.9,
-        attempts=1040,
         tried_again=31,
-        cached_input_tokens=308_642,
-        slowest=[("doc-7", 12.5, 3), ("a|b\n<i>", 11.5, 1)],
+        slowest=[SlowItem("doc-7", 12.5, 4.25, 3), SlowItem("a|b\n<i>", 11.5, 11.5, 1)],
         examples={"timeout": "no answer | in\n120 s"},
         slice_seconds=60,
         slices=[Slice(500, 30, 1.4, 2.8), Slice(463, 7, 1.6, 3.3)],
     )
     job = JOB.model_copy(update={"limits": Limits(tokens_per_minute=90_000)})
-    text = report(job, SUMMARY, stats, Progress(limit=48.21, rate_limits=6, paused_for=7.4))
+    summary = replace(
+        SUMMARY,
+        items_per_second=9.2,
+        call_p50_seconds=1.5,
+        call_p95_seconds=3.0,
+        call_p99_seconds=9.9,
+        wait_p50_seconds=0.0,
+        wait_p95_seconds=41.0,
+        total_attempts=1040,
+        total_cached_input_tokens=308_642,
+    )
+    text = report(job, summary, stats, Progress(limit=48.21, rate_limits=6, paused_for=7.4))
     assert "| content_filter | 31 | 0.3% |" in text
     assert "| timeout | 6 | 0.1% | `no answer / in 120 s` |" in text, "a text must not break the table"
     assert "| model | attempts | tokens in |" in text, "an attempt that re-asks makes two calls, and is one"
-    assert "| 99 % within | attempts | items tried again |" in text
     assert "| `openai-chat:gpt-4.1-mini` | 1,040 | 1,234,567 | 25% | 89 | **$4.12** | $4.12 | $41.20 |" in text
     assert "| 10,000 | 9,963 | 37 | 985 | 12 | 3 | 9,000 |" in text
-    assert "| 9.20 | 1.50 s | 3.00 s | 9.90 s | 1,040 | 31 |" in text
-    assert "![Items in each 60 s; Seconds an item took](data:image/svg+xml;base64," in text
-    assert "| `doc-7` | 12.5 | 3 |\n| `a/b <i>` | 11.5 | 1 |" in text, "nor must an id"
+    assert "| 9.2 items/s | 1.50 s | 3.00 s | 9.90 s | 0.00 s | 41.00 s | 31 |" in text
+    assert speed_line(summary).startswith("9.2 items/s, latency 1.50 s (median), 3.00 s (95 %), waits 0.00 s"), (
+        "as there"
+    )
+    assert "![Items in each 60 s; Latency in seconds](data:image/svg+xml;base64," in text
+    assert "| `doc-7` | 12.50 s | 4.25 s | 3 |\n| `a/b <i>` | 11.50 s | 11.50 s | 1 |" in text, "nor must an id"
     assert "`out.failures.jsonl`" in text
     assert "| `openai-chat:gpt-4.1-mini` | 2,893 calls/min at the end | 6, cooldowns of 7 s in total | 90,000 |" in text
 
@@ -165,23 +175,35 @@ def test_a_run_that_called_nothing_has_a_short_report() -> None:
 def test_verdict_has_success_and_trend() -> None:
     usual = [ordinary(cost_usd=4.0) for _ in range(6)]
     assert verdict(JOB, SUMMARY, []) == f"**Completed**: {run_sentence(SUMMARY)}"
-    assert "No drift compared with the 6 runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
+    assert "No drift compared with the 6 full runs before" in verdict(JOB, SUMMARY, [*usual, ordinary(cost_usd=4.0)])
     worse = verdict(JOB, replace(SUMMARY, failed=2_000), [*usual, ordinary(cost_usd=6.0)])
     assert worse.startswith("**Failed**")
     assert "- cost per 1,000 items is $6.00, usually $4.00 (+50%)" in worse
 
 
 def test_history_has_the_trend_and_a_row_per_run() -> None:
-    runs = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, p95_seconds=None)]
+    runs = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, call_p95_seconds=None)]
     assert trend(runs[:1]) == ""
-    assert trend(runs).startswith("![Cost of 1,000 items; Failed items; Seconds an item took; Output tokens an answer]")
+    assert trend(runs).startswith("![Cost of 1,000 items; Failed items; Latency in seconds; Output tokens per answer]")
     newest, oldest = history(runs).splitlines()[-2:]
+    assert "partial" not in history(runs)
     assert newest == (
-        "| 2026-11-25 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | unpriced | unpriced | 0.50 s |  | 50 | 18 min |"
+        "| 2026-11-25 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | unpriced | unpriced "
+        "| 1.0 items/s | 0.50 s |  | 50 | 18 min |"
     )
     assert oldest == (
-        "| 2026-11-24 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | $4.00 | $4.00 | 0.50 s | 1.20 s | 50 | 18 min |"
+        "| 2026-11-24 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | $4.00 | $4.00 "
+        "| 1.0 items/s | 0.50 s | 1.20 s | 50 | 18 min |"
     )
+
+
+def test_partial_runs_are_marked_and_not_in_the_trend() -> None:
+    stopped = ordinary(began=NOON + 1, stopped="stopped by Ctrl-C", partial=True)
+    runs = [ordinary(began=NOON), stopped, ordinary(called=2, answered=2, failed=0)]
+    assert trend(runs) == "", "one full run has no trend"
+    table = history(runs)
+    assert table.count("| 2026-11-24 12:00 \\* |") == 2
+    assert table.splitlines()[-1].startswith("\\* partial run")
 
 
 def test_report_has_the_source_of_prices_and_the_use_of_budgets() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from batch_llm.jobs import PastRun
-from batch_llm.jobs.messages import duration, money
+from batch_llm.jobs.messages import duration, latency, money, throughput
+from batch_llm.jobs.results.history import full_runs
 
 from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
 from .markdown import table
@@ -22,13 +23,19 @@ def trend(runs: Sequence[PastRun]) -> str:
 
 def history(runs: Sequence[PastRun]) -> str:
     """Return the table of runs, the newest first; `runs` has the oldest first."""
-    header = ("run began (UTC)", "answered", "called", "failed", "cost", "1,000 items", "median item", "95 % within",
-              "tokens an answer", "took")  # fmt: skip
-    return table("Runs", header, [_row(run) for run in reversed(runs)])
+    full = full_runs(runs)
+    header = ("run began (UTC)", "answered", "called", "failed", "cost", "per 1,000 items", "throughput",
+              "latency (median)", "95 %", "tokens per answer", "took")  # fmt: skip
+    rows = [_row(run, marked=run not in full) for run in reversed(runs)]
+    note = (
+        "\n\n\\* partial run: it was stopped, was much smaller than the others, or only called failed items again. The "
+    )
+    note += "charts and the comparison leave it out."
+    return table("Runs", header, rows) + (note if len(full) < len(runs) else "")
 
 
 def _pictures(runs: Sequence[PastRun]) -> str:
-    called = [run for run in runs if run.called]
+    called = full_runs(runs)
     if len(called) < 2:
         return ""
     first, last = _moment(called[0]), _moment(called[-1])
@@ -48,34 +55,31 @@ def _pictures(runs: Sequence[PastRun]) -> str:
             chart("Cost of 1,000 items", money, ("cost", BLUE, lambda run: run.cost_of_1000)),
             chart("Failed items", "{:.1%}".format, ("failed", RED, lambda run: run.failed_share)),
             chart(
-                "Seconds an item took",
+                "Latency in seconds",
                 "{:,g}".format,
-                ("median", BLUE, lambda run: run.p50_seconds),
-                ("95th percentile", ORANGE, lambda run: run.p95_seconds),
+                ("median", BLUE, lambda run: run.call_p50_seconds),
+                ("95th percentile", ORANGE, lambda run: run.call_p95_seconds),
             ),
-            chart("Output tokens an answer", "{:,g}".format, ("tokens", GREEN, lambda run: run.tokens_an_answer)),
+            chart("Output tokens per answer", "{:,g}".format, ("tokens", GREEN, lambda run: run.tokens_an_answer)),
         ]
     )
 
 
-def _row(run: PastRun) -> tuple[str, ...]:
+def _row(run: PastRun, *, marked: bool) -> tuple[str, ...]:
     tokens, share = run.tokens_an_answer, run.failed_share
     return (
-        f"{_moment(run):%Y-%m-%d %H:%M}" + (" (stopped)" if run.stopped else ""),
+        f"{_moment(run):%Y-%m-%d %H:%M}" + (" \\*" if marked else ""),
         f"{run.succeeded:,} of {run.items:,}",
         f"{run.called:,}",
         f"{run.failed:,}" + (f" ({share:.1%})" if share else ""),
         money(run.cost_usd),
         money(run.cost_of_1000) if run.called else "",
-        _seconds(run.p50_seconds),
-        _seconds(run.p95_seconds),
+        throughput(run.items_per_second) if run.items_per_second is not None else "",
+        latency(run.call_p50_seconds),
+        latency(run.call_p95_seconds),
         f"{tokens:,.0f}" if tokens is not None else "",
         duration(run.seconds),
     )
-
-
-def _seconds(value: float | None) -> str:
-    return f"{value:.2f} s" if value is not None else ""
 
 
 def _moment(run: PastRun) -> datetime:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from batch_llm.jobs import BatchJob, PastRun, Progress, RunStats, Summary, drifts, scope_of
-from batch_llm.jobs.messages import budget_line, duration, limit, money, run_sentence
-from batch_llm.jobs.results.history import MIN_EARLIER_RUNS
+from batch_llm.jobs.messages import budget_line, duration, latency, limit, money, run_sentence, throughput
+from batch_llm.jobs.results.history import MIN_EARLIER_RUNS, full_runs
 from batch_llm.prefect.telemetry.outcome import outcome_of
 
 from .charts import BLUE, GREEN, ORANGE, RED, Chart, Series, picture
@@ -40,9 +40,9 @@ def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress)
     parts = [
         _failures(summary, stats),
         _pictures(stats),
-        _cost(job, summary, stats),
+        _cost(job, summary),
         _items(job, summary),
-        _speed(stats),
+        _speed(summary, stats),
         _limit(job, progress),
         _slowest(stats),
         _files(summary, stats),
@@ -52,12 +52,13 @@ def report(job: BatchJob, summary: Summary, stats: RunStats, progress: Progress)
 
 def compared(runs: Sequence[PastRun]) -> str:
     """Return a text on whether the last run differs from the earlier ones."""
-    before = sum(1 for run in runs[:-1] if run.called)
-    if not runs or not runs[-1].called:
+    full = full_runs(runs)
+    if not full or full[-1] is not runs[-1]:
         return ""
+    before = f"the {len(full) - 1} full runs before"
     if found := drifts(runs):
-        return f"**Drift** compared with the {before} runs before:\n\n" + "\n".join(f"- {line}" for line in found)
-    return f"No drift compared with the {before} runs before." if before >= MIN_EARLIER_RUNS else ""
+        return f"**Drift** compared with {before}:\n\n" + "\n".join(f"- {line}" for line in found)
+    return f"No drift compared with {before}." if len(full) > MIN_EARLIER_RUNS else ""
 
 
 def _failures(summary: Summary, stats: RunStats) -> str:
@@ -80,18 +81,18 @@ def _pictures(stats: RunStats) -> str:
         return Series(name, color, [getattr(part, figure) for part in stats.slices])
 
     ended = (series("answered", GREEN, "answered"), series("failed", RED, "failed"))
-    latency = (series("median", BLUE, "p50_seconds"), series("95th percentile", ORANGE, "p95_seconds"))
-    charts = [Chart(f"Items in each {per}", ended, ends, bars=True), Chart("Seconds an item took", latency, ends)]
+    latencies = (series("median", BLUE, "p50_seconds"), series("95th percentile", ORANGE, "p95_seconds"))
+    charts = [Chart(f"Items in each {per}", ended, ends, bars=True), Chart("Latency in seconds", latencies, ends)]
     return "## Over time\n\n" + picture(charts)
 
 
-def _cost(job: BatchJob, summary: Summary, stats: RunStats) -> str:
+def _cost(job: BatchJob, summary: Summary) -> str:
     called = summary.total_items - summary.reused - summary.not_attempted - summary.left_out
     each = None if summary.cost_usd is None or not called else summary.cost_usd / called * 1000
-    cached = stats.cached_input_tokens / summary.total_input_tokens if summary.total_input_tokens else 0.0
+    cached = summary.total_cached_input_tokens / summary.total_input_tokens if summary.total_input_tokens else 0.0
     row = {
         "model": code(job.model),
-        "attempts": f"{stats.attempts:,}",
+        "attempts": f"{summary.total_attempts:,}",
         "tokens in": f"{summary.total_input_tokens:,}",
         "cached": f"{cached:.0%}",
         "tokens out": f"{summary.total_output_tokens:,}",
@@ -126,16 +127,27 @@ def _items(job: BatchJob, summary: Summary) -> str:
     return table(f"Items of {code(job.source)}", tuple(shown), [tuple(f"{count:,}" for count in shown.values())])
 
 
-def _speed(stats: RunStats) -> str:
-    header = ("items a second", "median item", "95 % within", "99 % within", "attempts", "items tried again")
-    times = (f"{seconds:.2f} s" for seconds in (stats.p50_seconds, stats.p95_seconds, stats.p99_seconds))
-    row = (f"{stats.items_per_second:.2f}", *times, f"{stats.attempts:,}", f"{stats.tried_again:,}")
-    return table("Speed", header, [row]) if stats.attempts else ""
+def _speed(summary: Summary, stats: RunStats) -> str:
+    if summary.items_per_second is None:
+        return ""
+    row = {
+        "throughput": throughput(summary.items_per_second),
+        "latency (median)": latency(summary.call_p50_seconds),
+        "95 %": latency(summary.call_p95_seconds),
+        "99 %": latency(summary.call_p99_seconds),
+        "waits (median)": latency(summary.wait_p50_seconds),
+        "waits (95 %)": latency(summary.wait_p95_seconds),
+        "items called again": f"{stats.tried_again:,}",
+    }
+    note = "Latency is the duration of an item's last call. Waits are the rest of its time: limits, cooldowns, retries."
+    return f"{table('Speed', tuple(row), [tuple(row.values())])}\n\n{note}"
 
 
 def _slowest(stats: RunStats) -> str:
-    rows = [(code(item), seconds, attempts) for item, seconds, attempts in stats.slowest]
-    return table("Slowest items", ("item", "seconds", "attempts"), rows) if rows else ""
+    rows = [
+        (code(item.item_id), latency(item.seconds), latency(item.call_seconds), item.attempts) for item in stats.slowest
+    ]
+    return table("Slowest items", ("item", "with waits", "latency", "attempts"), rows) if rows else ""
 
 
 def _limit(job: BatchJob, progress: Progress) -> str:
