@@ -35,6 +35,13 @@ SUMMARY = Summary(
     output="/data/out.jsonl",
     failures="/data/out.failures.jsonl",
     categories={"timeout": 1},
+    total_attempts=26,
+    items_per_second=2.5,
+    call_p50_seconds=0.8,
+    call_p95_seconds=1.5,
+    call_p99_seconds=2.0,
+    wait_p50_seconds=0.1,
+    wait_p95_seconds=0.7,
 )
 FAILED: WorkItemResult[Any, Any] = WorkItemResult(
     item_id="doc-7", success=False, error="no answer [in time]", error_info=ErrorInfo(True, category="timeout")
@@ -95,7 +102,7 @@ def test_the_report_has_rows_totals_files_and_the_page(capsys: pytest.CaptureFix
     lines = printed(capsys, FAILED, answered("doc-1", {"title": "A ferry", "summary": "It [red]runs[/red] daily."}))
     assert lines[0] == "item title summary tokens seconds"
     assert lines[1] == "doc-7 timeout no answer [in time] 0 0.00"
-    assert lines[2] == "doc-1 A ferry It [red]runs[/red] daily. 1,234 1.25"
+    assert lines[2] == "doc-1 A ferry It [red]runs[/red] daily. 1,234 1.26"
     assert "... and 28 more items in the output" in lines
     assert any(
         line.startswith("29 of 30 answered, 26 new, 4 reused, 1 failed (1 timeout), $0.500 (saved $0.250)")
@@ -108,7 +115,7 @@ def test_the_report_has_rows_totals_files_and_the_page(capsys: pytest.CaptureFix
 
 def test_plain_text_answers_have_a_column_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, answered("a", "yes,\nindeed"))
-    assert lines[:2] == ["item answer tokens seconds", "a yes, indeed 1,234 1.25"]
+    assert lines[:2] == ["item answer tokens seconds", "a yes, indeed 1,234 1.26"]
 
 
 def test_long_answers_and_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
