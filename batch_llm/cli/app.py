@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from .commands import completion, deploy, estimate, limit, presets, run, runs, server, simulate
+from .commands import completion, deploy, estimate, limit, presets, run, runs, server, simulate, trial
 
 HELP = """LLM batches over your documents, as Prefect flows.
 
@@ -32,6 +32,7 @@ app = App(
 COMMANDS = (
     run.demo,
     run.run,
+    trial.try_,
     estimate.estimate,
     presets.presets,
     presets.show,

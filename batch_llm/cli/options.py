@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -94,6 +94,34 @@ class JobOptions:
         parameters = with_overrides(preset.parameters, parse_assignments(self.param or []), given)
         check_length(parameters)
         return parameters
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialOptions:
+    """Settings of a preset's job that a trial can override.
+
+    Attributes:
+        source: Source to read, as for `batch-llm run`.
+        prompt: Prompt for each row, or @file; {column} is replaced by the row's value.
+        instructions: System instructions, the same for all rows, or @file.
+        id_column: Column with the ids of the rows.
+        max_workers: Number of concurrent calls.
+        constant_prompt: Allow a prompt that uses no column and is the same for all rows.
+        param: Any other setting as name=value, in JSON or as plain text; repeat it for more.
+    """
+
+    source: str | None = None
+    prompt: str | None = None
+    instructions: str | None = None
+    id_column: str | None = None
+    max_workers: int | None = None
+    constant_prompt: Flag = False
+    param: Assignments = None
+
+    def apply(self, preset: Preset) -> dict[str, Any]:
+        """Return the job's parameters; see `JobOptions.apply`."""
+        return JobOptions(**{field.name: getattr(self, field.name) for field in fields(self)}).apply(preset)
 
 
 def loading() -> AbstractContextManager[None]:

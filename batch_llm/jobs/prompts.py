@@ -11,7 +11,7 @@ from typing import Any
 from batch_llm.errors import JobError
 
 from .job import BatchJob
-from .nested_values import MISSING, Path, find_path
+from .sources.nested_values import MISSING, Path, find_path
 from .storage.json_files import to_json
 from .storage.paths import resolve
 

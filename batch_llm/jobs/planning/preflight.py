@@ -47,8 +47,7 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     """
     check_runner(job.runner)
     prompt = Prompt(job.prompt)
-    if not prompt.columns and not job.constant_prompt and job.limit != 1:
-        _check_single_row(job)
+    check_prompt_varies(job)
     with open_tables() as tables:
         wanted = {*prompt.columns, *([job.id_column] if job.id_column else []), *_partitioning(job)}
         columns = open_source(tables, job.source, job.encoding).columns(wanted)
@@ -69,12 +68,14 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     return tuple(known)
 
 
-def _check_single_row(job: BatchJob) -> None:
-    """Check that the source has a single row, because the prompt is the same for each row.
+def check_prompt_varies(job: BatchJob) -> None:
+    """Check that the prompt uses a column, unless the job has a single row or allows a constant prompt.
 
     Raises:
-        JobError: The source has several rows.
+        JobError: The same prompt would be sent for several rows.
     """
+    if Prompt(job.prompt).columns or job.constant_prompt or job.limit == 1:
+        return
     if count_rows(job.model_copy(update={"limit": 2})) > 1:
         raise JobError(
             "the prompt uses no column, so each row of the source would be called with the same text: write {column} "

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.nested_values import find_path
 from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES, Tables, file_text, name, text
 from batch_llm.jobs.storage.formats import split_ending
 
@@ -20,6 +19,7 @@ from .columns import unique_names
 from .csv_header import CsvStart, check_first_line_is_header, read_start
 from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
 from .file_paths import find_files, open_file, readable_name
+from .nested_values import find_path
 from .text_encoding import UTF_8, encoding_of, may_be_mixed, not_in, open_utf8, with_one_line_end
 
 _LONGEST_HEADER = 1024 * 1024

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.nested_values import find_path
 from batch_llm.jobs.storage.duckdb_session import json_lines
 from batch_llm.jobs.storage.json_files import to_json
 
 from .base import BrokenRow, Source
 from .columns import RowColumns
+from .nested_values import find_path
 
 
 class RowSource(Source):
