@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
@@ -14,6 +14,15 @@ pytest_plugins = [
     "tests.support.started_processes",
     "tests.support.prefect_server",
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loop_of_the_thread() -> Generator[None]:
+    """Set an event loop that is closed at the end; pytest-asyncio would make one before each coroutine and lose it."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
 
 
 @pytest.fixture(autouse=True)
