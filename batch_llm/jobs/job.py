@@ -36,7 +36,7 @@ def _long_waits() -> RetryConfig:
 class BatchJob(BaseModel):
     """A batch of LLM calls: a source, a prompt for each row, a model, the shape of the answers and an output.
 
-    The description of each field is shown in the Prefect run form and in the command's help.
+    The description of each field is shown in the Prefect run form and in the command's help, in this order.
 
     Example:
         >>> job = BatchJob(source="tickets.csv", prompt="Summarize: {text}", output="summaries.csv")
@@ -59,10 +59,111 @@ class BatchJob(BaseModel):
         description="Prompt for each row. {column} is replaced by the row's value, {column.field} and {column[0]} by a "
         "value inside it; write literal braces as {{ and }}. @file reads the prompt from a file.",
     )
+    instructions: str = Field("", title="Instructions", description="System instructions for all rows, or @file.")
+    model: str = Field(
+        "local",
+        min_length=1,
+        title="Model",
+        description="'provider:model' as in pydantic-ai, 'gemini-direct:' and a Gemini model, or 'local'.",
+    )
+    output_schema: OutputSchema = Field(
+        None,
+        title="Shape of the answer",
+        description="JSON Schema of type object; its properties become columns. Without a schema, the answer is plain "
+        "text in the column 'answer'.",
+    )
     output: OutputAddress = Field(
         min_length=1,
         title="Output",
         description="File to write: .jsonl, .parquet or .csv, optionally compressed (.gz, .zst), or a database table.",
+    )
+    name: str = Field(
+        "batch",
+        pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        max_length=80,
+        title="Name",
+        description="Name of the job and its folder in the ledger. Runs of the same name reuse each other's answers.",
+    )
+    limit: int | None = Field(None, ge=1, title="Limit", description="Process only the first N rows of the source.")
+    budget_usd: float | None = Field(
+        None, gt=0, title="Budget", description="Maximum cost of a run in USD. No call starts when it is used up."
+    )
+    budget_tokens: int | None = Field(
+        None, ge=1, title="Budget in tokens", description="Maximum tokens of a run, input and output together."
+    )
+    monthly_budget_usd: float | None = Field(
+        None,
+        gt=0,
+        title="Monthly budget",
+        description="Maximum cost in USD of all runs of this name in a calendar month (UTC), from the ledger.",
+    )
+    failure_threshold: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        title="Failure threshold",
+        description="Largest share of failed items (0 to 1). The run fails above it.",
+    )
+    canary: int = Field(
+        20,
+        ge=0,
+        title="Canary",
+        description="Number of items to process first in a new or changed job. The run stops if too many of them fail "
+        "or they cost too much. 0 disables the canary.",
+    )
+    refresh: bool = Field(
+        False, title="Refresh", description="Call the model for all items, including items already in the ledger."
+    )
+    only_failed: bool = Field(
+        False,
+        title="Only failed items",
+        description="Retry only the items that failed in an earlier run; skip new and changed items.",
+    )
+    only_truncated: bool = Field(
+        False,
+        title="Only truncated answers",
+        description="Call only items with an answer that was cut off at the token limit in an earlier run. Raise "
+        "max_tokens as well.",
+    )
+    model_settings: ModelSettings = Field(
+        default_factory=dict,
+        title="Model settings",
+        description="Model settings of pydantic-ai: temperature, max_tokens, ...",
+    )
+    output_mode: Literal["auto", "native", "tool", "prompted"] = Field(
+        "auto",
+        title="Output mode",
+        description="How the schema is enforced: 'native' (the provider's JSON Schema output), 'tool' (a tool call) "
+        "or 'prompted' (instructions). 'auto' uses the best mode of the model and falls back if the server rejects it.",
+    )
+    truncated_answers: Literal["keep", "fail"] = Field(
+        "keep",
+        title="Truncated answers",
+        description="What to do with an answer that was cut off at the token limit: 'keep' it (finish_reason is "
+        "'length') or 'fail' the row.",
+    )
+    cached_context: str | None = Field(
+        None,
+        title="Cached context",
+        description="Text, or @file, that is sent once and cached by the provider. Only for 'gemini-direct:' models.",
+    )
+    constant_prompt: bool = Field(
+        False,
+        title="Constant prompt",
+        description="Allow a prompt without a column, which is the same for each row of the source.",
+    )
+    id_column: str | None = Field(
+        None,
+        min_length=1,
+        title="Id column",
+        description="Column that identifies a row. Default: 'item_id', else 'id', else a hash of the row.",
+    )
+    encoding: Encoding = Field(
+        None,
+        min_length=1,
+        title="Encoding",
+        description="Encoding of text, CSV and JSONL files: cp1252, latin-1, utf-16, ... Default: the byte order mark, "
+        "else UTF-8.",
     )
     publish: Literal["when_complete", "always"] = Field(
         "when_complete",
@@ -80,64 +181,6 @@ class BatchJob(BaseModel):
         title="Formulas in CSV",
         description="'escape' puts an apostrophe before text in CSV outputs that a spreadsheet would run as a formula "
         "(=, +, -, @, tab); numbers are not changed. 'keep' writes all values unchanged.",
-    )
-    instructions: str = Field("", title="Instructions", description="System instructions for all rows, or @file.")
-    model: str = Field(
-        "local",
-        min_length=1,
-        title="Model",
-        description="'provider:model' as in pydantic-ai, 'gemini-direct:' and a Gemini model, or 'local'.",
-    )
-    output_schema: OutputSchema = Field(
-        None,
-        title="Shape of the answer",
-        description="JSON Schema of type object; its properties become columns. Without a schema, the answer is plain "
-        "text in the column 'answer'.",
-    )
-    output_mode: Literal["auto", "native", "tool", "prompted"] = Field(
-        "auto",
-        title="Output mode",
-        description="How the schema is enforced: 'native' (the provider's JSON Schema output), 'tool' (a tool call) "
-        "or 'prompted' (instructions). 'auto' uses the best mode of the model and falls back if the server rejects it.",
-    )
-    truncated_answers: Literal["keep", "fail"] = Field(
-        "keep",
-        title="Truncated answers",
-        description="What to do with an answer that was cut off at the token limit: 'keep' it (finish_reason is "
-        "'length') or 'fail' the row.",
-    )
-    id_column: str | None = Field(
-        None,
-        min_length=1,
-        title="Id column",
-        description="Column that identifies a row. Default: 'item_id', else 'id', else a hash of the row.",
-    )
-    name: str = Field(
-        "batch",
-        pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
-        max_length=80,
-        title="Name",
-        description="Name of the job and its folder in the ledger. Runs of the same name reuse each other's answers.",
-    )
-    shard_size: int | None = Field(
-        None,
-        ge=1,
-        title="Shard size",
-        description="Items per shard. A shard is one Prefect task and is retried as a whole. Default: a few minutes "
-        "of work.",
-    )
-    encoding: Encoding = Field(
-        None,
-        min_length=1,
-        title="Encoding",
-        description="Encoding of text, CSV and JSONL files: cp1252, latin-1, utf-16, ... Default: the byte order mark, "
-        "else UTF-8.",
-    )
-    limit: int | None = Field(None, ge=1, title="Limit", description="Process only the first N rows of the source.")
-    config: EngineSettings = Field(
-        default_factory=ProcessorConfig,
-        title="Engine",
-        description="Engine settings of each shard: workers, timeouts, retries.",
     )
     limits: ModelLimits = Field(
         default_factory=Limits,
@@ -158,82 +201,11 @@ class BatchJob(BaseModel):
         description="What to do when the provider's daily limit is reached: 'stop' the run, or 'wait' until the limit "
         "resets if the provider reports when.",
     )
-    shard_retry: RetryConfig = Field(
-        default_factory=_long_waits,
-        title="Retries of a shard",
-        description="How often Prefect retries a shard with unprocessed items, and how long it waits between retries.",
-    )
-    runner: RunnerName = Field(
-        "auto",
-        title="Runner",
-        description="Where shards run: 'auto' (as many processes as are useful), 'threads' (one shard after another), "
-        "'processes', 'dask', 'ray', or 'pool' (workers of the run's work pool).",
-    )
-    runner_options: RunnerOptions = Field(
-        default_factory=RunnerOptions,
-        title="Options of the runner",
-        description="processes: number of shards at once; address: an existing Dask scheduler or Ray cluster.",
-    )
-    failure_threshold: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        title="Failure threshold",
-        description="Largest share of failed items (0 to 1). The run fails above it.",
-    )
-    model_settings: ModelSettings = Field(
-        default_factory=dict,
-        title="Model settings",
-        description="Model settings of pydantic-ai: temperature, max_tokens, ...",
-    )
     prices: Prices = Field(
         None,
         title="Own prices",
         description="USD per million tokens: input_mtok, output_mtok, cached_input_mtok, or one such object per model. "
         "Default: published prices.",
-    )
-    budget_usd: float | None = Field(
-        None, gt=0, title="Budget", description="Maximum cost of a run in USD. No call starts when it is used up."
-    )
-    budget_tokens: int | None = Field(
-        None, ge=1, title="Budget in tokens", description="Maximum tokens of a run, input and output together."
-    )
-    monthly_budget_usd: float | None = Field(
-        None,
-        gt=0,
-        title="Monthly budget",
-        description="Maximum cost in USD of all runs of this name in a calendar month (UTC), from the ledger.",
-    )
-    cached_context: str | None = Field(
-        None,
-        title="Cached context",
-        description="Text, or @file, that is sent once and cached by the provider. Only for 'gemini-direct:' models.",
-    )
-    canary: int = Field(
-        20,
-        ge=0,
-        title="Canary",
-        description="Number of items to process first in a new or changed job. The run stops if too many of them fail "
-        "or they cost too much. 0 disables the canary.",
-    )
-    constant_prompt: bool = Field(
-        False,
-        title="Constant prompt",
-        description="Allow a prompt without a column, which is the same for each row of the source.",
-    )
-    refresh: bool = Field(
-        False, title="Refresh", description="Call the model for all items, including items already in the ledger."
-    )
-    only_failed: bool = Field(
-        False,
-        title="Only failed items",
-        description="Retry only the items that failed in an earlier run; skip new and changed items.",
-    )
-    only_truncated: bool = Field(
-        False,
-        title="Only truncated answers",
-        description="Call only items with an answer that was cut off at the token limit in an earlier run. Raise "
-        "max_tokens as well.",
     )
     ledger: LedgerPlace = Field(
         ".batch-llm",
@@ -247,6 +219,34 @@ class BatchJob(BaseModel):
         title="Access to the ledger",
         description="Who may read a ledger on this machine: its 'owner' alone, or the folder's 'group' too, which may "
         "then also run the job.",
+    )
+    runner: RunnerName = Field(
+        "auto",
+        title="Runner",
+        description="Where shards run: 'auto' (as many processes as are useful), 'threads' (one shard after another), "
+        "'processes', 'dask', 'ray', or 'pool' (workers of the run's work pool).",
+    )
+    runner_options: RunnerOptions = Field(
+        default_factory=RunnerOptions,
+        title="Options of the runner",
+        description="processes: number of shards at once; address: an existing Dask scheduler or Ray cluster.",
+    )
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        title="Shard size",
+        description="Items per shard. A shard is one Prefect task and is retried as a whole. Default: a few minutes "
+        "of work.",
+    )
+    shard_retry: RetryConfig = Field(
+        default_factory=_long_waits,
+        title="Retries of a shard",
+        description="How often Prefect retries a shard with unprocessed items, and how long it waits between retries.",
+    )
+    config: EngineSettings = Field(
+        default_factory=ProcessorConfig,
+        title="Engine",
+        description="Engine settings of each shard: workers, timeouts, retries.",
     )
 
     @model_validator(mode="after")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, GetJsonSchemaHandler, ValidationInfo
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from batch_llm.config import Limits, ProcessorConfig
 
@@ -93,20 +91,11 @@ Prices: TypeAlias = Annotated[dict[str, Any] | None, AfterValidator(_check_price
 """One object of prices, or one object per model."""
 
 
-class _EngineSettingsForm:
-    """Removes `dry_run` from the form of the engine's settings: its placeholder answers must not reach the ledger."""
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler.resolve_ref_schema(handler(core))
-        schema.get("properties", {}).pop("dry_run", None)
-        return schema
-
-
 def _check_engine(value: ProcessorConfig) -> ProcessorConfig:
     if value.dry_run:
         raise ValueError("dry_run would store placeholder answers: use `batch-llm run --dry-run` instead")
     return value
 
 
-EngineSettings: TypeAlias = Annotated[ProcessorConfig, _EngineSettingsForm(), AfterValidator(_check_engine)]
+EngineSettings: TypeAlias = Annotated[ProcessorConfig, AfterValidator(_check_engine)]
 """Settings of the engine, without dry runs."""

@@ -16,6 +16,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
 
 from .api import one_line
+from .form import SettingsGroup
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +46,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     default: Any = inspect.Parameter.empty
     if not field.is_required():
         default = field.get_default(call_default_factory=True, validated_data={})
-    annotation = Annotated[field.rebuild_annotation(), shown]
+    annotation = Annotated[field.rebuild_annotation(), shown, SettingsGroup()]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

@@ -36,3 +36,26 @@ def test_form_has_the_rules_of_the_fields(schema: dict[str, Any]) -> None:
     one, each = schema["properties"]["limits"]["anyOf"]
     assert each == {"type": "object", "additionalProperties": one}
     assert schema["definitions"]["Limits"]["additionalProperties"] is False
+
+
+def test_form_is_ordered_by_use_and_ends_with_the_engine(schema: dict[str, Any]) -> None:
+    shown = sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"])
+    assert shown[:6] == ["source", "prompt", "instructions", "model", "output_schema", "output"]
+    assert shown.index("limit") < shown.index("budget_usd") < shown.index("limits") < shown.index("runner")
+    assert shown[-2:] == ["shard_retry", "config"]
+
+
+def test_groups_of_settings_describe_each_setting_instead_of_the_class(schema: dict[str, Any]) -> None:
+    groups = schema["definitions"]
+    assert not any("Attributes:" in group.get("description", "") for group in groups.values())
+    for group in groups.values():
+        for name, field in group["properties"].items():
+            assert field["description"], name
+    waits = groups["RetryConfig"]["properties"]["max_wait"]
+    assert (waits["title"], waits["description"]) == ("Max wait", "Longest wait in seconds.")
+
+
+def test_settings_without_effect_in_a_job_are_not_in_the_form(schema: dict[str, Any]) -> None:
+    engine = schema["definitions"]["ProcessorConfig"]
+    assert list(engine["properties"]) == ["max_workers", "timeout_per_item", "retry"]
+    assert engine["additionalProperties"] is True, "presets may still have them"

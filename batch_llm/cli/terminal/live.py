@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Group
@@ -15,46 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from batch_llm.jobs import Progress
-from batch_llm.jobs.messages import duration, failures, limit, money, throughput
+from batch_llm.jobs.ledger.progress_line import BETWEEN, Rate, facts
 
 from .screen import Screen
 
 LINE_SECONDS = 10.0
 """Seconds between two lines without a terminal."""
-
-_LONGEST_COOLDOWN_SECONDS = 1800.0
-"""Longer waits come only from a daily limit, with `daily_limit` "wait"."""
-
-RATE_SECONDS, RATE_ITEMS = 30.0, 5
-"""Window of the rate: at least this many seconds and finished items, so that a slow start is forgotten."""
-
-_BETWEEN = " · "
-
-
-class Rate:
-    """Recent rate of finished items."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def update(self, done: int) -> None:
-        """Record the number of items that are done now."""
-        now = self._clock()
-        self._seen.append((now, done))
-        while len(self._seen) > 2:
-            at, before = self._seen[1]
-            if now - at < RATE_SECONDS or done - before < RATE_ITEMS:
-                break
-            self._seen.popleft()
-
-    @property
-    def per_second(self) -> float:
-        """Items per second; 0 while it is unknown."""
-        if len(self._seen) < 2:
-            return 0.0
-        (first, before), (last, after) = self._seen[0], self._seen[-1]
-        return (after - before) / (last - first) if last > first else 0.0
 
 
 def phase(progress: Progress, *, stopping: bool) -> str:
@@ -70,35 +34,11 @@ def phase(progress: Progress, *, stopping: bool) -> str:
     return ""
 
 
-def facts(progress: Progress, per_second: float) -> str:
-    """Return the numbers of a run in one line."""
-    parts: list[str] = []
-    if per_second:
-        parts.append(throughput(per_second))
-    if per_second and progress.done < progress.total:
-        parts.append(f"ETA {duration((progress.total - progress.done) / per_second)}")
-    parts.append(f"tokens {progress.input_tokens:,} in, {progress.output_tokens:,} out")
-    parts.append(money(progress.cost_usd))
-    if progress.reused:
-        parts.append(f"{progress.reused:,} reused")
-    if progress.failed:
-        parts.append(f"{progress.failed:,} failed ({failures(progress.categories)})")
-    if progress.limit is not None:
-        parts.append(f"limit {limit(progress.limit)}")
-    if progress.paused_seconds > 0:
-        more = duration(progress.paused_seconds)
-        if progress.paused_seconds > _LONGEST_COOLDOWN_SECONDS:
-            parts.append(f"the provider's daily limit is used up: calls continue in {more}")
-        else:
-            parts.append(f"rate limited: calls continue in {more}")
-    return _BETWEEN.join(parts)
-
-
 def folded(line: str, width: int) -> str:
     """Break a line between two facts where it is wider than `width`."""
     lines = [""]
-    for part in line.split(_BETWEEN):
-        longer = f"{lines[-1]}{_BETWEEN}{part}" if lines[-1] else part
+    for part in line.split(BETWEEN):
+        longer = f"{lines[-1]}{BETWEEN}{part}" if lines[-1] else part
         if len(longer) <= width or not lines[-1]:
             lines[-1] = longer
         else:

@@ -9,6 +9,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from batch_llm.jobs import Progress
+from batch_llm.jobs.ledger.progress_line import BETWEEN, Rate, facts
 from batch_llm.prefect.best_effort import best_effort
 
 WRITE_SECONDS = 5.0
@@ -23,22 +24,29 @@ class ProgressArtifact:
         self._writes_at = 0.0
         self._shown: float | None = None
         self._artifact: UUID | None = None
+        self._rate = Rate()
 
     def show(self, progress: Progress, *, last: bool = False) -> None:
         """Update the artifact; `last` writes it without waiting."""
+        if progress.total:
+            self._rate.update(progress.done)
         percent = round(100 * progress.done / max(1, progress.total), 1)
         if not worth_showing(self._shown, percent) or (time.monotonic() < self._writes_at and not last):
             return
         self._writes_at = time.monotonic() + WRITE_SECONDS
         with best_effort():
+            text = self._text(progress)
             if self._artifact is None:
-                text = f"Items of {self._name} that are done"
                 made = create_progress_artifact(percent, key=f"batch-llm-{self._name}-progress", description=text)
                 # Prefect's functions are typed for sync and async; in a plain flow they are synchronous.
                 self._artifact = cast("UUID", made)
             else:
-                update_progress_artifact(self._artifact, percent)
+                update_progress_artifact(self._artifact, percent, description=text)
             self._shown = percent
+
+    def _text(self, progress: Progress) -> str:
+        count = f"{progress.done:,} of {progress.total:,} items of {self._name} done"
+        return f"{count}{BETWEEN}{facts(progress, self._rate.per_second)}"
 
 
 def worth_showing(shown: float | None, percent: float) -> bool:

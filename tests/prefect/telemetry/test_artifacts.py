@@ -90,19 +90,29 @@ def test_table_has_a_row_per_item_with_equal_columns() -> None:
     assert [list(row) for row in rows] == [list(rows[0])] * 2
     assert rows[0]["status"] == "timeout"
     assert rows[0]["cost"] == "unpriced"
-    assert len(rows[0]["result"]) == MOST_TEXT + 1, "the error is in the column of the answers"
+    assert len(rows[0]["error"]) == MOST_TEXT + 1
     assert rows[1] == {
         "item": "a",
         "status": "ok",
-        "cost": "$0.500",
-        "seconds": 1.23,
         "attempts": 1,
-        "tokens in": 10,
-        "tokens out": 2,
-        "result": '{"title": "T", "tags": ["x", "y"]}',
+        "error": "",
         "title": "T",
         "tags": '["x", "y"]',
+        "seconds": 1.23,
+        "tokens in": 10,
+        "tokens out": 2,
+        "cost": "$0.500",
     }
+
+
+def test_plain_answers_and_fields_with_our_names_have_columns_of_their_own() -> None:
+    text = WorkItemResult[object, dict[str, object]](item_id="a", success=True, output="yes")
+    fields = WorkItemResult[object, dict[str, object]](item_id="b", success=True, output={"status": "open"})
+    (row,) = results_table(BatchResult(results=[text]))
+    assert row["answer"] == "yes"
+    assert "error" not in row, "nothing failed"
+    (row,) = results_table(BatchResult(results=[fields]))
+    assert (row["status"], row["answer: status"]) == ("ok", "open")
 
 
 def test_untrusted_texts_are_short_and_without_markup() -> None:
@@ -112,7 +122,7 @@ def test_untrusted_texts_are_short_and_without_markup() -> None:
     good = WorkItemResult[object, dict[str, object]](item_id=active, success=True, output={"t": active, "x" * 999: 1})
     bad = WorkItemResult[object, dict[str, object]](item_id="x" * 100_000, success=False, error=active)
     first, second = results_table(BatchResult(results=[good, bad]))
-    assert (first["item"], first["t"], second["result"]) == (shown, shown, shown)
+    assert (first["item"], first["t"], second["error"]) == (shown, shown, shown)
     assert len(second["item"]) == MOST_TEXT + 1
     assert max(map(len, first)) <= 101
     assert shown in results_note(replace(SUMMARY, stopped=active))

@@ -20,6 +20,8 @@ MOST_ROWS = 500
 MOST_NAME = 100
 """Maximum characters of a column name, which may come from the model."""
 
+_OWN_COLUMNS = frozenset({"item", "status", "attempts", "error", "seconds", "tokens in", "tokens out", "cost"})
+
 Row = dict[str, Any]
 
 
@@ -34,25 +36,32 @@ def results_note(summary: Summary) -> str:
 
 
 def results_table(result: BatchResult[Any, Any]) -> list[Row]:
-    """Return one row per item with the same columns; wide columns come last, because the page does not wrap.
+    """Return one row per item with the same columns: outcome, error, one column per field of the answers, and amounts.
 
-    The column `result` has the answer or the error; the fields of an answer follow in columns of their own.
+    Args:
+        result: Results, failures first.
     """
-    fields = dict.fromkeys(field for item in result.results for field in _fields(item))
+    fields = list(dict.fromkeys(field for item in result.results for field in _fields(item)))
+    has_errors = any(not item.success for item in result.results)
     return [
         {
             "item": plain(item.item_id),
             "status": _status(item),
-            "cost": money(_context(item).get("cost_usd")),
-            "seconds": round(item.duration_seconds, 2),
-            "result": _cell(item.output) if item.success else plain(provider_first(item.error or "")),
             "attempts": item.attempts,
+            **({"error": "" if item.success else plain(provider_first(item.error or ""))} if has_errors else {}),
+            **{_column(field): _cell(_fields(item).get(field)) for field in fields},
+            "seconds": round(item.duration_seconds, 2),
             "tokens in": item.token_usage.get("input_tokens", 0),
             "tokens out": item.token_usage.get("output_tokens", 0),
-            **{cut(visible(field), MOST_NAME): _cell(_fields(item).get(field)) for field in fields},
+            "cost": money(_context(item).get("cost_usd")),
         }
         for item in result.results
     ]
+
+
+def _column(field: str) -> str:
+    name = cut(visible(field), MOST_NAME)
+    return f"answer: {name}" if name in _OWN_COLUMNS else name
 
 
 def _status(item: AnyResult) -> str:
@@ -68,7 +77,9 @@ def _context(item: AnyResult) -> Mapping[str, Any]:
 
 def _fields(item: AnyResult) -> Mapping[str, Any]:
     output: object = item.output
-    return cast("Mapping[str, Any]", output) if isinstance(output, dict) else {}
+    if isinstance(output, dict):
+        return cast("Mapping[str, Any]", output)
+    return {} if output is None else {"answer": output}
 
 
 def _cell(value: Any) -> Any:
