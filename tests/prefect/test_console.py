@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from prefect.exceptions import TerminationSignal
 
 from batch_llm.prefect.console import prepare_log_handlers
 
@@ -42,3 +43,24 @@ def test_control_characters_are_escaped_in_a_log(log: io.StringIO) -> None:
     logging.getLogger("batch_llm.engine.attempts").warning("Item %s failed", "\x1b[2Jid")
     assert "\x1b" not in log.getvalue()
     assert "[2Jid failed" in log.getvalue()
+
+
+def test_an_interrupted_run_is_logged_with_its_sentence(log: io.StringIO) -> None:
+    """The engine's traceback of a signal is replaced if the run has ended in an orderly way, and only then."""
+    logger = logging.getLogger("batch_llm.prefect")
+    sentence = "3 of 9 answered; stopped by Ctrl-C"
+    for signal in (KeyboardInterrupt(), TerminationSignal(15)):
+        signal.add_note(sentence)
+        logger.error("Engine execution interrupted by base exception", exc_info=signal)
+        logger.error("Execution of flow run 'x' interrupted by base exception", exc_info=signal)
+    assert log.getvalue().splitlines() == [sentence] * 2
+    logger.error("Engine execution interrupted by base exception", exc_info=KeyboardInterrupt())
+    assert "KeyboardInterrupt" in log.getvalue()
+
+
+def test_a_bug_keeps_its_traceback(log: io.StringIO) -> None:
+    error = ZeroDivisionError("a bug")
+    logging.getLogger("batch_llm.prefect").error(
+        "Engine execution exited with unexpected exception", exc_info=(type(error), error, None)
+    )
+    assert "ZeroDivisionError: a bug" in log.getvalue()

@@ -49,9 +49,8 @@ class Rate:
 def facts(progress: Progress, per_second: float) -> str:
     """Return the numbers of a run in one line."""
     parts: list[str] = []
-    if per_second:
+    if per_second and progress.done < progress.total:  # the rate is a recent one; the run's own is in its totals
         parts.append(throughput(per_second))
-    if per_second and progress.done < progress.total:
         parts.append(f"ETA {duration((progress.total - progress.done) / per_second)}")
     parts.append(f"tokens {progress.input_tokens:,} in, {progress.output_tokens:,} out")
     parts.append(money(progress.cost_usd))

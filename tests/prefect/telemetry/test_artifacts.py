@@ -174,6 +174,11 @@ def test_report_has_failures_cost_and_files() -> None:
     assert "| `openai-chat:gpt-4.1-mini` | 2,893 calls/min at the end | 6, cooldowns of 7 s in total | 90,000 |" in text
 
 
+def test_a_limit_that_was_not_reached_is_not_reported_as_one() -> None:
+    text = report(JOB, SUMMARY, RunStats("runs/1"), Progress(limit=26.0))
+    assert "| not reached (at most 1,560 calls/min were tried) | none |" in text
+
+
 def test_a_run_that_called_nothing_has_a_short_report() -> None:
     nothing = replace(SUMMARY, reused=10_000, succeeded=10_000, failed=0, categories={}, cost_usd=0.0)
     text = report(JOB, nothing, RunStats("runs/2"), Progress())
@@ -195,16 +200,17 @@ def test_history_has_the_trend_and_a_row_per_run() -> None:
     runs = [ordinary(began=NOON, cost_usd=4.0), ordinary(began=NOON + 86_400, cost_usd=None, call_p95_seconds=None)]
     assert trend(runs[:1]) == ""
     assert trend(runs).startswith("![Cost of 1,000 items; Failed items; Latency in seconds; Output tokens per answer]")
-    newest, oldest = history(runs).splitlines()[-2:]
-    assert "partial" not in history(runs)
-    assert newest == (
-        "| 2026-11-25 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | unpriced | unpriced "
-        "| 1.0 items/s | 0.50 s |  | 50 | 18 min |"
-    )
-    assert oldest == (
-        "| 2026-11-24 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | $4.00 | $4.00 "
-        "| 1.0 items/s | 0.50 s | 1.20 s | 50 | 18 min |"
-    )
+    text = history(runs)
+    assert "partial" not in text
+    counts, speeds = text.split("## Speed and length")
+    assert counts.splitlines()[4:6] == [
+        "| 2026-11-25 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | unpriced | unpriced | 18 min |",
+        "| 2026-11-24 12:00 | 990 of 1,000 | 1,000 | 10 (1.0%) | $4.00 | $4.00 | 18 min |",
+    ]
+    assert speeds.splitlines()[-2:] == [
+        "| 2026-11-25 12:00 | 1.0 items/s | 0.50 s |  | 50 |",
+        "| 2026-11-24 12:00 | 1.0 items/s | 0.50 s | 1.20 s | 50 |",
+    ]
 
 
 def test_partial_runs_are_marked_and_not_in_the_trend() -> None:
@@ -212,12 +218,12 @@ def test_partial_runs_are_marked_and_not_in_the_trend() -> None:
     runs = [ordinary(began=NOON), stopped, ordinary(called=2, answered=2, failed=0)]
     assert trend(runs) == "", "one full run has no trend"
     table = history(runs)
-    assert table.count("| 2026-11-24 12:00 \\* |") == 2
+    assert table.count("| 2026-11-24 12:00 \\* |") == 4
     assert table.splitlines()[-1].startswith("\\* partial run")
 
 
 def test_report_has_the_source_of_prices_and_the_use_of_budgets() -> None:
     budget = {"setting": "monthly_budget_usd", "scope": "month", "unit": "usd", "budget": 100.0, "spent": 4.117}
     page = report(JOB, replace(SUMMARY, priced_by="own prices", budgets=[budget]), RunStats("runs/2"), Progress())
-    assert "| own prices |" in page
+    assert "- prices: own prices" in page
     assert "- monthly_budget_usd: $4.12 of $100.00 spent this month" in page

@@ -22,16 +22,27 @@ def trend(runs: Sequence[PastRun]) -> str:
 
 
 def history(runs: Sequence[PastRun]) -> str:
-    """Return the table of runs, the newest first; `runs` has the oldest first."""
+    """Return the tables of runs, the newest first; `runs` has the oldest first.
+
+    There are two tables, because a page cuts off a wide one.
+    """
     full = full_runs(runs)
-    header = ("run began (UTC)", "answered", "called", "failed", "cost", "per 1,000 items", "throughput",
-              "latency (median)", "95 %", "tokens per answer", "took")  # fmt: skip
-    rows = [_row(run, marked=run not in full) for run in reversed(runs)]
-    note = (
-        "\n\n\\* partial run: it was stopped, was much smaller than the others, or only called failed items again. The "
-    )
-    note += "charts and the comparison leave it out."
-    return table("Runs", header, rows) + (note if len(full) < len(runs) else "")
+    starts = {run: f"{_moment(run):%Y-%m-%d %H:%M}" + ("" if run in full else " \\*") for run in runs}
+    newest = [*reversed(runs)]
+    start = "run began (UTC)"
+    parts = [
+        table("Runs", (start, *_COUNTS), [(starts[run], *_counts(run)) for run in newest]),
+        table("Speed and length", (start, *_SPEED), [(starts[run], *_speed(run)) for run in newest]),
+    ]
+    return "\n\n".join([*parts, *([_PARTIAL] if len(full) < len(runs) else [])])
+
+
+_COUNTS = ("answered", "called", "failed", "cost", "per 1,000 items", "took")
+_SPEED = ("throughput", "latency (median)", "95 %", "tokens per answer")
+_PARTIAL = (
+    "\\* partial run: it was stopped, was much smaller than the others, or only called failed items again. The charts "
+    "and the comparison leave it out."
+)
 
 
 def _pictures(runs: Sequence[PastRun]) -> str:
@@ -65,20 +76,25 @@ def _pictures(runs: Sequence[PastRun]) -> str:
     )
 
 
-def _row(run: PastRun, *, marked: bool) -> tuple[str, ...]:
-    tokens, share = run.tokens_an_answer, run.failed_share
+def _counts(run: PastRun) -> tuple[str, ...]:
+    share = run.failed_share
     return (
-        f"{_moment(run):%Y-%m-%d %H:%M}" + (" \\*" if marked else ""),
         f"{run.succeeded:,} of {run.items:,}",
         f"{run.called:,}",
         f"{run.failed:,}" + (f" ({share:.1%})" if share else ""),
         money(run.cost_usd),
         money(run.cost_of_1000) if run.called else "",
+        duration(run.seconds),
+    )
+
+
+def _speed(run: PastRun) -> tuple[str, ...]:
+    tokens = run.tokens_an_answer
+    return (
         throughput(run.items_per_second) if run.items_per_second is not None else "",
         latency(run.call_p50_seconds),
         latency(run.call_p95_seconds),
         f"{tokens:,.0f}" if tokens is not None else "",
-        duration(run.seconds),
     )
 
 

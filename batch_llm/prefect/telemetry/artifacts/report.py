@@ -101,11 +101,10 @@ def _cost(job: BatchJob, summary: Summary) -> str:
     }
     if summary.reused:
         row["saved by reuse"] = money(summary.saved_usd)
-    if summary.priced_by:
-        row["prices"] = summary.priced_by
     if summary.total_estimated_tokens:
         row["estimated tokens"] = f"{summary.total_estimated_tokens:,}"
-    lines = [*(budget_line(budget) for budget in summary.budgets), *summary.notes]
+    prices = [f"prices: {summary.priced_by}"] if summary.priced_by else []
+    lines = [*prices, *(budget_line(budget) for budget in summary.budgets), *summary.notes]
     return "\n".join([table("Cost", tuple(row), [tuple(row.values())]), "", *(f"- {line}" for line in lines)]).rstrip()
 
 
@@ -154,7 +153,11 @@ def _limit(job: BatchJob, progress: Progress) -> str:
     configured = {
         name.replace("_", " "): f"{value:,.0f}" for name, value in asdict(job.limits).items() if value is not None
     }
-    found = f"{limit(progress.limit)} at the end" if progress.limit is not None else "not reached"
+    found = "not reached"
+    if progress.limit is not None:
+        found = f"{limit(progress.limit)} at the end"
+        if not configured and not progress.rate_limits:
+            found = f"not reached (at most {limit(progress.limit)} were tried)"
     cooldowns = (
         f"{progress.rate_limits:,}, cooldowns of {duration(progress.paused_for)} in total"
         if progress.rate_limits

@@ -36,7 +36,7 @@ def results_note(summary: Summary) -> str:
 
 
 def results_table(result: BatchResult[Any, Any]) -> list[Row]:
-    """Return one row per item with the same columns: outcome, error, one column per field of the answers, and amounts.
+    """Return one row per item with the same columns: outcome, one column per field of the answers, error, amounts.
 
     Args:
         result: Results, failures first.
@@ -48,8 +48,8 @@ def results_table(result: BatchResult[Any, Any]) -> list[Row]:
             "item": plain(item.item_id),
             "status": _status(item),
             "attempts": item.attempts,
-            **({"error": "" if item.success else plain(provider_first(item.error or ""))} if has_errors else {}),
             **{_column(field): _cell(_fields(item).get(field)) for field in fields},
+            **({"error": "" if item.success else plain(provider_first(item.error or ""))} if has_errors else {}),
             "seconds": round(item.duration_seconds, 2),
             "tokens in": item.token_usage.get("input_tokens", 0),
             "tokens out": item.token_usage.get("output_tokens", 0),
