@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from batch_llm.cli.options import Json, TrialOptions
 
 
@@ -9,7 +13,7 @@ def try_(
     preset: str,
     /,
     *,
-    model: list[str] | None = None,
+    model: Annotated[list[str] | None, Parameter(negative=())] = None,
     limit: int = 3,
     options: TrialOptions | None = None,
     json: Json = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -34,16 +35,21 @@ _GOOGLE_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _EXAMPLES = "'openai-chat:gpt-6-luna', 'google:gemini-3.8-flash', 'anthropic:claude-haiku-5-5' or 'local'"
 
 
+_MISSPELLED = 0.85
+"""Similarity from which an unknown name is a misspelled one; `top_k`, which some providers have, is not `top_p`."""
+
+
 def check_model(job: BatchJob) -> None:
     """Check, without a call, that the job's model is known and its key, packages and files are available.
 
     Raises:
-        JobError: Unknown provider or model, missing key, package or file, or circular schema.
+        JobError: Unknown provider or model, misspelled model setting, missing key, package or file, or circular schema.
     """
     if job.cached_context is not None:
         if _provider(job) != GEMINI_DIRECT:
             raise JobError(f"cached_context works with '{GEMINI_DIRECT}:<model>' only, not with model {job.model!r}")
         cached_context(job)
+    _check_setting_names(job.model_settings)
     if job.model != LOCAL:
         check_environment(job.model)
     if _provider(job) == GEMINI_DIRECT and job.output_mode not in ("auto", "native"):
@@ -145,6 +151,18 @@ def named_model(model: str) -> Model:
         raise _cannot_be_used(model, str(error)) from error
     except ImportError as error:
         raise JobError(f"model {model!r} needs a package that is not installed: {error}") from error
+
+
+def _check_setting_names(settings: Mapping[str, Any]) -> None:
+    """Check that no name is a misspelled setting, which pydantic-ai would ignore; providers have names of their own."""
+    if not settings:
+        return
+    from pydantic_ai.settings import ModelSettings
+
+    known = ModelSettings.__annotations__
+    for name in settings:
+        if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELLED)):
+            raise JobError(f"model_settings.{name} is not a setting: did you mean 'model_settings.{near[0]}'?")
 
 
 def _check_shape(schema: dict[str, Any]) -> None:

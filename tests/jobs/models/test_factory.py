@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.genai.types import GenerateContentConfig
 from pydantic_ai.exceptions import ModelServerError
+from pydantic_ai.models.anthropic import AnthropicModelSettings
+from pydantic_ai.models.google import GoogleModelSettings
+from pydantic_ai.models.openai import OpenAIChatModelSettings, OpenAIResponsesModelSettings
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, ShardOutcome, merge, plan, run_shard
@@ -230,3 +234,17 @@ def test_a_compatible_server_needs_no_key(openai: OpenAIServer, monkeypatch: pyt
     """Many local servers require no key."""
     monkeypatch.delenv("OPENAI_API_KEY")
     assert make_strategy(job(model="openai-chat:anything")) is not None
+
+
+def test_a_misspelled_model_setting_is_refused() -> None:
+    """pydantic-ai ignores names that it does not know."""
+    with pytest.raises(JobError, match=r"model_settings.tempratur is not .* mean 'model_settings.temperature'\?"):
+        check_model(job(model="local", model_settings={"tempratur": 0}))
+
+
+def test_no_setting_of_a_provider_is_taken_for_a_misspelled_one() -> None:
+    known = [OpenAIChatModelSettings, OpenAIResponsesModelSettings, AnthropicModelSettings, GoogleModelSettings]
+    names = {name for settings in known for name in settings.__annotations__}
+    names |= GenerateContentConfig.model_fields.keys()
+    assert len(names) > 50
+    check_model(job(model="local", model_settings=dict.fromkeys(names, 0)))
