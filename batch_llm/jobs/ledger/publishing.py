@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -14,12 +14,17 @@ from typing import Any, cast
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.sinks import failures_place, open_sink, partial_place
+from batch_llm.jobs.sources import open_source
+from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.store import Store
 
 from .lease import newest_lease
 
 _NOTES = "published.json"
+_IN_EVERY_OUTPUT = frozenset({"error_category", "error", "attempts"})
+"""Columns of every output and every failures file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,24 @@ def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
     partial = partial_place(job.output)
     if known is None or known.partial != partial:
         for place, partition_by in ((partial, job.partition_by), (failures_place(partial), ())):
-            if open_sink(place, partition_by).exists():
+            if open_sink(place, partition_by).exists() and not _looks_like_rows_of_a_run(place, partition_by):
                 raise JobError(
                     f"{place} exists, and no run of this job wrote it: move or delete it, because rows of an "
                     "incomplete run are written there, or set publish to 'always'"
                 )
     return partial
+
+
+def _looks_like_rows_of_a_run(place: str, partition_by: Sequence[str]) -> bool:
+    """Return whether an earlier run wrote a place that the ledger does not know, as after the ledger was deleted."""
+    if partition_by and (folder := resolve(place)).is_dir():
+        return all("=" in part.name for part in folder.iterdir())
+    try:
+        with open_tables() as tables:
+            columns = open_source(tables, place).columns(_IN_EVERY_OUTPUT)
+    except JobError:
+        return False
+    return {*columns} >= _IN_EVERY_OUTPUT
 
 
 def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -> None:

@@ -46,6 +46,25 @@ def test_a_file_of_the_user_at_the_partial_place_is_not_replaced(home: Path, nam
     assert (home / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"output": "out.csv"}, {"output": "out.parquet"}, {"output": "o.jsonl", "partition_by": ["status"]}],
+    ids=["jsonl", "csv", "parquet", "folder"],
+)
+def test_partial_rows_of_a_deleted_ledger_are_replaced(home: Path, settings: dict[str, Any]) -> None:
+    """The rows of a run have its columns, by which they are recognized where no ledger knows them."""
+    documents(home, a="one")
+    run_job(job(**settings), "first")
+    documents(home, a="one", b="two")
+    partial = merge(job(**settings), plan(job(**settings), "second"), stopped="stopped by Ctrl-C").output
+    assert ".partial" in partial
+    shutil.rmtree(home / ".batch-llm")
+    made = plan(job(**settings), "third")
+    assert merge(job(**settings), made, stopped="stopped by Ctrl-C").output == partial
+    run_job(job(**settings), "fourth")
+    assert not Path(partial).exists()
+
+
 def test_incomplete_run_replaces_the_output_if_allowed(home: Path) -> None:
     """If the job allows it with publish="always"."""
     documents(home, a="one")
