@@ -53,6 +53,7 @@ def new(name: str, options: JobOptions, *, like: str, schema: str, description: 
     screen = Screen()
     screen.print(f"Wrote the preset {name} to {path}")
     screen.print(f"To see what it sends: {shell(f'batch-llm show {name}')}")
+    screen.print(f"To try it on a few rows: {shell(f'batch-llm try {name}')}")
     screen.print(f"To run it: {shell(f'batch-llm run {name}')}")
     return 0
 
