@@ -14,7 +14,7 @@ PACKAGES = ("batch_llm", "flows", "tests")
 CODE = sorted(path for package in PACKAGES for path in (CHECKOUT / package).rglob("*.py"))
 
 FILE_LINES = 300
-LONG_FILES = {}
+LONG_FILES: dict[str, int] = {}
 """Files that still hold a second concept, with the lines that they may have until they are divided."""
 
 FUNCTION_LINES = 50
