@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from batch_llm.jobs.trial import Agreement, Trial, TrialAnswer, agreement
-from tests.support.command import batch_llm_here, environment
+from tests.support.command import COMMAND, batch_llm_here, environment
 from tests.support.jobs import write_lines
+from tests.support.prefect_server import eventually
 from tests.support.servers import Call, OpenAIServer, Reply
 
 OTHER, MINI = "openai-chat:gpt-4o-mini", "openai-chat:gpt-4.1-mini"
@@ -119,6 +121,20 @@ def test_an_unreadable_row_is_not_called(tmp_path: Path, env: dict[str, str], pr
     found = json.loads(tried(tmp_path, env, *PLAIN, "--json", code=1))
     assert [row["answers"][MINI]["error_category"] for row in found["rows"]] == ["invalid_input", None, None]
     assert provider.requests == 2
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path, env: dict[str, str], provider: OpenAIServer) -> None:
+    provider.latency = 30.0
+    command = [*COMMAND, *TRY, *DOCS, *PLAIN]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path, **env), stderr=subprocess.PIPE, text=True
+    ) as process:
+        eventually(lambda: provider.requests > 0, seconds=60)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "batch-llm: stopped; no answer is stored"
+    assert "Traceback" not in said
 
 
 def test_all_models_are_checked_before_the_first_call(

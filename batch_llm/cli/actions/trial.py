@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from batch_llm.cli import INTERRUPTED
 from batch_llm.cli.terminal.screen import Screen, print_json
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
@@ -54,7 +55,7 @@ class TrialRequest:
 
 
 def try_models(request: TrialRequest, *, for_program: bool) -> int:
-    """Print the answers of one or several models; return 0 if each model answered each row, else 1.
+    """Print the answers of one or several models; return 0 if each model answered each row, 130 after Ctrl-C, else 1.
 
     Raises:
         JobError: The job cannot run, or a model cannot be used.
@@ -64,9 +65,13 @@ def try_models(request: TrialRequest, *, for_program: bool) -> int:
         jobs = request.jobs()
         items = first_items(jobs[0])
     trials: list[Trial] = []
-    for job in jobs:
-        with screen.phase(f"Calling {job.model}"):
-            trials.append(try_model(job, items))
+    try:
+        for job in jobs:
+            with screen.phase(f"Calling {job.model}"):
+                trials.append(try_model(job, items))
+    except KeyboardInterrupt:
+        screen.error.print("batch-llm: stopped; no answer is stored", markup=False)
+        return INTERRUPTED
     agreed = agreement(trials) if len(trials) > 1 else {}
     if for_program:
         print_json(_as_json(request.preset, items, trials, agreed))

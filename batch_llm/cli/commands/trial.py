@@ -30,7 +30,8 @@ def try_(
       batch-llm try classify --limit 20 --model openai-chat:gpt-6-luna \\
           --model anthropic:claude-haiku-5-5
 
-    Exit codes: 0 if all rows were answered, 1 if not, 2 when the job is invalid.
+    Exit codes: 0 if all rows were answered, 1 if not, 2 when the job is
+    invalid, 130 after Ctrl-C.
 
     Parameters
     ----------
