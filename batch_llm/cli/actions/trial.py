@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.table import Table
 
-from batch_llm.cli import INTERRUPTED
 from batch_llm.cli.terminal.screen import Screen, print_json
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
@@ -17,6 +16,8 @@ from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.planning.items import Item
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.trial import MOST_ROWS, Agreement, Trial, TrialAnswer, agreement, fields_of, first_items, try_model
+
+ANSWERED, FAILED, INTERRUPTED = 0, 1, 130
 
 MOST_CHARACTERS = 1_000
 """Characters of a prompt that are shown; --json has all of it."""
@@ -78,7 +79,7 @@ def try_models(request: TrialRequest, *, for_program: bool) -> int:
     else:
         _print_rows(screen, items, trials)
         _print_totals(screen, trials, agreed)
-    return 0 if all(trial.answered == len(items) for trial in trials) else 1
+    return ANSWERED if all(trial.answered == len(items) for trial in trials) else FAILED
 
 
 def _print_rows(screen: Screen, items: Sequence[Item], trials: Sequence[Trial]) -> None:
