@@ -29,14 +29,14 @@ from batch_llm.rate_limit import RateLimitStrategy
 from batch_llm.strategies.base import LLMCallStrategy
 
 from . import cancellation
-from .fatal_errors import Denials
+from .fatal_errors import FatalErrorCounter
 from .hook_watch import HookSlot
 from .hooks import Hooks
 from .item_state import ItemState, cancelled, skipped
 from .lifecycle import StrategyLifecycle
 from .retry_policy import CoolDown, Decision, Fail, Retry, decide, draw, seconds
 from .timeouts import Deadlines
-from .user_errors import contain, settle
+from .user_errors import log_unless_run_ends, undo_own_cancellation
 from .user_values import (
     PROGRAMMING,
     Crashed,
@@ -69,7 +69,7 @@ class ItemRunner:
     lifecycle: StrategyLifecycle
     hooks: Hooks
     deadlines: Deadlines
-    denials: Denials
+    fatal_errors: FatalErrorCounter
     stop: Callable[[ErrorInfo, Exception | None], None]
     is_ending: Callable[[], bool]
 
@@ -88,7 +88,7 @@ class ItemRunner:
             if self.hooks.wrapped:
                 result = await self.hooks.after(slot, item_id, changed or item, result)
             result.duration_seconds = clock() - started
-        except cancellation.NEVER_CONTAINED:
+        except cancellation.NEVER_SUPPRESSED:
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and self.is_ending():
@@ -100,7 +100,7 @@ class ItemRunner:
 
     async def _give_up(self, error: BaseException, state: ItemState, item_id: str, context: Any) -> AnyResult:
         """Return a failed result for an unexpected error, so that only this item fails."""
-        await settle(error, self.is_ending)
+        await undo_own_cancellation(error, self.is_ending)
         logger.warning("Item %s failed with an unexpected error", item_id, exc_info=error)
         state.error = _cancelled_by_itself() if isinstance(error, asyncio.CancelledError) else as_exception(error)
         state.info = PROGRAMMING
@@ -133,7 +133,7 @@ class ItemRunner:
             else:
                 state.call_seconds = clock() - began
                 self.gate.finish(permit, "answered", usage)
-                self.denials.in_a_row = 0
+                self.fatal_errors.in_a_row = 0
                 if self.config.enable_detailed_logging:
                     logger.debug("Item %s, attempt %s: answered", item_id, state.attempt)
                 return state.result(item_id, context, answer[0])
@@ -158,9 +158,9 @@ class ItemRunner:
     async def _try_again(self, item_id: str, state: ItemState, error: Exception, permit: CallPermit) -> bool:
         """Apply the retry policy to a failed call, including waits; return whether to try the item again."""
         info, usage = self._note(item_id, state, error)
-        ends_run = self.denials.ends_run(info.category)
+        ends_run = self.fatal_errors.record(info.category)
         decision = decide(
-            info, state.attempt, state.limited, state.unsent, config=self.config, draw=draw(), ends_run=ends_run
+            info, state.attempt, state.limited, state.never_sent, config=self.config, draw=draw(), ends_run=ends_run
         )
         if self.gate.finish(permit, _outcome(info, decision), usage):
             await self._cool_down(item_id, info)
@@ -169,7 +169,7 @@ class ItemRunner:
                 data = {"item_id": item_id, "attempt": state.attempt, "wait": wait, "category": info.category}
                 self.hooks.emit(ProcessingEvent.RETRY_SCHEDULED, data)
                 state.attempt += counts
-                state.unsent += not counts
+                state.never_sent += not counts
                 await self.gate.back_off(wait)
                 return True
             case CoolDown(again):
@@ -187,12 +187,12 @@ class ItemRunner:
         try:
             async with asyncio.timeout(self.config.timeout_per_item):
                 pause = seconds(await self.rate_limits.handle_rate_limit(info, self.gate.state.episodes), default=pause)
-            await settle(None, self.is_ending)
+            await undo_own_cancellation(None, self.is_ending)
         except BaseException as error:
             name = type(self.rate_limits).__name__
-            await contain(error, self.is_ending, "%s raised an error; the cooldown is %s s", name, pause)
+            await log_unless_run_ends(error, self.is_ending, "%s raised an error; the cooldown is %s s", name, pause)
         finally:  # also if cancelled: a cooldown without an end would block all calls forever
-            self.gate.pause(self.gate.clock() + pause)
+            self.gate.set_cooldown_end(self.gate.clock() + pause)
         logger.info("Rate limit on item %s: no call starts for %.1f s", item_id, pause)
         data = {"item_id": item_id, "pause": pause, "limit": self.gate.state.rate}
         self.hooks.emit(
@@ -204,7 +204,7 @@ class ItemRunner:
             await self.lifecycle.prepare(strategy)
         except BaseException as error:
             await self._raise(error)
-        if await settle(None, self.is_ending):
+        if await undo_own_cancellation(None, self.is_ending):
             raise _cancelled_by_itself()
 
     async def _execute(self, item: AnyWorkItem, attempt: int, slot: HookSlot) -> Any:
@@ -214,13 +214,13 @@ class ItemRunner:
             with deadline:
                 answer = await item.strategy.execute(item.prompt, attempt, limit)
         except BaseException as error:
-            if not isinstance(error, cancellation.NEVER_CONTAINED):
-                await settle(error, self.is_ending)
+            if not isinstance(error, cancellation.NEVER_SUPPRESSED):
+                await undo_own_cancellation(error, self.is_ending)
             if deadline.expired and isinstance(error, Exception):
                 late = AttemptTimedOut(f"no answer within {limit:g} s (timeout_per_item)")
                 raise (CallFailed(late, failure_in(error)[1]) if isinstance(error, CallFailed) else late) from error
             return await self._raise(error)
-        if slot.task.cancelling() and await settle(None, self.is_ending):
+        if slot.task.cancelling() and await undo_own_cancellation(None, self.is_ending):
             raise _cancelled_by_itself()
         return answer
 
@@ -235,7 +235,7 @@ class ItemRunner:
             output = await output if inspect.isawaitable(output) else output
         except BaseException as error:
             await self._raise(error)
-        if await settle(None, self.is_ending):
+        if await undo_own_cancellation(None, self.is_ending):
             raise _cancelled_by_itself()
         return output, nothing
 
@@ -246,9 +246,9 @@ class ItemRunner:
             asyncio.CancelledError: The run cancels this worker, even if the strategy raised another error.
             Exception: The error that the item fails with.
         """
-        if isinstance(error, cancellation.NEVER_CONTAINED):
+        if isinstance(error, cancellation.NEVER_SUPPRESSED):
             raise error
-        await settle(error, self.is_ending)
+        await undo_own_cancellation(error, self.is_ending)
         if isinstance(error, asyncio.CancelledError):
             raise _cancelled_by_itself() from error
         raise as_exception(error)
@@ -270,7 +270,7 @@ class ItemRunner:
         try:
             info = self.classifier.classify(error)
             check_info(info, f"{name}.classify")
-        except cancellation.NEVER_CONTAINED:
+        except cancellation.NEVER_SUPPRESSED:
             raise
         except BaseException as own:
             logger.warning("The error classifier %s raised an error", name, exc_info=own)

@@ -75,9 +75,9 @@ class Callbacks:
             awaitable = callback(*args) if is_async else self._in_thread(callback, args)
             await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
             if slot.task.cancelling():
-                await self._watch.settle()
+                await self._watch.undo_own_cancellation()
         except BaseException as error:
-            await self._watch.contained(slot, error)
+            await self._watch.log_unless_run_ends(slot, error)
         slot.hook = ""
 
     async def _in_thread(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:

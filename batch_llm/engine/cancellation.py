@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-NEVER_CONTAINED = (KeyboardInterrupt, SystemExit, GeneratorExit)
+NEVER_SUPPRESSED = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """Exceptions that end the program or close a coroutine; any other exception of users' code fails one item at most."""
 
 

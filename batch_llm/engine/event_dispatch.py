@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from batch_llm.observers.base import ProcessingEvent, ProcessorObserver
 
 from .timeouts import Deadlines
-from .user_errors import contain
+from .user_errors import log_unless_run_ends
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class ObserverQueue:
                         if deadline.expired and isinstance(error, Exception | asyncio.CancelledError):
                             raise asyncio.CancelledError from error
                         text = "Observer %s raised an error on %s; the run continues"
-                        await contain(error, lambda: self._ending, text, self._name, event.name)
+                        await log_unless_run_ends(error, lambda: self._ending, text, self._name, event.name)
         except TimeoutError:
             self._drop("took more than %s seconds for one event", OBSERVER_SECONDS)
 

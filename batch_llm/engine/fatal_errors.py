@@ -16,8 +16,8 @@ _OF_THE_ITEM = frozenset({"validation", "content_filter"})
 """Categories of failures that occur only with an accepted key."""
 
 
-class Denials:
-    """Count of consecutive denied calls.
+class FatalErrorCounter:
+    """Counter of consecutive denied calls, which decides whether an error ends the run.
 
     `quota_exhausted` and `model_not_found` stop a run immediately. `auth` does so as long as no call was answered, by
     this run or by another one with the same governor; after that, only several consecutive errors do, as for the other
@@ -34,8 +34,8 @@ class Denials:
         self._state = state
         self.in_a_row = 0
 
-    def ends_run(self, category: str) -> bool:
-        """Record a failed call; return whether no further call can succeed."""
+    def record(self, category: str) -> bool:
+        """Record a failed call; return whether it ends the run, because no further call can succeed."""
         if category in _IN_A_ROW:
             self.in_a_row += 1
             never_answered = category in FATAL_CATEGORIES and not self._state.has_answered

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .timeouts import Deadlines
-from .user_errors import contain, settle
+from .user_errors import log_unless_run_ends, undo_own_cancellation
 
 logger = logging.getLogger(__name__)
 
@@ -95,14 +95,16 @@ class HookWatch:
                 raise _TookTooLong from error
             raise
 
-    async def settle(self) -> None:
+    async def undo_own_cancellation(self) -> None:
         """Undo a cancellation that a hook requested of its own task."""
-        await settle(None, self._is_ending)
+        await undo_own_cancellation(None, self._is_ending)
 
-    async def contained(self, slot: HookSlot, error: BaseException) -> Any:
+    async def log_unless_run_ends(self, slot: HookSlot, error: BaseException) -> Any:
         """Log the error of a hook and return `FAILED`; raise errors that end the run."""
         what = "took longer than hook_timeout" if isinstance(error, _TookTooLong) else "raised"
-        await contain(error, self._is_ending, "%s on item %s %s; the item continues", slot.hook, slot.item_id, what)
+        await log_unless_run_ends(
+            error, self._is_ending, "%s on item %s %s; the item continues", slot.hook, slot.item_id, what
+        )
         return FAILED
 
     def _look(self) -> None:

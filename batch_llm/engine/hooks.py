@@ -111,9 +111,9 @@ class Hooks:
                 awaitable = wrap.hooks.before_process(current)
                 changed = await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
                 if slot.task.cancelling():
-                    await self._watch.settle()
+                    await self._watch.undo_own_cancellation()
             except BaseException as error:
-                changed = await self._watch.contained(slot, error)
+                changed = await self._watch.log_unless_run_ends(slot, error)
             slot.hook = ""
             if changed is None:
                 return None
@@ -136,9 +136,9 @@ class Hooks:
                 awaitable = wrap.hooks.on_error(item, error)
                 await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
                 if slot.task.cancelling():
-                    await self._watch.settle()
+                    await self._watch.undo_own_cancellation()
             except BaseException as own:
-                await self._watch.contained(slot, own)
+                await self._watch.log_unless_run_ends(slot, own)
             slot.hook = ""
 
     async def after(self, slot: HookSlot, item_id: str, item: AnyWorkItem, result: AnyResult) -> AnyResult:
@@ -152,9 +152,9 @@ class Hooks:
                 awaitable = wrap.hooks.after_process(item, result)
                 changed = await (awaitable if self._watch.timeout is None else self._watch.in_time(awaitable))
                 if slot.task.cancelling():
-                    await self._watch.settle()
+                    await self._watch.undo_own_cancellation()
             except BaseException as error:
-                changed = await self._watch.contained(slot, error)
+                changed = await self._watch.log_unless_run_ends(slot, error)
             slot.hook = ""
             if isinstance(changed, WorkItemResult):
                 result = changed  # pyright: ignore[reportUnknownVariableType]

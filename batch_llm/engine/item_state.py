@@ -24,7 +24,7 @@ class ItemState:
         attempt: Number of the next or current attempt; calls that end in a rate limit do not count as attempts.
         calls: Number of completed calls.
         limited: Number of calls that ended in a rate limit.
-        unsent: Number of calls that were never sent; they do not count as attempts either.
+        never_sent: Number of calls that were never sent; they do not count as attempts either.
         call_seconds: Duration of the last call.
     """
 
@@ -36,15 +36,15 @@ class ItemState:
         "finish_reason",
         "info",
         "limited",
+        "never_sent",
         "ratings",
         "requests",
         "tokens",
-        "unsent",
     )
 
     def __init__(self) -> None:
         self.attempt = 1
-        self.calls = self.limited = self.unsent = 0
+        self.calls = self.limited = self.never_sent = 0
         self.call_seconds = 0.0
         self.tokens: dict[str, int] | None = None
         self.ratings: dict[str, str] | None = None

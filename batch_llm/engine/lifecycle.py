@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from batch_llm.errors import AttemptTimedOut
 from batch_llm.strategies.base import LLMCallStrategy
 
-from .user_errors import contain, settle
+from .user_errors import log_unless_run_ends, undo_own_cancellation
 
 CLEANUP_SECONDS = 60.0
 CLEANUPS_AT_ONCE = 10
@@ -107,10 +107,10 @@ class StrategyLifecycle:
         try:
             async with asyncio.timeout(CLEANUP_SECONDS):
                 await strategy.cleanup()
-            await settle(None, lambda: self._is_ending)
+            await undo_own_cancellation(None, lambda: self._is_ending)
         except BaseException as error:
             text = "The cleanup of %s failed; resources that it created at the provider may still exist"
-            await contain(error, lambda: self._is_ending, text, name)
+            await log_unless_run_ends(error, lambda: self._is_ending, text, name)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:

@@ -52,7 +52,7 @@ def decide(
     info: ErrorInfo,
     attempt: int,
     limited: int,
-    unsent: int,
+    calls_never_sent: int,
     *,
     config: ProcessorConfig,
     draw: float,
@@ -64,7 +64,7 @@ def decide(
         info: Classification of the error.
         attempt: Number of the attempt that failed: 1, 2, 3, ...
         limited: Number of earlier calls of this item that ended in a rate limit.
-        unsent: Number of earlier calls of this item that were never sent.
+        calls_never_sent: Number of earlier calls of this item that were never sent.
         config: Settings of the run.
         draw: A random number in [0, 1), for the jitter.
         ends_run: Whether no further call can succeed.
@@ -73,8 +73,8 @@ def decide(
         return Fail(fatal=True)
     if info.is_rate_limit:
         return CoolDown(again=info.is_retryable and limited < config.rate_limit.max_rate_limit_retries)
-    if info.never_sent and info.is_retryable and unsent < config.rate_limit.max_rate_limit_retries:
-        return Retry(max(backoff(config.retry, unsent + 1, draw), seconds(info.suggested_wait)), counts=False)
+    if info.never_sent and info.is_retryable and calls_never_sent < config.rate_limit.max_rate_limit_retries:
+        return Retry(max(backoff(config.retry, calls_never_sent + 1, draw), seconds(info.suggested_wait)), counts=False)
     if not info.is_retryable or attempt >= config.retry.max_attempts:
         return Fail(fatal=False)
     # A model that gave an invalid answer is not overloaded, so there is no reason to wait.

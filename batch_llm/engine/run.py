@@ -28,7 +28,7 @@ from batch_llm.rate_limit import RateLimitStrategy
 
 from . import cancellation
 from .attempts import ItemRunner
-from .fatal_errors import Denials
+from .fatal_errors import FatalErrorCounter
 from .finished_results import Finished
 from .hook_watch import HookSlot
 from .hooks import Hooks
@@ -86,7 +86,7 @@ class Run:
             self._lifecycle,
             hooks,
             self._deadlines,
-            Denials(pacer.state),
+            FatalErrorCounter(pacer.state),
             self.stop,
             self.is_ending,
         )

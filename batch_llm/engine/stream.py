@@ -56,7 +56,7 @@ async def feed(source: Source, workers: WorkerPool) -> BaseException | None:
                     await queue.room()  # before the next one is pulled
                 if not workers.is_feeding:  # a source that never waits is not cancelled
                     break
-    except (*cancellation.NEVER_CONTAINED, asyncio.CancelledError):
+    except (*cancellation.NEVER_SUPPRESSED, asyncio.CancelledError):
         raise
     except BaseException as error:
         return error

@@ -3,7 +3,7 @@
 try:
     await middleware.on_error(item, error)
 except BaseException as raised:
-    await contain(raised, is_ending, "Middleware %s raised", name)
+    await log_unless_run_ends(raised, is_ending, "Middleware %s raised", name)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import cancellation
 logger = logging.getLogger(__name__)
 
 
-async def contain(error: BaseException, is_ending: Callable[[], bool], message: str, *args: object) -> None:
+async def log_unless_run_ends(error: BaseException, is_ending: Callable[[], bool], message: str, *args: object) -> None:
     """Log an error of users' code, unless the run is cancelling the current task.
 
     Args:
@@ -30,13 +30,13 @@ async def contain(error: BaseException, is_ending: Callable[[], bool], message: 
     Raises:
         asyncio.CancelledError: The run cancels the current task, even if a hook raised another error.
     """
-    if isinstance(error, cancellation.NEVER_CONTAINED):
+    if isinstance(error, cancellation.NEVER_SUPPRESSED):
         raise error
-    await settle(error, is_ending)
+    await undo_own_cancellation(error, is_ending)
     logger.warning(message, *args, exc_info=error)
 
 
-async def settle(error: BaseException | None, is_ending: Callable[[], bool]) -> bool:
+async def undo_own_cancellation(error: BaseException | None, is_ending: Callable[[], bool]) -> bool:
     """Undo cancellations that users' code requested of its own task; return whether one was still pending.
 
     Args:

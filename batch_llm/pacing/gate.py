@@ -118,16 +118,16 @@ class Gate:
         return timer is not None and timer.when() <= loop.time() + _TIMER_RESOLUTION
 
     def finish(self, permit: CallPermit, outcome: CallOutcome, usage: Mapping[str, int] = _NO_USAGE) -> bool:
-        """Record the outcome of a call and its usage; return whether it starts a cooldown, to be set with `pause`."""
+        """Record the outcome of a call and its usage; return whether to call `set_cooldown_end` then."""
         was_charged = permit.input_tokens > 0
         starts_cooldown = self._pacer.finish(permit, self.clock(), outcome, usage)
         if was_charged:  # its unused tokens may be enough for the first call in the queue
             self._wake()
         return starts_cooldown
 
-    def pause(self, until: float) -> None:
+    def set_cooldown_end(self, until: float) -> None:
         """Start a cooldown: no call starts before `until`."""
-        self._pacer.pause(until, self.clock())
+        self._pacer.set_cooldown_end(until, self.clock())
         self._wake()
 
     async def back_off(self, seconds: float) -> None:

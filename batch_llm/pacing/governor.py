@@ -125,7 +125,7 @@ class Governor:
                     self._rate.cut(now)
             return False
 
-    def pause(self, until: float, now: float) -> None:
+    def set_cooldown_end(self, until: float, now: float) -> None:
         """Start a cooldown: no call starts before `until`; notify the other processes of the scope."""
         with self._lock:
             self._paused_seconds += max(0.0, until - now)

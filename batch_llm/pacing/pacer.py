@@ -62,11 +62,11 @@ class Pacer(Protocol):
     def finish(self, permit: CallPermit, now: float, outcome: CallOutcome, usage: Mapping[str, int]) -> bool:
         """Record the outcome of a call and its token usage.
 
-        Returns whether this call starts a cooldown. No call starts then until the caller has set its end with `pause`.
+        Returns whether this call starts a cooldown. No call starts then until the caller has called `set_cooldown_end`.
         """
         ...
 
-    def pause(self, until: float, now: float) -> None:
+    def set_cooldown_end(self, until: float, now: float) -> None:
         """Start a cooldown: no call starts before `until`."""
         ...
 

@@ -1,6 +1,6 @@
 """Pacer of a run without a governor: full speed, a cooldown after a rate limit, then a slow start.
 
-open ──a rate limit──> closed, the length is not known yet ──pause(until)──> closed
+open ──a rate limit──> closed, the length is not known yet ──set_cooldown_end(until)──> closed
  ^                                                                                       │
  └──────── after `slow_start_items` spaced starts ────── slow start <── the clock reaches `until`
 """
@@ -61,7 +61,7 @@ class SlowStart:
             return True
         return False
 
-    def pause(self, until: float, now: float) -> None:
+    def set_cooldown_end(self, until: float, now: float) -> None:
         """End the cooldown at `until`, followed by a slow start."""
         self._reopens_at = until
         self._next_start = -math.inf

@@ -24,9 +24,9 @@ from . import tasks
 from .best_effort import await_api
 from .console import prepare_log_handlers
 from .lease import lease
-from .rate_limits.sharing import given_back
-from .scheduling.pool import PoolScheduler
+from .rate_limits.sharing import shares_released_at_end
 from .scheduling.scheduler import ShardScheduler
+from .scheduling.pool import PoolScheduler
 from .stopping import GracefulStop, read_stop
 from .telemetry.events import RunEvents
 from .telemetry.outcome import publish_outcome, too_many_failed
@@ -90,7 +90,11 @@ def run_batch(
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = GracefulStop(planned.folder)
         carried = PoolScheduler if job.runner == "pool" else ShardScheduler
-        with governed(job) as governor, given_back(governor), carried(job, planned, events, strategy) as shards:
+        with (
+            governed(job) as governor,
+            shares_released_at_end(governor),
+            carried(job, planned, events, strategy) as shards,
+        ):
             stopped = ending.run(shards.run)
         summary = _publish(job, planned, stopped, ending)
     publish_outcome(job, summary, events)

@@ -31,4 +31,4 @@ def started(governor: Governor, at: float) -> CallPermit:
 def refuse(governor: Governor, turn: CallPermit, at: float, *, wait: float) -> None:
     """Refuse a call, which begins a cooldown."""
     assert governor.finish(turn, at, "rate limited", {})
-    governor.pause(at + wait, at)
+    governor.set_cooldown_end(at + wait, at)

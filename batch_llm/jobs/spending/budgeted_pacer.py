@@ -38,7 +38,7 @@ class BudgetedPacer:
 
     def __init__(self, pacer: Pacer, share: BudgetShare, spent: Spent, cost: CostOf) -> None:
         self._pacer, self._share, self._cost = pacer, share, cost
-        self.state, self.pause = pacer.state, pacer.pause
+        self.state, self.set_cooldown_end = pacer.state, pacer.set_cooldown_end
         self.too_large, self.is_hopeless = pacer.too_large, pacer.is_hopeless
         self._spent, self._reserved, self._in_flight = spent, Spent(), 0
         self.estimate = replace(share.estimate)

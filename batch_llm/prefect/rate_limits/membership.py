@@ -68,10 +68,10 @@ class Membership:
         self._set_limits()
 
     def wake(self) -> None:
-        """Check `is_over` of `live` at once; thread-safe."""
+        """Check `is_over` of `take_part` at once; thread-safe."""
         self._call(self._awake.set)
 
-    async def live(self, is_over: Callable[[], bool]) -> None:
+    async def take_part(self, is_over: Callable[[], bool]) -> None:
         """Take part in the scope until `is_over()` is true, which is checked in each cycle and after `wake`."""
         self._loop = asyncio.get_running_loop()
         self.governor.scope.listen(self._on_rate_limit)

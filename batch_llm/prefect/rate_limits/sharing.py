@@ -52,7 +52,7 @@ def shared(scope: str, governor: Governor, limits: Limits) -> Generator[None]:
 
 
 @contextmanager
-def given_back(governor: Governor) -> Generator[None]:
+def shares_released_at_end(governor: Governor) -> Generator[None]:
     """Release the governor's unused shares at the end of the block, because no more shards follow.
 
     Otherwise the next run in the same process would wait for shares that are not used.
@@ -82,7 +82,7 @@ class _MembershipThread(Thread):
 
     def run(self) -> None:
         with self._settings or nullcontext(), short_timeouts(REQUEST_SECONDS):
-            asyncio.run(self.membership.live(self._ends))
+            asyncio.run(self.membership.take_part(self._ends))
 
     def _ends(self) -> bool:
         with _lock:
@@ -102,7 +102,7 @@ def _enter(scope: str, governor: Governor, limits: Limits) -> _MembershipThread:
         if place is None:
             place = _threads[scope, governor] = _MembershipThread(scope, governor)
             place.start()
-            _give_back_at_exit(os.getpid())
+            _release_at_exit(os.getpid())
         place.users += 1
         place.membership.is_needed = True
     place.membership.set_limits(limits)
@@ -117,7 +117,7 @@ def _leave(place: _MembershipThread) -> None:
 
 
 @cache
-def _give_back_at_exit(pid: int) -> Finalize:
+def _release_at_exit(pid: int) -> Finalize:
     """Release shares when this process, `pid`, exits; unlike `atexit`, it also works in processes of a pool."""
     return Finalize(None, _end_all, exitpriority=0)
 

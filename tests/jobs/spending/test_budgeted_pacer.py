@@ -24,7 +24,7 @@ async def test_every_call_without_answer_counts_its_bill_and_frees_its_reservati
     assert pacer.reserve(0.0, second) > 0.0, "one call at a time until the first answer"
     pacer.finish(first, 1.0, outcome, {"input_tokens": 60, "output_tokens": 30})
     if outcome == "rate limited":
-        pacer.pause(1.0, 1.0)
+        pacer.set_cooldown_end(1.0, 1.0)
     assert first.reserved is None
     left = CallPermit(40)
     assert pacer.reserve(30.0, left) == 30.0, "10 of 100 tokens are left, and nothing is in flight"

@@ -63,7 +63,7 @@ def test_processes_share_limit_and_cooldowns_and_use_a_limit_set_meanwhile(
 
         now = time.monotonic()
         assert both[0].finish(CallPermit(10, started=now), now, "rate limited", {})
-        both[0].pause(now + 20, now)
+        both[0].set_cooldown_end(now + 20, now)
         eventually(lambda: both[1].scope.sample_usage(now).paused_until > now, seconds=2)
         assert both[1].scope.sample_usage(now).paused_until == pytest.approx(now + 20, abs=1)
 
@@ -81,7 +81,7 @@ def test_process_that_left_leaves_the_whole_limit_to_the_next(
     from prefect.client.orchestration import PrefectClient
     from prefect.exceptions import PrefectHTTPStatusError
 
-    from batch_llm.prefect.rate_limits.sharing import given_back, shared
+    from batch_llm.prefect.rate_limits.sharing import shared, shares_released_at_end
 
     request = PrefectClient.request
 
@@ -98,5 +98,5 @@ def test_process_that_left_leaves_the_whole_limit_to_the_next(
     limits = Limits()
     for _ in range(2):
         governor = Governor(limits)
-        with given_back(governor), shared(f"left-{deletes}", governor, limits):
+        with shares_released_at_end(governor), shared(f"left-{deletes}", governor, limits):
             assert governor.status().share == 1
