@@ -11,11 +11,11 @@ from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import request_of, text_of, usage_of
 from .dry_output import dry_output
 from .finish_reasons import FinishReasons, is_broken_off, truncation_error
+from .max_tokens import MaxTokensSetting
 from .model_output import ModelAnswers, reason_in_words
 from .output_modes import OutputMode, OutputModes, RequestMode
 from .output_schema import shape_of
 from .server_facts import ServerFacts
-from .token_limit import TokenLimit
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ModelRequest, ModelRequestPart, ModelResponse
@@ -127,7 +127,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         self._shape_text = "" if shape is None else str(shape.schema)
         facts = facts or ServerFacts()
         self._modes = None if output_type is str else OutputModes(model, output_mode, facts)
-        self._limit = TokenLimit(model, settings, facts)
+        self._limit = MaxTokensSetting(model, settings, facts)
         self._reasks = reasks
         self._endings = FinishReasons()
 
@@ -159,7 +159,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             return self._shape_text + text_of(messages)
 
         while True:
-            response, means = await self._request(messages)
+            response, mode = await self._request(messages)
             responses.append(response)
             billed.append(request_of(response, sent))
             ending = response.finish_reason, response.provider_details
@@ -167,13 +167,13 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             try:
                 if response.finish_reason == "error":
                     raise ValueError(f"the provider broke off the answer (finish reason: {reason_in_words(response)})")
-                answer = self._answers.read(response, means)
+                answer = self._answers.read(response, mode)
             except ValueError as error:
                 if response.finish_reason == "length":
                     raise truncation_error(response, self._limit.value) from error
                 if len(responses) > self._reasks or is_broken_off(*ending):
                     raise
-                messages += [response, self._to_request(*self._answers.feedback(response, error, means))]
+                messages += [response, self._to_request(*self._answers.feedback(response, error, mode))]
             else:
                 self._endings.warn_if_truncated(response.finish_reason)
                 return answer
@@ -183,24 +183,24 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
         from pydantic_ai.direct import model_request
 
         while True:
-            means, name = self._modes.current if self._modes else "text", self._limit.name
+            mode, name = self._modes.current if self._modes else "text", self._limit.name
             try:
                 response = await model_request(
                     self.model,
                     messages,
                     model_settings=self._limit.settings(name),
-                    model_request_parameters=self._answers.parameters(means),
+                    model_request_parameters=self._answers.parameters(mode),
                 )
             except IndexError as error:  # pydantic-ai's, where a list that should hold the answer is empty
                 raise ValueError("the reply has no choices") from error
             except Exception as error:
-                if self._limit.is_renamed(error, name) or (self._modes and self._modes.is_replaced(error, means)):
+                if self._limit.is_renamed(error, name) or (self._modes and self._modes.is_replaced(error, mode)):
                     continue
                 raise
             if self._modes:
                 self._modes.accept()
             self._limit.note(response.usage.output_tokens, name)
-            return response, means
+            return response, mode
 
     def _to_request(self, *parts: ModelRequestPart) -> ModelRequest:
         from pydantic_ai.messages import ModelRequest

@@ -40,13 +40,13 @@ class ModelAnswers:
         self._instructions = instructions
         self._parameters: dict[RequestMode, ModelRequestParameters] = {}
 
-    def parameters(self, means: RequestMode) -> ModelRequestParameters:
+    def parameters(self, mode: RequestMode) -> ModelRequestParameters:
         """Return the request parameters of a mode: the same object for every request."""
-        if means not in self._parameters:
-            self._parameters[means] = self._made(means)
-        return self._parameters[means]
+        if mode not in self._parameters:
+            self._parameters[mode] = self._made(mode)
+        return self._parameters[mode]
 
-    def _made(self, means: RequestMode) -> ModelRequestParameters:
+    def _made(self, mode: RequestMode) -> ModelRequestParameters:
         from pydantic_ai.messages import InstructionPart
         from pydantic_ai.models import ModelRequestParameters
         from pydantic_ai.output import OutputObjectDefinition
@@ -57,7 +57,7 @@ class ModelAnswers:
         if shape is None:
             return ModelRequestParameters(instruction_parts=parts)
         output_object = OutputObjectDefinition(json_schema=shape.schema, name=shape.name, description=shape.description)
-        if means == "words":
+        if mode == "words":
             return ModelRequestParameters(
                 instruction_parts=[*parts, InstructionPart(content=self._in_words(output_object))]
             )
@@ -65,10 +65,10 @@ class ModelAnswers:
         tool = ToolDefinition(name=_TOOL, description=description, parameters_json_schema=shape.schema, kind="output")
         # pydantic-ai converts each schema again for every request, so the unused one is omitted.
         return ModelRequestParameters(
-            output_mode=means,
-            output_object=None if means == "tool" else output_object,
-            output_tools=[tool] if means in ("tool", "auto") else [],
-            allow_text_output=means != "tool",
+            output_mode=mode,
+            output_object=None if mode == "tool" else output_object,
+            output_tools=[tool] if mode in ("tool", "auto") else [],
+            allow_text_output=mode != "tool",
             instruction_parts=parts,
         )
 
@@ -83,7 +83,7 @@ class ModelAnswers:
         )
         return parameters.prompted_output_instructions or ""
 
-    def read(self, response: ModelResponse, means: RequestMode) -> Any:
+    def read(self, response: ModelResponse, mode: RequestMode) -> Any:
         """Return the output that a response contains.
 
         Raises:
@@ -104,15 +104,15 @@ class ModelAnswers:
         try:
             return self._shape.parse(answer)
         except ValueError as error:
-            if means == "tool" and not response.tool_calls:
+            if mode == "tool" and not response.tool_calls:
                 raise _NoAnswer(f"the response has no tool call, and its text is not a valid answer: {error}") from None
             raise
 
-    def feedback(self, response: ModelResponse, error: ValueError, means: RequestMode) -> list[ModelRequestPart]:
+    def feedback(self, response: ModelResponse, error: ValueError, mode: RequestMode) -> list[ModelRequestPart]:
         """Return the feedback to the model on a response that `read` rejected, worded as by pydantic-ai's agents."""
         if calls := response.tool_calls:  # a call without an answer would make the next request invalid
             return [_refused_call(call, error) for call in calls]
-        return [_refused_text(error, means)]
+        return [_refused_text(error, mode)]
 
 
 def reason_in_words(response: ModelResponse) -> str:
@@ -126,12 +126,12 @@ def _arguments(call: ToolCallPart) -> str:
     return call.args if isinstance(call.args, str) and call.args else json.dumps(call.args or {})
 
 
-def _refused_text(error: ValueError, means: RequestMode) -> ModelRequestPart:
+def _refused_text(error: ValueError, mode: RequestMode) -> ModelRequestPart:
     from pydantic import ValidationError
     from pydantic_ai.messages import RetryFeedbackPart, RetryInfo
 
     if isinstance(error, _NoAnswer):
-        wanted = _CALL_THE_TOOL if means == "tool" else "Please return text."
+        wanted = _CALL_THE_TOOL if mode == "tool" else "Please return text."
         return RetryFeedbackPart(wanted, retry=RetryInfo(cause="no_output"))
     if isinstance(error, ValidationError):
         details = error.errors(include_url=False, include_context=False)

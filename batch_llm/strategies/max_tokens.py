@@ -1,4 +1,4 @@
-"""Token limit of answers: the setting name that the server accepts, and a check that it respects the limit."""
+"""The setting `max_tokens`: its name that the server accepts, and a check that the server respects its value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLACK = 1.1, 8
 """Tolerance as factor and summand: servers count a few extra tokens at the end of an answer and around it."""
 
 
-class TokenLimit:
+class MaxTokensSetting:
     """The setting `max_tokens`, under the name that the server accepts.
 
     OpenAI's name is `max_completion_tokens`, and it rejects the older name for some models. Compatible servers know
