@@ -91,7 +91,7 @@ def _merged(old: Any, new: Any) -> Any:
     return result
 
 
-def with_absolute_paths(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def repeatable_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters with absolute paths and the content of `@file`, so that the UI can repeat the run.
 
     Raises:

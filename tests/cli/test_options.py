@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batch_llm.cli.options import JobOptions
-from batch_llm.cli.overrides import with_absolute_paths
+from batch_llm.cli.overrides import repeatable_parameters
 from batch_llm.cli.presets import Preset
 from tests.support.command import batch_llm_here
 
@@ -109,7 +109,7 @@ def test_a_run_gets_the_text_of_the_files(tmp_path: Path, monkeypatch: pytest.Mo
     """The run can be repeated from the UI, and on a machine without the file."""
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
     (tmp_path / "rules.md").write_text("Be brief.")
-    assert with_absolute_paths({"instructions": "@rules.md"})["instructions"] == "Be brief."
+    assert repeatable_parameters({"instructions": "@rules.md"})["instructions"] == "Be brief."
 
 
 def test_a_prompt_without_a_column_is_refused(tmp_path: Path) -> None:

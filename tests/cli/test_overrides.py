@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batch_llm.cli.overrides import parse_assignments, with_absolute_paths, with_overrides
+from batch_llm.cli.overrides import parse_assignments, repeatable_parameters, with_overrides
 from batch_llm.errors import JobError
 
 
@@ -70,7 +70,7 @@ def test_a_named_option_overrides_an_assignment() -> None:
 
 def test_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
-    found = with_absolute_paths({"source": "docs.csv", "output": "out/a.jsonl", "cached_context": "@rules.md"})
+    found = repeatable_parameters({"source": "docs.csv", "output": "out/a.jsonl", "cached_context": "@rules.md"})
     assert found == {
         "source": f"{tmp_path}/docs.csv",
         "output": f"{tmp_path}/out/a.jsonl",
@@ -84,4 +84,4 @@ def test_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: p
     ["samples", "s3://bucket/docs/*.jsonl", "https://example.org/a.csv", "select * from 'a.csv'", "/data/a.csv"],
 )
 def test_other_sources_than_relative_paths_are_unchanged(source: str) -> None:
-    assert with_absolute_paths({"source": source})["source"] == source
+    assert repeatable_parameters({"source": source})["source"] == source

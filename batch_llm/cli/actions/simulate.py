@@ -13,8 +13,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
 from batch_llm.jobs.messages import money
 from batch_llm.jobs.planning.preview import count_rows
-from batch_llm.simulation import Forecast, Scenario
-from batch_llm.simulation import simulate as run_simulation
+from batch_llm.simulation import Forecast, Scenario, simulate
 
 BOTTLENECKS = {"limit": "the provider's limit", "cpu": "the CPU", "workers": "the workers and the latency"}
 BOTTLENECK_SHARE = 0.7
@@ -50,7 +49,7 @@ class SimulationRequest:
         return [Scenario(items, **settings) for items in rows]
 
 
-def simulate(request: SimulationRequest, *, for_program: bool = False) -> int:
+def print_forecasts(request: SimulationRequest, *, for_program: bool = False) -> int:
     """Print the forecast of each scenario.
 
     Raises:
@@ -58,7 +57,7 @@ def simulate(request: SimulationRequest, *, for_program: bool = False) -> int:
     """
     scenarios = request.scenarios()
     with Screen(for_program=True).phase("Simulating"):
-        forecasts = [run_simulation(scenario) for scenario in scenarios]
+        forecasts = [simulate(scenario) for scenario in scenarios]
     if for_program:
         for forecast in forecasts:
             print_json(asdict(forecast))

@@ -63,7 +63,7 @@ def _run(name: str, options: JobOptions, *, command: str, for_program: bool = Fa
 
     screen = Screen(for_program=for_program)
     with screen.phase("Checking the job"):
-        from batch_llm.cli.overrides import with_absolute_paths
+        from batch_llm.cli.overrides import repeatable_parameters
         from batch_llm.cli.presets import find_preset
         from batch_llm.jobs import BatchJob, check
         from batch_llm.jobs.secrets import KeyMissing
@@ -77,4 +77,4 @@ def _run(name: str, options: JobOptions, *, command: str, for_program: bool = Fa
             missing = error  # a Secret block may hold it
     with screen.phase("Loading Prefect"):
         from batch_llm.cli.actions.run import RunRequest, run
-    return run(RunRequest(preset, with_absolute_paths(parameters), screen, command, next_step, missing))
+    return run(RunRequest(preset, repeatable_parameters(parameters), screen, command, next_step, missing))

@@ -14,7 +14,7 @@ def start(*, port: int | None = None) -> int:
         Port of the server; default: the first free one from 4200.
     """
     with loading():
-        from batch_llm.cli.terminal.local_server import start
+        from batch_llm.cli.actions.server import start
 
     return start(port)
 
@@ -22,7 +22,7 @@ def start(*, port: int | None = None) -> int:
 def stop() -> int:
     """Stop the local Prefect server; its database stays on disk."""
     with loading():
-        from batch_llm.cli.terminal.local_server import stop
+        from batch_llm.cli.actions.server import stop
 
     return stop()
 
@@ -30,6 +30,6 @@ def stop() -> int:
 def status() -> int:
     """Show which Prefect server the commands use; the exit code is 0 if it answers."""
     with loading():
-        from batch_llm.cli.terminal.local_server import status
+        from batch_llm.cli.actions.server import status
 
     return status()

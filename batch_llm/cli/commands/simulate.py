@@ -85,7 +85,7 @@ def simulate(
     json
         Print one JSON object per number of items.
     """
-    from batch_llm.cli.actions.simulate import SimulationRequest, simulate
+    from batch_llm.cli.actions.simulate import SimulationRequest, print_forecasts
 
     asked = {
         "requests_per_minute": requests_per_minute,
@@ -108,4 +108,4 @@ def simulate(
         "call_seconds": None if cpu_ms is None else cpu_ms / 1000,
     }
     settings = {name: value for name, value in asked.items() if value is not None}
-    return simulate(SimulationRequest(preset, items or [], settings), for_program=json)
+    return print_forecasts(SimulationRequest(preset, items or [], settings), for_program=json)

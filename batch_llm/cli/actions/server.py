@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from batch_llm.cli.terminal.connection import connected
+from batch_llm.cli.terminal.interrupts import Interrupts
+from batch_llm.cli.terminal.screen import Screen, shell
 from batch_llm.jobs.provider_addresses import exclude_loopback_from_proxies
 from batch_llm.prefect import api
 from batch_llm.prefect.api import ServerUnavailable
 from batch_llm.prefect.deployment import local_server
-
-from .connection import connected
-from .interrupts import Interrupts
-from .screen import Screen, shell
 
 
 def start(port: int | None) -> int:
