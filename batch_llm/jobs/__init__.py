@@ -27,9 +27,9 @@ from .results.merge import merge
 from .results.outcomes import result_rows
 from .results.stats import RunStats, Slice, SlowItem, run_stats
 from .run_types import Plan, ShardOutcome, ShardRef, Summary
-from .runner import RunnerName, RunnerOptions
+from .runner_options import RunnerName, RunnerOptions
 from .spending.allocation import BudgetAllocator
-from .spending.budgets import read_limits
+from .spending.budgets import read_budget_status
 from .spending.calibration import guessed_output_tokens
 from .spending.shared_allocation import JournaledAllocator
 from .storage.paths import home, project_folder, resolve
@@ -68,7 +68,7 @@ __all__ = [
     "plan",
     "project_folder",
     "publish_waiting",
-    "read_limits",
+    "read_budget_status",
     "read_past_runs",
     "read_progress",
     "request_stop",

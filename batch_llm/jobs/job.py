@@ -12,7 +12,7 @@ from batch_llm.errors import JobError
 
 from .daily_limits import DailyLimit
 from .file_references import with_files_read
-from .runner import RunnerName, RunnerOptions
+from .runner_options import RunnerName, RunnerOptions
 from .secrets import refuse_known_keys
 from .setting_errors import format_errors
 from .setting_types import (

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from batch_llm.config import Limits, ProcessorConfig, RateLimitConfig, RetryConfig
 
-from .runner import RunnerOptions
+from .runner_options import RunnerOptions
 
 _PARTS = {
     "config": ProcessorConfig,

@@ -17,7 +17,7 @@ from .batch import final_state, run_batch, run_name
 from .console import prepare_log_handlers
 from .parameters import parameters_of, with_common_settings
 from .retries import ShardUnfinished, retry_options
-from .scheduling.pool import carry_shards
+from .scheduling.work_pool import carry_shards
 from .tasks import plan, publish, run_shard
 from .telemetry.observer import PrefectObserver
 

@@ -26,7 +26,7 @@ from .console import prepare_log_handlers
 from .lease import lease
 from .rate_limits.sharing import shares_released_at_end
 from .scheduling.scheduler import ShardScheduler
-from .scheduling.pool import PoolScheduler
+from .scheduling.work_pool import PoolScheduler
 from .stopping import GracefulStop, read_stop
 from .telemetry.events import RunEvents
 from .telemetry.outcome import publish_outcome, too_many_failed

@@ -179,7 +179,7 @@ class _ShardAttempt:
             recorder.stop = processor.stop
             if self.budgeted_pacer is not None:
                 self.budgeted_pacer.stop = processor.stop
-            watch = asyncio.create_task(shard_watch.watch(self.ledger, processor.stop))
+            watch = asyncio.create_task(shard_watch.supervise(self.ledger, processor.stop))
             try:
                 with suppress(RunStopped):  # after the last result; `stopped_by` tells the same
                     await self._show_progress(processor.process_stream(items))

@@ -37,10 +37,11 @@ class ShardWatch:
         self._store = job_store(job)
         self._checked_at = time.monotonic()
 
-    async def watch(self, ledger: LedgerWriter, stop: Callable[[], None]) -> None:
+    async def supervise(self, ledger: LedgerWriter, stop: Callable[[], None]) -> None:
         """Call `stop` on a stop request, or when another run has the ledger or another process has claimed the shard.
 
-        The ledger is also synced to disk at each check, so a power failure loses at most half a second of answers.
+        At each check, the progress is published and the ledger is synced to disk, so a power failure loses at most
+        half a second of answers.
         """
         between = FAR_LOOK_SECONDS if self._run.is_remote else 0.0
         while not self._run.stop.exists():

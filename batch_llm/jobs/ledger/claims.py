@@ -28,8 +28,8 @@ MOST_CLAIMS = 10
 """Claims per shard. A shard whose runners have died that often is given up, because it may be what kills them."""
 
 
-class Runners:
-    """The runners of a run, by their heartbeat files.
+class RunnerRegistry:
+    """Registry of the processes that run shards of a run, each with a heartbeat file.
 
     Args:
         run: The run's folder in the ledger.
@@ -117,7 +117,7 @@ class Claims:
     def __init__(self, run: Store, shards: Sequence[ShardRef], runner: str) -> None:
         self.open = list(shards)
         self._run, self._runner = run, runner
-        self._runners = Runners(run)
+        self._runners = RunnerRegistry(run)
         self._numbers: dict[str, int] = {}
 
     def next(self, wanted: Callable[[ShardRef], bool] = lambda _: True) -> ShardRef | None:
@@ -210,7 +210,7 @@ def await_runners(run: Store, *, but: str) -> None:
     Raises:
         OSError: The ledger cannot be read.
     """
-    runners = Runners(run)
+    runners = RunnerRegistry(run)
     remaining = set(runners.names()) - {but}
     while remaining := {name for name in remaining if not runners.is_gone(name)}:
         time.sleep(heartbeat.HEARTBEAT_SECONDS / 5)

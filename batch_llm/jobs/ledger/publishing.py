@@ -105,7 +105,7 @@ def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -
     store.write(_NOTES, to_json({output: asdict(about) for output, about in known.items()}).encode())
 
 
-def see_that_it_is_ours(store: Store, lease: int) -> Callable[[], None]:
+def lease_check(store: Store, lease: int) -> Callable[[], None]:
     """Return a function that checks that no other run has taken over the ledger; call it right before a replacement.
 
     Args:

@@ -26,7 +26,7 @@ from batch_llm.pacing.token_estimate import TOKENS_PER_CHARACTER
 
 from .items import read_prompt
 from .plan import make_plan, sizes_of_calls
-from .token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
+from .token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, tokenizer_of
 
 SAMPLE = 1000
 """Maximum number of prompts whose tokens are counted."""
@@ -119,7 +119,7 @@ def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | N
     Instructions are counted with each prompt. How a provider passes a schema to a model is not known: the highest value
     assumes the complete schema, and some repeated calls after invalid answers.
     """
-    if not (encoding := encoding_of(job.model)):
+    if not (encoding := tokenizer_of(job.model)):
         return None
     shape = to_json(job.output_schema) if job.output_schema else ""
     instructions, schema, *prompts = count_tokens(encoding, [job.instructions, shape, *_sample(tables, folder)])

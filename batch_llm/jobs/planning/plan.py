@@ -29,8 +29,8 @@ from batch_llm.jobs.storage.json_files import to_json, write_whole
 from batch_llm.jobs.storage.partitions import parts_of
 
 from .canary import choose_canary, with_expected_cost
-from .earlier_limits import record_limit
 from .items import id_column, make_items, number_repeats, read_prompt, repeated_ids, staged_columns, write_items
+from .lower_max_tokens import record_max_tokens
 from .parallelism import suitable_size
 from .preflight import check, check_sinks
 from .prior_answers import count_items, find_answers, seconds_per_item
@@ -74,7 +74,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=with_expected_cost(tables, job, folder, made.canary, strategy))
-        record_limit(job)
+        record_max_tokens(job)
         about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
         about |= {"failure_threshold": job.failure_threshold}

@@ -10,7 +10,7 @@ from batch_llm.jobs.ledger.publishing import place_for
 from batch_llm.jobs.ledger.run_folder import job_store, prepare_ledger
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.prompts import Prompt
-from batch_llm.jobs.runner import check_runner
+from batch_llm.jobs.runner_options import check_runner
 from batch_llm.jobs.sinks import (
     added_column_names,
     check_writable,

@@ -14,8 +14,8 @@ from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, text
 from batch_llm.jobs.storage.store import Store
 
-from .earlier_limits import find_earlier_keys
 from .items import id_column, other_spellings, staged_columns
+from .lower_max_tokens import find_keys_of_lower_max_tokens
 from .refreshes import Refresh
 
 _EARLIER = 1000
@@ -66,7 +66,7 @@ def find_answers(
     damaged = view_records(tables, ledger.store, ledger.own, view="own_records")
     damaged += view_records(tables, ledger.store, ledger.others, with_run=True)
     spellings = [] if named_by is None else other_spellings(columns[named_by])
-    _look_up(tables, folder, ledger, spellings, find_earlier_keys(tables, job, folder, strategy))
+    _look_up(tables, folder, ledger, spellings, find_keys_of_lower_max_tokens(tables, job, folder, strategy))
     if named_by is None:
         _look_up_by_key(tables, folder, ledger)
     execute(

@@ -14,8 +14,8 @@ TOKENS_A_MESSAGE, TOKENS_A_CALL = 4, 3
 https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken"""
 
 
-def encoding_of(model: str) -> str | None:
-    """Return the encoding of an OpenAI model; None for all other models."""
+def tokenizer_of(model: str) -> str | None:
+    """Return the name of the tokenizer of an OpenAI model; None for all other models."""
     if not (found := _OPENAI.match(model)):
         return None
     return "cl100k_base" if _OLDER.match(model, found.start(3)) else "o200k_base"

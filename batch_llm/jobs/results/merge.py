@@ -13,7 +13,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.publishing import note_published, place_for, see_that_it_is_ours
+from batch_llm.jobs.ledger.publishing import lease_check, note_published, place_for
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, open_folder
 from batch_llm.jobs.planning.canary import record_passed
 from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
@@ -27,7 +27,7 @@ from batch_llm.jobs.sinks import (
     open_sink,
     output_columns,
 )
-from batch_llm.jobs.spending.budgets import read_limits
+from batch_llm.jobs.spending.budgets import read_budget_status
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.access import restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, name, one_line, open_tables, text
@@ -62,8 +62,8 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
         >>> summary = merge(job, planned)
     """
     folder, store = open_folder(job, plan.folder), job_store(job)
-    is_ours = see_that_it_is_ours(store, plan.lease)
-    is_ours()
+    check_lease = lease_check(store, plan.lease)
+    check_lease()
     try:
         with open_tables() as tables:
             _write_outcomes(tables, folder)
@@ -74,7 +74,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             place = place_for(job, store, complete=complete)
             if place != job.output:  # first, so that a later run recognizes what this one wrote before it was killed
                 note_published(job, store, place, complete=complete)
-            output, failures = _write_files(tables, job, folder, place, is_ours)
+            output, failures = _write_files(tables, job, folder, place, check_lease)
             kept = job.output if place != job.output else ""
             summary = replace(summary, output=output, failures=failures, kept=kept)
             if summary.cost_usd is not None:
@@ -82,10 +82,10 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
         if place == job.output:
             with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
                 note_published(job, store, place, complete=complete)
-        summary = replace(summary, budgets=[limit.as_json() for limit in read_limits(job, folder)])
+        summary = replace(summary, budgets=[limit.as_json() for limit in read_budget_status(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
-    is_ours()
+    check_lease()
     write_whole(folder.summary, to_json(asdict(summary)))
     restrict_folder(folder.path)
     folder.copy_to_ledger(folder.outcomes)

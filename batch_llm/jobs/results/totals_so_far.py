@@ -9,7 +9,7 @@ from typing import Any
 from batch_llm.jobs.ledger.record_views import view_records
 from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
 from batch_llm.jobs.run_types import Summary
-from batch_llm.jobs.spending.budgets import limits_of
+from batch_llm.jobs.spending.budgets import budget_status_of
 from batch_llm.jobs.storage.duckdb_session import Tables, execute
 from batch_llm.jobs.storage.store import Store
 
@@ -75,5 +75,5 @@ def totals_so_far(tables: Tables, run: Store, plan: Mapping[str, Any], *, is_run
         failures=None,
         categories=categories,
         truncated=truncated,
-        budgets=[limit.as_json() for limit in limits_of(plan.get("budgets", {}), run)],
+        budgets=[limit.as_json() for limit in budget_status_of(plan.get("budgets", {}), run)],
     )

@@ -43,16 +43,16 @@ def budgets_of(job: BatchJob) -> dict[str, float]:
     return {name: value for name in _BUDGETS if (value := getattr(job, name)) is not None}
 
 
-def read_limits(job: BatchJob, run: RunFolder) -> list[BudgetStatus]:
+def read_budget_status(job: BatchJob, run: RunFolder) -> list[BudgetStatus]:
     """Return the status of a job's budgets, with the spending in the records of the ledger.
 
     Raises:
         JobError: The ledger cannot be read.
     """
-    return limits_of(budgets_of(job), run.store)
+    return budget_status_of(budgets_of(job), run.store)
 
 
-def limits_of(budgets: Mapping[str, float], run: Store) -> list[BudgetStatus]:
+def budget_status_of(budgets: Mapping[str, float], run: Store) -> list[BudgetStatus]:
     """Return the status of budgets, with the spending in the records of a run and of all runs of its job.
 
     Raises:

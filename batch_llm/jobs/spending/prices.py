@@ -19,7 +19,7 @@ from batch_llm.jobs.job import LOCAL, BatchJob
 from batch_llm.jobs.per_model import PRICE_NAMES, own_prices
 from batch_llm.strategies.base import TokenUsage
 
-from .rates import QUANTA_PER_USD, Rates, rates_of
+from .unit_prices import QUANTA_PER_USD, UnitPrices, unit_prices_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
@@ -79,8 +79,8 @@ def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
         from genai_prices.types import ModelPrice
 
         named = {PRICE_NAMES[name]: Decimal(str(value)) for name, value in own.items()}
-        rates = rates_of(ModelPrice(**named))
-        return PriceList(lambda usage: _sum(usage, lambda context: rates), "own prices")
+        own_unit_prices = unit_prices_of(ModelPrice(**named))
+        return PriceList(lambda usage: _sum(usage, lambda context: own_unit_prices), "own prices")
     if job.model == LOCAL:
         return PriceList(lambda usage: None, "") if own_strategy else PriceList(lambda usage: 0.0, "a local model")
     return _published(job.model)
@@ -98,22 +98,22 @@ def _published(model: str) -> PriceList:
         return PriceList(lambda usage: None, "")
     published = _Published(info)
     return PriceList(
-        lambda usage: _sum(usage, published.rates), f"genai-prices {version('genai-prices')}", published.missing
+        lambda usage: _sum(usage, published.unit_prices), f"genai-prices {version('genai-prices')}", published.missing
     )
 
 
-def _sum(usage: Mapping[str, float], rates: Callable[[Context], Rates]) -> float:
+def _sum(usage: Mapping[str, float], unit_prices: Callable[[Context], UnitPrices]) -> float:
     """Return the cost of all requests of an item; usage without a list of requests is priced as one request."""
     if isinstance(usage, TokenUsage) and (requests := usage.requests):
         if len(requests) == 1:
-            return rates(requests[0].context).cost(requests[0].units) / QUANTA_PER_USD
-        return sum([rates(one.context).cost(one.units) for one in requests]) / QUANTA_PER_USD
+            return unit_prices(requests[0].context).cost(requests[0].units) / QUANTA_PER_USD
+        return sum([unit_prices(one.context).cost(one.units) for one in requests]) / QUANTA_PER_USD
     units = dict(usage)
     units.pop("total_tokens", None)
     units.pop("estimated_tokens", None)
     if cached := units.pop("cached_input_tokens", 0):
         units["cache_read_tokens"] = cached
-    return rates(()).cost(units) / QUANTA_PER_USD
+    return unit_prices(()).cost(units) / QUANTA_PER_USD
 
 
 def tier_of(usage: Mapping[str, float]) -> str:
@@ -131,17 +131,17 @@ class _Published:
 
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
-        self._rates: dict[Context, Rates] = {}
+        self._unit_prices: dict[Context, UnitPrices] = {}
         self._until = 0.0
 
-    def rates(self, context: Context) -> Rates:
-        """Return the prices in a context, such as a service tier."""
+    def unit_prices(self, context: Context) -> UnitPrices:
+        """Return the unit prices in a context, such as a service tier."""
         now = monotonic()
         if now > self._until:
-            self._rates, self._until = {}, now + _PRICES_LAST_SECONDS
-        found = self._rates.get(context)
+            self._unit_prices, self._until = {}, now + _PRICES_LAST_SECONDS
+        found = self._unit_prices.get(context)
         if found is None:
-            found = self._rates[context] = rates_of(self._at(context))
+            found = self._unit_prices[context] = unit_prices_of(self._at(context))
         return found
 
     def missing(self, usage: Mapping[str, float]) -> str:
@@ -153,7 +153,7 @@ class _Published:
             if one.context:
                 found |= {f"{name} {value}": None for name, value in one.context if not self._is_priced(name, value)}
             if len(one.units) > 2:
-                found |= dict.fromkeys(self.rates(one.context).unpriced(one.units))
+                found |= dict.fromkeys(self.unit_prices(one.context).unpriced(one.units))
         return ", ".join(found)
 
     def _at(self, context: Context) -> ModelPrice:

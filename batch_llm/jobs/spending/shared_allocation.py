@@ -27,7 +27,7 @@ from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.store import Store
 
 from .allocation import BudgetAllocator, ShardSpend
-from .budgets import budgets_of, read_limits
+from .budgets import budgets_of, read_budget_status
 
 _LIMITS = "limits.json"
 
@@ -73,7 +73,7 @@ class JournaledAllocator(BudgetAllocator):
         run = open_folder(job, planned.folder)
         plan = planned.shards[0].part.partition("-")[0] if planned.shards else ""
         journal = run.store.folder("budget").folder(plan)
-        limits = _first_limits(job, run, journal) if plan else read_limits(job, run)
+        limits = _first_limits(job, run, journal) if plan else read_budget_status(job, run)
         return cls(limits, guessed_output_tokens(job), journal)
 
     def read(self) -> None:
@@ -163,7 +163,7 @@ def _first_limits(job: BatchJob, run: RunFolder, journal: Store) -> list[BudgetS
     try:
         content = journal.read(_LIMITS)
         if content is None:
-            journal.create(_LIMITS, to_json(read_limits(job, run)).encode())
+            journal.create(_LIMITS, to_json(read_budget_status(job, run)).encode())
             content = journal.read(_LIMITS) or b""
         return _limits.validate_json(content)
     except (OSError, ValueError) as error:

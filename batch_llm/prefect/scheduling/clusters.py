@@ -16,7 +16,7 @@ from prefect.task_runners import TaskRunner
 
 from batch_llm.errors import JobError
 
-from .runner import Runner, ShardWorkload, submitting
+from .submitter import ShardSubmitter, ShardWorkload, submitting
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 80_000_000
@@ -31,7 +31,7 @@ _OWN_RAY = {
 
 
 @contextmanager
-def on_dask(load: ShardWorkload) -> Generator[Runner]:
+def on_dask(load: ShardWorkload) -> Generator[ShardSubmitter]:
     """Run shards on Dask: https://docs.prefect.io/integrations/prefect-dask."""
     from distributed.comm.addressing import get_address_host_port
     from distributed.scheduler import KilledWorker
@@ -55,11 +55,11 @@ def on_dask(load: ShardWorkload) -> Generator[Runner]:
         return sum(runner.client.nthreads().values())
 
     with _entered(load, runner, room) as at_once:
-        yield Runner(submitting(runner, load.task), at_once, (KilledWorker,))
+        yield ShardSubmitter(submitting(runner, load.task), at_once, (KilledWorker,))
 
 
 @contextmanager
-def on_ray(load: ShardWorkload) -> Generator[Runner]:
+def on_ray(load: ShardWorkload) -> Generator[ShardSubmitter]:
     """Run shards on Ray: https://docs.prefect.io/integrations/prefect-ray."""
     if not load.job.runner_options.address:
         os.environ.update(_OWN_RAY)
@@ -79,7 +79,7 @@ def on_ray(load: ShardWorkload) -> Generator[Runner]:
     resources: Any = ray.cluster_resources
     runner = made(address=address) if address else made(init_kwargs=own)
     with _entered(load, runner, lambda: int(resources().get("CPU", 1))) as at_once:
-        yield Runner(submitting(runner, load.task), at_once, (RayError,))
+        yield ShardSubmitter(submitting(runner, load.task), at_once, (RayError,))
 
 
 @contextmanager

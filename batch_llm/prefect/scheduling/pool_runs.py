@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Crashed
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
-from batch_llm.jobs.ledger.claims import Runners
+from batch_llm.jobs.ledger.claims import RunnerRegistry
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.prefect.api import api
 from batch_llm.prefect.best_effort import best_effort
@@ -80,7 +80,7 @@ class PoolRuns:
 
     def __init__(self, pool: Pool, job: BatchJob, run: RunFolder, count: int) -> None:
         self._pool, self._job, self._run, self._count = pool, job, run, count
-        self._runners = Runners(run.store)
+        self._runners = RunnerRegistry(run.store)
         self._runs: dict[UUID, FlowRun] = {}
         self._replacements = 0
         self._started = self._ended = False

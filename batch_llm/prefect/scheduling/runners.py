@@ -1,6 +1,7 @@
 """The runners of shards and the choice between them, by the job or automatically.
 
-ADD A RUNNER HERE: a context manager that yields a `Runner`, its name in `RUNNERS` and in batch_llm/jobs/runner.py.
+ADD A RUNNER HERE: a context manager that yields a `ShardSubmitter`, its name in `RUNNERS` and in
+batch_llm/jobs/runner_options.py.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from batch_llm.jobs import RunnerName
 from batch_llm.jobs.planning.parallelism import processes_for
-from batch_llm.prefect.scheduling.runner import Runner, ShardWorkload, submitting
+from batch_llm.prefect.scheduling.submitter import ShardSubmitter, ShardWorkload, submitting
 
-Opener = Callable[[ShardWorkload], AbstractContextManager[Runner]]
+Opener = Callable[[ShardWorkload], AbstractContextManager[ShardSubmitter]]
 
 
-def open_runner(load: ShardWorkload) -> AbstractContextManager[Runner]:
+def open_runner(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
     """Return the runner of the shards as a context manager: the flow's task runner if it sets one, else the job's."""
     job, own = load.job, _flow_runner()
     if isinstance(own, ThreadPoolTaskRunner):
@@ -33,45 +34,45 @@ def open_runner(load: ShardWorkload) -> AbstractContextManager[Runner]:
 
 
 @contextmanager
-def _auto(load: ShardWorkload) -> Generator[Runner]:
+def _auto(load: ShardWorkload) -> Generator[ShardSubmitter]:
     """Run shards in processes if more cores help, else one after another: threads share a core."""
     processes = processes_for(load.job, load.shards, load.items, calls_model=load.calls_model)
-    with _threads(load) if processes == 1 else _pool(load.task, processes) as runner:
+    with _in_flow(load) if processes == 1 else _process_pool(load.task, processes) as runner:
         yield runner
 
 
 @contextmanager
-def _threads(load: ShardWorkload) -> Generator[Runner]:
-    yield Runner(_submit_to_flow(load.task), 1)
+def _in_flow(load: ShardWorkload) -> Generator[ShardSubmitter]:
+    yield ShardSubmitter(_submit_to_flow(load.task), 1)
 
 
-def _processes(load: ShardWorkload) -> AbstractContextManager[Runner]:
-    return _pool(load.task, load.processes())
+def _processes(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
+    return _process_pool(load.task, load.processes())
 
 
 @contextmanager
-def _flow_own(load: ShardWorkload) -> Generator[Runner]:
+def _flow_own(load: ShardWorkload) -> Generator[ShardSubmitter]:
     at_once = getattr(_flow_runner(), "_max_workers", None) or 1
-    yield Runner(_submit_to_flow(load.task), min(at_once, load.job.config.max_workers))
+    yield ShardSubmitter(_submit_to_flow(load.task), min(at_once, load.job.config.max_workers))
 
 
 @contextmanager
-def _pool(task: Task[..., Any], processes: int) -> Generator[Runner]:
+def _process_pool(task: Task[..., Any], processes: int) -> Generator[ShardSubmitter]:
     with ProcessPoolTaskRunner(max_workers=processes) as pool:
-        yield Runner(submitting(pool, task), processes)
+        yield ShardSubmitter(submitting(pool, task), processes)
 
 
-def _dask(load: ShardWorkload) -> AbstractContextManager[Runner]:
+def _dask(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
     if not load.shards:
-        return _threads(load)  # a cluster takes half a minute to start
+        return _in_flow(load)  # a cluster takes half a minute to start
     from .clusters import on_dask
 
     return on_dask(load)
 
 
-def _ray(load: ShardWorkload) -> AbstractContextManager[Runner]:
+def _ray(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
     if not load.shards:
-        return _threads(load)
+        return _in_flow(load)
     from .clusters import on_ray
 
     return on_ray(load)
@@ -79,7 +80,7 @@ def _ray(load: ShardWorkload) -> AbstractContextManager[Runner]:
 
 RUNNERS: dict[RunnerName, Opener] = {
     "auto": _auto,
-    "threads": _threads,
+    "threads": _in_flow,
     "processes": _processes,
     "dask": _dask,
     "ray": _ray,

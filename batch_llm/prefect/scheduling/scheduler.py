@@ -23,7 +23,7 @@ from batch_llm.jobs import (
     ShardOutcome,
     ShardRef,
     guessed_output_tokens,
-    read_limits,
+    read_budget_status,
     run_folder,
     with_absolute_paths,
 )
@@ -34,9 +34,9 @@ from batch_llm.prefect.telemetry.events import RunEvents
 from batch_llm.prefect.telemetry.metrics import Metrics
 from batch_llm.prefect.telemetry.progress import ProgressArtifact
 
-from .runner import ShardWorkload
 from .runners import open_runner
-from .watchers import BudgetWatch, CanaryWatch, FailureThresholdWatch
+from .submitter import ShardWorkload
+from .watchers import CanaryWatch, FailureThresholdEvent, RunBudget
 
 PROGRESS_SECONDS = 2.0
 """Seconds between two updates of the progress."""
@@ -73,12 +73,12 @@ class ShardScheduler:
         self._done: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
         self._progress_reader = ProgressReader(planned.folder)
         self._progress = ProgressArtifact(job.name)
-        self._threshold = FailureThresholdWatch(job, events)
+        self._threshold_event = FailureThresholdEvent(job, events)
         self._canary = CanaryWatch(job, planned)
         if budget is None:
-            limits = read_limits(job, run_folder(job, events.flow_run_id))
+            limits = read_budget_status(job, run_folder(job, events.flow_run_id))
             budget = BudgetAllocator(limits, guessed_output_tokens(job))
-        self._budget = BudgetWatch(budget, planned.folder, events)
+        self._budget = RunBudget(budget, planned.folder, events)
         self._reason = ""
         self._shows_at = 0.0
         self._stack = ExitStack()
@@ -123,7 +123,7 @@ class ShardScheduler:
             self._show()
         self._show(last=True)
         if self._pending and not self._reason:
-            self._budget.end()
+            self._budget.stop_run()
 
     def _on_shard_done(self, shard: ShardRef, workers: int, result: Any) -> None:
         self._free.append(workers)
@@ -136,7 +136,7 @@ class ShardScheduler:
 
     def _release_share(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Release the unspent share of a shard; queue the shard again if its share was too small."""
-        self._budget.settle(shard, outcome)
+        self._budget.release_share(shard, outcome)
         if outcome.wanting is not None:
             self._pending.append(shard)
 
@@ -156,8 +156,8 @@ class ShardScheduler:
         self._shows_at = time.monotonic() + PROGRESS_SECONDS
         progress = self._progress_reader.read()
         self._progress.show(progress, last=last)
-        self._threshold.look(progress)
-        self._budget.look(progress)
+        self._threshold_event.emit_if_exceeded(progress)
+        self._budget.warn_when_nearly_spent(progress)
 
     def _start_next(self) -> bool:
         """Start shards while the runner has room; return whether one was started."""

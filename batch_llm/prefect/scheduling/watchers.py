@@ -1,4 +1,4 @@
-"""Watchers of a run: budget, canary and failure threshold, with the events that they emit."""
+"""Budget, canary and failure threshold of a run, with the events that they emit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from batch_llm.prefect.telemetry.events import RunEvents
 WARNING_SHARE = 0.8
 
 
-class BudgetWatch:
-    """Watcher that divides a run's budget among shards and emits each budget event once per budget."""
+class RunBudget:
+    """Budget of a run: divides it among shards, stops the run when it is used up, and emits each budget event once."""
 
     def __init__(self, budget: BudgetAllocator, folder: str, events: RunEvents) -> None:
         self._budget = budget
@@ -35,11 +35,11 @@ class BudgetWatch:
         """Return the budget share of a shard; None if the rest is too small for a call."""
         return self._budget.share(shard, at_once)
 
-    def settle(self, shard: ShardRef, outcome: ShardOutcome) -> None:
+    def release_share(self, shard: ShardRef, outcome: ShardOutcome) -> None:
         """Release the unspent share of a shard."""
         self._budget.release(shard, outcome)
 
-    def look(self, progress: Progress) -> None:
+    def warn_when_nearly_spent(self, progress: Progress) -> None:
         """Emit a warning event when most of a budget is spent."""
         spent = Spent(progress.cost_usd or 0.0, progress.input_tokens + progress.output_tokens)
         for limit in self._budget.status(spent):
@@ -47,7 +47,7 @@ class BudgetWatch:
                 self._warned.add(limit.setting)
                 self._events.emit("budget.warning", limit.as_json())
 
-    def end(self) -> None:
+    def stop_run(self) -> None:
         """Stop the run because the rest of the budget is too small for a call, unless it is already stopping."""
         if read_stop(self._folder) is None:
             limit = self._budget.tightest
@@ -78,15 +78,15 @@ class CanaryWatch:
             request_stop(self._folder, why, kind="canary")
 
 
-class FailureThresholdWatch:
-    """Watcher that emits `failures.threshold` once per run; subscribers decide whether to cancel the run."""
+class FailureThresholdEvent:
+    """Event `failures.threshold`, emitted at most once per run; subscribers decide whether to cancel the run."""
 
     def __init__(self, job: BatchJob, events: RunEvents) -> None:
         self._allowed = job.failure_threshold
         self._events = events
         self._reported = False
 
-    def look(self, progress: Progress) -> None:
+    def emit_if_exceeded(self, progress: Progress) -> None:
         """Emit the event if too many items have failed so far; a retry of a shard may still answer them."""
         if self._reported or progress.failed <= self._allowed * progress.total:
             return

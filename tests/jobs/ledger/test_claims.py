@@ -15,7 +15,7 @@ import pytest
 
 from batch_llm.jobs import ShardRef, hold
 from batch_llm.jobs.ledger import claims, heartbeat
-from batch_llm.jobs.ledger.claims import Claims, Runners, is_superseded
+from batch_llm.jobs.ledger.claims import Claims, RunnerRegistry, is_superseded
 from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.storage.store import Store
 
@@ -52,7 +52,7 @@ def test_each_shard_is_run_once(run: Store) -> None:
 
     def run_shards(runner: str) -> None:
         own = Claims(run, SHARDS, runner)
-        with Runners(run).join(runner, lost=_nobody):
+        with RunnerRegistry(run).join(runner, lost=_nobody):
             while shard := own.next():
                 times_run[shard.part] += 1
                 own.done(shard)
@@ -74,7 +74,7 @@ def test_shard_that_exceeds_the_budget_is_left_to_others(run: Store) -> None:
 
 def test_living_runner_keeps_its_shard(run: Store) -> None:
     """A slow runner keeps its shard as long as it sends heartbeats."""
-    with Runners(run).join("slow", lost=_nobody):
+    with RunnerRegistry(run).join("slow", lost=_nobody):
         (mine, theirs) = (Claims(run, SHARDS[:1], "slow"), Claims(run, SHARDS[:1], "other"))
         held = mine.next()
         assert held is not None
@@ -100,7 +100,7 @@ def test_silent_runner_loses_its_shard(run: Store) -> None:
 
 
 def test_runner_that_ends_releases_its_shard_at_once(run: Store) -> None:
-    with Runners(run).join("drained", lost=_nobody):
+    with RunnerRegistry(run).join("drained", lost=_nobody):
         assert Claims(run, SHARDS[:1], "drained").next() is not None
     taken = Claims(run, SHARDS[:1], "next").next()
     assert taken is not None
@@ -110,7 +110,7 @@ def test_runner_that_ends_releases_its_shard_at_once(run: Store) -> None:
 def test_completed_shard_is_not_claimed_after_its_runner_ended(run: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if a runner has read the claims before."""
     late = Claims(run, SHARDS[:1], "late")
-    with Runners(run).join("quick", lost=_nobody):
+    with RunnerRegistry(run).join("quick", lost=_nobody):
         quick = Claims(run, SHARDS[:1], "quick")
         held = quick.next()
         late.refresh()
@@ -124,7 +124,7 @@ def test_shard_that_crashes_its_runners_is_abandoned(run: Store, monkeypatch: py
     """Otherwise the shard would crash all machines one after another."""
     monkeypatch.setattr(claims, "MOST_CLAIMS", 2)
     for runner in ("first", "second"):
-        with Runners(run).join(runner, lost=_nobody):
+        with RunnerRegistry(run).join(runner, lost=_nobody):
             assert Claims(run, SHARDS[:1], runner).next() is not None
     third = Claims(run, SHARDS[:1], "third")
     assert third.next() is None
@@ -139,10 +139,10 @@ def test_takeover_of_a_ledger_waits_for_runners_of_the_dead_run(run: Store) -> N
 
     def take_over() -> bool:
         with hold(run.parent, "next", waits_for=_nobody, lost=_nobody):
-            return Runners(run).is_running("far")
+            return RunnerRegistry(run).is_running("far")
 
     with ThreadPoolExecutor() as pool, ExitStack() as far:
-        far.enter_context(Runners(run).join("far", lost=_nobody))
+        far.enter_context(RunnerRegistry(run).join("far", lost=_nobody))
         taken = pool.submit(take_over)
         threading.Event().wait(1.5)
         assert not taken.done()
@@ -152,7 +152,7 @@ def test_takeover_of_a_ledger_waits_for_runners_of_the_dead_run(run: Store) -> N
 
 def test_runner_notices_a_heartbeat_that_fails(run: Store, tmp_path: Path) -> None:
     """The runner must stop before others claim its shards."""
-    with Runners(run).join("cut-off", lost=_nobody) as membership:
+    with RunnerRegistry(run).join("cut-off", lost=_nobody) as membership:
         assert not membership.is_missed
         membership.ended.set()  # like a request that hangs
         threading.Event().wait(0.5)

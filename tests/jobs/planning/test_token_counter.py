@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batch_llm.jobs.planning.estimate import estimate
-from batch_llm.jobs.planning.token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, encoding_of
+from batch_llm.jobs.planning.token_counter import TOKENS_A_CALL, TOKENS_A_MESSAGE, count_tokens, tokenizer_of
 from tests.support.jobs import job, write_lines
 
 
@@ -26,7 +26,7 @@ from tests.support.jobs import job, write_lines
     ],
 )
 def test_tokenizer_follows_from_the_name_of_the_model(model: str, encoding: str | None) -> None:
-    assert encoding_of(model) == encoding
+    assert tokenizer_of(model) == encoding
 
 
 def test_token_count_equals_the_count_that_openai_billed() -> None:

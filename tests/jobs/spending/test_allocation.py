@@ -20,7 +20,7 @@ from batch_llm.jobs import (
     Spent,
     job_store,
     plan,
-    read_limits,
+    read_budget_status,
     run_folder,
     run_shard,
 )
@@ -150,7 +150,9 @@ def test_a_month_counts_all_runs_of_the_name(home: Path) -> None:
         when: dict[str, Any] = {"finished_at": finished_at} if finished_at else {}
         with LedgerWriter(job_store(made_for).folder(run), "p") as ledger:
             ledger.append(Record(id="a", key="k", **usage, **when))
-    found = {limit.setting: (limit.spent, limit.left) for limit in read_limits(made_for, run_folder(made_for, "r"))}
+    found = {
+        limit.setting: (limit.spent, limit.left) for limit in read_budget_status(made_for, run_folder(made_for, "r"))
+    }
     assert found == {"budget_usd": (2.0, 3.0), "budget_tokens": (35, 65), "monthly_budget_usd": (4.0, 46.0)}
 
 

@@ -14,7 +14,7 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.prefect import tasks
 from batch_llm.prefect.scheduling.clusters import on_dask
-from batch_llm.prefect.scheduling.runner import ShardWorkload
+from batch_llm.prefect.scheduling.submitter import ShardWorkload
 from tests.prefect.conftest import FlowOver, Serve
 from tests.support.jobs import job
 from tests.support.prefect_server import eventually, rows

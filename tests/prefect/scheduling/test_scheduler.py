@@ -13,7 +13,7 @@ import pytest
 from batch_llm.jobs import BatchJob
 from batch_llm.jobs.planning.parallelism import processes_for
 from batch_llm.prefect import tasks
-from batch_llm.prefect.scheduling.runner import ShardWorkload
+from batch_llm.prefect.scheduling.submitter import ShardWorkload
 from tests.support.prefect_server import rows
 from tests.support.processes import user_environment
 

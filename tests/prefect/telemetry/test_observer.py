@@ -14,7 +14,7 @@ from prefect.artifacts import Artifact
 from batch_llm.jobs import BatchJob, Progress, ShardRef
 from batch_llm.observers.base import ProcessingEvent
 from batch_llm.prefect import PrefectObserver
-from batch_llm.prefect.scheduling.watchers import FailureThresholdWatch
+from batch_llm.prefect.scheduling.watchers import FailureThresholdEvent
 from batch_llm.prefect.telemetry.events import MOST_OF_A_KIND, RunEvents
 from batch_llm.prefect.telemetry.progress import ProgressArtifact, worth_showing
 
@@ -73,9 +73,9 @@ def test_shards_of_a_run_share_the_quota_of_events(shards: int, tries: int) -> N
 def test_too_many_failures_are_reported_once_during_the_run() -> None:
     recorded = RecordedEvents()
     job = BatchJob.parse({"source": "s", "prompt": "p", "output": "o.csv", "failure_threshold": 0.1})
-    threshold = FailureThresholdWatch(job, recorded)
+    threshold = FailureThresholdEvent(job, recorded)
     for failed in (0, 10, 11, 50):
-        threshold.look(Progress(total=100, failed=failed, categories={"timeout": failed}))
+        threshold.emit_if_exceeded(Progress(total=100, failed=failed, categories={"timeout": failed}))
     told = {"failed": 11, "total": 100, "failure_threshold": 0.1, "categories": {"timeout": 11}}
     assert recorded.events == [("failures.threshold", told)]
 

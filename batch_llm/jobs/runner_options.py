@@ -1,4 +1,4 @@
-"""Runners of a job: their names, options and required packages."""
+"""The settings `runner` and `runner_options` of a job: names, options and required packages."""
 
 from __future__ import annotations
 

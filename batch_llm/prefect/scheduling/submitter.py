@@ -1,4 +1,4 @@
-"""Types that all runners share: the workload, the runner, and the function that submits shards."""
+"""Types that all runners share: the workload, the submitter, and the function that submits a shard to a task runner."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from batch_llm.jobs.cpu import cores
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
-    """A runner of shards.
+class ShardSubmitter:
+    """Submitter of shards to an open runner.
 
     Attributes:
         submit: Function with the keyword arguments of the task `run_shard` that returns at once; the result of its
             future is the result of the task.
         at_once: Number of shards that run at once; others wait.
-        broken_by: Exceptions of a future's result after which the runner accepts no more shards.
+        broken_by: Exceptions of a future's result after which the submitter accepts no more shards.
     """
 
     submit: Callable[..., PrefectFuture[Any]]

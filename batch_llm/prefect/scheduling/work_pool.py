@@ -41,7 +41,7 @@ from batch_llm.jobs import (
     request_stop,
 )
 from batch_llm.jobs.execution.shard_watch import MAX_UNCHECKED_SECONDS
-from batch_llm.jobs.ledger.claims import Runners
+from batch_llm.jobs.ledger.claims import RunnerRegistry
 from batch_llm.jobs.ledger.heartbeat import STALE_SECONDS, Heartbeat
 from batch_llm.jobs.ledger.remote_run import remote_run_folder, send_shards
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
@@ -78,7 +78,7 @@ class ClaimingScheduler(ShardScheduler):
         self._pending.clear()
         self._shared = ClaimedShards(job, planned, flow_run.id, budget, shows_others=shows_others)
         self._at_once = job.runner_options.processes or 1
-        self._runners = Runners(open_folder(job, planned.folder).store)
+        self._runners = RunnerRegistry(open_folder(job, planned.folder).store)
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         return self._shared.take(1 if self._canary.is_out else self._at_once)
@@ -112,14 +112,14 @@ class PoolScheduler(ClaimingScheduler):
         self._run = open_folder(job, planned.folder)
         pool = own_pool()
         runners = pool.count(len(planned.shards), job)
-        job = with_share(job, runners)
+        job = with_workers_divided(job, runners)
         super().__init__(job, planned, events, shows_others=True)
         self._others = PoolRuns(pool, job, self._run, runners - 1)
 
     def __enter__(self) -> PoolScheduler:
         send_shards(self._job, self._folder)
         self._stack.callback(self._wait_for_runners)
-        self._stack.enter_context(joined(self._run, flow_run.id))
+        self._stack.enter_context(registered(self._run, flow_run.id))
         super().__enter__()
         self._poll()
         return self
@@ -127,7 +127,7 @@ class PoolScheduler(ClaimingScheduler):
     def _poll(self) -> None:
         super()._poll()
         if not self._running and not self._is_stopping() and self._shared.is_unaffordable():
-            self._budget.end()
+            self._budget.stop_run()
         if not self._canary.is_out and not self._is_stopping():  # other runners wait for the outcome of the canary
             self._others.start()
             self._others.refresh()
@@ -144,7 +144,7 @@ class PoolScheduler(ClaimingScheduler):
         self._others.set_final_states()
 
 
-def with_share(job: BatchJob, runners: int) -> BatchJob:
+def with_workers_divided(job: BatchJob, runners: int) -> BatchJob:
     """Return the job with one runner's part of `config.max_workers`, and the number of runners in its options."""
     workers = max(1, job.config.max_workers // runners)
     own = {"config": replace(job.config, max_workers=workers), "runner_options": RunnerOptions(processes=runners)}
@@ -152,10 +152,10 @@ def with_share(job: BatchJob, runners: int) -> BatchJob:
 
 
 @contextmanager
-def joined(run: RunFolder, runner: str) -> Generator[Heartbeat]:
+def registered(run: RunFolder, runner: str) -> Generator[Heartbeat]:
     """Register as a runner of the run and send heartbeats; a runner that others declare crashed stops its shard."""
     try:
-        with Runners(run.store).join(runner, lost=partial(request_stop, run.path, here=True)) as heartbeat:
+        with RunnerRegistry(run.store).join(runner, lost=partial(request_stop, run.path, here=True)) as heartbeat:
             yield heartbeat
     except OSError as error:
         raise JobError(f"cannot write the ledger {run.store.address}: {error.strerror or error}") from error
@@ -180,13 +180,13 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
     assert context is not None
     prepare_log_handlers()
     with remote_run_folder(job, run_id) as run:
-        if not Runners(run.store).is_running(run_id):
+        if not RunnerRegistry(run.store).is_running(run_id):
             return Completed(message="The run had finished before this one started")
         planned = _plan_of(run)
         events = replace(RunEvents(run_id, job.name), shards=max(1, len(planned.shards)))
         ending = GracefulStop(str(run.path), here=True)
         with (
-            joined(run, flow_run.id) as heartbeat,
+            registered(run, flow_run.id) as heartbeat,
             governed(job),
             _JoiningScheduler(job, planned, events, heartbeat) as shards,
         ):

@@ -1,4 +1,4 @@
-"""Reuse of answers with a lower max_tokens: answers that were not cut off are also valid with a higher limit."""
+"""Reuse of answers with a lower max_tokens: answers that were not cut off are also valid with a higher value."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SETTING = "max_tokens"
 _MOST = 8
 
 
-def record_limit(job: BatchJob) -> None:
-    """Record the max_tokens of a job, for later runs with a higher limit."""
+def record_max_tokens(job: BatchJob) -> None:
+    """Record the max_tokens of a job, for later runs with a higher value."""
     store, limit = job_store(job), job.model_settings.get(_SETTING)
     known = _known(store)
     if type(limit) is int and limit not in known:
@@ -38,8 +38,8 @@ def _known(store: Store) -> list[int]:
     return [limit for limit in cast("list[Any]", limits) if type(limit) is int] if isinstance(limits, list) else []
 
 
-def find_earlier_keys(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> bool:
-    """Create the table `earlier_keys` with the keys of items under lower limits; return whether there are any.
+def find_keys_of_lower_max_tokens(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str) -> bool:
+    """Create the table `earlier_keys` with the keys of items at lower max_tokens; return whether there are any.
 
     Raises:
         OSError: The ledger cannot be read.

@@ -20,8 +20,8 @@ _QUICK = frozenset({"input_tokens", "output_tokens", _READ, _WRITE})
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Prices of a model at one service tier.
+class UnitPrices:
+    """Unit prices of a model at one service tier.
 
     Attributes:
         price: Prices in the form of genai-prices.
@@ -66,8 +66,8 @@ class Rates:
         return any(name in self.relevant and name not in _QUICK and units[name] for name in units)
 
 
-def rates_of(price: ModelPrice) -> Rates:
-    """Return the rates of a price list."""
+def unit_prices_of(price: ModelPrice) -> UnitPrices:
+    """Return the unit prices of a model's price list."""
     from genai_prices.types import TieredPrices
     from genai_prices.units import _get_registry as registry  # pyright: ignore[reportPrivateUsage]  no public way
 
@@ -76,19 +76,19 @@ def rates_of(price: ModelPrice) -> Rates:
     tiers = [tier.start for value in named.values() if isinstance(value, TieredPrices) for tier in value.tiers]
     call = _exact(price, {})
 
-    def rate(units: Mapping[str, float]) -> int:
+    def unit_price(units: Mapping[str, float]) -> int:
         # Computed at a count below the first tier; a power of ten keeps the quotient exact.
         count = 10 ** (len(str(min(tiers))) - 1) if tiers else _MILLION
         return _quanta((_exact(price, dict.fromkeys(units, count)) - call) / count)
 
-    return Rates(
+    return UnitPrices(
         price,
         frozenset({"input_tokens", *priced}),
         _quanta(call),
-        sent=rate({"input_tokens": 1}),
-        received=rate({"output_tokens": 1}),
-        read=rate({"input_tokens": 1, _READ: 1}),
-        written=rate({"input_tokens": 1, _WRITE: 1}),
+        sent=unit_price({"input_tokens": 1}),
+        received=unit_price({"output_tokens": 1}),
+        read=unit_price({"input_tokens": 1, _READ: 1}),
+        written=unit_price({"input_tokens": 1, _WRITE: 1}),
         most=min(tiers, default=None),
     )
 
