@@ -98,6 +98,9 @@ def _soundness(file: Path, size: int, _modified: int, _node: int) -> Soundness:
                 continue
             if len(line) > longest:
                 longest = len(line)
+            # Nearly all lines end here, without a call.
+            if line[-11:] == b'%08x"}\n' % crc32(line[:-21]) and line[-21:-11] == _CHECK and _DRY_RUN not in line:
+                continue
             stripped = line.rstrip(b"\r\n")
             if not is_sound(stripped):
                 # The last line is truncated if its writer was killed; this does not count as damage.

@@ -125,21 +125,24 @@ def _look_up(tables: Tables, folder: RunFolder, ledger: _Ledger, spellings: list
             max(stamp) FILTER (
                 status = 'succeeded' AND {ledger.usable} AND coalesce(finish_reason, 'length') <> 'length'
             ) AS whole_at,
-            arg_max(finish_reason, stamp) FILTER (status <> 'skipped') AS ended_by
+            arg_max(finish_reason = 'length', stamp) FILTER (status <> 'skipped') AS is_truncated
         FROM records SEMI JOIN lookups USING (id_fingerprint) GROUP BY ALL;
-        CREATE OR REPLACE TEMP TABLE standing AS
-        SELECT position, arg_min(fingerprint, rank) AS fingerprint, arg_min(stands_at, rank) AS stamp
+        CREATE OR REPLACE TEMP TABLE found AS
+        SELECT position, arg_min(fingerprint, rank) FILTER (stands_at IS NOT NULL) AS fingerprint,
+            arg_min(stands_at, rank) FILTER (stands_at IS NOT NULL) AS stamp,
+            bool_or(is_truncated) AS truncated_before,
+            bool_or(answered_at IS NOT NULL) FILTER (rank < {_EARLIER}) AS had_an_answer
         FROM (
-            SELECT position, rank, fingerprint,
-                CASE WHEN rank < {_EARLIER} THEN usable_at ELSE whole_at END AS stands_at
-            FROM lookups ANTI JOIN answered USING (position) JOIN past USING (fingerprint)
-        ) WHERE stands_at IS NOT NULL GROUP BY position;
+            SELECT *, CASE WHEN rank < {_EARLIER} THEN usable_at ELSE whole_at END AS stands_at
+            FROM lookups JOIN past USING (fingerprint)
+        ) GROUP BY position;
+        CREATE OR REPLACE TEMP TABLE standing AS
+        SELECT position, fingerprint, stamp FROM found ANTI JOIN answered USING (position) WHERE stamp IS NOT NULL;
         CREATE OR REPLACE TEMP TABLE truncated AS
-        SELECT position, bool_or(ended_by = 'length') AS truncated_before
-        FROM lookups JOIN past USING (fingerprint) GROUP BY position;
+        SELECT position, truncated_before FROM found ANTI JOIN standing USING (position);
         CREATE OR REPLACE TEMP TABLE tried AS
-        SELECT position, bool_or(answered_at IS NOT NULL) AS had_an_answer
-        FROM lookups JOIN past USING (fingerprint) WHERE rank < {_EARLIER} GROUP BY position""",
+        SELECT position, had_an_answer FROM found ANTI JOIN standing USING (position)
+        WHERE had_an_answer IS NOT NULL""",
     )
 
 
