@@ -81,11 +81,11 @@ class Record:
         finished_at: Time of the outcome, ISO 8601, UTC.
         finish_reason: Why the answer ended, as in `WorkItemResult`; None if it is not known, as in records of earlier
             versions.
-        number: Number of the plan that the item was called by, set by the writer; 0 in records of older versions.
         estimated_tokens: Number of estimated tokens, if the provider reported no plausible token usage.
         unpriced: Part of the usage without a published price, which is priced without it: `service_tier scale`.
         service_tier: The service tier that answered, if it is not the standard tier.
         call_seconds: Duration of the last call, without waits; None in records of earlier versions.
+        number: Number of the plan that the item was called by, set by the writer; 0 in records of older versions.
     """
 
     id: str
@@ -103,11 +103,11 @@ class Record:
     retryable: bool = False
     finished_at: str = field(default_factory=_now)
     finish_reason: str | None = None
-    number: int = 0
     estimated_tokens: int = 0
     unpriced: str = ""
     service_tier: str = ""
     call_seconds: float | None = None
+    number: int = 0  # last, because a damaged record without a valid checksum is recognized by it
 
     @property
     def settled(self) -> bool:

@@ -103,6 +103,21 @@ def test_a_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
         assert [record.id for record in read_records(Store(str(tmp_path)), "00000")] == ["a"]
 
 
+def test_any_flipped_bit_of_a_record_is_found(tmp_path: Path) -> None:
+    """Also one in the name of the checksum: the record is not mistaken for one of an earlier version."""
+    folder = Store(str(tmp_path))
+    with LedgerWriter(folder, "n000001-plan-00000") as ledger:
+        ledger.append(Record("a", "k", "succeeded", output="yes", service_tier="priority", unpriced="searches"))
+        path = Path(ledger.place)
+    line = path.read_bytes()[:-1]
+    with path.open("wb") as file:
+        for place in range(len(line)):
+            for bit in range(8):
+                file.write(line[:place] + bytes([line[place] ^ 1 << bit]) + line[place + 1 :] + b"\n")
+    assert list(read_records(folder, "n000001-plan-00000")) == []
+    assert _by_duckdb(path) == {}
+
+
 @pytest.fixture(params=["local", "memory://committed"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Return the folder of a run, in a store with fast writes and in one with slow writes."""
