@@ -34,7 +34,7 @@ def provider() -> Iterator[OpenAIServer]:
 @pytest.fixture
 def env(provider: OpenAIServer, tmp_path: Path) -> dict[str, str]:
     write_lines(tmp_path / "docs.jsonl", *({"id": f"d{n}", "text": f"document {n}"} for n in range(1, 11)))
-    return {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "no-secret"}
+    return {"OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": "no-secret", "COLUMNS": "200"}
 
 
 def tried(folder: Path, env: dict[str, str], *arguments: str, code: int = 0) -> str:

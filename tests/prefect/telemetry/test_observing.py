@@ -31,7 +31,7 @@ class FailsSome(LLMCallStrategy[str]):
         return prompt, {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
 
 
-@flow(name="batch-llm-run_with_failures")
+@flow(name="batch-llm-run-with-failures")
 def run_with_failures(job: BatchJob) -> Summary:
     return run_batch(job, strategy=FailsSome)
 
@@ -46,7 +46,7 @@ def test_requests_to_prefect_grow_slowly_and_only_with_shards(prefect_api: str, 
     settings |= {"prompt": "{text}", "shard_size": ITEMS_EACH, "canary": 0, "failure_threshold": 0.5}
     settings["limits"] = {"requests_per_minute": 6_000_000}  # nothing to find out
     with counted_writes() as writes:
-        summary = run_with_failures(BatchJob.parse({**settings, "name": "run_with_failures"}))
+        summary = run_with_failures(BatchJob.parse({**settings, "name": "run-with-failures"}))
     (plan,) = (tmp_path / "ledger").glob("*/*/plan.json")
     events = count_events(plan.parent.name)
     assert (summary.succeeded, summary.failed) == (items * 5 // 6, items // 6)
