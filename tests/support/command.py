@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -52,7 +53,10 @@ def batch_llm_here(*arguments: str, folder: Path, **env: str) -> subprocess.Comp
             patch.delenv(name)
         for name, value in variables.items():
             patch.setenv(name, value)
+        prefect_logger = logging.getLogger("prefect")
+        patch.setattr(prefect_logger, "level", prefect_logger.level)  # the command makes it silent
         code = main(arguments)
+    prefect_logger.setLevel(prefect_logger.level)  # and forgets what the loggers below it have cached
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
 
 
