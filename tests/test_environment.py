@@ -74,6 +74,7 @@ def test_a_failed_test_shows_its_processes(tmp_path: Path, conftest: str) -> Non
         assert words in done.stdout
 
 
+@pytest.mark.whole
 def test_a_process_that_is_left_running_ends_and_fails_the_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "import tests.support.started_processes as it\nit.END_SECONDS = 0.5\n"

@@ -95,6 +95,7 @@ def test_the_process_prints_that_line_and_exits_with_that_code(tmp_path: Path) -
     assert "none.csv" in line
 
 
+@pytest.mark.whole
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     done = batch_llm("run", "summarize", folder=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert done.returncode == 2
@@ -103,6 +104,7 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert "PREFECT_API_URL" in line
 
 
+@pytest.mark.whole
 def test_characters_that_the_terminal_cannot_encode_are_escaped(tmp_path: Path) -> None:
     """Examples are a pipe on Windows and an unpaired surrogate; neither causes a traceback."""
     (tmp_path / "docs.jsonl").write_text('{"id": 1, "text": "\\u65e5\\ud83d"}')

@@ -100,6 +100,7 @@ def test_non_ascii_characters_are_counted_as_prefect_counts_them() -> None:
         check_length({"prompt": "ü" * (MOST_BYTES // 6)})
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("command", ["show", "estimate"])
 def test_show_and_estimate_report_parameters_that_are_too_long(tmp_path: Path, command: str) -> None:
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "b"}\n')

@@ -123,6 +123,7 @@ def test_an_unreadable_row_is_not_called(tmp_path: Path, env: dict[str, str], pr
     assert provider.requests == 2
 
 
+@pytest.mark.whole
 def test_ctrl_c_is_one_line(tmp_path: Path, env: dict[str, str], provider: OpenAIServer) -> None:
     provider.latency = 30.0
     command = [*COMMAND, *TRY, *DOCS, *PLAIN]
@@ -164,6 +165,7 @@ def test_bad_input_is_one_line(tmp_path: Path, env: dict[str, str], arguments: l
     assert line in done.stderr
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("command", [[*TRY, *DOCS], ["presets"], ["show", "summarize"]])
 def test_the_command_does_not_import_prefect(tmp_path: Path, env: dict[str, str], command: list[str]) -> None:
     look = f"import sys; from batch_llm.cli import main; main({command}); sys.exit('prefect' in sys.modules)"

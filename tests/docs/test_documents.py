@@ -50,10 +50,12 @@ def commands(document: str) -> list[str]:
 
 
 def examples() -> list[Any]:
-    """Return a parameter per example; those with a Prefect flow take long, except the first."""
+    """Return a parameter per example; those that import Prefect or pydantic-ai take long, except the first flow."""
     found = [(document, number) for document in DOCUMENTS for number in range(len(blocks(document, "python")))]
-    flows = [example for example in found if "batch_llm.prefect" in blocks(example[0], "python")[example[1]]]
-    return [pytest.param(*example, marks=pytest.mark.whole if example in flows[1:] else ()) for example in found]
+    texts = {example: blocks(example[0], "python")[example[1]] for example in found}
+    flows = [example for example, text in texts.items() if "batch_llm.prefect" in text]
+    long = {*flows[1:], *(example for example, text in texts.items() if "pydantic_ai" in text)}
+    return [pytest.param(*example, marks=pytest.mark.whole if example in long else ()) for example in found]
 
 
 class Sandbox:

@@ -128,6 +128,7 @@ def played(world: World, seconds: float) -> World:
     return world
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("slowest", [pytest.param(0.05, marks=pytest.mark.whole), 0.5])
 @pytest.mark.parametrize("says_when", [True, False])
 @pytest.mark.parametrize("seed", SEEDS)

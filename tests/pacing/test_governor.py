@@ -20,6 +20,7 @@ from tests.support.scripted_strategies import Failure, Item, Notes, Scripted, fa
 pytestmark = pytest.mark.looptime
 
 
+@pytest.mark.sample(2)
 @pytest.mark.looptime(False)
 @pytest.mark.parametrize("says_when", [True, False])
 @pytest.mark.parametrize("change", [1.0, 0.5, 2.0], ids=["steady", "halved", "doubled"])
@@ -34,6 +35,7 @@ def test_unknown_limit_is_found_and_used(change: float, says_when: bool) -> None
     assert provider.share_refused < 0.03
 
 
+@pytest.mark.sample(1)
 @pytest.mark.looptime(False)
 @pytest.mark.parametrize("change", [1.0, 0.5], ids=["steady", "halved"])
 def test_limit_with_a_small_bucket_is_used_although_cooldowns_last_a_second(change: float) -> None:
@@ -47,6 +49,7 @@ def test_limit_with_a_small_bucket_is_used_although_cooldowns_last_a_second(chan
     assert provider.share_refused < 0.03
 
 
+@pytest.mark.whole
 async def test_longer_cooldowns_make_higher_rates_be_tried_less_often() -> None:
     """The bucket saves up a fifth of a second only, so what it gains during a cooldown is lost."""
     provider = Limited(lambda _: 50, burst=0.2, least_wait=5)

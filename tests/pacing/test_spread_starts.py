@@ -135,6 +135,7 @@ async def test_cpu_bound_run_is_logged_once_with_a_fix(
     assert words in lines[0]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("a_second", "is_bound"), [(1000, True), (400, False)])
 async def test_cpu_bound_run_is_distinguished_from_a_rate_limited_one(
     a_second: float, is_bound: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

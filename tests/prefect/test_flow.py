@@ -170,6 +170,7 @@ def test_retry_of_a_shard_calls_only_missing_items(run: Any, provider: OpenAISer
     assert shard["run_count"] == 2
 
 
+@pytest.mark.whole
 def test_shard_returns_its_answers_after_the_last_retry(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
     provider.rule = lambda call: OpenAIServer.overloaded() if call.prompt.endswith(" 3") else None
     state = run(shard_retry={"max_attempts": 2, "initial_wait": 0.1, "max_wait": 0.1})
@@ -199,6 +200,7 @@ def test_a_bad_key_stops_the_run_at_once(
     assert run(shard_size=4).message.startswith("12 of 12 answered")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -73,6 +73,7 @@ def test_a_failed_run_ends_its_log_with_its_sentence(log_of: Any, serve: Any) ->
     assert log[-1][1].endswith("more than failure_threshold=0.1 allows")
 
 
+@pytest.mark.whole
 def test_a_run_over_its_budget_ends_its_log_with_its_sentence(log_of: Any, serve: Any) -> None:
     serve()
     log = log_of(budget_tokens=1)
@@ -81,6 +82,7 @@ def test_a_run_over_its_budget_ends_its_log_with_its_sentence(log_of: Any, serve
     assert "budget_tokens of 1 tokens is used up" in log[-1][1]
 
 
+@pytest.mark.whole
 def test_an_invalid_job_ends_its_log_with_what_to_change(log_of: Any) -> None:
     log = log_of(prompt="Summarize {body}")
     assert has_no_inner_text(log)
@@ -88,6 +90,7 @@ def test_an_invalid_job_ends_its_log_with_what_to_change(log_of: Any) -> None:
     assert "column 'body'" in log[-1][1]
 
 
+@pytest.mark.whole
 def test_a_retry_of_a_shard_is_one_sentence(log_of: Any, serve: Any) -> None:
     serve().rule = refused(500, "injected")
     log = log_of(canary=0, shard_retry={"max_attempts": 2, "initial_wait": 0.1, "jitter": False})

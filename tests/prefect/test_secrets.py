@@ -42,6 +42,7 @@ def env(prefect_api: str, provider: OpenAIServer, tmp_path: Path, monkeypatch: p
     return {"PREFECT_API_URL": prefect_api, "OPENAI_BASE_URL": provider.base_url}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "by_command", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["in this process", "by the command"]
 )

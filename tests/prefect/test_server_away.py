@@ -60,6 +60,7 @@ def last_states(url: str) -> list[Any]:
     return [flow_run["state_type"] for flow_run in found]
 
 
+@pytest.mark.whole
 @pytest.mark.prefect
 def test_disconnected_server_loses_no_answer_and_no_state(prefect_api: str, tmp_path: Path) -> None:
     """The run continues without the server and reports its state after the connection is back."""

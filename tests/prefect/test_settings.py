@@ -48,6 +48,16 @@ def common(prefect_api: str) -> Iterator[Callable[[str], None]]:
     Variable.unset("batch_llm_settings")
 
 
+def test_setting_of_the_variable_applies_to_a_run(
+    run: Any, provider: OpenAIServer, common: Callable[[str], None]
+) -> None:
+    common(json.dumps({"budget_tokens": 1}))
+    state = run(name="common")
+    assert state.name == "BudgetReached", state.message
+    assert provider.requests <= 1
+
+
+@pytest.mark.whole
 def test_variable_sets_the_defaults_of_runs(
     run: Any, provider: OpenAIServer, common: Callable[[str], None], prefect_api: str, tmp_path: Path
 ) -> None:
@@ -63,6 +73,7 @@ def test_variable_sets_the_defaults_of_runs(
     assert run(name="another").is_completed()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("value", "said"),
     [

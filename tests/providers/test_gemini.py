@@ -55,6 +55,7 @@ async def test_structured_output_is_parsed(client: genai.Client) -> None:
     assert (await attempt(strategy)).output == Book(title="one two three", pages=0)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("reply", "info"),
     [

@@ -131,6 +131,7 @@ async def test_403_with_a_new_cache_is_an_auth_failure(gemini_server: GeminiServ
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (2, {})
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("reply", "info"), [(reply, info) for reply, info in refusals.GEMINI if reply is not HANG])
 async def test_errors_of_calls_with_a_cache_are_classified(
     gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
@@ -314,6 +315,7 @@ async def test_run_cancelled_while_creating_a_cache_deletes_it(
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "options",
     [

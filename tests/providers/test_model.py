@@ -43,6 +43,7 @@ async def test_text_answer_has_output_and_tokens(both: tuple[Server, Model]) -> 
     assert "'temperature': 0.5" in str(server.calls[0].body)
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("output_type", "answer"),
     [
@@ -97,6 +98,7 @@ async def test_openai_errors_are_classified(
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
 async def test_gemini_errors_are_classified(
     gemini_server: GeminiServer, on_gemini: Model, reply: Reply, info: ErrorInfo

@@ -28,7 +28,7 @@ REPLIES: list[list[str | None]] = [
 ]
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("replies", REPLIES, ids=str)
 @pytest.mark.parametrize(
     ("output_type", "agents"),

@@ -77,6 +77,7 @@ async def test_openai_errors_are_classified(openai_server: OpenAIServer, reply: 
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
 async def test_gemini_errors_are_classified(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
     """A refused request costs no tokens and is not repeated."""

@@ -57,6 +57,7 @@ def test_unknown_limit_is_detected_from_rate_limits() -> None:
     assert 200 < forecast.call_seconds < 240
 
 
+@pytest.mark.whole
 def test_one_core_limits_the_rate_and_more_cores_raise_it() -> None:
     """With 20 ms of CPU per call, a core makes 50 calls per second, also if two processes share it."""
     busy = {"max_workers": 200, "call_seconds": 0.02, "shard_size": 2_000}

@@ -28,6 +28,7 @@ print(summary.succeeded, *summary.warnings, sep="\\n")
 """
 
 
+@pytest.mark.whole
 def test_workers_are_limited_by_file_descriptors(tmp_path: Path) -> None:
     """The limit cannot be raised here, so fewer calls run at once, and all are answered."""
     (tmp_path / "docs.jsonl").write_text(

@@ -61,6 +61,7 @@ def _documents(home: Path, *texts: str) -> None:
     write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "csv"])
 def test_remote_source_is_read_like_a_local_file(place: str, home: Path, ending: str) -> None:
     source = f"{place}/docs.{ending}"
@@ -79,6 +80,7 @@ async def _answer_all(made_for: BatchJob, made: Plan) -> Counter[str]:
     return strategy.calls
 
 
+@pytest.mark.sample(1)
 async def test_answers_of_one_machine_are_reused_on_another(
     home: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +106,7 @@ async def test_answers_of_one_machine_are_reused_on_another(
     assert {row["id"]: row["answer"] for row in read_lines(merge(made_for, second).output)}["a"] == "A"
 
 
+@pytest.mark.sample(1)
 async def test_dead_machine_loses_no_answer(home: Path, place: str) -> None:
     """Its shard is not closed, so the ledger has it in pieces; the run continues on another machine."""
     made_for = job(ledger=place)

@@ -200,6 +200,7 @@ async def _failure(model: str) -> tuple[str, str]:
     return result.error, result.error_info.category
 
 
+@pytest.mark.sample(3)
 @pytest.mark.filterwarnings("ignore:(BasicAuth|The 'proxy_auth'):DeprecationWarning")  # openai's transport, of aiohttp
 @pytest.mark.parametrize("model", MODELS)
 async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: pytest.MonkeyPatch, model: str) -> None:

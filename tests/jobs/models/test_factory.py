@@ -143,6 +143,7 @@ async def test_answer_is_text_or_matches_the_schema(
     assert [(row["title"], row["good"]) for row in rows] == [("first", True), ("second", True)]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "model",
     [

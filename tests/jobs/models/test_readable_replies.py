@@ -52,6 +52,7 @@ def completion(message: Json | None = None, choice: Json | None = None, **fields
     } | fields
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("body", "category", "words"),
     [
@@ -109,6 +110,7 @@ def _without(*names: str) -> Json:
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("body", "tokens"),
     [

@@ -49,6 +49,7 @@ def test_successful_run_makes_the_next_canary_unnecessary() -> None:
     assert sizes(plan(job(**SMALL, failure_threshold=0.5, config={"max_workers": 2}), "all")) == [15, 10]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "change", [{"prompt": "New: {text}"}, {"instructions": "Be brief."}, {"model_settings": {"temperature": 0}}]
 )

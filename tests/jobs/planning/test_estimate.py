@@ -60,7 +60,7 @@ def _run(made_for: BatchJob, run: str) -> float:
     return cost
 
 
-@pytest.mark.sample(1)
+@pytest.mark.whole
 @pytest.mark.parametrize("name", _SETS)
 def test_after_fifty_items_the_estimate_is_within_15_percent_of_the_bill(
     home: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -40,6 +40,7 @@ def test_tables_and_rows_of_any_type_are_accepted(home: Path, kind: str) -> None
     assert prompts(made) == {"1": "a|[1,2]|2024-01-02", "2": "|[]|"}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("values", "shown"),
     [

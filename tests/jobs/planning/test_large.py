@@ -31,6 +31,7 @@ def test_large_documents_are_never_all_in_memory() -> None:
     assert not found["pandas"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("megabytes", [3, pytest.param(50, marks=pytest.mark.whole)])
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet", "txt"])
 def test_line_of_many_megabytes_is_read(home: Path, ending: str, megabytes: int) -> None:
@@ -57,6 +58,7 @@ def test_line_that_is_too_long_fails_only_its_row(home: Path) -> None:
     assert broken(made) == {"line 2": "line 2 is longer than 64 MB"}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "ending", ["jsonl", *(pytest.param(each, marks=pytest.mark.whole) for each in ("csv", "parquet"))]
 )
@@ -79,7 +81,7 @@ def test_parquet_file_with_large_row_groups_is_read(home: Path) -> None:
     assert [item["characters"] for item in items(made)] == [MB] * 300
 
 
-@pytest.mark.sample(1)
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "output",
     [

@@ -103,7 +103,7 @@ _NUMBERS = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", _NUMBERS)
 @pytest.mark.parametrize("turned", [False, True])
 def test_integer_id_is_the_same_in_every_column_type(home: Path, kind: str, turned: bool) -> None:
@@ -173,6 +173,7 @@ def ten_documents(home: Path) -> None:
     write_lines(home / "docs.jsonl", *({"id": f"d{number}", "text": f"t{number}"} for number in range(10)))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("ten_documents")
 @pytest.mark.parametrize("killed", [False, True])
 def test_interrupted_refresh_continues_and_calls_only_the_rest(killed: bool) -> None:

@@ -118,6 +118,7 @@ def test_columns_of_the_input_keep_their_names(home: Path) -> None:
     assert "The column 'title' of the answer is called 'answer_title'." in made.notes
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
     """A run of it calls the failed items again under the same ids; broken rows stay broken and cost nothing."""
@@ -147,6 +148,7 @@ def test_answers_to_the_failures_file_are_reused_by_the_next_run(home: Path) -> 
     assert plan(job(), "third").reused == 2
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
 def test_answers_to_a_failures_file_count_for_the_whole_source(home: Path, ending: str) -> None:
     """Also for rows whose id comes from their content: in the failures file they keep id and key."""

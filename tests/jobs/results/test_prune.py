@@ -43,6 +43,7 @@ def _three_runs(home: Path, made_for: BatchJob) -> None:
     age(made_for, "old", 40)
 
 
+@pytest.mark.sample(1)
 def test_prune_keeps_every_answer_in_use(home: Path, ledger: str) -> None:
     """The next run calls nothing; answers that no later run used are removed; a second prune keeps the rest."""
     made_for = job(ledger=ledger)
@@ -64,7 +65,7 @@ def test_prune_keeps_every_answer_in_use(home: Path, ledger: str) -> None:
     assert prompts(plan(made_for, "last")) == {}, "a prune with nothing to remove removes nothing"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("step", ["_keep", "_remove_run"])
 def test_a_prune_that_is_killed_loses_nothing(
     home: Path, ledger: str, step: str, monkeypatch: pytest.MonkeyPatch
@@ -126,7 +127,7 @@ def test_answers_that_a_dead_remote_run_may_use_are_kept(home: Path, monkeypatch
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("file", ["plan.json", "outcomes.parquet"])
 def test_run_with_a_damaged_file_is_not_considered_old(home: Path, ledger: str, file: str) -> None:
     made_for = job(ledger=ledger)

@@ -46,6 +46,7 @@ def test_a_file_of_the_user_at_the_partial_place_is_not_replaced(home: Path, nam
     assert (home / name).read_text() == "mine"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "settings",
     [{}, {"output": "out.csv"}, {"output": "out.parquet"}, {"output": "o.jsonl", "partition_by": ["status"]}],
@@ -144,6 +145,7 @@ def test_dry_run_setting_is_refused_in_a_job() -> None:
         job(config={"dry_run": True})
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
 def test_output_folder_of_a_complete_run_is_kept_until_the_next_one(home: Path, output: str) -> None:
     """A failed run and a stopped one write the partial folder, which a complete one removes."""

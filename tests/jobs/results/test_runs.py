@@ -39,7 +39,7 @@ def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
@@ -128,7 +128,7 @@ def test_ledger_without_runs_is_reported_in_one_line(home: Path) -> None:
         find_runs(Store(str(home / "nothing")))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("file", ["plan.json", "summary.json", "outcomes.parquet"])
 @pytest.mark.parametrize("content", [b"\0" * 64, b"[]", b""])
 def test_run_with_a_damaged_file_is_shown_with_the_rest(home: Path, file: str, content: bytes) -> None:

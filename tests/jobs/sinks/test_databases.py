@@ -146,6 +146,7 @@ def test_existing_table_keeps_its_views_columns_and_types(database: Database, ho
     assert (tags, none, empty) == ('["x"]', None, "")
 
 
+@pytest.mark.sample(1)
 def test_large_integers_and_lists_with_nan_are_written(database: Database) -> None:
     """Integers beyond signed 64 bits, and lists with NaN, which are JSON if the database has no lists."""
     query = "SELECT 1 AS id, 'a' AS body, 18446744073709551615::UBIGINT AS large, [1.5, 'nan'::DOUBLE] AS list"
@@ -155,6 +156,7 @@ def test_large_integers_and_lists_with_nan_are_written(database: Database) -> No
     assert database.kind == "duckdb" or json.loads(found, parse_constant=pytest.fail) == [1.5, None]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("table", ["answers", "answers_failures"])
 def test_table_with_other_columns_is_reported_before_the_first_call(database: Database, table: str) -> None:
     """The line has the place and a fix; existing rows are kept, also if they were added during the run."""
@@ -177,6 +179,7 @@ def test_table_with_other_columns_is_reported_before_the_first_call(database: Da
         assert database.run(f"SELECT id FROM {table}") == [(7,)]
 
 
+@pytest.mark.sample(1)
 def test_column_that_only_later_rows_have_is_reported_before_the_first_call(database: Database, home: Path) -> None:
     """The columns are known after all rows have been read."""
     write_lines(home / "docs.jsonl", {"id": 1, "body": "a"}, {"id": 2, "body": "b"})
@@ -278,7 +281,7 @@ def test_unreachable_server_is_reported_in_one_line(home: Path, unused_tcp_port:
         check(job(output=place))
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("table", ["answers", "a" * 60])
 def test_table_of_a_complete_run_is_kept_until_the_next_one(database: Database, table: str) -> None:
     """A failed run and a stopped one fill the partial table, which a complete one removes."""

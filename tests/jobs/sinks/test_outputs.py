@@ -17,6 +17,7 @@ from batch_llm.jobs import check, plan
 from tests.support.jobs import documents, job, prompts, read_lines, whole_run, write_lines
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
 def test_compressed_outputs_are_written_and_can_be_sources(home: Path, ending: str) -> None:
     """The failures file, too."""

@@ -19,7 +19,7 @@ ONE = "must be one SELECT and nothing else"
 NAMED = "a query can only read the data files that it names in quotes"
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -68,6 +68,7 @@ def test_query_can_only_read_files_that_it_names(home: Path, query: str, message
     assert sorted(home.iterdir()) == before
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "query",
     [

@@ -49,7 +49,7 @@ def test_invalid_csv_rows_fail_with_their_line_number(home: Path) -> None:
     assert (made.total, made.broken) == (6, 4)
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -225,6 +225,7 @@ def test_a_url_is_read_through_fsspec(home: Path) -> None:
         plan(job(source="memory://in/nope.csv"), "r3")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "cp437"]
 )
@@ -268,6 +269,7 @@ def test_unknown_encoding_is_refused() -> None:
             job(encoding=name)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("source", "line"),
     [

@@ -59,6 +59,7 @@ async def _run(home: Path, texts: list[int], share: BudgetShare, workers: int, s
     return await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy, share=share)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("fail", [False, True])
 @pytest.mark.parametrize("workers", [1, 5])
 @pytest.mark.parametrize("texts", [[10] * 60, [10, 30] * 30, [5] * 30 + [40] * 30])

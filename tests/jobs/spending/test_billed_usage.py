@@ -183,6 +183,7 @@ _BILLED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str], dict[st
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize(("flavour", "usage", "more", "headers", "units", "context"), _BILLED)
 def test_a_run_costs_what_genai_prices_computes_of_each_reply(
@@ -231,7 +232,7 @@ _UNUSABLE: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize(("flavour", "usage"), _UNUSABLE)
 def test_invalid_usage_is_estimated_with_one_warning(

@@ -146,6 +146,7 @@ def state_of(client: SyncPrefectClient, run: FlowRun) -> State[Any]:
     return state
 
 
+@pytest.mark.whole
 def test_schedule_is_paused_when_the_budget_is_used_up(
     client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_failed_canary_ends_the_run_and_a_working_job_has_one_canary(
     assert (provider.requests, shards(state, tmp_path)) == (2 * CANARY + 60, [30])
 
 
+@pytest.mark.whole
 def test_a_run_ends_when_its_canary_costs_far_more_than_earlier_runs(run: Any, provider: OpenAIServer) -> None:
     """A changed prompt with long answers is stopped after 20 calls, with the expected cost in the message."""
     assert run(prompt="Sum up {text}", limit=CANARY).is_completed()
