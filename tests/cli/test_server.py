@@ -57,7 +57,7 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> 
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"give the same command again" in said
+    assert b"Run the same command to continue" in said
     assert not Path(f"/proc/{known['pid']}").exists()
     assert not healthy(known["url"])
 
