@@ -62,6 +62,7 @@ def test_ctrl_c_while_the_server_starts_leaves_nothing_running(folder: Path) -> 
     assert not healthy(known["url"])
 
 
+@pytest.mark.whole
 def test_a_server_listens_on_the_port_that_the_user_chose(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

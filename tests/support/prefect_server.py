@@ -103,12 +103,16 @@ def _send_what_waits() -> None:
 
 
 def eventually(probe: Callable[[], T], *, seconds: float = 30) -> T:
-    """Call `probe` until it returns a true value, and return that; fail after `seconds`."""
-    end = time.monotonic() + seconds
+    """Call `probe` until it returns a true value, and return that; fail after `seconds`.
+
+    The intervals grow from 0.1 to 0.4 s, because most probes ask a Prefect server, which shares the machine's cores.
+    """
+    end, interval = time.monotonic() + seconds, 0.1
     while not (found := probe()):
         if time.monotonic() > end:
             raise AssertionError(f"nothing came of it within {seconds} s: {probe}")
-        time.sleep(0.1)
+        time.sleep(interval)
+        interval = min(0.4, 1.2 * interval)
     return found
 
 
