@@ -46,7 +46,7 @@ class Hooks:
     Attributes:
         observed: Whether there are observers; checked before the data of an event are built.
         wrapped: Whether there are middlewares.
-        callbacks: Post-processor and progress callback; None if there are none.
+        callbacks: Post-processor and progress callback; None if neither is set.
     """
 
     def __init__(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
@@ -30,6 +28,7 @@ from .planning.preflight import check_prompt_varies
 from .sources import open_source
 from .spending.prices import PriceList, prices_of
 from .storage.duckdb_session import job_error, open_tables
+from .storage.scratch import temporary_folder
 
 MOST_ROWS = 100
 """Largest number of rows of a trial: its answers and costs are not recorded."""
@@ -40,7 +39,7 @@ class TrialAnswer:
     """Answer of a model to one row.
 
     Attributes:
-        output: The answer; None if there is none.
+        output: The answer; None if the row has only an error.
         error_category: Category of the error; None if there is an answer.
         error: The error; None if there is an answer.
         input_tokens: Input tokens of all attempts.
@@ -84,6 +83,16 @@ class Trial:
         return sum(answer.error is None for answer in self.answers)
 
     @property
+    def input_tokens(self) -> int:
+        """Input tokens of all calls."""
+        return sum(answer.input_tokens for answer in self.answers)
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens of all calls."""
+        return sum(answer.output_tokens for answer in self.answers)
+
+    @property
     def cost_usd(self) -> float | None:
         """Cost of all calls in USD; None if the model's price is not known."""
         costs = [answer.cost_usd for answer in self.answers]
@@ -91,7 +100,7 @@ class Trial:
 
     @property
     def median_seconds(self) -> float | None:
-        """Median duration of the rows that were called; None if there are none."""
+        """Median duration of the rows that were called; None without such rows."""
         called = [answer.seconds for answer in self.answers if answer.attempts]
         return median(called) if called else None
 
@@ -116,8 +125,8 @@ def first_items(job: BatchJob) -> list[Item]:
         JobError: The source cannot be read, has no rows, or has no column that the prompt uses.
     """
     check_prompt_varies(job)
-    with open_tables() as tables, tempfile.TemporaryDirectory(prefix="batch-llm-") as folder:
-        rows = Path(folder) / "rows.parquet"
+    with open_tables() as tables, temporary_folder() as folder:
+        rows = folder / "rows.parquet"
         try:
             broken = open_source(tables, job.source, job.encoding).stage(rows, job.limit)
             items = list(make_items(tables, job, rows, broken, strategy=""))

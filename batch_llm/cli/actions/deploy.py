@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +22,7 @@ from batch_llm.cli.terminal.interrupts import Interrupts
 from batch_llm.cli.terminal.screen import Screen, shell
 from batch_llm.errors import BatchLLMError, JobError
 from batch_llm.jobs import home, project_folder
+from batch_llm.jobs.storage.scratch import temporary_folder
 from batch_llm.prefect.api import one_line
 from batch_llm.prefect.deployment import automations, deployments
 from batch_llm.prefect.deployment.serving import serve_until_signal
@@ -125,8 +125,8 @@ def file_for(source: Path, presets: Mapping[str, Preset], pool: str | None) -> G
     if not is_changed:
         yield source
         return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "prefect.yaml"
+    with temporary_folder() as folder:
+        file = folder / "prefect.yaml"
         file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
         yield file
 

@@ -130,10 +130,9 @@ def _print_totals(screen: Screen, trials: Sequence[Trial], agreed: Mapping[str, 
     screen.print()
     table = _table("model", "answered", "tokens in", "tokens out", "cost", "median", "all rows")
     for trial in trials:
-        counts = (sum(answer.input_tokens for answer in trial.answers), _output_tokens(trial))
         middle = "" if trial.median_seconds is None else f"{trial.median_seconds:.1f} s"
         answered = f"{trial.answered:,}/{len(trial.answers):,}"
-        tokens = (f"{count:,}" for count in counts)
+        tokens = (f"{count:,}" for count in (trial.input_tokens, trial.output_tokens))
         table.add_row(trial.model, answered, *tokens, money(trial.cost_usd), middle, f"{trial.seconds:.1f} s")
     screen.out.print(table)
     if agreed:
@@ -147,10 +146,6 @@ def _print_totals(screen: Screen, trials: Sequence[Trial], agreed: Mapping[str, 
         for warning in trial.warnings:
             screen.print(f"Warning: {trial.model}: {' '.join(warning.split())}")
     screen.print("These answers are not stored: a run calls these rows again.")
-
-
-def _output_tokens(trial: Trial) -> int:
-    return sum(answer.output_tokens for answer in trial.answers)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -176,8 +171,8 @@ def _as_json(
         trial.model: {
             "answered": trial.answered,
             "failed": len(trial.answers) - trial.answered,
-            "input_tokens": sum(answer.input_tokens for answer in trial.answers),
-            "output_tokens": _output_tokens(trial),
+            "input_tokens": trial.input_tokens,
+            "output_tokens": trial.output_tokens,
             "cost_usd": trial.cost_usd,
             "median_seconds": trial.median_seconds,
             "seconds": trial.seconds,

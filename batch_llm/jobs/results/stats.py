@@ -26,8 +26,8 @@ class Slice:
     Attributes:
         answered: Items with an answer.
         failed: Items that failed.
-        p50_seconds: Median latency of these items; None if there are none.
-        p95_seconds: 95th percentile of their latency; None if there are none.
+        p50_seconds: Median latency of these items; None without items.
+        p95_seconds: 95th percentile of their latency; None without items.
     """
 
     answered: int = 0
