@@ -83,7 +83,8 @@ def run_batch(
         job = with_items(job, items, run_id)
     events = RunEvents(run_id, job.name)
     tag_run(job.name, job.model)
-    with lease(job, run_id, events) as number:
+    run = run_folder(job, run_id)
+    with lease(job, run, events) as number:
         planned = _plan(job, run_id, strategy, number)
         events = replace(events, shards=max(1, len(planned.shards)))
         about = {"total": planned.total, "reused": planned.reused, "shards": len(planned.shards)}
@@ -93,7 +94,7 @@ def run_batch(
         with (
             governed(job) as governor,
             shares_released_at_end(governor),
-            carried(job, planned, events, strategy) as shards,
+            carried(job, run, planned, events, strategy) as shards,
         ):
             stopped = ending.run(shards.run)
         summary = _publish(job, planned, stopped, ending)

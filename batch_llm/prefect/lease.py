@@ -9,14 +9,14 @@ from functools import partial
 from prefect.logging import get_run_logger
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, hold, job_store, publish_waiting, request_stop, run_folder
+from batch_llm.jobs import BatchJob, RunFolder, hold, publish_waiting, request_stop
 from batch_llm.jobs.ledger.run_folder import prepare_ledger
 
 from .telemetry.events import RunEvents
 
 
 @contextmanager
-def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
+def lease(job: BatchJob, run: RunFolder, events: RunEvents) -> Generator[int]:
     """Hold the lease of the job's ledger, so that two runs do not call the same items.
 
     Yields:
@@ -27,18 +27,18 @@ def lease(job: BatchJob, run_id: str, events: RunEvents) -> Generator[int]:
     """
     if job.ledger.startswith("memory://"):
         raise JobError(f"ledger {job.ledger} is lost when the process exits: set a folder, or a bucket as s3://...")
-    folder, store, logger = run_folder(job, run_id), job_store(job), get_run_logger()
-    prepare_ledger(job)
-    logger.info("Ledger: %s", store.address)
+    logger = get_run_logger()
+    prepare_ledger(job, run.runs)
+    logger.info("Ledger: %s", run.runs.address)
 
     def wait(other: str) -> None:
         logger.warning("Waiting for %s: it uses the same ledger, and its answers are reused", other)
-        publish_waiting(folder.path, other)
+        publish_waiting(run.path, other)
         events.emit("run.waiting", {"waits_for": other})
 
     try:
-        with hold(store, run_id, waits_for=wait, lost=partial(request_stop, folder.path)) as number:
-            publish_waiting(folder.path, None)
+        with hold(run.runs, run.path.name, waits_for=wait, lost=partial(request_stop, run.path)) as number:
+            publish_waiting(run.path, None)
             yield number
     finally:
-        publish_waiting(folder.path, None)
+        publish_waiting(run.path, None)

@@ -22,6 +22,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, BudgetShare, Plan, ShardOutcome, ShardRef
 from batch_llm.jobs.execution.open_files import too_few_files
 from batch_llm.jobs.execution.tracing import shard_span
+from batch_llm.jobs.ledger.run_folder import open_folder
 from batch_llm.jobs.messages import plan_sentence, shard_sentence
 from batch_llm.pacing.governor import Governor
 from batch_llm.strategies.base import LLMCallStrategy
@@ -153,12 +154,13 @@ def _is_last_try() -> bool:
 def publish(job: BatchJob, planned: Plan, stopped: str = "") -> State[Any]:
     """Merge the ledger into the output, and publish results and report as artifacts."""
     notes = conflicts_of(jobs.scope_of(job), job.limits) if job.limits != Limits() else []
+    run = open_folder(job, planned.folder)
     try:
         summary = jobs.merge(job, planned, stopped=stopped, notes=notes)
     except JobError as error:
         return Failed(message=str(error), data=error)
     with best_effort(retries=1):
-        publish_results(job, planned.folder, summary)
+        publish_results(job, run, summary)
     with best_effort(retries=1):
-        publish_report(job, planned.folder, summary)
+        publish_report(job, run, summary)
     return Completed(data=summary)

@@ -40,7 +40,7 @@ def main() -> None:
         prompts = plan(job(name="prompts", prompt="{text}"), "r")
         settings = {"prompt": "{id}", "output": "out.jsonl"}
         totals = whole_run("r", **settings)
-        run_stats(job(**settings), str(run_folder(job(**settings), "r").path))
+        run_stats(run_folder(job(**settings), "r"))
         found = {"documents": DOCUMENTS, "answered": totals.succeeded, "attempts": totals.total_attempts}
         found |= {"prompts": prompts.new}
         print(json.dumps(found | {"grown": _peak() - before, "pandas": "pandas" in sys.modules}))

@@ -17,7 +17,7 @@ from batch_llm.cli.terminal.interrupts import Interrupts
 from batch_llm.cli.terminal.live import View
 from batch_llm.cli.terminal.screen import Screen
 from batch_llm.errors import BatchLLMError
-from batch_llm.jobs import BatchJob, RunFolder, job_store, read_progress, request_stop, run_folder
+from batch_llm.jobs import BatchJob, RunFolder, read_progress, request_stop, run_folder
 from batch_llm.jobs.ledger.run_folder import prepare_ledger
 from batch_llm.prefect.api import ServerUnavailable
 from batch_llm.prefect.deployment import deployments
@@ -69,13 +69,13 @@ class CliFlowRun:
                 self.job = BatchJob.parse(created.parameters)
                 self.folder = run_folder(self.job, str(created.id))
                 entrypoint = deployments.flow_entrypoint(preset.block)
-                prepare_ledger(self.job)
+                prepare_ledger(self.job, self.folder.runs)
                 self._process = FlowProcess(str(created.id), entrypoint, self.log)
         except BaseException:
             self._interrupt()
             raise
         self._screen.print(f"Run: {self.url}")
-        self._screen.print(f"Ledger: {job_store(self.job).address}")
+        self._screen.print(f"Ledger: {self.folder.runs.address}")
 
     def watch(self) -> State[Any]:
         """Show the progress until the run finishes; return its final state."""

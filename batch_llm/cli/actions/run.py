@@ -102,7 +102,7 @@ def read_summary(flow_run: CliFlowRun) -> Summary | None:
 
 
 def _outcome(flow_run: CliFlowRun, summary: Summary, state: State[Any] | None) -> RunOutcome:
-    rows = result_rows(flow_run.job, str(flow_run.folder.path), MOST_ROWS).results
+    rows = result_rows(flow_run.folder, MOST_ROWS).results
     message = (state and state.message) or run_sentence(summary)
     return RunOutcome(summary, rows, flow_run.url, state_name(flow_run.job, summary, state), message)
 

@@ -163,7 +163,7 @@ class _ShardAttempt:
         pauses = _PauseObserver(self)
         recorder = ResultRecorder(self.ledger, self.tally, prices, self.job)
         usage = UsageWarning(self.run.store)
-        shard_watch = ShardWatch(self.job, self.run, self.shard)
+        shard_watch = ShardWatch(self.run, self.shard)
 
         async def keep(result: AnyResult) -> None:
             await recorder.keep(result)

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.claims import is_superseded
 from batch_llm.jobs.ledger.heartbeat import HEARTBEAT_SECONDS, STALE_SECONDS
 from batch_llm.jobs.ledger.lease import newest_lease
 from batch_llm.jobs.ledger.records import LedgerWriter
 from batch_llm.jobs.ledger.remote_run import exchange_stop, publish_progress
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.run_types import ShardRef
 
 LOOK_SECONDS = 0.5
@@ -32,9 +31,8 @@ MAX_UNCHECKED_SECONDS = STALE_SECONDS - LATE_SECONDS
 class ShardWatch:
     """Watcher that checks whether this process should continue to run a shard."""
 
-    def __init__(self, job: BatchJob, run: RunFolder, shard: ShardRef) -> None:
+    def __init__(self, run: RunFolder, shard: ShardRef) -> None:
         self._run, self._shard = run, shard
-        self._store = job_store(job)
         self._checked_at = time.monotonic()
 
     async def supervise(self, ledger: LedgerWriter, stop: Callable[[], None]) -> None:
@@ -73,7 +71,7 @@ class ShardWatch:
         exchange_stop(self._run)
         publish_progress(self._run, self._shard)
         lease = self._shard.lease
-        is_anothers = lease > 0 and newest_lease(self._store) > lease
+        is_anothers = lease > 0 and newest_lease(self._run.runs) > lease
         return is_anothers or self._run.stop.exists() or is_superseded(self._run.store, self._shard)
 
     def _seconds_since_check(self) -> float:

@@ -22,7 +22,7 @@ from batch_llm.jobs.run_types import ShardRef
 from batch_llm.jobs.storage.json_files import read_object, write_whole
 from batch_llm.jobs.storage.scratch import temporary_folder
 
-from .run_folder import RunFolder, job_store, open_folder
+from .run_folder import RunFolder, job_store
 
 
 @contextmanager
@@ -50,14 +50,15 @@ def remote_run_folder(job: BatchJob, run_id: str) -> Generator[RunFolder]:
     Raises:
         JobError: The ledger does not have the run.
     """
-    store = job_store(job).folder(run_id)
+    runs = job_store(job)
+    store = runs.folder(run_id)
     planned = store.read("plan.json")
     if planned is None:
         raise JobError(
             f"{store.address} has no plan: use a ledger that all machines can reach, such as s3://bucket/ledger"
         )
     with temporary_folder() as place:
-        run = RunFolder(place / run_id, store)
+        run = RunFolder(place / run_id, store, runs)
         write_whole(run.plan, planned.decode())
         exchange_stop(run)
         try:
@@ -67,13 +68,12 @@ def remote_run_folder(job: BatchJob, run_id: str) -> Generator[RunFolder]:
                 exchange_stop(run)
 
 
-def send_shards(job: BatchJob, folder: str) -> None:
+def send_shards(run: RunFolder) -> None:
     """Copy the shards of a plan to the ledger, for the runners on other machines.
 
     Raises:
         JobError: The ledger cannot be written.
     """
-    run = open_folder(job, folder)
     if run.is_remote:
         try:
             run.store.put_all(sorted(run.shards.iterdir()), "shards")

@@ -34,10 +34,22 @@ class RunFolder:
         path: The run's folder on this machine.
         store: The run's folder in the ledger, which keeps the records in `ledger/`, plan.json, summary.json and
             outcomes.parquet. It is the same folder as `path` if the ledger is on this machine.
+        runs: The ledger folder of the job's name, which contains all its runs.
     """
 
     path: Path
     store: Store
+    runs: Store
+
+    @classmethod
+    def at(cls, path: Path, runs: Store) -> RunFolder:
+        """Return the folder of a run whose id is the name of its local folder.
+
+        Args:
+            path: The run's folder on this machine.
+            runs: The ledger folder of the job's name.
+        """
+        return cls(path, runs.folder(path.name), runs)
 
     @property
     def is_remote(self) -> bool:
@@ -159,14 +171,17 @@ def job_store(job: BatchJob) -> Store:
     return Store(job.ledger).folder(job.name)
 
 
-def prepare_ledger(job: BatchJob) -> None:
+def prepare_ledger(job: BatchJob, runs: Store) -> None:
     """Create the folders of the job's name on this machine, with the access of `ledger_access`.
+
+    Args:
+        job: The job.
+        runs: The ledger folder of the job's name.
 
     Raises:
         JobError: They cannot be created.
     """
-    store = job_store(job)
-    folder = working_folder(store, job.name)
+    folder = working_folder(runs, job.name)
     try:
         if job.ledger_access == "group":
             share_ledger(folder.parent, folder)
@@ -197,7 +212,7 @@ def folder_in(store: Store, name: str, run_id: str) -> RunFolder:
         name: Name of the job.
         run_id: Id of the run.
     """
-    return RunFolder(working_folder(store, name) / run_id, store.folder(run_id))
+    return RunFolder.at(working_folder(store, name) / run_id, store)
 
 
 def working_folder(store: Store, name: str) -> Path:
@@ -208,8 +223,7 @@ def working_folder(store: Store, name: str) -> Path:
 
 def open_folder(job: BatchJob, folder: str) -> RunFolder:
     """Return the run's folder for the path in its plan."""
-    path = Path(folder)
-    return RunFolder(path, job_store(job).folder(path.name))
+    return RunFolder.at(Path(folder), job_store(job))
 
 
 def request_stop(folder: str | Path, reason: str, *, kind: StopKind = "asked", here: bool = False) -> None:

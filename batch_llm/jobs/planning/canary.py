@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.prompts import Keys
 from batch_llm.jobs.run_types import Canary
 from batch_llm.jobs.spending.calibration import calibrate_by_earlier_runs
@@ -29,7 +29,7 @@ def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: st
     """
     shape = Keys(job, strategy).key(job.prompt)
     (calls,) = tables.execute(f"SELECT count(*) FROM {file_text(folder.called)}").fetchone() or (0,)
-    needed = 0 < MIN_ITEMS_RATIO * job.canary < calls and _last_passed(job_store(job)) != shape
+    needed = 0 < MIN_ITEMS_RATIO * job.canary < calls and _last_passed(folder.runs) != shape
     return Canary(shape, job.canary if needed else 0)
 
 
@@ -40,21 +40,20 @@ def with_expected_cost(tables: Tables, job: BatchJob, folder: RunFolder, canary:
             SELECT characters AS size
             FROM {file_text(folder.items)} SEMI JOIN {file_text(folder.called)} USING (position)
             ORDER BY position LIMIT {canary.items})""").fetchone()
-    known = calibrate_by_earlier_runs(tables, job, float(row[0]) if row else 0.0)
+    known = calibrate_by_earlier_runs(tables, job.model, folder.runs, float(row[0]) if row else 0.0)
     each = known and known.cost(prices_of(job, own_strategy=bool(strategy)).cost)
     return canary if each is None else replace(canary, cost_usd=each * canary.items)
 
 
-def record_passed(job: BatchJob, canary: Canary) -> None:
+def record_passed(runs: Store, canary: Canary) -> None:
     """Record that a run of this shape was successful, so the next run needs no canary.
 
     Raises:
         OSError: The ledger cannot be written.
     """
-    store = job_store(job)
-    if _last_passed(store) != canary.shape:
-        store.write(_PASSED, to_json({"shape": canary.shape}).encode())
+    if _last_passed(runs) != canary.shape:
+        runs.write(_PASSED, to_json({"shape": canary.shape}).encode())
 
 
-def _last_passed(store: Store) -> str:
-    return next((str(known.get("shape", "")) for known in objects_in([store.read(_PASSED) or b""])), "")
+def _last_passed(runs: Store) -> str:
+    return next((str(known.get("shape", "")) for known in objects_in([runs.read(_PASSED) or b""])), "")

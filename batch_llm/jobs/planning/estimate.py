@@ -13,7 +13,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import RunFolder
+from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.prompts import cached_context
 from batch_llm.jobs.run_types import Plan
 from batch_llm.jobs.spending.calibration import Calibration, Three, calibrate, guessed_output_tokens
@@ -99,12 +99,12 @@ def estimate(job: BatchJob) -> Estimate:
         1200
     """
     with open_tables() as tables, temporary_folder() as place:
-        folder = RunFolder(place, Store(str(place)))
+        folder = RunFolder(place, Store(str(place)), job_store(job))
         try:
             planned = make_plan(tables, job, folder)
             calls, characters = sizes_of_calls(tables, folder)
             size = characters / max(1, calls)
-            known = calibrate(tables, job, folder, size)
+            known = calibrate(tables, job.model, folder, size)
             told = known or _guess(job, size, _count_sample(tables, job, folder) if calls else None)
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error

@@ -42,8 +42,9 @@ def with_items(job: BatchJob, items: Items, run_id: str) -> BatchJob:
     Example:
         >>> with_items(job, [{"id": 1, "text": "Hello"}], run_id="first")  # doctest: +SKIP
     """
-    folder = run_folder(job, run_id).path
-    prepare_ledger(job)
+    run = run_folder(job, run_id)
+    folder = run.path
+    prepare_ledger(job, run.runs)
     make_folder(folder)
     is_table = hasattr(items, "__arrow_c_stream__")
     path = folder / ("source.parquet" if is_table else "source.jsonl")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.prompts import Keys
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, text
 from batch_llm.jobs.storage.json_files import objects_in, to_json
@@ -23,17 +23,17 @@ _SETTING = "max_tokens"
 _MOST = 8
 
 
-def record_max_tokens(job: BatchJob) -> None:
+def record_max_tokens(job: BatchJob, runs: Store) -> None:
     """Record the max_tokens of a job, for later runs with a higher value."""
-    store, limit = job_store(job), job.model_settings.get(_SETTING)
-    known = _known(store)
+    limit = job.model_settings.get(_SETTING)
+    known = _known(runs)
     if type(limit) is int and limit not in known:
         with suppress(OSError):  # later runs then call these items again
-            store.write(_LIMITS, to_json({"limits": [*known, limit][-_MOST:]}).encode())
+            runs.write(_LIMITS, to_json({"limits": [*known, limit][-_MOST:]}).encode())
 
 
-def _known(store: Store) -> list[int]:
-    found = [known.get("limits") for known in objects_in([store.read(_LIMITS) or b""])]
+def _known(runs: Store) -> list[int]:
+    found = [known.get("limits") for known in objects_in([runs.read(_LIMITS) or b""])]
     limits: Any = found[0] if found else None
     return [limit for limit in cast("list[Any]", limits) if type(limit) is int] if isinstance(limits, list) else []
 
@@ -45,7 +45,7 @@ def find_keys_of_lower_max_tokens(tables: Tables, job: BatchJob, folder: RunFold
         OSError: The ledger cannot be read.
     """
     now = job.model_settings.get(_SETTING)
-    lower = [limit for limit in _known(job_store(job)) if now is None or (type(now) is int and limit < now)]
+    lower = [limit for limit in _known(folder.runs) if now is None or (type(now) is int and limit < now)]
     if not lower:
         return False
     place = folder.items.with_suffix(".keys")

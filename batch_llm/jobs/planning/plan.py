@@ -16,7 +16,7 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import next_number
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, run_folder
+from batch_llm.jobs.ledger.run_folder import RunFolder, run_folder
 from batch_llm.jobs.models.ignored_settings import ignored_settings
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.run_types import Plan, ShardRef
@@ -66,7 +66,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             made = make_plan(tables, job, folder, strategy, lease)
             if known != (columns := tuple(staged_columns(tables, folder.rows))):
                 check_sinks(job, columns)
-            if warning := shrunk_source(job, made.total):
+            if warning := shrunk_source(tables, job, folder.runs, made.total):
                 made = replace(made, warnings=(*made.warnings, warning))
             if ignored := () if strategy else ignored_settings(job):
                 warning = f"{job.model} ignores {', '.join(ignored)}: remove it from model_settings"
@@ -74,7 +74,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
             calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=with_expected_cost(tables, job, folder, made.canary, strategy))
-        record_max_tokens(job)
+        record_max_tokens(job, folder.runs)
         about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
         about |= {"called": calls, "characters": characters, "lease": lease}
         about |= {"failure_threshold": job.failure_threshold}
@@ -98,12 +98,12 @@ def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = 
     if not total:
         raise JobError(f"source {job.source!r} has no rows")
     _check_ids(tables, folder.items, id_column(job, columns))
-    refresh = refresh_of(job, folder.path.name)
+    refresh = refresh_of(job, folder)
     damaged = _find_answers(tables, job, folder, refresh, strategy)
     known = count_items(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
     left = known.pop("called") - canary.items
-    size = job.shard_size or suitable_size(job, left, seconds_per_item(tables, job), calls_model=not strategy)
+    size = job.shard_size or suitable_size(job, left, seconds_per_item(tables, folder.runs), calls_model=not strategy)
     sizes = chain([canary.items] if canary.items else [], repeat(size))
     shards = tuple(_write_shards(tables, folder, sizes, lease))
     runs = None if refresh is None else refresh.runs
@@ -128,7 +128,7 @@ def _find_answers(tables: Tables, job: BatchJob, folder: RunFolder, refresh: Ref
     try:
         return find_answers(tables, job, folder, refresh, strategy)
     except duckdb.Error as error:
-        raise job_error(f"ledger {job_store(job).address}", error) from error
+        raise job_error(f"ledger {folder.runs.address}", error) from error
 
 
 def sizes_of_calls(tables: Tables, folder: RunFolder) -> tuple[int, int]:
@@ -162,7 +162,7 @@ def _check_ids(tables: Tables, items: Path, ids: str | None) -> None:
 
 
 def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease: int) -> Iterator[ShardRef]:
-    plan, number = uuid.uuid4().hex[:8], next_number(folder.store.parent)
+    plan, number = uuid.uuid4().hex[:8], next_number(folder.runs)
     left = _called_items(tables, folder)
     with folder.prompts.open("rb") as prompts:
         for index, size in enumerate(sizes):

@@ -58,10 +58,11 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     id_column(job, known)
     check_path_conflicts(job)
     check_sinks(job, known)
-    place_for(job, job_store(job), complete=False)
-    if ledger := job_store(job).local:
-        prepare_ledger(job)
-        check_writable(str(ledger / "check"), setting="ledger")
+    runs = job_store(job)
+    place_for(job, runs, complete=False)
+    if runs.local:
+        prepare_ledger(job, runs)
+        check_writable(str(runs.local / "check"), setting="ledger")
     check_budget(job, own_strategy=bool(strategy))
     if not strategy:
         check_model(job)

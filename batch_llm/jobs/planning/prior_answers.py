@@ -10,7 +10,7 @@ from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_lookup import collected_records
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, ID_FINGERPRINT, KEY_FINGERPRINT, drop_repeats, view_records
 from batch_llm.jobs.ledger.records import record_files
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, text
 from batch_llm.jobs.storage.store import Store
 
@@ -86,7 +86,7 @@ def find_answers(
 
 
 def _ledger_of(job: BatchJob, folder: RunFolder, refresh: Refresh | None) -> _Ledger:
-    store, run = job_store(job), folder.path.name
+    store, run = folder.runs, folder.path.name
     own = record_files(store, f"{run}/ledger/*.jsonl")
     others = {name: size for name, size in record_files(store).items() if name not in own}
     if refresh is None:
@@ -222,11 +222,10 @@ def count_items(tables: Tables, folder: RunFolder) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, found.fetchone() or (), strict=True)}
 
 
-def seconds_per_item(tables: Tables, job: BatchJob) -> float | None:
+def seconds_per_item(tables: Tables, runs: Store) -> float | None:
     """Return the average duration of a sample of items in earlier runs, including waits; None without earlier runs."""
-    store = job_store(job)
-    files = list(record_files(store))
-    view_records(tables, store, files[:: len(files) // _SAMPLE_FILES + 1], view="sample")
+    files = list(record_files(runs))
+    view_records(tables, runs, files[:: len(files) // _SAMPLE_FILES + 1], view="sample")
     tried = f"SELECT seconds FROM sample WHERE attempts > 0 LIMIT {_SAMPLE_RECORDS}"
     found = execute(tables, f"SELECT avg(seconds) FROM ({tried})").fetchone()
     return None if found is None else found[0]

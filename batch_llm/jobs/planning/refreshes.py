@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import job_store
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.json_files import objects_in
 from batch_llm.jobs.storage.store import Store
 
@@ -26,7 +26,7 @@ class Refresh:
     answered_by: tuple[str, ...] = ()
 
 
-def refresh_of(job: BatchJob, run_id: str) -> Refresh | None:
+def refresh_of(job: BatchJob, folder: RunFolder) -> Refresh | None:
     """Return the refresh that a run starts or continues; None if the job does not refresh.
 
     A refresh is interrupted if its newest run has no totals (it was killed) or has items that were not attempted. A run
@@ -37,24 +37,23 @@ def refresh_of(job: BatchJob, run_id: str) -> Refresh | None:
     """
     if not job.refresh:
         return None
-    store = job_store(job)
-    plans = _plans(store)
-    own = plans.pop(run_id, {}).get("refreshes")
+    plans = _plans(folder.runs)
+    own = plans.pop(folder.path.name, {}).get("refreshes")
     refreshes = {run: plan for run, plan in plans.items() if plan.get("refreshes") is not None}
     newest = max(refreshes, key=lambda run: _order(refreshes[run]), default=None)
     runs: tuple[str, ...] = ()
     if own is not None:
         runs = tuple(own)
-    elif newest is not None and _is_interrupted(store, newest):
+    elif newest is not None and _is_interrupted(folder.runs, newest):
         runs = (*refreshes[newest]["refreshes"], newest)
     began = [_order(plans[run]) for run in runs if run in plans]
     since = {run for run, plan in plans.items() if began and _order(plan) > min(began)}
     return Refresh(runs, tuple(sorted({*runs, *since})))
 
 
-def _plans(store: Store) -> dict[str, dict[str, Any]]:
+def _plans(runs: Store) -> dict[str, dict[str, Any]]:
     """Return the plans of all runs by run id, without damaged plans."""
-    found = {name.partition("/")[0]: store.read(name) or b"" for name in store.names("*/plan.json")}
+    found = {name.partition("/")[0]: runs.read(name) or b"" for name in runs.names("*/plan.json")}
     return {run: plan for run, content in found.items() for plan in objects_in([content])}
 
 
@@ -63,9 +62,9 @@ def _order(plan: Mapping[str, Any]) -> tuple[int, float]:
     return int(plan.get("lease") or 0), float(plan.get("planned_at") or 0.0)
 
 
-def _is_interrupted(store: Store, run: str) -> bool:
+def _is_interrupted(runs: Store, run: str) -> bool:
     try:
-        summary = cast("object", json.loads(store.read(f"{run}/summary.json") or b"null"))
+        summary = cast("object", json.loads(runs.read(f"{run}/summary.json") or b"null"))
     except ValueError:
         return True
     return not isinstance(summary, dict) or bool(cast("dict[str, Any]", summary).get("not_attempted"))

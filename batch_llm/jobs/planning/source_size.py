@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import duckdb
 
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import job_store
-from batch_llm.jobs.storage.duckdb_session import Tables, open_tables, text
+from batch_llm.jobs.storage.duckdb_session import Tables, text
 from batch_llm.jobs.storage.store import Store
 
 MOST_LOST = 0.1
@@ -21,24 +20,26 @@ _SUMMARY = {"total_items": "BIGINT", "not_attempted": "BIGINT", "stopped": "VARC
 _LARGEST = 16 * 1024 * 1024  # a plan lists every shard
 
 
-def shrunk_source(job: BatchJob, total: int) -> str:
+def shrunk_source(tables: Tables, job: BatchJob, runs: Store, total: int) -> str:
     """Return a warning if a source has more than 10 % fewer rows than in the last complete run; else empty text.
 
     Dates and numbers in the source's name may differ, as in nightly exports. Other sources and sources that are cut by
     `limit` are not compared.
 
     Args:
+        tables: The session.
         job: The job.
+        runs: The ledger folder of the job's name.
         total: Rows of the source, including broken rows.
     """
     if job.limit is not None and total >= job.limit:
         return ""
     try:
-        runs = _complete_runs(job_store(job))
+        complete = _complete_runs(tables, runs)
     except (OSError, duckdb.Error):
         return ""  # the code that needs the ledger reports that it cannot be read
     source = _CHANGES.sub("0", job.source)
-    run, before = next(((run, rows) for run, rows, place in runs if _CHANGES.sub("0", place) == source), ("", 0))
+    run, before = next(((run, rows) for run, rows, place in complete if _CHANGES.sub("0", place) == source), ("", 0))
     if total >= (1 - MOST_LOST) * before:
         return ""
     return (
@@ -47,19 +48,18 @@ def shrunk_source(job: BatchJob, total: int) -> str:
     )
 
 
-def _complete_runs(runs: Store) -> list[tuple[str, int, str]]:
+def _complete_runs(tables: Tables, runs: Store) -> list[tuple[str, int, str]]:
     """Return id, number of rows and source of the complete runs, the newest first."""
     ended = [name.partition("/")[0] for name in runs.names("*/summary.json")]
     if not ended:
         return []
-    with open_tables() as tables:
-        plans = _objects(tables, runs, [f"{run}/plan.json" for run in ended], _PLAN)
-        summaries = _objects(tables, runs, [f"{run}/summary.json" for run in ended], _SUMMARY)
-        rows = tables.execute(f"""
-            SELECT run, total_items, source FROM ({plans}) JOIN ({summaries}) USING (run)
-            WHERE coalesce(stopped, '') = '' AND not_attempted = 0 AND source IS NOT NULL
-                AND ("limit" IS NULL OR total_items < "limit")
-            ORDER BY planned_at DESC""").fetchall()
+    plans = _objects(tables, runs, [f"{run}/plan.json" for run in ended], _PLAN)
+    summaries = _objects(tables, runs, [f"{run}/summary.json" for run in ended], _SUMMARY)
+    rows = tables.execute(f"""
+        SELECT run, total_items, source FROM ({plans}) JOIN ({summaries}) USING (run)
+        WHERE coalesce(stopped, '') = '' AND not_attempted = 0 AND source IS NOT NULL
+            AND ("limit" IS NULL OR total_items < "limit")
+        ORDER BY planned_at DESC""").fetchall()
     return [(str(run), int(total), str(source)) for run, total, source in rows]
 
 

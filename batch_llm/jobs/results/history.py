@@ -154,7 +154,7 @@ def read_past_runs(runs: Store, most: int = MAX_RUNS) -> list[PastRun]:
         duckdb.Error: A summary or a plan in the ledger cannot be read.
 
     Example:
-        >>> for sentence in drifts(read_past_runs(job_store(job))):
+        >>> for sentence in drifts(read_past_runs(run_folder(job, run_id).runs)):
         ...     print(sentence)
     """
     ended = [name.partition("/")[0] for name in runs.names("*/summary.json")]

@@ -14,7 +14,7 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.publishing import lease_check, note_published, place_for
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store, open_folder
+from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.planning.canary import record_passed
 from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
 from batch_llm.jobs.run_types import Plan, Summary
@@ -61,8 +61,8 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
         ...     asyncio.run(run_shard(job, planned.folder, shard))
         >>> summary = merge(job, planned)
     """
-    folder, store = open_folder(job, plan.folder), job_store(job)
-    check_lease = lease_check(store, plan.lease)
+    folder = open_folder(job, plan.folder)
+    check_lease = lease_check(folder.runs, plan.lease)
     check_lease()
     try:
         with open_tables() as tables:
@@ -71,9 +71,9 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             summary = replace(summary, warnings=[*plan.warnings, *folder.warnings()])
             summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
-            place = place_for(job, store, complete=complete)
+            place = place_for(job, folder.runs, complete=complete)
             if place != job.output:  # first, so that a later run recognizes what this one wrote before it was killed
-                note_published(job, store, place, complete=complete)
+                note_published(job, folder.runs, place, complete=complete)
             output, failures = _write_files(tables, job, folder, place, check_lease)
             kept = job.output if place != job.output else ""
             summary = replace(summary, output=output, failures=failures, kept=kept)
@@ -81,7 +81,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
                 summary = replace(summary, priced_by=prices_of(job).source)
         if place == job.output:
             with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
-                note_published(job, store, place, complete=complete)
+                note_published(job, folder.runs, place, complete=complete)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_budget_status(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
@@ -90,7 +90,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
     restrict_folder(folder.path)
     folder.copy_to_ledger(folder.outcomes)
     folder.copy_to_ledger(folder.summary)
-    _learn(job, plan, summary)
+    _learn(job, folder, plan, summary)
     folder.clear()
     return summary
 
@@ -108,13 +108,13 @@ def _is_complete(job: BatchJob, summary: Summary) -> bool:
     return not (summary.stopped or summary.not_attempted or too_many_failed)
 
 
-def _learn(job: BatchJob, plan: Plan, summary: Summary) -> None:
+def _learn(job: BatchJob, folder: RunFolder, plan: Plan, summary: Summary) -> None:
     """Record that the canary is not needed in the next run, if this run shows that the job works."""
     failed = summary.failed - plan.broken
     tried = summary.succeeded - summary.reused - plan.answered + failed
     if plan.canary.passed(tried, failed, job.failure_threshold):
         with suppress(OSError):  # without it, the next run has a canary, which takes some seconds
-            record_passed(job, plan.canary)
+            record_passed(folder.runs, plan.canary)
 
 
 def _write_files(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from batch_llm.errors import ErrorInfo
 from batch_llm.items import AnyResult, BatchResult, WorkItemResult
-from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_lookup import collected_records
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, drop_repeats, view_records
 from batch_llm.jobs.ledger.records import INVALID_INPUT, record_files
@@ -106,22 +104,21 @@ def _left(folder: RunFolder) -> str:
     ) USING (position) WHERE error IS NULL"""
 
 
-def result_rows(job: BatchJob, folder: str, limit: int) -> BatchResult[Any, dict[str, Any]]:
+def result_rows(run: RunFolder, limit: int) -> BatchResult[Any, dict[str, Any]]:
     """Return results of a merged run, failures first, for a table.
 
     The context of each result contains `status`, `cost_usd` and `reused`. The totals are those of the returned rows;
     the totals of the run are in its summary.
 
     Args:
-        job: The job.
-        folder: The run's folder.
+        run: The run's folder.
         limit: Largest number of results.
 
     Example:
-        >>> result_rows(job, plan.folder, limit=10).results[0].error
+        >>> result_rows(run_folder(job, run_id), limit=10).results[0].error
     """
     with open_tables() as tables:
-        return read_results(tables, file_text(Path(folder) / "outcomes.parquet"), f"{FAILURES_FIRST}, position", limit)
+        return read_results(tables, file_text(run.outcomes), f"{FAILURES_FIRST}, position", limit)
 
 
 def read_results(tables: Tables, source: str, order: str, limit: int) -> BatchResult[Any, dict[str, Any]]:

@@ -198,7 +198,7 @@ def _remove(tables: Tables, store: Store, lease: int, name: str, old: Sequence[R
     working = working_folder(store, name)
     # All folders, because a run that was killed before its plan was written is not in the list of runs.
     for path in filter(Path.is_dir, working.iterdir() if working.exists() else ()):
-        RunFolder(path, store.folder(path.name)).clear()
+        RunFolder.at(path, store).clear()
 
 
 def _check_lease(store: Store, lease: int) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.run_folder import open_folder
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, open_tables
 
@@ -91,17 +90,15 @@ _SLICES = """
     FROM called GROUP BY slice"""
 
 
-def run_stats(job: BatchJob, folder: str) -> RunStats:
+def run_stats(run: RunFolder) -> RunStats:
     """Return the statistics of a merged run.
 
     Args:
-        job: The job.
-        folder: The run's folder.
+        run: The run's folder.
 
     Example:
-        >>> run_stats(job, plan.folder).slowest
+        >>> run_stats(run_folder(job, run_id)).slowest
     """
-    run = open_folder(job, folder)
     with open_tables() as tables:
         tables.execute(f"CREATE TEMP VIEW outcomes AS FROM {file_text(run.outcomes)}")
         execute(tables, _CALLED)
@@ -110,9 +107,9 @@ def run_stats(job: BatchJob, folder: str) -> RunStats:
         }
         began, ended, tried_again = execute(tables, _SPAN).fetchone() or (None, None, 0)
         if began is None or ended is None:
-            return RunStats(folder, examples=examples)
+            return RunStats(str(run.path), examples=examples)
         return RunStats(
-            folder,
+            str(run.path),
             tried_again=tried_again,
             slowest=[SlowItem(*row) for row in execute(tables, _SLOWEST).fetchall()],
             examples=examples,

@@ -10,8 +10,9 @@ from typing import TypeAlias
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, view_records
 from batch_llm.jobs.ledger.records import record_files
-from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text
+from batch_llm.jobs.storage.store import Store
 
 from .prices import CostOf
 
@@ -70,7 +71,7 @@ class _Fit:
         return max(0.0, expected - error), expected, expected + error
 
 
-def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) -> Calibration | None:
+def calibrate(tables: Tables, model: str, planned: RunFolder, size: float) -> Calibration | None:
     """Return the expected usage of a plan's calls; None if there are too few records.
 
     Preferred are items of this source that were called with the same prompt and model. Otherwise the usage of earlier
@@ -78,11 +79,11 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
 
     Args:
         tables: DuckDB session in which the plan was made.
-        job: The job.
+        model: The job's model.
         planned: Folder of the plan.
         size: Average number of characters of the prompts to be sent.
     """
-    mean = _measure(tables, job)
+    mean = _measure(tables, model, planned.runs)
     sizes = f"(SELECT {FINGERPRINT} AS fingerprint, characters AS size FROM {file_text(planned.items)})"
     same = _fits(tables, f"used JOIN {sizes} USING (fingerprint)")
     if same is not None:
@@ -90,17 +91,23 @@ def calibrate(tables: Tables, job: BatchJob, planned: RunFolder, size: float) ->
     return _by_others(tables, mean, size)
 
 
-def calibrate_by_earlier_runs(tables: Tables, job: BatchJob, size: float) -> Calibration | None:
-    """Return the expected usage of a prompt of `size` characters, measured from earlier runs of the job's name."""
-    return _by_others(tables, _measure(tables, job), size)
+def calibrate_by_earlier_runs(tables: Tables, model: str, runs: Store, size: float) -> Calibration | None:
+    """Return the expected usage of a prompt of `size` characters, measured from earlier runs of the job's name.
+
+    Args:
+        tables: DuckDB session.
+        model: The job's model.
+        runs: The ledger folder of the job's name.
+        size: Number of characters of the prompt.
+    """
+    return _by_others(tables, _measure(tables, model, runs), size)
 
 
-def _measure(tables: Tables, job: BatchJob) -> float:
+def _measure(tables: Tables, model: str, runs: Store) -> float:
     """Create the table `used` with the usage of each item in one earlier run; return the average prompt length."""
-    store = job_store(job)
-    runs = _runs_of_the_model(job)
-    files = [file for file in record_files(store) if file.partition("/")[0] in runs]
-    view_records(tables, store, files, view="measured", with_run=True)
+    plans = _plans_of_the_model(model, runs)
+    files = [file for file in record_files(runs) if file.partition("/")[0] in plans]
+    view_records(tables, runs, files, view="measured", with_run=True)
     # An item that several runs called, by `refresh` or after a failure, is measured by the newest run that
     # answered it.
     execute(
@@ -116,7 +123,7 @@ def _measure(tables: Tables, job: BatchJob) -> float:
             FROM measured WHERE attempts > 0 GROUP BY run, fingerprint
         ) GROUP BY fingerprint""",
     )
-    return _mean_size(list(runs.values()))
+    return _mean_size(list(plans.values()))
 
 
 def _by_others(tables: Tables, mean: float, size: float) -> Calibration | None:
@@ -151,11 +158,10 @@ def _calibration(found: _Found, size: float, of_what: str) -> Calibration:
     return Calibration(sent.at(size), received.at(size), cached, seconds, f"{sent.items:,} {of_what}")
 
 
-def _runs_of_the_model(job: BatchJob) -> dict[str, dict[str, float]]:
-    """Return the plans of earlier runs with the job's model by run id."""
-    store = job_store(job)
-    plans = {name.partition("/")[0]: json.loads(store.read(name) or b"{}") for name in store.names("*/plan.json")}
-    return {run: plan for run, plan in plans.items() if plan.get("model") == job.model}
+def _plans_of_the_model(model: str, runs: Store) -> dict[str, dict[str, float]]:
+    """Return the plans of earlier runs with a model by run id."""
+    plans = {name.partition("/")[0]: json.loads(runs.read(name) or b"{}") for name in runs.names("*/plan.json")}
+    return {run: plan for run, plan in plans.items() if plan.get("model") == model}
 
 
 def _mean_size(plans: list[dict[str, float]]) -> float:

@@ -20,7 +20,7 @@ from batch_llm.jobs.amounts import BudgetShare, BudgetStatus, Spent
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger import heartbeat
 from batch_llm.jobs.ledger.heartbeat import StalenessTimer
-from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.run_types import Plan, ShardOutcome, ShardRef
 from batch_llm.jobs.spending.calibration import guessed_output_tokens
 from batch_llm.jobs.storage.json_files import to_json
@@ -64,13 +64,12 @@ class JournaledAllocator(BudgetAllocator):
         self._watch = StalenessTimer()
 
     @classmethod
-    def of(cls, job: BatchJob, planned: Plan) -> JournaledAllocator:
+    def of(cls, job: BatchJob, run: RunFolder, planned: Plan) -> JournaledAllocator:
         """Return the allocator of a run for one of its processes.
 
         Raises:
             JobError: The ledger cannot be read or written.
         """
-        run = open_folder(job, planned.folder)
         plan = planned.shards[0].part.partition("-")[0] if planned.shards else ""
         journal = run.store.folder("budget").folder(plan)
         limits = _first_limits(job, run, journal) if plan else read_budget_status(job, run)

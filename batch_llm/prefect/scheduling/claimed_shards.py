@@ -6,11 +6,11 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-from batch_llm.jobs import BatchJob, BudgetShare, JournaledAllocator, Plan, ShardOutcome, ShardRef, request_stop
+from batch_llm.jobs import BudgetShare, JournaledAllocator, Plan, ShardOutcome, ShardRef, request_stop
 from batch_llm.jobs.ledger.claims import Claims, is_superseded
 from batch_llm.jobs.ledger.heartbeat import HEARTBEAT_SECONDS
 from batch_llm.jobs.ledger.remote_run import exchange_stop, fetch_progress
-from batch_llm.jobs.ledger.run_folder import open_folder
+from batch_llm.jobs.ledger.run_folder import RunFolder
 
 LOOK_SECONDS = 3.0
 
@@ -19,17 +19,17 @@ class ClaimedShards:
     """Remaining shards of a run, claimed by several runners.
 
     Args:
-        job: The job.
-        planned: The plan, with the folder on this machine.
+        run: The run's folder.
+        planned: The plan.
         runner: Id of the runner that claims.
         budget: Budget that the runners share.
         shows_others: Whether this process fetches the progress of the other runners.
     """
 
     def __init__(
-        self, job: BatchJob, planned: Plan, runner: str, budget: JournaledAllocator, *, shows_others: bool
+        self, run: RunFolder, planned: Plan, runner: str, budget: JournaledAllocator, *, shows_others: bool
     ) -> None:
-        self._run = open_folder(job, planned.folder)
+        self._run = run
         self._claims = Claims(self._run.store, planned.shards, runner)
         self._budget, self._shows_others = budget, shows_others
         self._waiting_for_share: list[ShardRef] = []  # claimed, without a budget share yet

@@ -153,7 +153,7 @@ class PoolRuns:
         self._runs[started.id] = started
 
     def _parameters(self) -> dict[str, Any]:
-        local_ledger = self._run.store.parent.parent.local
+        local_ledger = self._run.runs.parent.local
         job = self._job if local_ledger is None else self._job.model_copy(update={"ledger": str(local_ledger)})
         return job.model_dump(mode="json")
 

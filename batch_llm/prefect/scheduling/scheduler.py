@@ -20,11 +20,11 @@ from batch_llm.jobs import (
     BudgetShare,
     Plan,
     ProgressReader,
+    RunFolder,
     ShardOutcome,
     ShardRef,
     guessed_output_tokens,
     read_budget_status,
-    run_folder,
     with_absolute_paths,
 )
 from batch_llm.prefect import tasks
@@ -47,6 +47,7 @@ class ShardScheduler:
 
     Args:
         job: The job.
+        run: The run's folder.
         planned: The plan.
         events: Emits the events of the shards.
         strategy: Function that returns the strategy to call instead of the job's model.
@@ -59,6 +60,7 @@ class ShardScheduler:
     def __init__(
         self,
         job: BatchJob,
+        run: RunFolder,
         planned: Plan,
         events: RunEvents,
         strategy: tasks.StrategyFactory | None,
@@ -76,7 +78,7 @@ class ShardScheduler:
         self._threshold_event = FailureThresholdEvent(job, events)
         self._canary = CanaryWatch(job, planned)
         if budget is None:
-            limits = read_budget_status(job, run_folder(job, events.flow_run_id))
+            limits = read_budget_status(job, run)
             budget = BudgetAllocator(limits, guessed_output_tokens(job))
         self._budget = RunBudget(budget, planned.folder, events)
         self._reason = ""

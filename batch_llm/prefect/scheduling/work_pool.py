@@ -44,7 +44,7 @@ from batch_llm.jobs.execution.shard_watch import MAX_UNCHECKED_SECONDS
 from batch_llm.jobs.ledger.claims import RunnerRegistry
 from batch_llm.jobs.ledger.heartbeat import STALE_SECONDS, Heartbeat
 from batch_llm.jobs.ledger.remote_run import remote_run_folder, send_shards
-from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
+from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.json_files import read_object
 from batch_llm.prefect.console import prepare_log_handlers
 from batch_llm.prefect.stopping import GracefulStop, read_stop
@@ -63,6 +63,7 @@ class ClaimingScheduler(ShardScheduler):
 
     Args:
         job: The job, with this process's share of the workers.
+        run: The run's folder.
         planned: The plan, with the run's folder on this machine.
         events: Emits the events of the shards.
         shows_others: Whether this process fetches the progress of the other runners.
@@ -71,14 +72,14 @@ class ClaimingScheduler(ShardScheduler):
         completed_shards: Number of shards that finished in this process.
     """
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, *, shows_others: bool) -> None:
-        budget = JournaledAllocator.of(job, planned)
-        super().__init__(job.model_copy(update={"runner": "threads"}), planned, events, None, budget)
+    def __init__(self, job: BatchJob, run: RunFolder, planned: Plan, events: RunEvents, *, shows_others: bool) -> None:
+        budget = JournaledAllocator.of(job, run, planned)
+        super().__init__(job.model_copy(update={"runner": "threads"}), run, planned, events, None, budget)
         self.completed_shards = 0
         self._pending.clear()
-        self._shared = ClaimedShards(job, planned, flow_run.id, budget, shows_others=shows_others)
+        self._shared = ClaimedShards(run, planned, flow_run.id, budget, shows_others=shows_others)
         self._at_once = job.runner_options.processes or 1
-        self._runners = RunnerRegistry(open_folder(job, planned.folder).store)
+        self._runners = RunnerRegistry(run.store)
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
         return self._shared.take(1 if self._canary.is_out else self._at_once)
@@ -104,20 +105,20 @@ class PoolScheduler(ClaimingScheduler):
         JobError: The run has no work pool, or its strategy exists only in this process.
     """
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, strategy: Any) -> None:
+    def __init__(self, job: BatchJob, run: RunFolder, planned: Plan, events: RunEvents, strategy: Any) -> None:
         if strategy is not None:
             raise JobError(
                 "runner 'pool' cannot use a strategy of the caller, because other machines lack it: set another"
             )
-        self._run = open_folder(job, planned.folder)
+        self._run = run
         pool = own_pool()
         runners = pool.count(len(planned.shards), job)
         job = with_workers_divided(job, runners)
-        super().__init__(job, planned, events, shows_others=True)
+        super().__init__(job, run, planned, events, shows_others=True)
         self._others = PoolRuns(pool, job, self._run, runners - 1)
 
     def __enter__(self) -> PoolScheduler:
-        send_shards(self._job, self._folder)
+        send_shards(self._run)
         self._stack.callback(self._wait_for_runners)
         self._stack.enter_context(registered(self._run, flow_run.id))
         super().__enter__()
@@ -188,7 +189,7 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
         with (
             registered(run, flow_run.id) as heartbeat,
             governed(job),
-            _JoiningScheduler(job, planned, events, heartbeat) as shards,
+            _JoiningScheduler(job, run, planned, events, heartbeat) as shards,
         ):
             ending.run(shards.run)
         stop = read_stop(run.path)
@@ -203,8 +204,8 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
 class _JoiningScheduler(ClaimingScheduler):
     """Scheduler of shards of a run that another process planned."""
 
-    def __init__(self, job: BatchJob, planned: Plan, events: RunEvents, heartbeat: Heartbeat) -> None:
-        super().__init__(job, planned, events, shows_others=False)
+    def __init__(self, job: BatchJob, run: RunFolder, planned: Plan, events: RunEvents, heartbeat: Heartbeat) -> None:
+        super().__init__(job, run, planned, events, shows_others=False)
         self._heartbeat = heartbeat
 
     def _show(self, *, last: bool = False) -> None:

@@ -25,6 +25,7 @@ from batch_llm.jobs import (
     plan,
     read_progress,
     request_stop,
+    run_folder,
     run_shard,
     run_stats,
 )
@@ -199,7 +200,7 @@ async def test_item_with_several_attempts_counts_once(home: Path) -> None:
     assert (await _run(made_for, made, strategy)).failed == 2
     assert (await _run(made_for, made, strategy)).failed == 1
     summary = merge(made_for, made)
-    stats = run_stats(made_for, made.folder)
+    stats = run_stats(run_folder(made_for, Path(made.folder).name))
     assert (stats.tried_again, summary.total_attempts) == (1, sum(strategy.calls.values()))
     assert [item.item_id for item in stats.slowest if item.attempts > 1] == ["a"], "an item is listed once"
 

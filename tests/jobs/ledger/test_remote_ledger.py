@@ -14,7 +14,7 @@ import zstandard
 from moto.server import ThreadedMotoServer
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, job_store, merge, plan, result_rows, run_shard, run_stats
+from batch_llm.jobs import BatchJob, Plan, job_store, merge, plan, result_rows, run_folder, run_shard, run_stats
 from batch_llm.jobs.ledger.records import LedgerWriter, Record, record_files
 from batch_llm.jobs.storage.store import Store
 from batch_llm.strategies.base import LLMCallStrategy
@@ -91,8 +91,9 @@ async def test_answers_of_one_machine_are_reused_on_another(
     assert await _answer_all(made_for, made) == {"a": 1, "b": 1, "bad": 1, "c": 1}
     summary = merge(made_for, made)
     assert (summary.succeeded, summary.failed) == (3, 1)
-    assert [row.success for row in result_rows(made_for, made.folder, 9).results] == [False, True, True, True]
-    assert run_stats(made_for, made.folder).examples == {"programming": "TypeError: it is bad"}
+    run = run_folder(made_for, "first")
+    assert [row.success for row in result_rows(run, 9).results] == [False, True, True, True]
+    assert run_stats(run).examples == {"programming": "TypeError: it is bad"}
     stored = {name.rpartition("/")[2] for name in job_store(made_for).names("first/*")}
     assert {"plan.json", "summary.json", "outcomes.parquet"} <= stored
 

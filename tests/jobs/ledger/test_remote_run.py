@@ -59,7 +59,7 @@ def planned(request: pytest.FixtureRequest, home: Path) -> Iterator[tuple[BatchJ
     made_for = job(ledger=place, shard_size=3, config={"max_workers": 1, "retry": {"max_attempts": 1}})
     documents(home, **{name: name for name in "abcdef"})
     made = plan(made_for, RUN, strategy="Upper")
-    send_shards(made_for, made.folder)
+    send_shards(open_folder(made_for, made.folder))
     yield made_for, made
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, merge, plan, result_rows
+from batch_llm.jobs import BatchJob, Plan, merge, plan, result_rows, run_folder
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
 from batch_llm.jobs.storage.duckdb_session import column_types
 from batch_llm.jobs.storage.store import Store
@@ -321,7 +321,7 @@ def test_a_table_shows_failures_first(home: Path) -> None:
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x"} for number in range(5)))
     made = _run(job(output_schema=_SCHEMA), answer=_ANSWER, fail=("3",))
     merge(job(output_schema=_SCHEMA), made)
-    rows = result_rows(job(), made.folder, 3).results
+    rows = result_rows(run_folder(job(), Path(made.folder).name), 3).results
     assert [row.item_id for row in rows] == ["3", "0", "1"]
     assert rows[0].error_info is not None
     assert (rows[0].error, rows[0].error_info.category) == ("down", "server_error")

@@ -273,28 +273,29 @@ def test_process_that_joins_later_does_not_count_spending_twice(home: Path) -> N
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     made_for = job(budget_tokens=100, monthly_budget_usd=10, prices={"input_mtok": 1, "output_mtok": 1})
     planned = plan(made_for, "r", strategy="s")
+    run = run_folder(made_for, "r")
     usage: dict[str, Any] = {"status": "failed", "cost_usd": 2.0, "input_tokens": 30, "output_tokens": 5}
 
     def spend() -> None:
-        with LedgerWriter(run_folder(made_for, "r").store, planned.shards[0].part) as ledger:
+        with LedgerWriter(run.store, planned.shards[0].part) as ledger:
             ledger.append(Record(id="a", key="k", **usage))
 
     spend()
-    first = JournaledAllocator.of(made_for, planned)
+    first = JournaledAllocator.of(made_for, run, planned)
     spend()
-    late = JournaledAllocator.of(made_for, planned)
+    late = JournaledAllocator.of(made_for, run, planned)
     for budget in (first, late):
         spent = {limit.setting: limit.spent for limit in budget.status(Spent())}
         assert spent == {"budget_tokens": 35.0, "monthly_budget_usd": 2.0}
     again = plan(made_for, "r", strategy="s")
-    spent = {limit.setting: limit.spent for limit in JournaledAllocator.of(made_for, again).status(Spent())}
+    spent = {limit.setting: limit.spent for limit in JournaledAllocator.of(made_for, run, again).status(Spent())}
     assert spent == {"budget_tokens": 70.0, "monthly_budget_usd": 4.0}
 
 
 def test_without_a_budget_nothing_is_written(home: Path) -> None:
     write_lines(home / "docs.jsonl", {"id": "a", "text": "x"})
     planned = plan(job(), "r", strategy="s")
-    budget = JournaledAllocator.of(job(), planned)
+    budget = JournaledAllocator.of(job(), run_folder(job(), "r"), planned)
     shard = replace(planned.shards[0], claim=1)
     share = budget.share(shard, [shard])
     assert share is not None
