@@ -124,11 +124,12 @@ def first_items(job: BatchJob) -> list[Item]:
     Raises:
         JobError: The source cannot be read, has no rows, or has no column that the prompt uses.
     """
-    check_prompt_varies(job)
     with open_tables() as tables, temporary_folder() as folder:
         rows = folder / "rows.parquet"
+        source = open_source(tables, job.source, job.encoding)
+        check_prompt_varies(job, source)
         try:
-            broken = open_source(tables, job.source, job.encoding).stage(rows, job.limit)
+            broken = source.stage(rows, job.limit)
             items = list(make_items(tables, job, rows, broken, strategy=""))
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error

@@ -16,6 +16,7 @@ from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.run_folder import RunFolder, job_store
 from batch_llm.jobs.prompts import cached_context
 from batch_llm.jobs.run_types import Plan
+from batch_llm.jobs.sources import open_source
 from batch_llm.jobs.spending.calibration import Calibration, Three, calibrate, guessed_output_tokens
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables, rows_of
@@ -101,7 +102,7 @@ def estimate(job: BatchJob) -> Estimate:
     with open_tables() as tables, temporary_folder() as place:
         folder = RunFolder(place, Store(str(place)), job_store(job))
         try:
-            planned = make_plan(tables, job, folder)
+            planned = make_plan(job, open_source(tables, job.source, job.encoding), folder)
             calls, characters = sizes_of_calls(tables, folder)
             size = characters / max(1, calls)
             known = calibrate(tables, job.model, folder, size)

@@ -21,7 +21,7 @@ from batch_llm.jobs.models.ignored_settings import ignored_settings
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.run_types import Plan, ShardRef
 from batch_llm.jobs.sinks import output_columns
-from batch_llm.jobs.sources import open_source
+from batch_llm.jobs.sources import Source
 from batch_llm.jobs.spending.budgets import budgets_of
 from batch_llm.jobs.storage.access import make_folder, restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, job_error, open_tables, rows_of
@@ -32,7 +32,7 @@ from .canary import choose_canary, with_expected_cost
 from .items import id_column, make_items, number_repeats, read_prompt, repeated_ids, staged_columns, write_items
 from .lower_max_tokens import record_max_tokens
 from .parallelism import suitable_size
-from .preflight import check, check_sinks
+from .preflight import check_in, check_sinks
 from .prior_answers import count_items, find_answers, seconds_per_item
 from .refreshes import Refresh, refresh_of
 from .source_size import shrunk_source
@@ -60,38 +60,42 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
     """
     folder = run_folder(job, run_id)
     folder.stop.unlink(missing_ok=True)
-    known = check(job, strategy=strategy)
-    try:
-        with open_tables() as tables:
-            made = make_plan(tables, job, folder, strategy, lease)
-            if known != (columns := tuple(staged_columns(tables, folder.rows))):
+    with open_tables() as tables:
+        checked = check_in(tables, job, folder.runs, strategy=strategy)
+        try:
+            made = make_plan(job, checked.source, folder, strategy, lease)
+            if checked.columns != (columns := tuple(staged_columns(tables, folder.rows))):
                 check_sinks(job, columns)
             if warning := shrunk_source(tables, job, folder.runs, made.total):
                 made = replace(made, warnings=(*made.warnings, warning))
             if ignored := () if strategy else ignored_settings(job):
                 warning = f"{job.model} ignores {', '.join(ignored)}: remove it from model_settings"
                 made = replace(made, warnings=(*made.warnings, warning))
-            calls, characters = sizes_of_calls(tables, folder)
             if made.canary.items:
                 made = replace(made, canary=with_expected_cost(tables, job, folder, made.canary, strategy))
-        record_max_tokens(job, folder.runs)
-        about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
-        about |= {"called": calls, "characters": characters, "lease": lease}
-        about |= {"failure_threshold": job.failure_threshold}
-        write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
-        restrict_folder(folder.path)
-        folder.copy_to_ledger(folder.plan)
-    except duckdb.Error as error:
-        raise job_error(f"source {job.source!r}", error) from error
-    except OSError as error:
-        raise JobError(f"the plan cannot be written to {folder.path}: {error}") from error
+            _write_plan(tables, job, folder, made)
+        except duckdb.Error as error:
+            raise job_error(f"source {job.source!r}", error) from error
+        except OSError as error:
+            raise JobError(f"the plan cannot be written to {folder.path}: {error}") from error
     return made
 
 
-def make_plan(tables: Tables, job: BatchJob, folder: RunFolder, strategy: str = "", lease: int = 0) -> Plan:
-    """Make a plan in a folder; the session then has the tables that `find_answers` tells of."""
+def _write_plan(tables: Tables, job: BatchJob, folder: RunFolder, made: Plan) -> None:
+    record_max_tokens(job, folder.runs)
+    calls, characters = sizes_of_calls(tables, folder)
+    about = {"source": job.source, "model": job.model, "limit": job.limit, "budgets": budgets_of(job)}
+    about |= {"called": calls, "characters": characters, "failure_threshold": job.failure_threshold}
+    write_whole(folder.plan, to_json({**asdict(made), **about, "planned_at": time.time()}))
+    restrict_folder(folder.path)
+    folder.copy_to_ledger(folder.plan)
+
+
+def make_plan(job: BatchJob, source: Source, folder: RunFolder, strategy: str = "", lease: int = 0) -> Plan:
+    """Make a plan in a folder; the source's session then has the tables that `find_answers` tells of."""
+    tables = source.tables
     _make_room(folder)
-    broken_rows = open_source(tables, job.source, job.encoding).stage(folder.rows, job.limit)
+    broken_rows = source.stage(folder.rows, job.limit)
     columns = staged_columns(tables, folder.rows)
     items = make_items(tables, job, folder.rows, broken_rows, strategy)
     total, broken = write_items(tables, items, folder.items, folder.prompts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
@@ -19,13 +20,27 @@ from batch_llm.jobs.sinks import (
     output_columns,
     partial_place,
 )
-from batch_llm.jobs.sources import open_source
+from batch_llm.jobs.sources import Source, open_source
 from batch_llm.jobs.spending.budgets import check_budget
-from batch_llm.jobs.storage.duckdb_session import open_tables
+from batch_llm.jobs.storage.duckdb_session import Tables, open_tables
+from batch_llm.jobs.storage.store import Store
 
 from .items import FAILURE_COLUMNS, id_column, input_columns
 from .path_conflicts import check_path_conflicts
-from .preview import count_rows
+from .preview import count_rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedJob:
+    """What the check of a job has opened, for the plan.
+
+    Attributes:
+        source: The opened source.
+        columns: Known columns of the source; later rows of JSON may have more.
+    """
+
+    source: Source
+    columns: tuple[str, ...]
 
 
 def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
@@ -45,12 +60,27 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
         >>> check(BatchJob(source="tickets.csv", prompt="{text}", output="out.csv"))  # doctest: +SKIP
         ('id', 'text')
     """
+    with open_tables() as tables:
+        return check_in(tables, job, job_store(job), strategy=strategy).columns
+
+
+def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") -> CheckedJob:
+    """Check a job as `check` does, in a session and with a ledger that the caller has opened.
+
+    Args:
+        tables: The session that reads the source.
+        job: The job.
+        runs: The ledger folder of the job's name.
+        strategy: Name of a strategy that the caller passes; the job's model is then not checked.
+
+    Raises:
+        JobError: The job cannot run.
+    """
     check_runner(job.runner)
     prompt = Prompt(job.prompt)
-    check_prompt_varies(job)
-    with open_tables() as tables:
-        wanted = {*prompt.columns, *([job.id_column] if job.id_column else []), *_partitioning(job)}
-        columns = open_source(tables, job.source, job.encoding).columns(wanted)
+    source = open_source(tables, job.source, job.encoding)
+    check_prompt_varies(job, source)
+    columns = source.columns({*prompt.columns, *([job.id_column] if job.id_column else []), *_partitioning(job)})
     if "_position" in columns:
         raise JobError("the source has a column '_position', which is a reserved name: rename it")
     known = input_columns(dict.fromkeys(columns, ""))
@@ -58,7 +88,6 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     id_column(job, known)
     check_path_conflicts(job)
     check_sinks(job, known)
-    runs = job_store(job)
     place_for(job, runs, complete=False)
     if runs.local:
         prepare_ledger(job, runs)
@@ -66,18 +95,22 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
     check_budget(job, own_strategy=bool(strategy))
     if not strategy:
         check_model(job)
-    return tuple(known)
+    return CheckedJob(source, tuple(known))
 
 
-def check_prompt_varies(job: BatchJob) -> None:
+def check_prompt_varies(job: BatchJob, source: Source) -> None:
     """Check that the prompt uses a column, unless the job has a single row or allows a constant prompt.
+
+    Args:
+        job: The job.
+        source: The opened source of the job.
 
     Raises:
         JobError: The same prompt would be sent for several rows.
     """
     if Prompt(job.prompt).columns or job.constant_prompt or job.limit == 1:
         return
-    if count_rows(job.model_copy(update={"limit": 2})) > 1:
+    if count_rows_of(job, source, 2) > 1:
         raise JobError(
             "the prompt uses no column, so each row of the source would be called with the same text: write {column} "
             "where the row's value belongs, or set constant_prompt=true (--constant-prompt) to do it anyway"

@@ -10,7 +10,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.sources import SAMPLES, open_source
+from batch_llm.jobs.sources import SAMPLES, Source, open_source
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.scratch import temporary_folder
@@ -53,11 +53,21 @@ def count_rows(job: BatchJob) -> int:
     Raises:
         JobError: The source cannot be read.
     """
-    with open_tables() as tables, temporary_folder() as folder:
+    with open_tables() as tables:
+        return count_rows_of(job, open_source(tables, job.source, job.encoding), job.limit)
+
+
+def count_rows_of(job: BatchJob, source: Source, limit: int | None) -> int:
+    """Return the number of rows of an opened source, at most `limit`; reads the source up to there.
+
+    Raises:
+        JobError: The source cannot be read.
+    """
+    with temporary_folder() as folder:
         rows = folder / "rows.parquet"
         try:
-            open_source(tables, job.source, job.encoding).stage(rows, job.limit)
-            found = tables.execute(f"SELECT count(*) FROM {file_text(rows)}").fetchone()
+            source.stage(rows, limit)
+            found = source.tables.execute(f"SELECT count(*) FROM {file_text(rows)}").fetchone()
         except duckdb.Error as error:
             raise job_error(f"source {job.source!r}", error) from error
     return int(found[0]) if found else 0

@@ -82,7 +82,6 @@ class CsvSource(Source):
             for number, file in enumerate(read):
                 if file.has_open_quotes:
                     self._separate(file, Path(folder) / f"{number}-separated.csv", limit)
-            self._execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
             self._write(read, rows, limit)
             self._find_rejects(read)
             return self._broken(read)
@@ -110,6 +109,7 @@ class CsvSource(Source):
             f"skip={start.lines_before}, "
             f"max_line_size={MAX_ROW_BYTES}, buffer_size={MAX_ROW_BYTES}, store_rejects=true)"
         )
+        self._execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")  # of an earlier reading
         self.write_numbered(query, rows, limit)
 
     def _separate(self, file: _Read, copy: Path, limit: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Generator, Iterable, Iterator, Set
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Never
 
@@ -86,7 +87,7 @@ class QuerySource(Source):
 
     @contextmanager
     def _session(self, target: Path, memory: str = MEMORY_LIMIT) -> Generator[Tables]:
-        found = self._parsed()
+        found = self._parsed
         with open_locked_tables(_files_of(found), target, self.database, memory) as tables:
             refused = (found.functions - ROW_FUNCTIONS - FILE_FUNCTIONS) & _own_functions(tables)
             if calls := sorted(refused | (found.scalars & SESSION_FUNCTIONS)):
@@ -95,6 +96,7 @@ class QuerySource(Source):
                 self._refuse(f"reads {views[0]}, which is not allowed: a query can only read tables and data files")
             yield tables
 
+    @cached_property
     def _parsed(self) -> SelectStatement:
         try:
             parse_select(self._query)  # checked alone too: its bracket could close the one of the subquery

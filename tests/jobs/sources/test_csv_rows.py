@@ -115,3 +115,11 @@ def test_missing_header_and_open_quote_in_the_header_are_reported(home: Path) ->
         plan(job(source="open.csv"), "r2")
     (home / "blank.csv").write_text("\n \nid,text\n1,a\n")
     assert prompts(plan(job(source="blank.csv"), "r3")) == {"1": "a"}
+
+
+def test_a_broken_row_is_reported_once_though_its_file_is_read_twice(home: Path) -> None:
+    """A prompt without a column is allowed for one row, so the rows are counted before they are read."""
+    (home / "docs.csv").write_text("id,text\n1,a\n2,b,c\n")
+    made = plan(job(source="docs.csv", prompt="hello"), "r")
+    assert broken(made) == {"line 3": "line 3: more columns than the header"}
+    assert (made.total, made.broken, prompts(made)) == (2, 1, {"1": "hello"})
