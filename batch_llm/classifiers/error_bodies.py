@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 _CODES = frozenset({"code", "type", "status", "reason", "error_type", "error_code", "errorcode", "__type", "quotaid"})
-_MESSAGES = frozenset({"message", "error", "detail", "details", "msg", "error_msg", "error_message", "status_msg"})
+_MESSAGES = frozenset(
+    {"message", "error", "detail", "details", "msg", "error_msg", "error_message", "status_msg"}
+    | {"error_description", "errormessage", "faultstring", "title"}  # RFC 6749, AWS, Apigee, RFC 9457
+)
 _WITHIN = frozenset(
     {"error", "errors", "detail", "details", "metadata", "raw", "innererror", "base_resp", "violations", "headers"}
+    | {"fault"}
 )
 _FLAGGED = frozenset({"flagged_input", "content_filter_result", "content_filter_results"})
 _RESETS = "x-ratelimit-reset"

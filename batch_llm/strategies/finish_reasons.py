@@ -51,6 +51,17 @@ def is_broken_off(finish_reason: str | None, details: Mapping[str, Any] | None) 
     return finish_reason == "error" or (finish_reason is None and not _ends_as_usual(details))
 
 
+def check_complete(response: ModelResponse) -> None:
+    """Check that a response of Anthropic is complete: pydantic-ai accepts a stream that ends early.
+
+    Raises:
+        ConnectionError: The response has no finish reason.
+    """
+    has_ended = response.finish_reason or (response.provider_details or {}).get("finish_reason")
+    if response.provider_name == "anthropic" and not has_ended:
+        raise ConnectionError("the stream of the answer ended before its end")
+
+
 def _ends_as_usual(details: Mapping[str, Any] | None) -> bool:
     return str((details or {}).get("finish_reason", "")).lower() in ("stop", "eos", "eos_token", "end_turn", "end")
 

@@ -10,7 +10,7 @@ from batch_llm.errors import CallFailed
 from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import request_of, text_of, usage_of
 from .dry_output import dry_output
-from .finish_reasons import FinishReasons, is_broken_off, truncation_error
+from .finish_reasons import FinishReasons, check_complete, is_broken_off, truncation_error
 from .max_tokens import MaxTokensSetting
 from .model_output import ModelAnswers, reason_in_words
 from .output_modes import OutputMode, OutputModes, RequestMode
@@ -164,6 +164,7 @@ class ModelStrategy(LLMCallStrategy[TOutput]):
             billed.append(request_of(response, sent))
             ending = response.finish_reason, response.provider_details
             self._endings.raise_if_blocked(*ending)
+            check_complete(response)
             try:
                 if response.finish_reason == "error":
                     raise ValueError(f"the provider broke off the answer (finish reason: {reason_in_words(response)})")

@@ -96,7 +96,8 @@ class ModelAnswers:
                 raise ValueError(f"There are {len(set(arguments))} different answers; return exactly one")
             answer = arguments[0]
         else:
-            answer = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+            texts = [part.content for part in response.parts if isinstance(part, TextPart)]
+            answer = "".join(filter(None, texts))  # None in a block of a type that the client does not know
         if is_blank(answer):
             raise _NoAnswer(f"there is no answer in the response (finish reason: {reason_in_words(response)})")
         if self._shape is None:

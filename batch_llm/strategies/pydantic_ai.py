@@ -11,7 +11,7 @@ from .base import BilledRequest, LLMCallStrategy, TokenUsage, TOutput
 from .billing import NOT_BILLED, billed, requests_of, text_of, usage_of
 from .blank_text import is_blank
 from .dry_output import dry_output
-from .finish_reasons import FinishReasons, truncation_error
+from .finish_reasons import FinishReasons, check_complete, truncation_error
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -66,6 +66,9 @@ class PydanticAIStrategy(LLMCallStrategy[TOutput]):
                 reason = _finish_reason(result)
                 output: Any = getattr(result, "output", result)
                 self._endings.raise_if_blocked(reason, _details(result))
+                for response in messages:
+                    if response.kind == "response":
+                        check_complete(response)
                 if isinstance(output, str) and is_blank(output):
                     raise ValueError(f"there is no answer in the response (finish reason: {reason})")
             except Exception as error:

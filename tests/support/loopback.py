@@ -45,7 +45,8 @@ class Reply:
 
     Attributes:
         status: HTTP status.
-        body: JSON, or text (sent as HTML), or a function of the call that gives either; None for a healthy answer.
+        body: JSON, or text (sent as HTML unless `headers` name another type; a lone surrogate such as "\\udcff" is the
+            byte 0xff), or a function of the call that gives either; None for a healthy answer.
         headers: Sent along.
         fault: "hang" never answers, "cut" ends in the middle of the body, "reset" answers with a TCP reset.
         delay: Seconds before the answer, on top of the server's own latency.
@@ -216,7 +217,8 @@ class LoopbackServer:
             reply = replace(self.healthy(call), fault=reply.fault)
         body = reply.body(call) if callable(reply.body) else reply.body
         if isinstance(body, str):
-            return web.Response(status=reply.status, text=body, content_type="text/html", headers=reply.headers)
+            raw, headers = body.encode(errors="surrogateescape"), {"content-type": "text/html", **reply.headers}
+            return web.Response(status=reply.status, body=raw, headers=headers)
         if reply.fault == "cut":
             return await self._cut(request, json.dumps(body).encode())
         if reply.status == 200:

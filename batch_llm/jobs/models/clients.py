@@ -20,6 +20,7 @@ from batch_llm.jobs.provider_addresses import loopback_patterns
 from .readable_replies import normalized_reply
 from .reply_usage import with_normalized_usage
 from .response_limits import ENCODINGS, LARGE_AT_ONCE, address_of, bound
+from .wrappers import latest_reply
 
 if TYPE_CHECKING:
     from google import genai
@@ -88,7 +89,13 @@ class _AiohttpClient(DefaultAioHttpClient):
             ) from None  # its status would look like the server's
         if self.on_headers is not None:
             self.on_headers(response.headers)
-        return response if stream else with_normalized_usage(normalized_reply(response))
+        if stream:
+            if response.is_error or "event-stream" in response.headers.get("content-type", ""):
+                return response
+            await response.aread()  # not a stream, although one was requested
+        if response.is_success:
+            latest_reply.set(response)
+        return with_normalized_usage(normalized_reply(response))
 
     async def _send_following_redirects(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         """Return the response after following redirects within the host of the request."""
@@ -193,6 +200,25 @@ def model_and_client(
     http = http_client(config, on_headers)
     make: Any = kind
     return infer_model(name, lambda _: make(http_client=http)), http
+
+
+def without_streaming(model: Model, settings: Mapping[str, Any], config: ProcessorConfig) -> Mapping[str, Any]:
+    """Return model settings with which pydantic-ai requests a whole answer from Anthropic instead of a stream.
+
+    Without `max_tokens` it sends the largest value that the model allows, and reads a stream then. A stream takes seven
+    times the CPU time, and its end can be lost without an error. The value that is sent stays the same. Calls that may
+    take longer than ten minutes stay streams, because networks drop idle connections.
+
+    Args:
+        model: Model of the job.
+        settings: Model settings of the job.
+        config: Settings of the engine.
+    """
+    most = model.profile.get("anthropic_max_output_tokens") if model.system == "anthropic" else None
+    has_lower_default = bool(model.profile.get("anthropic_rejects_max_tokens_beyond_context_window"))
+    if most is None or has_lower_default or "max_tokens" in settings or config.timeout_per_item > READ_SECONDS:
+        return settings
+    return {**settings, "max_tokens": most}
 
 
 def _google(name: str, config: ProcessorConfig, on_headers: HeadersCallback | None) -> tuple[Model, Client]:

@@ -82,13 +82,15 @@ def make_strategy(
         from .gemini import gemini_strategy
 
         return gemini_strategy(job, _google_key(job), job.model.partition(":")[2], on_headers)
-    from .clients import model_and_client
+    from .clients import model_and_client, without_streaming
 
     if job.model == LOCAL:
         settings = {**SETTINGS, **job.model_settings}
         facts = ServerFacts()
         return LeastBusyStrategy([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
-    return _calls(job, *model_and_client(job.model, job.config, on_headers), job.model_settings, _facts(facts_file))
+    model, client = model_and_client(job.model, job.config, on_headers)
+    settings = without_streaming(model, job.model_settings, job.config)
+    return _calls(job, model, client, settings, _facts(facts_file))
 
 
 def _facts(file: Path | None) -> ServerFacts:

@@ -91,6 +91,21 @@ def normalize_usage(body: _Json, host: str = "") -> bool:
     return json.dumps(body.get(place)) != before
 
 
+def billed_tokens(response: httpx2.Response) -> dict[str, int]:
+    """Return the tokens that a reply reports, for an answer that its client rejects; empty if it reports none."""
+    try:
+        body: object = pydantic_core.from_json(response.content)
+    except ValueError:
+        return {}
+    if not isinstance(body, dict) or (names := _names(cast("_Json", body))) is None:
+        return {}
+    normalize_usage(cast("_Json", body), response.request.url.host)
+    place, sent, received, _ = names
+    usage: Any = cast("_Json", body).get(place) or {}
+    tokens = {"input_tokens": usage.get(sent) or 0, "output_tokens": usage.get(received) or 0}
+    return {**tokens, "total_tokens": sum(tokens.values())} if any(tokens.values()) else {}
+
+
 def _names(body: _Json) -> tuple[str, str, str, str] | None:
     if isinstance(body.get("choices"), list):
         return _CHAT

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import ContextVar
 from typing import Any
+
+import httpx2
 
 from batch_llm.errors import CallFailed, RedirectRefused, ResponseTooLarge
 from batch_llm.strategies.base import LLMCallStrategy
+
+from .reply_usage import billed_tokens
+
+latest_reply: ContextVar[httpx2.Response | None] = ContextVar("latest_reply", default=None)
+"""The latest reply with a success status that a call in this context received, before it is normalized."""
+
+_LONGEST_QUOTE = 300
+_OF_A_PARSER = (TypeError, AttributeError, LookupError, AssertionError, RecursionError)
 
 
 class ClientOwningStrategy(LLMCallStrategy[Any]):
@@ -35,11 +46,15 @@ class ClientOwningStrategy(LLMCallStrategy[Any]):
             self._open = stack.pop_all()
 
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[Any, dict[str, int]]:
+        latest_reply.set(None)
         try:
             return await self._calls.execute(prompt, attempt, timeout)
         except Exception as error:
             _raise_refusal(error)
+            _raise_unreadable(error)
             raise
+        finally:
+            latest_reply.set(None)
 
     async def cleanup(self) -> None:
         await self._open.aclose()
@@ -52,6 +67,24 @@ def _raise_refusal(error: Exception) -> None:
         inner = inner.__cause__
     if inner is not None:
         raise CallFailed(inner, error.token_usage) if isinstance(error, CallFailed) else inner from None
+
+
+def _raise_unreadable(error: Exception) -> None:
+    """Raise an error with the tokens of the reply that the client rejected, if it caused `error`.
+
+    A client that fails with a `TypeError` on a reply with unexpected fields is no reason not to try again.
+    """
+    reply = latest_reply.get()
+    if reply is None or isinstance(error, CallFailed):
+        return
+    cause: Exception = error
+    if isinstance(error, _OF_A_PARSER):
+        text = " ".join(reply.text.split())[:_LONGEST_QUOTE]
+        cause = ValueError(f"the client cannot read the reply ({type(error).__name__}: {error}): {text}")
+    if tokens := billed_tokens(reply):
+        raise CallFailed(cause, tokens) from error
+    if cause is not error:
+        raise cause from error
 
 
 class LeastBusyStrategy(LLMCallStrategy[Any]):
