@@ -9,6 +9,7 @@
     ├── RequestTooLarge     error of an item: its prompt alone exceeds a token limit per minute
     ├── ResponseTooLarge    error of an item: its response is endless, or a decompression bomb
     ├── RedirectRefused     error of an item: its request was redirected to another host
+    ├── TierUnavailable     stops the run: the model cannot be called at the service tier of the job's lane
     ├── RunStopped          raised by `process_stream`: a fatal error stopped the run before its last item
     └── CallCancelled       passed to the classifier: a call was cancelled, but not by the run
 
@@ -83,6 +84,10 @@ class ResponseTooLarge(BatchLLMError):
 
 class RedirectRefused(BatchLLMError):
     """The provider's address redirects to another host; prompts are not sent to other hosts."""
+
+
+class TierUnavailable(BatchLLMError):
+    """The model cannot be called at the service tier of the job's lane; every other item would fail too."""
 
 
 class CallCancelled(BatchLLMError):

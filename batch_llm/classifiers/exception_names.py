@@ -65,6 +65,7 @@ BEFORE_STATUS = {
     "batch_llm.ContentFiltered": "content_filter",
     "batch_llm.ResponseTooLarge": "invalid_request",
     "batch_llm.RedirectRefused": "invalid_request",
+    "batch_llm.TierUnavailable": "model_not_found",
     **_in(("httpx", "httpx2"), _HTTPX),
     **_in(("openai", "anthropic", "groq"), _OPENAI),
     **_in(("aiohttp",), _AIOHTTP),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -28,6 +28,7 @@ VALUES = (
     "instructions",
     "id_column",
     "limit",
+    "lane",
     "budget_usd",
     "name",
     "shard_size",
@@ -49,6 +50,7 @@ class JobOptions:
         instructions: System instructions, the same for all rows, or @file.
         id_column: Column with the ids of the rows.
         limit: Process only the first N rows.
+        lane: online, or flex: half the price, slower, for models that have it.
         max_workers: Number of concurrent calls.
         budget_usd: Maximum cost of the run in USD.
         name: Name of the job and its folder in the ledger.
@@ -68,6 +70,7 @@ class JobOptions:
     instructions: str | None = None
     id_column: str | None = None
     limit: int | None = None
+    lane: Literal["online", "flex"] | None = None
     max_workers: int | None = None
     budget_usd: float | None = None
     name: str | None = None

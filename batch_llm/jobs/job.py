@@ -130,6 +130,11 @@ class BatchJob(BaseModel):
         title="Model settings",
         description="Model settings of pydantic-ai: temperature, max_tokens, ...",
     )
+    lane: Literal["online", "flex"] = Field(
+        "online",
+        title="Lane",
+        description="'online', or 'flex': half the price for models of OpenAI and Google that have it, but slower.",
+    )
     output_mode: Literal["auto", "native", "tool", "prompted"] = Field(
         "auto",
         title="Output mode",
@@ -292,5 +297,4 @@ class BatchJob(BaseModel):
             raise JobError(format_errors(error.errors(), list(cls.model_fields))) from error
 
 
-LOCAL = "local"
-"""The name of the model that runs on this machine and needs no key."""
+LOCAL = "local"  # the name of the model that runs on this machine and needs no key

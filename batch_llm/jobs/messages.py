@@ -73,6 +73,12 @@ def budget_line(budget: dict[str, Any]) -> str:
     return f"{budget['setting']}: {amount(budget['spent'])} of {amount(budget['budget'])} spent{when}"
 
 
+def lane_line(lane: dict[str, Any]) -> str:
+    """Return what a lane in a summary answered and cost."""
+    saved = f" (saved {money(lane['saved_usd'])})" if lane["saved_usd"] else ""
+    return f"{lane['lane']} {lane['items']:,} items, {money(lane['cost_usd'])}{saved}"
+
+
 def budget_sentence(limit: BudgetStatus) -> str:
     """Return a message that a budget is used up, and what to do."""
     amount = money if limit.unit == "usd" else "{:,.0f} tokens".format

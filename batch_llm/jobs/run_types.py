@@ -195,6 +195,8 @@ class Summary:
         wait_p50_seconds: Median of the rest of an item's time: waits for limits and cooldowns, and retries.
         wait_p95_seconds: 95th percentile of this rest.
         total_attempts: Calls of this run, including retries and rate-limited calls; a re-ask is part of its call.
+        lanes: Items that this run called by the service tier that answered, if any was not the standard tier: lane
+            (online, flex), items, cost_usd and saved_usd, compared with the standard prices.
     """
 
     total_items: int
@@ -233,3 +235,4 @@ class Summary:
     wait_p50_seconds: float | None = None
     wait_p95_seconds: float | None = None
     total_attempts: int = 0
+    lanes: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])

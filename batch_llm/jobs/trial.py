@@ -23,10 +23,11 @@ from .execution.recorder import record_of
 from .job import BatchJob
 from .ledger.records import INVALID_INPUT, Record
 from .models.factory import check_model, make_strategy
+from .models.flex import engine_config
 from .planning.items import Item, make_items
 from .planning.preflight import check_prompt_varies
 from .sources import open_source
-from .spending.prices import PriceList, prices_of
+from .spending.prices import PriceList, check_lane_price, prices_of
 from .storage.duckdb_session import job_error, open_tables
 from .storage.scratch import temporary_folder
 
@@ -150,6 +151,7 @@ def try_model(job: BatchJob, items: Sequence[Item]) -> Trial:
         'yes'
     """
     check_model(job)
+    check_lane_price(job)
     prices = prices_of(job)
     started = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
@@ -164,8 +166,9 @@ def try_model(job: BatchJob, items: Sequence[Item]) -> Trial:
 async def _call(job: BatchJob, items: Sequence[Item]) -> dict[str, AnyResult]:
     governor = Governor(job.limits)
     with room_for_calls(job.config) as config:
-        strategy = make_strategy(job.model_copy(update={"config": config}), partial(_forward_headers, governor))
-        async with ParallelBatchProcessor[Any, Any, str](config, governor=governor) as processor:
+        fitted = job.model_copy(update={"config": config})
+        strategy = make_strategy(fitted, partial(_forward_headers, governor))
+        async with ParallelBatchProcessor[Any, Any, str](engine_config(fitted), governor=governor) as processor:
             for item in items:
                 if item.prompt is not None:
                     await processor.add_work(LLMWorkItem(str(item.position), strategy, item.prompt, context=item.key))

@@ -88,6 +88,7 @@ def test_json_is_one_object_with_the_documented_names() -> None:
         "wait_p50_seconds": 0.1,
         "wait_p95_seconds": 0.7,
         "saved_usd": 0.25,
+        "lanes": [],
         "budgets": [],
         "seconds": 12.5,
         "notes": [],

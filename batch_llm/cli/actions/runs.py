@@ -10,7 +10,7 @@ from rich.table import Table
 from batch_llm.cli.terminal.report import results_table
 from batch_llm.cli.terminal.screen import Screen, print_json, shell
 from batch_llm.errors import JobError
-from batch_llm.jobs.messages import budget_line, duration, failures, money, speed_line
+from batch_llm.jobs.messages import budget_line, duration, failures, lane_line, money, speed_line
 from batch_llm.jobs.provider_messages import provider_first
 from batch_llm.jobs.results.outcomes import FAILURES_FIRST, read_results
 from batch_llm.jobs.results.prune import Pruned
@@ -91,6 +91,7 @@ def _print_run(screen: Screen, run: RunRecord, found: RunState) -> None:
         f"{totals.total_output_tokens:,} out",
         "speed": speed_line(totals),
         "cost": money(totals.cost_usd) + (f" (saved {money(totals.saved_usd)})" if totals.saved_usd else ""),
+        "lanes": "; ".join(map(lane_line, totals.lanes)),
         "prices": totals.priced_by,
         "budget": "; ".join(map(budget_line, totals.budgets)),
         "output": totals.output,

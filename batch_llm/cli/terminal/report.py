@@ -66,7 +66,7 @@ def as_json(outcome: RunOutcome) -> str:
     spent = (*(f"total_{kind}_tokens" for kind in tokens), "cost_usd", "priced_by", "total_attempts")
     speed = ("items_per_second", *(f"call_p{share}_seconds" for share in (50, 95, 99)))
     waits = ("wait_p50_seconds", "wait_p95_seconds")
-    rest = ("categories", "saved_usd", "budgets", "notes", "warnings", "seconds", "output", "failures")
+    rest = ("categories", "saved_usd", "lanes", "budgets", "notes", "warnings", "seconds", "output", "failures")
     totals = {name: getattr(summary, name) for name in (*counts, *spent, *speed, *waits, *rest)}
     known = {"state": outcome.state, "message": outcome.message, **totals, "flow_run_url": outcome.run_url}
     return json.dumps(known, ensure_ascii=False)

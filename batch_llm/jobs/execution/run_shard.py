@@ -19,6 +19,7 @@ from batch_llm.jobs.ledger.records import LedgerWriter, read_records
 from batch_llm.jobs.ledger.remote_run import publish_progress, shard_file
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.models.factory import make_strategy
+from batch_llm.jobs.models.flex import engine_config
 from batch_llm.jobs.run_types import ShardOutcome, ShardRef
 from batch_llm.jobs.spending.budgeted_pacer import BudgetedPacer
 from batch_llm.jobs.spending.prices import PriceList, prices_of
@@ -173,7 +174,7 @@ class _ShardAttempt:
 
         pacer = self.budgeted_pacer or self.pace.governor
         processor = ParallelBatchProcessor[Any, Any, str](
-            self.job.config, keep, observers=[*observers, pauses], governor=pacer, **_at_daily_limits(self.job)
+            engine_config(self.job), keep, observers=[*observers, pauses], governor=pacer, **_at_daily_limits(self.job)
         )
         async with processor:
             recorder.stop = processor.stop

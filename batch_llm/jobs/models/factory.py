@@ -21,6 +21,7 @@ from batch_llm.strategies.model import ModelStrategy
 from batch_llm.strategies.output_schema import shape_of
 from batch_llm.strategies.server_facts import ServerFacts
 
+from .flex import FlexStrategy, check_flex, engine_config
 from .local import MODEL_NAME, SETTINGS, check_local_model, local_base_urls
 from .wrappers import ClientOwningStrategy, LeastBusyStrategy
 
@@ -50,6 +51,8 @@ def check_model(job: BatchJob) -> None:
             raise JobError(f"cached_context works with '{GEMINI_DIRECT}:<model>' only, not with model {job.model!r}")
         cached_context(job)
     _check_setting_names(job.model_settings)
+    if job.lane == "flex":
+        check_flex(job)
     if job.model != LOCAL:
         check_environment(job.model)
     if _provider(job) == GEMINI_DIRECT and job.output_mode not in ("auto", "native"):
@@ -88,8 +91,8 @@ def make_strategy(
         settings = {**SETTINGS, **job.model_settings}
         facts = ServerFacts()
         return LeastBusyStrategy([_calls(job, *_local_model(job, url), settings, facts) for url in local_base_urls()])
-    model, client = model_and_client(job.model, job.config, on_headers)
-    settings = without_streaming(model, job.model_settings, job.config)
+    model, client = model_and_client(job.model, engine_config(job), on_headers)
+    settings = without_streaming(model, job.model_settings, engine_config(job))
     return _calls(job, model, client, settings, _facts(facts_file))
 
 
@@ -108,18 +111,23 @@ def _facts(file: Path | None) -> ServerFacts:
 def _calls(
     job: BatchJob, model: Model, client: Client, settings: Mapping[str, Any], facts: ServerFacts
 ) -> LLMCallStrategy[Any]:
-    # The engine retries. A client that retries as well would hide rate limits from it and multiply the calls.
-    bound = cast("ModelSettings", {**settings, "max_retries": 0})
     output_type: Any = str if job.output_schema is None else job.output_schema
-    calls: LLMCallStrategy[Any] = ModelStrategy(
-        model,
-        instructions=job.instructions,
-        output_type=output_type,
-        settings=bound,
-        output_mode=job.output_mode,
-        facts=facts,
-    )
-    return ClientOwningStrategy(calls, client)
+
+    def at(**tier: Any) -> LLMCallStrategy[Any]:
+        # The engine retries. A client that retries as well would hide rate limits from it and multiply the calls.
+        return ModelStrategy(
+            model,
+            instructions=job.instructions,
+            output_type=output_type,
+            settings=cast("ModelSettings", {**settings, **tier, "max_retries": 0}),
+            output_mode=job.output_mode,
+            facts=facts,
+        )
+
+    if job.lane == "flex":
+        both = FlexStrategy(at(service_tier="flex"), at(), job.model, job.config.timeout_per_item)
+        return ClientOwningStrategy(both, client)
+    return ClientOwningStrategy(at(), client)
 
 
 def _provider(job: BatchJob) -> str:

@@ -163,7 +163,8 @@ def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:
 def _estimate(job: BatchJob, planned: Plan, calls: int, known: Calibration, *, is_guess: bool) -> Estimate:
     sent, received = Range(*known.input_tokens), Range(*known.output_tokens)
     prices = prices_of(job)
-    ends = [known.cost(prices.cost, at) for at in range(3)]
+    usual = prices.cost_at("flex") if job.lane == "flex" else prices.cost
+    ends = [known.cost(cost, at) for at, cost in enumerate((usual, usual, prices.cost))]  # at most, flex refuses all
     costs = [end * calls for end in ends if end is not None]
     return Estimate(
         items=planned.total,

@@ -22,6 +22,7 @@ from batch_llm.jobs.sinks import (
 )
 from batch_llm.jobs.sources import Source, open_source
 from batch_llm.jobs.spending.budgets import check_budget
+from batch_llm.jobs.spending.prices import check_lane_price
 from batch_llm.jobs.storage.duckdb_session import Tables, open_tables
 from batch_llm.jobs.storage.store import Store
 
@@ -95,6 +96,9 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") 
     check_budget(job, own_strategy=bool(strategy))
     if not strategy:
         check_model(job)
+        check_lane_price(job)
+    elif job.lane != "online":
+        raise JobError(f"lane={job.lane} does not work with a strategy of the caller: leave lane out")
     return CheckedJob(source, tuple(known))
 
 

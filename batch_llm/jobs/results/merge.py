@@ -15,6 +15,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.publishing import lease_check, note_published, place_for
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
+from batch_llm.jobs.messages import money
 from batch_llm.jobs.planning.canary import record_passed
 from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
 from batch_llm.jobs.run_types import Plan, Summary
@@ -28,7 +29,7 @@ from batch_llm.jobs.sinks import (
     output_columns,
 )
 from batch_llm.jobs.spending.budgets import read_budget_status
-from batch_llm.jobs.spending.prices import prices_of
+from batch_llm.jobs.spending.prices import PriceList, prices_of
 from batch_llm.jobs.storage.access import restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, name, one_line, open_tables, text
 from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
@@ -67,7 +68,8 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
     try:
         with open_tables() as tables:
             _write_outcomes(tables, folder)
-            summary = replace(_sum_up(tables, plan, job.output, None), stopped=stopped)
+            prices = prices_of(job)
+            summary = replace(_sum_up(tables, plan, job.output, prices), stopped=stopped)
             summary = replace(summary, warnings=[*plan.warnings, *folder.warnings()])
             summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
@@ -78,7 +80,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             kept = job.output if place != job.output else ""
             summary = replace(summary, output=output, failures=failures, kept=kept)
             if summary.cost_usd is not None:
-                summary = replace(summary, priced_by=prices_of(job).source)
+                summary = replace(summary, priced_by=prices.source)
         if place == job.output:
             with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
                 note_published(job, folder.runs, place, complete=complete)
@@ -216,13 +218,22 @@ _TIERS = """
     SELECT service_tier, count(DISTINCT fingerprint) FROM records
     WHERE service_tier <> '' AND coalesce(unpriced, '') = ''
     GROUP BY ALL ORDER BY 2 DESC, 1"""
+_LANES = """
+    SELECT if(coalesce(service_tier, '') = '', 'online', service_tier) AS lane,
+        count(DISTINCT fingerprint) AS items,
+        sum(input_tokens)::BIGINT AS input_tokens,
+        sum(output_tokens)::BIGINT AS output_tokens,
+        sum(cached_input_tokens)::BIGINT AS cached_input_tokens,
+        CASE WHEN bool_or(cost_usd IS NULL) THEN NULL ELSE sum(cost_usd) END AS cost_usd
+    FROM records WHERE attempts > 0 GROUP BY ALL ORDER BY 2 DESC, 1"""
 _UNPRICED = """
     SELECT unpriced, count(DISTINCT fingerprint) FROM records WHERE unpriced <> '' GROUP BY ALL ORDER BY 2 DESC, 1"""
 _CATEGORIES = "SELECT error_category, count(*) FROM outcomes WHERE status = 'failed' GROUP BY ALL ORDER BY 2 DESC, 1"
 
 
-def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Summary:
+def _sum_up(tables: Tables, plan: Plan, output: str, prices: PriceList) -> Summary:
     planned_at = float(read_object(Path(plan.folder) / "plan.json").get("planned_at", time.time()))
+    lanes = _lanes(tables, prices)
     return Summary(
         **_one_row(tables, _TOTALS),
         **_one_row(tables, _SPENT),
@@ -232,13 +243,28 @@ def _sum_up(tables: Tables, plan: Plan, output: str, failures: str | None) -> Su
         refreshed=plan.refreshed,
         seconds=round(time.time() - planned_at, 3),
         output=output,
-        failures=failures,
+        failures=None,
         categories={str(category): int(count) for category, count in tables.execute(_CATEGORIES).fetchall()},
-        notes=list(_notes(tables)),
+        notes=list(_notes(tables, {lane["lane"]: lane["saved_usd"] for lane in lanes})),
+        lanes=lanes,
     )
 
 
-def _notes(tables: Tables) -> Iterator[str]:
+def _lanes(tables: Tables, prices: PriceList) -> list[dict[str, Any]]:
+    """Return the totals of each service tier that answered; nothing if only the standard tier did."""
+    found = tables.execute(_LANES)
+    names = [str(column[0]) for column in found.description or ()]
+    rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    if all(row["lane"] == "online" for row in rows):
+        return []
+    for row in rows:
+        usage = {name: row.pop(name) for name in ("input_tokens", "output_tokens", "cached_input_tokens")}
+        full = prices.cost(usage)
+        row["saved_usd"] = None if full is None or row["cost_usd"] is None else max(0.0, full - row["cost_usd"])
+    return rows
+
+
+def _notes(tables: Tables, saved_usd: Mapping[str, float | None]) -> Iterator[str]:
     """Yield notes on the totals: which parts are estimated, or priced without a published price."""
     for items, tokens in tables.execute(_ESTIMATED).fetchall():
         yield (
@@ -246,7 +272,9 @@ def _notes(tables: Tables) -> Iterator[str]:
             "the length of the texts; the cost and the budgets count them."
         )
     for tier, items in tables.execute(_TIERS).fetchall():
-        yield f"The service tier {tier} answered {items:,} items, which are priced at it."
+        saved = saved_usd.get(tier)
+        less = f": {money(saved)} less than at the standard tier" if saved else ""
+        yield f"The service tier {tier} answered {items:,} items, which are priced at it{less}."
     for what, items in tables.execute(_UNPRICED).fetchall():
         yield f"There is no published price for {what}: {items:,} items are priced without it, by the standard prices."
 

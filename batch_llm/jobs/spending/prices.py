@@ -6,6 +6,7 @@ depend on the tokens of one request, not on their sum.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +16,10 @@ from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from batch_llm.errors import JobError
 from batch_llm.jobs.job import LOCAL, BatchJob
 from batch_llm.jobs.per_model import PRICE_NAMES, own_prices
-from batch_llm.strategies.base import TokenUsage
+from batch_llm.strategies.base import BilledRequest, TokenUsage
 
 from .unit_prices import QUANTA_PER_USD, UnitPrices, unit_prices_of
 
@@ -50,6 +52,11 @@ _PLAIN_TIERS = frozenset({"default", "standard", "auto", "on_demand", "on-demand
 _PRICES_LAST_SECONDS = 60.0
 """How long prices are cached. Some prices depend on the time of day."""
 
+OWN_PRICES_AT_FLEX = Decimal("0.5")
+"""Assumed price at flex, as a part of the job's own prices."""
+
+_FLEX = ("service_tier", "flex")
+
 Requests: TypeAlias = tuple[tuple[Mapping[str, float], Context], ...]
 
 
@@ -61,11 +68,22 @@ class PriceList:
         cost: Function that prices the token usage of an item.
         source: Source of the prices with its version; empty if there are no prices.
         missing: Function that names the parts of an item's usage without a price, which its cost leaves out.
+        tiers: Service tiers with published prices; None if the model's prices are not published.
     """
 
     cost: CostOf
     source: str
     missing: Callable[[Mapping[str, float]], str] = lambda usage: ""
+    tiers: frozenset[str] | None = None
+
+    def cost_at(self, tier: str) -> CostOf:
+        """Return the function that prices usage without details at a service tier."""
+
+        def cost(usage: Mapping[str, float]) -> float | None:
+            units = _units(usage)
+            return self.cost(TokenUsage({}, requests=[BilledRequest(units, (("service_tier", tier),))]))
+
+        return cost
 
 
 def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
@@ -80,10 +98,29 @@ def prices_of(job: BatchJob, *, own_strategy: bool = False) -> PriceList:
 
         named = {PRICE_NAMES[name]: Decimal(str(value)) for name, value in own.items()}
         own_unit_prices = unit_prices_of(ModelPrice(**named))
-        return PriceList(lambda usage: _sum(usage, lambda context: own_unit_prices), "own prices")
+        at_flex = unit_prices_of(ModelPrice(**{name: value * OWN_PRICES_AT_FLEX for name, value in named.items()}))
+        return PriceList(
+            lambda usage: _sum(usage, lambda context: at_flex if _FLEX in context else own_unit_prices), "own prices"
+        )
     if job.model == LOCAL:
         return PriceList(lambda usage: None, "") if own_strategy else PriceList(lambda usage: 0.0, "a local model")
     return _published(job.model)
+
+
+def check_lane_price(job: BatchJob) -> None:
+    """Check that the model of a job in the lane flex is sold at flex, if its prices are known.
+
+    Raises:
+        JobError: The model's published prices have none for flex.
+    """
+    # A compatible server has models and tiers of its own; Google's prices for flex are not published as data.
+    if job.lane != "flex" or not job.model.startswith("openai") or os.environ.get("OPENAI_BASE_URL"):
+        return
+    tiers = prices_of(job).tiers
+    if tiers is not None and "flex" not in tiers:
+        raise JobError(
+            f"{job.model!r} has no flex tier in the published prices: leave lane out, or choose another model"
+        )
 
 
 @cache
@@ -98,7 +135,10 @@ def _published(model: str) -> PriceList:
         return PriceList(lambda usage: None, "")
     published = _Published(info)
     return PriceList(
-        lambda usage: _sum(usage, published.unit_prices), f"genai-prices {version('genai-prices')}", published.missing
+        lambda usage: _sum(usage, published.unit_prices),
+        f"genai-prices {version('genai-prices')}",
+        published.missing,
+        published.tiers,
     )
 
 
@@ -108,12 +148,17 @@ def _sum(usage: Mapping[str, float], unit_prices: Callable[[Context], UnitPrices
         if len(requests) == 1:
             return unit_prices(requests[0].context).cost(requests[0].units) / QUANTA_PER_USD
         return sum([unit_prices(one.context).cost(one.units) for one in requests]) / QUANTA_PER_USD
+    return unit_prices(()).cost(_units(usage)) / QUANTA_PER_USD
+
+
+def _units(usage: Mapping[str, float]) -> dict[str, float]:
+    """Return usage without details under the names of genai-prices."""
     units = dict(usage)
     units.pop("total_tokens", None)
     units.pop("estimated_tokens", None)
     if cached := units.pop("cached_input_tokens", 0):
         units["cache_read_tokens"] = cached
-    return unit_prices(()).cost(units) / QUANTA_PER_USD
+    return units
 
 
 def tier_of(usage: Mapping[str, float]) -> str:
@@ -127,10 +172,17 @@ def tier_of(usage: Mapping[str, float]) -> str:
 
 
 class _Published:
-    """Current published prices of one model at each service tier."""
+    """Current published prices of one model at each service tier.
+
+    Attributes:
+        tiers: Service tiers with prices of their own.
+    """
 
     def __init__(self, info: ModelInfo) -> None:
         self._info = info
+        variants: list[Any] = info.price_variants or []
+        found = {each.when.get(name) for each in variants for name in ("service_tier", "processing")}
+        self.tiers = frozenset(str(tier) for tier in found if tier)
         self._unit_prices: dict[Context, UnitPrices] = {}
         self._until = 0.0
 
@@ -158,15 +210,12 @@ class _Published:
 
     def _at(self, context: Context) -> ModelPrice:
         asked = dict(context)
-        if asked.get("service_tier") == "batch":
+        tier = asked.get("service_tier", "")
+        if tier == "batch" or (tier == "flex" and tier not in self.tiers):  # both cost half
             asked = {**asked, "processing": "batch"}
         return self._info.get_prices(datetime.now(UTC), asked)
 
     def _is_priced(self, name: str, value: str) -> bool:
         if name != "service_tier" or value in _PLAIN_TIERS:
             return True
-        variants: list[Any] = self._info.price_variants or []
-        return any(
-            each.when.get(name) == value or (value == "batch" and each.when.get("processing") == value)
-            for each in variants
-        )
+        return value in self.tiers or (value == "flex" and "batch" in self.tiers)

@@ -12,6 +12,7 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from batch_llm.jobs import BatchJob, BudgetShare, Summary, job_store, merge, plan, run_shard
+from batch_llm.jobs.messages import money
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import job, write_lines
 from tests.support.servers import Call, LoopbackServer, Reply
@@ -207,7 +208,9 @@ def test_a_run_costs_what_genai_prices_computes_of_each_reply(
         units["output_tokens"] * _ROWS,
     )
     tier = context.get("service_tier")
-    expected = [f"The service tier {tier} answered 3 items, which are priced at it."] if tier else []
+    saved = summary.lanes[0]["saved_usd"] if summary.lanes else 0
+    less = f": {money(saved)} less than at the standard tier" if saved else ""
+    expected = [f"The service tier {tier} answered 3 items, which are priced at it{less}."] if tier else []
     assert (summary.total_estimated_tokens, summary.notes) == (0, expected)
 
 

@@ -7,7 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from batch_llm.jobs import BatchJob, PastRun, Progress, RunStats, Summary, drifts, scope_of
-from batch_llm.jobs.messages import budget_line, duration, latency, limit, money, run_sentence, throughput
+from batch_llm.jobs.messages import (
+    budget_line,
+    duration,
+    lane_line,
+    latency,
+    limit,
+    money,
+    run_sentence,
+    throughput,
+)
 from batch_llm.jobs.results.history import MIN_EARLIER_RUNS, full_runs
 from batch_llm.prefect.telemetry.outcome import outcome_of
 
@@ -104,7 +113,8 @@ def _cost(job: BatchJob, summary: Summary) -> str:
     if summary.total_estimated_tokens:
         row["estimated tokens"] = f"{summary.total_estimated_tokens:,}"
     prices = [f"prices: {summary.priced_by}"] if summary.priced_by else []
-    lines = [*prices, *(budget_line(budget) for budget in summary.budgets), *summary.notes]
+    lanes = [f"lanes: {'; '.join(map(lane_line, summary.lanes))}"] if summary.lanes else []
+    lines = [*prices, *lanes, *(budget_line(budget) for budget in summary.budgets), *summary.notes]
     return "\n".join([table("Cost", tuple(row), [tuple(row.values())]), "", *(f"- {line}" for line in lines)]).rstrip()
 
 
