@@ -90,7 +90,8 @@ class RateLimitConfig:
         backoff_multiplier: Factor by which the cooldown grows with each rate limit that follows without a success in
             between.
         max_rate_limit_retries: Calls of one item that may end in a rate limit; they do not count as attempts.
-        max_cooldown_seconds: Longest cooldown after growth; a larger `cooldown_seconds` is used unchanged.
+        max_cooldown_seconds: Longest cooldown after growth; a larger `cooldown_seconds`, and a wait that the provider
+            suggests, are used unchanged.
 
     Raises:
         ValueError: A value is out of range.

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from .config import RateLimitConfig
 from .errors import ErrorInfo
 
+_LONGEST_SUGGESTED_SECONDS = 3600.0
+
 
 class RateLimitStrategy(ABC):
     """Base class of strategies that decide the length of a cooldown.
@@ -35,13 +37,13 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
 
     The base is the provider's `suggested_wait` if there is one, else `cooldown_seconds`. If the provider suggests 0 and
     limits the calls again, the base is one second, or `cooldown_seconds` if that is shorter. The maximum limits the
-    growth only: a `cooldown_seconds` above it is used unchanged for every cooldown.
+    growth only: a longer base is used unchanged for every cooldown. An hour is the longest suggested wait that is used;
+    the classifiers of this package treat a longer one as a limit per day, which ends the run.
 
     Args:
         cooldown_seconds: Base if the provider does not suggest a wait.
         backoff_multiplier: Growth factor for each further cooldown without a success in between.
-        max_cooldown_seconds: Longest cooldown, whether it has grown or the provider suggests it, unless
-            `cooldown_seconds` is longer.
+        max_cooldown_seconds: Longest cooldown after growth.
 
     Raises:
         ValueError: A value violates the rule of the field of the same name in `RateLimitConfig`.
@@ -69,14 +71,14 @@ class ExponentialBackoffStrategy(RateLimitStrategy):
             wait = base * math.pow(self._limits.backoff_multiplier, attempt - 1)
         except OverflowError:
             wait = math.inf
-        return min(wait, max(self._limits.max_cooldown_seconds, self._limits.cooldown_seconds))
+        return max(base, min(wait, max(self._limits.max_cooldown_seconds, self._limits.cooldown_seconds)))
 
     def _base(self, suggested: float | None, attempt: int) -> float:
         cooldown = self._limits.cooldown_seconds
         if suggested is None or not math.isfinite(suggested) or suggested < 0:  # classifiers are users' code
             return cooldown
         # A provider that repeatedly suggests 0 would use up an item's rate limit retries within moments.
-        return suggested if suggested > 0 or attempt == 1 else min(1.0, cooldown)
+        return min(suggested, _LONGEST_SUGGESTED_SECONDS) if suggested > 0 or attempt == 1 else min(1.0, cooldown)
 
 
 class FixedDelayStrategy(RateLimitStrategy):

@@ -11,7 +11,7 @@ from batch_llm.errors import AnswerTruncated, ErrorClassifier, ErrorInfo
 
 from .categories import as_info
 from .error_bodies import read_error
-from .error_category import category_of_error, is_of_a_long_limit
+from .error_category import LONGEST_WAIT_SECONDS, category_of_error, is_of_a_long_limit
 from .exception_names import AFTER_STATUS, BEFORE_STATUS, category_of_class, is_never_sent
 from .google_genai import is_google, retry_delay, says_wrong_key
 from .http_status import asked_wait, headers_of, status_of
@@ -31,6 +31,9 @@ class DefaultErrorClassifier(ErrorClassifier):
     It uses the class, the provider's error code and the HTTP status, first of the exception itself, then of its cause
     (`__cause__`). The text of a response is used if neither code nor status is specific; the message of an exception is
     used for a bare `Exception` or `RuntimeError` only. None of these libraries is imported.
+
+    A wait that the provider asks for is used up to an hour. With status 429, a longer one is a limit per day; with any
+    other status, it counts as an hour.
 
     | category | retried | errors |
     |---|---|---|
@@ -100,7 +103,8 @@ def _by_type(error: BaseException) -> ErrorInfo | None:
     if is_of_a_response and (info := _by_response(error, category)):
         return info
     if category:
-        return as_info(category, asked_wait(error))
+        wait = asked_wait(error)
+        return as_info(category, None if wait is None else min(wait, LONGEST_WAIT_SECONDS))
     category = category_of_class(error, AFTER_STATUS) or ("connection" if _is_cut_off(error) else None)
     return as_info(category) if category else None
 
@@ -116,7 +120,7 @@ def _by_response(error: BaseException, of_class: str | None) -> ErrorInfo | None
         return as_info("auth")
     category = of_class if of_class == "quota_exhausted" else category_of_error(status, body, wait) or of_class
     if category != "quota_exhausted" or not is_of_a_long_limit(body, wait):
-        return as_info(category, wait) if category else None
+        return as_info(category, None if wait is None else min(wait, LONGEST_WAIT_SECONDS)) if category else None
     if any("perday" in code for code in body.codes):  # the retry delay in Google's error is useless here
         return as_info(category, resets_in=until_midnight_pacific())
     return as_info(category, resets_in=resets_in(body, headers_of(error), wait))

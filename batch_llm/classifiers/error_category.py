@@ -21,8 +21,8 @@ from .error_messages import (
 from .http_status import category_of
 from .provider_codes import category_of_codes
 
-_LONG_WAIT_SECONDS = 3600.0
-"""Longest wait that a limit per minute suggests, and the longest cooldown that a run makes for one."""
+LONGEST_WAIT_SECONDS = 3600.0
+"""Longest wait that a provider may ask for; a longer one with a rate limit is that of a limit per day."""
 
 _NO_MORE = re.compile(r"(?:\W|\d|http|status|error|code|forbidden|request failed|access denied)*", re.IGNORECASE)
 """Texts that only repeat the status 403."""
@@ -55,7 +55,7 @@ def category_of_error(status: int | None, body: ErrorBody, wait: float | None = 
 
 def is_of_a_long_limit(body: ErrorBody, wait: float | None) -> bool:
     """Return whether a limit is per day or longer, and not per minute."""
-    return says_day(body) or (wait is not None and wait >= _LONG_WAIT_SECONDS)
+    return says_day(body) or (wait is not None and wait >= LONGEST_WAIT_SECONDS)
 
 
 def _of_a_limit(status: int | None, body: ErrorBody, code: str | None, wait: float | None) -> str:

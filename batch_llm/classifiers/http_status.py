@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +29,13 @@ _CATEGORIES = {
     498: "server_error",  # Groq's flex tier is full,
     499: "server_error",  # client closed the connection (nginx)
 }
+_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(rf"(?:{_PART.pattern} ?)+", re.ASCII | re.IGNORECASE)
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d[T ]", re.ASCII)
+_LEAST_EPOCH = 1e9
+"""Smallest number that is a Unix timestamp, of the year 2001, and not a duration."""
+
 _NAMES = ("status_code", "status", "code", "http_status")
 
 
@@ -74,8 +82,9 @@ def _is_of_a_parser(error: BaseException) -> bool:
 def asked_wait(error: BaseException) -> float | None:
     """Return the seconds that the provider asked to wait, from an attribute of the exception or the headers."""
     facts, _ = _facts(error)
-    known = seconds(facts.get("retry_after"))
-    return known if known is not None else retry_after(headers_of(error))
+    headers = headers_of(error)
+    known = _from_now(seconds(facts.get("retry_after")), headers.get("date"))
+    return known if known is not None else retry_after(headers)
 
 
 def _facts(error: BaseException) -> tuple[dict[str, Any], Any]:
@@ -87,16 +96,21 @@ def _facts(error: BaseException) -> tuple[dict[str, Any], Any]:
 def retry_after(headers: Mapping[str, str] | None) -> float | None:
     """Return the seconds to wait from `retry-after-ms` (OpenAI, Anthropic) or `Retry-After` (RFC 9110, 10.2.3).
 
-    `Retry-After` contains seconds or a date. A date is compared with the response's `Date` header, so a wrong local
-    clock does not matter. Values that cannot be parsed are ignored.
+    `Retry-After` contains seconds or a date; some servers send "120s", "1m30s", an ISO 8601 date, a Unix timestamp, or
+    the value twice. A date is compared with the response's `Date` header, so a wrong local clock does not matter.
+    Values that cannot be parsed are ignored.
     """
     found = {name.lower(): value for name, value in (headers or {}).items()}
     milliseconds = seconds(found.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    raw = found.get("retry-after")
-    wait = seconds(raw)
-    return wait if wait is not None else _until(raw, found.get("date"))
+    raw, sent_at = found.get("retry-after", "").strip(" \"'"), found.get("date")
+    wait = seconds(raw) if _date(raw) is None else None
+    if wait is None and (several := raw.partition(",")[0].strip()) and seconds(several) is not None:
+        wait = seconds(several)
+    if wait is None and raw and (parts := _DURATION.fullmatch(raw)):
+        wait = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(parts[0]))
+    return _from_now(wait, sent_at) if wait is not None else _until(raw, sent_at)
 
 
 def seconds(raw: object) -> float | None:
@@ -108,6 +122,14 @@ def seconds(raw: object) -> float | None:
     except (ValueError, OverflowError):  # the latter for an integer of hundreds of digits
         return None
     return value if math.isfinite(value) and value >= 0 else None
+
+
+def _from_now(value: float | None, sent_at: str | None) -> float | None:
+    """Return a number of seconds; one that can only be a Unix timestamp becomes the time until then."""
+    if value is None or value < _LEAST_EPOCH:
+        return value
+    moment = value / 1000 if value >= 1000 * _LEAST_EPOCH else value
+    return max(0.0, moment - (_date(sent_at) or datetime.now(UTC)).timestamp())
 
 
 def _until(raw: str | None, sent_at: str | None) -> float | None:
@@ -122,7 +144,8 @@ def _until(raw: str | None, sent_at: str | None) -> float | None:
 
 def _date(raw: str | None) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(raw or "")
+        is_iso = raw is not None and _ISO_DATE.match(raw)
+        moment = datetime.fromisoformat(raw) if raw and is_iso else parsedate_to_datetime(raw or "")
     except Exception:  # ValueError as documented, and OverflowError, TypeError or IndexError for some texts
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from batch_llm.cli.terminal.live import Rate, View, facts, folded, phase
@@ -69,6 +71,20 @@ def test_the_numbers_of_a_run_are_one_line() -> None:
         "10.0 items/s · ETA 60 s · tokens 123,456 in, 789 out · $1.50 · 97 reused · "
         "3 failed (2 server_error, 1 timeout) · rate limited: calls continue in 42 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1500, "rate limited: calls continue in 25 min, at "),
+        (7200, "daily limit is used up: calls continue in 2.0 h, at "),
+    ],
+)
+def test_the_end_of_a_long_wait_is_a_time(seconds: float, words: str) -> None:
+    began = time.time()
+    line = facts(Progress(total=10, paused_seconds=seconds), 0)
+    moments = (began + seconds, time.time() + seconds)
+    assert line.partition(words)[2][-5:] in {time.strftime("%H:%M", time.localtime(moment)) for moment in moments}
 
 
 @pytest.mark.parametrize("width", [20, 80, 120])

@@ -135,11 +135,13 @@ async def test_simultaneous_refusals_cut_the_rate_once() -> None:
     assert not [start for start in strategy.starts if 0.5 < start < 2.5]
 
 
-async def test_cooldown_suggested_by_the_provider_is_capped() -> None:
-    strategy = Scripted([[rate_limit(100_000)], ["ok"]])
+@pytest.mark.parametrize(("asked", "used"), [(1500, 1500), (100_000, 3600)])
+async def test_wait_suggested_by_the_provider_is_used_up_to_an_hour(asked: float, used: float) -> None:
+    """No call probes earlier; `max_cooldown_seconds` limits the growth only."""
+    strategy = Scripted([[rate_limit(asked)], ["ok"]])
     batch = await governed(items(1, strategy), rate_limit=RateLimitConfig(max_cooldown_seconds=60))
     assert batch.succeeded == 1
-    assert 60 <= strategy.starts[1] < 63
+    assert used <= strategy.starts[1] < used + 3
 
 
 async def test_ten_minutes_of_refusals_fail_no_item_and_cause_few_probes() -> None:

@@ -270,7 +270,7 @@ async def test_durations_of_the_built_in_strategies() -> None:
     assert [await growing.handle_rate_limit(info, episode) for episode in (1, 2, 3, 5000)] == [100, 200, 350, 350]
     assert [await growing.handle_rate_limit(asked, episode) for episode in (1, 2)] == [10, 20]
     assert await ExponentialBackoffStrategy().handle_rate_limit(info, 1) == 300
-    assert await ExponentialBackoffStrategy().handle_rate_limit(ErrorInfo(True, True, "rate_limit", 900), 1) == 600
+    assert await ExponentialBackoffStrategy().handle_rate_limit(ErrorInfo(True, True, "rate_limit", 900), 1) == 900
     long = ExponentialBackoffStrategy(cooldown_seconds=900)  # the cap is for the growth
     assert [await long.handle_rate_limit(info, episode) for episode in (1, 2, 9)] == [900, 900, 900]
     assert [await long.handle_rate_limit(asked, episode) for episode in (1, 2)] == [10, 15]

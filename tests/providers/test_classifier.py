@@ -242,6 +242,37 @@ def test_retry_after_as_a_date_is_relative_to_the_response() -> None:
     assert retry_after({"retry-after": stamps[1]}) == 0
 
 
+@pytest.mark.parametrize(
+    ("raw", "wait"),
+    [
+        ("120s", 120),
+        ("1m30s", 90),
+        ("2 h", 7200),
+        ("250ms", 0.25),
+        ("30, 30", 30),
+        ('"30"', 30),
+        ("1577836890", 90),
+        ("1577836890000", 90),
+        ("2020-01-01T00:01:30Z", 90),
+        ("2020-01-01 01:01:30+01:00", 90),
+        ("2020-01-01T00:01:30", 90),
+        ("Wednesday, 01-Jan-20 00:01:30 GMT", 90),
+        ("Wed Jan  1 00:01:30 2020", 90),
+        ("soon", None),
+        ("-5", None),
+        ("5;5", None),
+    ],
+)
+def test_retry_after_in_odd_forms(raw: str, wait: float | None) -> None:
+    """Durations, timestamps, ISO dates and repeated values are used, relative to the response's `Date`."""
+    assert retry_after({"retry-after": raw, "date": "Wed, 01 Jan 2020 00:00:00 GMT"}) == wait
+
+
+def test_wait_of_an_unavailable_server_is_an_hour_at_most() -> None:
+    info = DefaultErrorClassifier().classify(pai.ModelUnavailableError("m", "down", retry_after=999_999))
+    assert (info.category, info.suggested_wait) == ("server_error", 3600)
+
+
 @given(st.text())
 def test_retry_after_is_a_finite_wait_or_none(raw: str) -> None:
     """For any header, the wait is None or a finite number of seconds that is not negative."""

@@ -10,8 +10,11 @@ from batch_llm.jobs.messages import duration, failures, limit, money, throughput
 
 from .progress import Progress
 
-_LONGEST_COOLDOWN_SECONDS = 1800.0
+_LONGEST_COOLDOWN_SECONDS = 3600.0
 """Longer waits come only from a daily limit, with `daily_limit` "wait"."""
+
+_CLOCK_FROM_SECONDS = 90.0
+"""Remaining cooldown from which its end is shown as a time."""
 
 RATE_SECONDS, RATE_ITEMS = 30.0, 5
 """Window of the rate: at least this many seconds and finished items, so that a slow start is forgotten."""
@@ -61,9 +64,19 @@ def facts(progress: Progress, per_second: float) -> str:
     if progress.limit is not None:
         parts.append(f"limit {limit(progress.limit)}")
     if progress.paused_seconds > 0:
-        more = duration(progress.paused_seconds)
+        more = _until(progress.paused_seconds)
         if progress.paused_seconds > _LONGEST_COOLDOWN_SECONDS:
             parts.append(f"the provider's daily limit is used up: calls continue in {more}")
         else:
             parts.append(f"rate limited: calls continue in {more}")
     return BETWEEN.join(parts)
+
+
+def _until(seconds: float) -> str:
+    """Return a remaining duration as text, with the local time of its end if it is long."""
+    if seconds <= _CLOCK_FROM_SECONDS:
+        return duration(seconds)
+    now = time.time()
+    end, today = time.localtime(now + seconds), time.localtime(now)
+    day = "" if end[:3] == today[:3] else time.strftime("%Y-%m-%d ", end)
+    return f"{duration(seconds)}, at {day}{time.strftime('%H:%M', end)}"
