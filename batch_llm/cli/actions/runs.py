@@ -25,7 +25,7 @@ from batch_llm.jobs.results.runs import (
     read_run_state,
 )
 from batch_llm.jobs.run_types import Summary
-from batch_llm.jobs.sinks import open_sink
+from batch_llm.jobs.sinks import OutputPlace, open_sink
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.formats import check_output
 from batch_llm.jobs.storage.store import Store
@@ -122,7 +122,9 @@ def results(wanted: str, ledger: str, *, where: str, limit: int, output: str, fo
     with open_tables() as tables:
         count = choose_results(tables, run, where)
         if output:
-            written = open_sink(output).write(tables, [f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id"])
+            written = open_sink(OutputPlace.parse(output)).write(
+                tables, [f"SELECT * FROM chosen ORDER BY {FAILURES_FIRST}, id"]
+            )
             screen.print(f"{count:,} items: {written}")
             if for_program:
                 print_json({"name": run.name, "run": run.id, "items": count, "output": written})

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.sinks import failures_place, open_sink, partial_place
+from batch_llm.jobs.sinks import OutputPlace, open_sink
 from batch_llm.jobs.sources import open_source
-from batch_llm.jobs.storage.duckdb_session import open_tables
+from batch_llm.jobs.storage.duckdb_session import Tables
 from batch_llm.jobs.storage.json_files import to_json
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.store import Store
@@ -40,11 +40,13 @@ class Published:
     partial: str = ""
 
 
-def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
+def place_for(tables: Tables, job: BatchJob, output: OutputPlace, store: Store, *, complete: bool) -> OutputPlace:
     """Return the place to write a run's rows to: the output, or its partial place.
 
     Args:
+        tables: A session, to read what is at the partial place.
         job: The job.
+        output: The job's output.
         store: The folder of the job's name.
         complete: Whether the run has called all items, and no more items failed than the job allows.
 
@@ -52,39 +54,38 @@ def place_for(job: BatchJob, store: Store, *, complete: bool) -> str:
         JobError: The output cannot be reached, or a file or table that no run of the job wrote is at its partial place.
     """
     if complete or job.publish == "always":
-        return job.output
-    known = _read(store).get(job.output)
+        return output
+    known = _read(store).get(output.place)
     is_replaceable = known is not None and not known.complete
-    if is_replaceable or not open_sink(job.output, job.partition_by).exists():
-        return job.output
-    partial = partial_place(job.output)
-    if known is None or known.partial != partial:
-        for place, partition_by in ((partial, job.partition_by), (failures_place(partial), ())):
-            if open_sink(place, partition_by).exists() and not _looks_like_rows_of_a_run(place, partition_by):
+    if is_replaceable or not open_sink(output).exists():
+        return output
+    partial = output.partial
+    if known is None or known.partial != partial.place:
+        for other in (partial, partial.failures):
+            if open_sink(other).exists() and not _looks_like_rows_of_a_run(tables, other):
                 raise JobError(
-                    f"{place} exists, and no run of this job wrote it: move or delete it, because rows of an "
+                    f"{other.place} exists, and no run of this job wrote it: move or delete it, because rows of an "
                     "incomplete run are written there, or set publish to 'always'"
                 )
     return partial
 
 
-def _looks_like_rows_of_a_run(place: str, partition_by: Sequence[str]) -> bool:
+def _looks_like_rows_of_a_run(tables: Tables, output: OutputPlace) -> bool:
     """Return whether an earlier run wrote a place that the ledger does not know, as after the ledger was deleted."""
-    if partition_by and (folder := resolve(place)).is_dir():
+    if output.partition_by and (folder := resolve(output.place)).is_dir():
         return all("=" in part.name for part in folder.iterdir())
     try:
-        with open_tables() as tables:
-            columns = open_source(tables, place).columns(_IN_EVERY_OUTPUT)
+        columns = open_source(tables, output.place).columns(_IN_EVERY_OUTPUT)
     except JobError:
         return False
     return {*columns} >= _IN_EVERY_OUTPUT
 
 
-def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -> None:
+def note_published(output: OutputPlace, store: Store, place: OutputPlace, *, complete: bool) -> None:
     """Record the state of an output; after a complete run, remove the partial rows of earlier runs.
 
     Args:
-        job: The job.
+        output: The job's output.
         store: The folder of the job's name.
         place: Where the rows of the run were written.
         complete: Whether the run was complete.
@@ -94,15 +95,16 @@ def note_published(job: BatchJob, store: Store, place: str, *, complete: bool) -
         OSError: The ledger cannot be written.
     """
     known = _read(store)
-    before = known.get(job.output, Published())
-    if place != job.output:
-        known[job.output] = Published(before.complete, place)
+    before = known.get(output.place, Published())
+    if place != output:
+        known[output.place] = Published(before.complete, place.place)
     else:
         if complete and before.partial:
-            open_sink(before.partial, job.partition_by).remove()
-            open_sink(failures_place(before.partial)).remove()
-        known[job.output] = Published(complete, "" if complete else before.partial)
-    store.write(_NOTES, to_json({output: asdict(about) for output, about in known.items()}).encode())
+            partial = OutputPlace.parse(before.partial, output.partition_by)
+            open_sink(partial).remove()
+            open_sink(partial.failures).remove()
+        known[output.place] = Published(complete, "" if complete else before.partial)
+    store.write(_NOTES, to_json({place: asdict(about) for place, about in known.items()}).encode())
 
 
 def lease_check(store: Store, lease: int) -> Callable[[], None]:

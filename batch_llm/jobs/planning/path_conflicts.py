@@ -8,47 +8,48 @@ from fnmatch import fnmatch
 from pathlib import PurePath
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.sinks import failures_place, partial_place
+from batch_llm.jobs.sinks import OutputPlace
 from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob
 from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
 from batch_llm.jobs.storage.paths import resolve
 
 
-def check_path_conflicts(job: BatchJob) -> None:
+def check_path_conflicts(source: str, output: OutputPlace) -> None:
     """Check that the output, the failures file and the files of an incomplete run do not replace the source.
 
     Tables of queries are not checked.
 
+    Args:
+        source: The job's source.
+        output: The job's output.
+
     Raises:
         JobError: A file that the job writes is part of the source.
     """
-    if QUERY.match(job.source):
+    if QUERY.match(source):
         return
-    if _reads(job.source, job.output):
-        raise JobError(f"output {job.output} is in the source, and would replace it: set another output")
-    partial = partial_place(job.output)
-    for place in (partial, failures_place(partial)):
-        if _reads(job.source, place):
+    table = parse_address(source)
+    if _reads(source, table, output):
+        raise JobError(f"output {output.place} is in the source, and would replace it: set another output")
+    for other in (output.partial, output.partial.failures):
+        if _reads(source, table, other):
             raise JobError(
-                f"source {job.source} contains {place}, which an incomplete run with this output writes and a complete "
-                "run removes: set another output"
+                f"source {source} contains {other.place}, which an incomplete run with this output writes and a "
+                "complete run removes: set another output"
             )
-    failures = failures_place(job.output)
-    if _reads(job.source, failures):
+    if _reads(source, table, output.failures):
         raise JobError(
-            f"source {job.source} contains {failures}, which is the failures file of this output: set another "
+            f"source {source} contains {output.failures.place}, which is the failures file of this output: set another "
             "output, or run the whole source with only_failed"
         )
 
 
-def _reads(source: str, written: str) -> bool:
-    read_from, write_to = parse_address(source), parse_address(written)
-    if read_from or write_to:
-        return read_from is not None and write_to is not None and _table(read_from) == _table(write_to)
-    if is_remote(source) or is_remote(written):
-        return source == written
-    place, target = os.path.realpath(resolve(source)), os.path.realpath(resolve(written))
+def _reads(source: str, table: Address | None, written: OutputPlace) -> bool:
+    if table or written.table:
+        return table is not None and written.table is not None and _table(table) == _table(written.table)
+    if is_remote(source) or is_remote(written.place):
+        return source == written.place
+    place, target = os.path.realpath(resolve(source)), os.path.realpath(resolve(written.place))
     if PurePath(place).is_relative_to(target):  # a folder of parts is replaced as a whole
         return True
     return is_glob(source) and _matches(target, source)

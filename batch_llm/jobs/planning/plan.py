@@ -65,7 +65,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
         try:
             made = make_plan(job, checked.source, folder, strategy, lease)
             if checked.columns != (columns := tuple(staged_columns(tables, folder.rows))):
-                check_sinks(job, columns)
+                check_sinks(job, checked.output, columns)
             if warning := shrunk_source(tables, job, folder.runs, made.total):
                 made = replace(made, warnings=(*made.warnings, warning))
             if ignored := () if strategy else ignored_settings(job):

@@ -13,12 +13,11 @@ from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.runner_options import check_runner
 from batch_llm.jobs.sinks import (
+    OutputPlace,
     added_column_names,
     check_writable,
-    failures_place,
     open_sink,
     output_columns,
-    partial_place,
 )
 from batch_llm.jobs.sources import Source, open_source
 from batch_llm.jobs.spending.budgets import check_budget
@@ -33,14 +32,16 @@ from .preview import count_rows_of
 
 @dataclass(frozen=True, slots=True)
 class CheckedJob:
-    """What the check of a job has opened, for the plan.
+    """Addresses of a job, opened or parsed by its check, for the plan.
 
     Attributes:
         source: The opened source.
+        output: The place of the output.
         columns: Known columns of the source; later rows of JSON may have more.
     """
 
     source: Source
+    output: OutputPlace
     columns: tuple[str, ...]
 
 
@@ -87,9 +88,10 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") 
     known = input_columns(dict.fromkeys(columns, ""))
     prompt.check(known)
     id_column(job, known)
-    check_path_conflicts(job)
-    check_sinks(job, known)
-    place_for(job, runs, complete=False)
+    output = OutputPlace.parse(job.output, job.partition_by)
+    check_path_conflicts(job.source, output)
+    check_sinks(job, output, known)
+    place_for(tables, job, output, runs, complete=False)
     if runs.local:
         prepare_ledger(job, runs)
         check_writable(str(runs.local / "check"), setting="ledger")
@@ -99,7 +101,7 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") 
         check_lane_price(job)
     elif job.lane != "online":
         raise JobError(f"lane={job.lane} does not work with a strategy of the caller: leave lane out")
-    return CheckedJob(source, tuple(known))
+    return CheckedJob(source, output, tuple(known))
 
 
 def check_prompt_varies(job: BatchJob, source: Source) -> None:
@@ -121,11 +123,12 @@ def check_prompt_varies(job: BatchJob, source: Source) -> None:
         )
 
 
-def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:
+def check_sinks(job: BatchJob, output: OutputPlace, columns: Iterable[str]) -> None:
     """Check that the output and the failures file can be written.
 
     Args:
         job: The job.
+        output: The place of the output.
         columns: Known columns of the source.
 
     Raises:
@@ -134,14 +137,14 @@ def check_sinks(job: BatchJob, columns: Iterable[str]) -> None:
     columns = tuple(columns)
     added = output_columns(columns, job.output_schema)
     known = [*columns, *(column for column, _ in added.answer.values()), *added.bookkeeping.values()]
-    for column in job.partition_by:
+    for column in output.partition_by:
         if column not in known:
             raise JobError(f"partition_by has {column!r}, which is not in the output: it has {', '.join(known)}")
-    open_sink(job.output, job.partition_by).check(known)
+    open_sink(output).check(known)
     if job.publish == "when_complete":
-        open_sink(partial_place(job.output), job.partition_by).check(known)
+        open_sink(output.partial).check(known)
     inputs = [column for column in columns if column != "item_id"]
-    open_sink(failures_place(job.output)).check([*inputs, *added_column_names(inputs, FAILURE_COLUMNS).values()])
+    open_sink(output.failures).check([*inputs, *added_column_names(inputs, FAILURE_COLUMNS).values()])
 
 
 def _partitioning(job: BatchJob) -> set[str]:

@@ -21,10 +21,9 @@ from batch_llm.jobs.planning.items import FAILURE_COLUMNS, staged_columns
 from batch_llm.jobs.run_types import Plan, Summary
 from batch_llm.jobs.sinks import (
     OutputColumns,
+    OutputPlace,
     added_column_names,
     cells_without_formulas,
-    failures_place,
-    is_typed,
     open_sink,
     output_columns,
 )
@@ -62,7 +61,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
         ...     asyncio.run(run_shard(job, planned.folder, shard))
         >>> summary = merge(job, planned)
     """
-    folder = open_folder(job, plan.folder)
+    folder, output = open_folder(job, plan.folder), OutputPlace.parse(job.output, job.partition_by)
     check_lease = lease_check(folder.runs, plan.lease)
     check_lease()
     try:
@@ -73,17 +72,17 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             summary = replace(summary, warnings=[*plan.warnings, *folder.warnings()])
             summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
-            place = place_for(job, folder.runs, complete=complete)
-            if place != job.output:  # first, so that a later run recognizes what this one wrote before it was killed
-                note_published(job, folder.runs, place, complete=complete)
-            output, failures = _write_files(tables, job, folder, place, check_lease)
-            kept = job.output if place != job.output else ""
-            summary = replace(summary, output=output, failures=failures, kept=kept)
+            place = place_for(tables, job, output, folder.runs, complete=complete)
+            if place != output:  # first, so that a later run recognizes what this one wrote before it was killed
+                note_published(output, folder.runs, place, complete=complete)
+            written, failures = _write_files(tables, job, folder, place, check_lease)
+            kept = job.output if place != output else ""
+            summary = replace(summary, output=written, failures=failures, kept=kept)
             if summary.cost_usd is not None:
                 summary = replace(summary, priced_by=prices.source)
-        if place == job.output:
+        if place == output:
             with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
-                note_published(job, folder.runs, place, complete=complete)
+                note_published(output, folder.runs, place, complete=complete)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_budget_status(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
@@ -120,10 +119,10 @@ def _learn(job: BatchJob, folder: RunFolder, plan: Plan, summary: Summary) -> No
 
 
 def _write_files(
-    tables: Tables, job: BatchJob, folder: RunFolder, place: str, before: Callable[[], None]
+    tables: Tables, job: BatchJob, folder: RunFolder, output: OutputPlace, before: Callable[[], None]
 ) -> tuple[str, str | None]:
     columns = staged_columns(tables, folder.rows)
-    added = output_columns(columns, job.output_schema, typed=is_typed(job.output))
+    added = output_columns(columns, job.output_schema, typed=output.is_typed)
     parts = [
         f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "
         f"{part.among(file_text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
@@ -132,16 +131,15 @@ def _write_files(
     own = [f"source.{name(column)}" for column in columns]
     selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])
     queries = [f"SELECT {selected} FROM {joined} ORDER BY outcomes.position" for joined in parts]
-    queries = _cells(tables, job, queries)
     escape = job.csv_formulas == "escape"
-    sink = open_sink(place, job.partition_by, like=job.output, escape=escape)
-    output = sink.write(tables, queries, before)
-    failures = open_sink(failures_place(place), like=place)
+    queries = _cells(tables, output, queries, escape=escape)
+    written = open_sink(output, escape=escape).write(tables, queries, before)
+    failures = open_sink(output.failures)
     failed = tables.execute("SELECT 1 FROM outcomes WHERE outcomes.status = 'failed' LIMIT 1").fetchone()
     if failed is None:
         before()
         failures.remove()
-        return output, None
+        return written, None
     inputs = [column for column in columns if column != "item_id"]
     why = _selected(added_column_names(inputs, FAILURE_COLUMNS))
     selected = ", ".join([*(f"source.{name(column)}" for column in inputs), *why])
@@ -149,13 +147,11 @@ def _write_files(
         f"SELECT {selected} FROM {joined} WHERE outcomes.status = 'failed' ORDER BY outcomes.position"
         for joined in parts
     ]
-    return output, failures.write(tables, _cells(tables, job, queries), before)
+    return written, failures.write(tables, _cells(tables, output.failures, queries, escape=escape), before)
 
 
-def _cells(tables: Tables, job: BatchJob, queries: Sequence[str]) -> list[str]:
-    if job.csv_formulas == "keep":
-        return list(queries)
-    return [cells_without_formulas(tables, job.output, job.partition_by, query) for query in queries]
+def _cells(tables: Tables, output: OutputPlace, queries: Sequence[str], *, escape: bool) -> list[str]:
+    return [cells_without_formulas(tables, output, query) if escape else query for query in queries]
 
 
 def _answers(job: BatchJob, added: OutputColumns) -> list[str]:

@@ -16,7 +16,7 @@ class Sink(ABC):
     """Output of a job. A reader sees either the previous content, or all new rows.
 
     Example:
-        >>> sink = open_sink("answers.jsonl")
+        >>> sink = open_sink(OutputPlace.parse("answers.jsonl"))
         >>> sink.check(["id", "answer"])
         >>> sink.write(tables, ["SELECT id, answer FROM outcomes"])
         '/home/me/answers.jsonl'

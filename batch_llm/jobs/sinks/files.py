@@ -17,13 +17,14 @@ import zstandard
 from batch_llm.errors import JobError
 from batch_llm.jobs.sources.file_paths import file_system, is_remote
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute, file_text, text, write_parquet
-from batch_llm.jobs.storage.formats import PACKINGS, split_ending
+from batch_llm.jobs.storage.formats import PACKINGS
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.replacing import check_replaceable, copy_mode_and_owner, target_of
 from batch_llm.jobs.storage.scratch import scratch_folder
 
 from .base import Sink, nothing
 from .output_columns import flat, for_json
+from .output_place import OutputPlace
 
 _FORMATS = {
     ".jsonl": "FORMAT json",
@@ -37,13 +38,12 @@ class FileSink(Sink):
     """A local file or a file at a URL, in the format of its extension.
 
     Args:
-        place: Path or URL of the file.
-        like: A file whose mode and owner a new file gets, if it exists.
+        output: Path or URL of the file, its format and compression.
     """
 
-    def __init__(self, place: str, like: str = "") -> None:
-        self._place = place
-        self._like = like
+    def __init__(self, output: OutputPlace) -> None:
+        self._output = output
+        self._place = output.place
 
     def check(self, columns: Iterable[str]) -> None:
         """Check that the output can be written; see `Sink.check`."""
@@ -60,13 +60,12 @@ class FileSink(Sink):
 
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
         """Replace the output by the rows of queries; see `Sink.write`."""
-        ending, packing = split_ending(self._place)
         try:
-            with _whole_file(self._place, self._like, before) as (path, final):
-                if ending == ".parquet":
+            with _whole_file(self._output, before) as (path, final):
+                if self._output.ending == ".parquet":
                     write_parquet(tables, joined(tables, queries, path.parent), path, compression="zstd")
                 else:
-                    _write_text(tables, queries, path, ending, packing)
+                    _write_text(tables, queries, path, self._output)
         except OSError as error:
             raise JobError(f"output {self._place} cannot be written: {error}") from error
         return final
@@ -80,18 +79,20 @@ class FileSink(Sink):
             target_of(resolve(self._place)).unlink(missing_ok=True)
 
 
-def copy(tables: Tables, query: str, path: Path, *, header: bool = True, packing: str = "", more: str = "") -> None:
-    """Write the rows of a query to a path, in the format of its extension.
+def copy(
+    tables: Tables, query: str, path: Path, ending: str, *, header: bool = True, packing: str = "", more: str = ""
+) -> None:
+    """Write the rows of a query to a path, in the format of an extension.
 
     Args:
         tables: The session.
         query: The query.
         path: The file to write.
+        ending: Extension of the format.
         header: Whether a CSV file gets a header.
         packing: Extension of the compression; empty for none.
         more: Further options of DuckDB's COPY.
     """
-    ending, _ = split_ending(path.name)
     options = [_FORMATS[ending]]
     if ending in _VALUES:
         query = f"SELECT {', '.join(_VALUES[ending](column_types(tables, query)))} FROM ({query})"
@@ -114,11 +115,11 @@ def write(tables: Tables, query: str, path: Path, options: str, packing: str = "
     execute(tables, f"COPY ({query}) TO {text(path)} ({options}{packed})")
 
 
-def _write_text(tables: Tables, queries: Sequence[str], path: Path, ending: str, packing: str) -> None:
-    part = path.with_name(f"{path.name}.part{ending}")
-    with _packed(path, packing) as file:
+def _write_text(tables: Tables, queries: Sequence[str], path: Path, output: OutputPlace) -> None:
+    part = path.with_name(f"{path.name}.part")
+    with _packed(path, output.packing) as file:
         for number, query in enumerate(queries):
-            copy(tables, query, part, header=number == 0)
+            copy(tables, query, part, output.ending, header=number == 0)
             with part.open("rb") as rows:
                 shutil.copyfileobj(rows, file)
             part.unlink()
@@ -175,20 +176,20 @@ def check_writable(place: str, *, setting: str = "output") -> None:
 
 
 @contextmanager
-def _whole_file(place: str, like: str, before: Callable[[], None]) -> Generator[tuple[Path, str]]:
+def _whole_file(output: OutputPlace, before: Callable[[], None]) -> Generator[tuple[Path, str]]:
     """Provide a temporary path to write to; the file is moved to `place` when the context exits without an error.
 
     Yields:
         The temporary path, and the final path or URL for messages.
     """
-    remote = is_remote(place)
+    place, like, remote = output.place, output.like, is_remote(output.place)
     shown = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
     final = shown if remote else target_of(shown)
     if not remote:
         check_replaceable(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(final.parent, scratch_prefix(final)) as folder:
-        path = folder / f"rows{''.join(split_ending(place))}"
+        path = folder / f"rows{output.ending}{output.packing}"
         yield path, place if remote else str(shown)
         if remote:
             before()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, name
-from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.replacing import copy_modes_and_owners, target_of
 from batch_llm.jobs.storage.scratch import scratch_folder
@@ -17,6 +16,7 @@ from .base import Sink, nothing
 from .files import check_writable, copy, joined, scratch_prefix, write
 from .folder_names import FolderName, bytes_for_values, folder_names, ignores_case
 from .output_columns import added_column_names, for_json, without_formula
+from .output_place import OutputPlace
 
 _OLD = "old"
 
@@ -24,16 +24,16 @@ _OLD = "old"
 class FolderSink(Sink):
     """A local folder of partitioned files; while it is replaced, the folder does not exist for an instant."""
 
-    def __init__(self, place: str, partition_by: Sequence[str], *, escape: bool = False) -> None:
+    def __init__(self, output: OutputPlace, *, escape: bool = False) -> None:
         """Write to a folder.
 
         Args:
-            place: The folder.
-            partition_by: The columns whose values name the folders in it.
+            output: The folder, and the columns whose values name the folders in it.
             escape: Whether a value that is written because its folder has another name is kept from being a formula.
         """
-        self._path = target_of(resolve(place))
-        self._columns = tuple(dict.fromkeys(partition_by))
+        self._output = output
+        self._path = target_of(resolve(output.place))
+        self._columns = tuple(dict.fromkeys(output.partition_by))
         self._escape = escape
 
     def check(self, columns: Iterable[str]) -> None:
@@ -59,7 +59,7 @@ class FolderSink(Sink):
         """Replace the output by the rows of queries; see `Sink.write`."""
         try:
             with scratch_folder(self._path.parent, scratch_prefix(self._path), self._salvage) as folder:
-                made = folder / f"rows{''.join(split_ending(self._path.name))}"
+                made = folder / f"rows{self._output.ending}{self._output.packing}"
                 self._copy(tables, joined(tables, queries, folder), made)
                 self._check_old()
                 copy_modes_and_owners(made, self._path)
@@ -77,7 +77,7 @@ class FolderSink(Sink):
             (left / _OLD).rename(self._path)
 
     def _copy(self, tables: Tables, query: str, made: Path) -> None:
-        ending, packing = split_ending(made.name)
+        ending, packing = self._output.ending, self._output.packing
         named = ", ".join(map(name, self._columns))
         options = f"PARTITION_BY ({named}), FILE_EXTENSION '{ending[1:]}{packing}'"
         columns = column_types(tables, query)
@@ -90,7 +90,7 @@ class FolderSink(Sink):
         if ending != ".jsonl":
             whole = self._whole_values(columns, folders, escape=self._escape and ending == ".csv")
             rows = f"SELECT * EXCLUDE ({named}){whole}, {parts} FROM ({query})"
-            copy(tables, rows, made, packing=packing, more=options)
+            copy(tables, rows, made, ending, packing=packing, more=options)
             return
         # DuckDB does not support partitioned JSON: the lines are written as a CSV file with one column.
         row, line = map(name, added_column_names(columns, ("row", "line")).values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ _PASSWORD = re.compile(r"\s*\w[\w+.-]*://([^/?#]*:[^/?#]+@|[^#]*[?&]password=)",
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Address of a table or a query in a database.
+    """Address of a table or a query in a database; it may contain a password, which its text does not show.
 
     Attributes:
         place: The complete address, as written in the job.
@@ -31,9 +31,9 @@ class Address:
         rows: Name of a table, optionally with its schema, or a query.
     """
 
-    place: str
+    place: str = field(repr=False)
     kind: DatabaseKind
-    database: str
+    database: str = field(repr=False)
     rows: str
 
     @property
