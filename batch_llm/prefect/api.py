@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
-from itertools import islice
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -16,20 +14,11 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
-from batch_llm.errors import BatchLLMError
 from batch_llm.jobs.secrets import redact
 
-MOST_LETTERS = 400
-
-
-_REASON = re.compile(r"""["']msg["']\s*:\s*["']([^"']{1,300})|(Flow run parameters must be [^"'\]]{1,100})""")
-
+from .server_errors import ServerUnavailable, one_line
 
 API_SECONDS = 30.0
-
-
-class ServerUnavailable(BatchLLMError):
-    """No Prefect server is available; the message names the server and the reason in one line."""
 
 
 def configured_url() -> str | None:
@@ -70,19 +59,6 @@ def _refusal(response: httpx.Response) -> str:
 
 def _shown_url() -> str:
     return redact(str(configured_url()))
-
-
-def one_line(error: object) -> str:
-    """Return the text of an error as one short, non-empty line without secrets.
-
-    When Prefect rejects the parameters of a run, it repeats all of them and their schema; then only the reasons are
-    returned.
-    """
-    text = str(error)
-    if len(text) > MOST_LETTERS:
-        reasons = dict.fromkeys(match[1] or match[2] for match in islice(_REASON.finditer(text), 3))
-        text = f"{text[:100]} ... {'; '.join(reasons)}" if reasons else f"{text[:MOST_LETTERS]} ..."
-    return redact(" ".join(text.split()))[: 2 * MOST_LETTERS] or type(error).__name__
 
 
 def check_configured(url: str) -> None:

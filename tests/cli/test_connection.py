@@ -12,9 +12,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from batch_llm.cli.overrides import MOST_BYTES, check_length
 from batch_llm.config import Limits
 from batch_llm.errors import JobError
-from batch_llm.prefect.api import MOST_LETTERS, ServerUnavailable, api, one_line
+from batch_llm.prefect.api import ServerUnavailable, api, one_line
 from batch_llm.prefect.deployment.local_server import healthy
 from batch_llm.prefect.rate_limits.stated_limits import all_stated, clear, save
+from batch_llm.prefect.server_errors import MOST_LETTERS
 from tests.support.command import batch_llm_here
 from tests.support.loopback import LoopbackServer, Reply
 

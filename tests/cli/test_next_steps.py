@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from batch_llm.cli.actions.run import RunRequest, next_steps, state_name
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.screen import Screen
+from batch_llm.prefect.flow_channel import FlowState
 from tests.support.jobs import job
 
 from .test_report import SUMMARY
@@ -83,17 +82,21 @@ def test_the_suggested_command_names_the_job_and_its_ledger(order: RunRequest, t
 @pytest.mark.parametrize(
     ("changes", "on_server", "name"),
     [
-        ({}, Completed(), "completed"),
-        ({"succeeded": 9, "failed": 1}, Completed(), "completed"),
-        ({"succeeded": 8, "failed": 2}, Failed(), "failed"),
-        ({"not_attempted": 4, "stopped": "budget_usd of $4.00 is used up"}, Cancelled(name="BudgetReached"), "stopped"),
-        ({"not_attempted": 4, "stopped": "stopped by cancellation in the UI"}, Cancelled(), "cancelled"),
+        ({}, FlowState("COMPLETED"), "completed"),
+        ({"succeeded": 9, "failed": 1}, FlowState("COMPLETED"), "completed"),
+        ({"succeeded": 8, "failed": 2}, FlowState("FAILED"), "failed"),
+        (
+            {"not_attempted": 4, "stopped": "budget_usd of $4.00 is used up"},
+            FlowState("CANCELLED", "BudgetReached"),
+            "stopped",
+        ),
+        ({"not_attempted": 4, "stopped": "stopped by cancellation in the UI"}, FlowState("CANCELLED"), "cancelled"),
         ({"not_attempted": 4, "stopped": "stopped by Ctrl-C"}, None, "cancelled"),
-        ({}, Crashed(), "crashed"),
-        ({}, Failed(), "failed"),
+        ({}, FlowState("CRASHED"), "crashed"),
+        ({}, FlowState("FAILED"), "failed"),
     ],
 )
 def test_a_program_reads_the_state_that_status_shows(
-    changes: dict[str, Any], on_server: State[Any] | None, name: str
+    changes: dict[str, Any], on_server: FlowState | None, name: str
 ) -> None:
     assert state_name(job(), replace(GOOD, **changes), on_server) == name

@@ -6,9 +6,8 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from prefect.client.schemas.objects import State
 
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.connection import Connection, connected
@@ -20,10 +19,11 @@ from batch_llm.jobs.messages import run_sentence
 from batch_llm.jobs.results.runs import final_state
 from batch_llm.jobs.secrets import KeyMissing
 from batch_llm.jobs.untrusted_text import visible_json
-from batch_llm.prefect import api
-from batch_llm.prefect.deployment import deployments, local_server
-from batch_llm.prefect.secrets import provide_key
+from batch_llm.prefect.deployment import local_server
+from batch_llm.prefect.flow_channel import FlowState
+from batch_llm.prefect.server_errors import one_line
 
+from .flow_process import FlowProcess, RemoteSettings
 from .flow_run import CliFlowRun
 
 COMPLETED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -39,7 +39,6 @@ class RunRequest:
         screen: Output; for a program, one JSON object on standard output and no report.
         command: Command that repeats the run.
         next_step: Command to suggest after a completed run.
-        missing: API key that the environment lacks; a Secret block may hold it.
     """
 
     preset: Preset
@@ -47,38 +46,44 @@ class RunRequest:
     screen: Screen
     command: str
     next_step: str = ""
-    missing: KeyMissing | None = None
 
 
-def run(order: RunRequest) -> int:
+def run(order: RunRequest, process: FlowProcess) -> int:
     """Run a flow from start to report; return the exit code of the command.
 
+    Args:
+        order: The run.
+        process: The process that will run the flow.
+
     Raises:
+        JobError: The model cannot be used.
         KeyMissing: Neither the environment nor a Secret block has the model's key.
     """
     screen = order.screen
-    if order.missing and not (api.configured_url() or local_server.running()):
-        raise order.missing
     try:
-        with Interrupts.caught() as interrupts, connected(interrupts, screen) as connection:
-            return _run(order, screen, interrupts, connection)
+        with Interrupts.caught() as interrupts:
+            with screen.phase("Loading Prefect"):
+                found = process.request("check", parameters=dict(order.parameters))
+            prefect = RemoteSettings(process, found["url"], Path(found["home"]))
+            if (missing := found["missing"]) and not (prefect.url or local_server.running(prefect.home)):
+                raise KeyMissing(missing)
+            with connected(interrupts, screen, prefect) as connection:
+                return _run(order, CliFlowRun(interrupts, screen, process), connection, missing)
     except KeyboardInterrupt:
         screen.print("Stopped. Run the same command to continue; finished items are not charged again.")
         return INTERRUPTED
 
 
-def _run(order: RunRequest, screen: Screen, interrupts: Interrupts, connection: Connection) -> int:
+def _run(order: RunRequest, flow_run: CliFlowRun, connection: Connection, missing: str) -> int:
+    """Start and watch a run; a Secret block has to provide the key of the model if `missing` is not empty."""
+    screen = order.screen
     connection.wait()
-    if order.missing and not provide_key(BatchJob.parse(order.parameters)):
-        raise order.missing
-    with screen.phase("Registering the deployment"):
-        deployment_id = deployments.ensure_deployment(order.preset.block)
-    flow_run = CliFlowRun(interrupts, screen)
-    flow_run.start(deployment_id, order.preset, order.parameters)
+    if missing and not flow_run.process.request("provide_key", parameters=dict(order.parameters)):
+        raise KeyMissing(missing)
     try:
-        state = flow_run.watch()
+        state = flow_run.run(order.preset, order.parameters)
     except KeyboardInterrupt:
-        if screen.for_program and (summary := read_summary(flow_run)):
+        if screen.for_program and flow_run.has_started and (summary := read_summary(flow_run)):
             _print_totals(screen, _outcome(flow_run, summary, None))
         raise
     summary = read_summary(flow_run)
@@ -101,13 +106,13 @@ def read_summary(flow_run: CliFlowRun) -> Summary | None:
     return Summary(**{name: value for name, value in known.items() if name in Summary.__dataclass_fields__})
 
 
-def _outcome(flow_run: CliFlowRun, summary: Summary, state: State[Any] | None) -> RunOutcome:
+def _outcome(flow_run: CliFlowRun, summary: Summary, state: FlowState | None) -> RunOutcome:
     rows = result_rows(flow_run.folder, MOST_ROWS).results
     message = (state and state.message) or run_sentence(summary)
     return RunOutcome(summary, rows, flow_run.url, state_name(flow_run.job, summary, state), message)
 
 
-def state_name(job: BatchJob, summary: Summary, state: State[Any] | None) -> str:
+def state_name(job: BatchJob, summary: Summary, state: FlowState | None) -> str:
     """Return the state of a run as `batch-llm status` shows it.
 
     Args:
@@ -135,10 +140,10 @@ def _print_totals(screen: Screen, outcome: RunOutcome) -> None:
     print(visible_json(as_json(outcome)), flush=True)
 
 
-def _report_without_summary(screen: Screen, state: State[Any], flow_run: CliFlowRun) -> int:
+def _report_without_summary(screen: Screen, state: FlowState, flow_run: CliFlowRun) -> int:
     """Print why a run has no results: it could not start, or its process failed; return the exit code."""
     could_not_begin = state.is_failed() and not flow_run.folder.plan.exists()
-    message = api.one_line(state.message or state.name or "the run ended")
+    message = one_line(state.message or state.name or "the run ended")
     cannot_run = could_not_begin and not message.startswith("Flow run encountered an exception")
     screen.error.print(f"batch-llm: {message}", markup=False, soft_wrap=True)
     if not cannot_run:

@@ -25,7 +25,7 @@ def start(port: int | None) -> int:
     screen = Screen()
     if port is not None:
         _check_port(port)
-    with Interrupts.caught() as interrupts, connected(interrupts, screen, port) as connection:
+    with Interrupts.caught() as interrupts, connected(interrupts, screen, port=port) as connection:
         connection.wait()
         if connection.named:
             screen.print(f"PREFECT_API_URL names a server, and it answers: {connection.url}")

@@ -59,22 +59,19 @@ def run(preset: str, /, *, options: JobOptions | None = None, dry_run: Flag = Fa
 
 
 def _run(name: str, options: JobOptions, *, command: str, for_program: bool = False, next_step: str = "") -> int:
-    from batch_llm.cli.terminal.screen import Screen
+    from batch_llm.cli.actions.flow_process import FlowProcess
 
-    screen = Screen(for_program=for_program)
-    with screen.phase("Checking the job"):
-        from batch_llm.cli.overrides import repeatable_parameters
-        from batch_llm.cli.presets import find_preset
-        from batch_llm.jobs import BatchJob, check
-        from batch_llm.jobs.secrets import KeyMissing
+    with FlowProcess.started() as process:  # before anything else is imported: it imports Prefect meanwhile
+        from batch_llm.cli.terminal.screen import Screen
 
-        preset = find_preset(name)
-        parameters = options.apply(preset)
-        missing: KeyMissing | None = None
-        try:
-            check(BatchJob.parse(parameters))
-        except KeyMissing as error:
-            missing = error  # a Secret block may hold it
-    with screen.phase("Loading Prefect"):
-        from batch_llm.cli.actions.run import RunRequest, run
-    return run(RunRequest(preset, repeatable_parameters(parameters), screen, command, next_step, missing))
+        screen = Screen(for_program=for_program)
+        with screen.phase("Checking the job"):
+            from batch_llm.cli.actions.run import RunRequest, run
+            from batch_llm.cli.overrides import repeatable_parameters
+            from batch_llm.cli.presets import find_preset
+            from batch_llm.jobs import BatchJob, check
+
+            preset = find_preset(name)
+            parameters = options.apply(preset)
+            check(BatchJob.parse(parameters), with_model=False)  # the process checks the model: it needs its packages
+        return run(RunRequest(preset, repeatable_parameters(parameters), screen, command, next_step), process)

@@ -45,12 +45,13 @@ class CheckedJob:
     columns: tuple[str, ...]
 
 
-def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
+def check(job: BatchJob, *, strategy: str = "", with_model: bool = True) -> tuple[str, ...]:
     """Check that a job can run, before anything is started and any call is made.
 
     Args:
         job: The job.
         strategy: Name of a strategy that the caller passes; the job's model is then not checked.
+        with_model: Whether to check the model, which imports the packages of its provider.
 
     Returns:
         Known columns of the source; later rows of JSON may have more.
@@ -63,10 +64,10 @@ def check(job: BatchJob, *, strategy: str = "") -> tuple[str, ...]:
         ('id', 'text')
     """
     with open_tables() as tables:
-        return check_in(tables, job, job_store(job), strategy=strategy).columns
+        return check_in(tables, job, job_store(job), strategy=strategy, with_model=with_model).columns
 
 
-def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") -> CheckedJob:
+def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "", with_model: bool = True) -> CheckedJob:
     """Check a job as `check` does, in a session and with a ledger that the caller has opened.
 
     Args:
@@ -74,6 +75,7 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") 
         job: The job.
         runs: The ledger folder of the job's name.
         strategy: Name of a strategy that the caller passes; the job's model is then not checked.
+        with_model: Whether to check the model.
 
     Raises:
         JobError: The job cannot run.
@@ -96,7 +98,7 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "") 
         prepare_ledger(job, runs)
         check_writable(str(runs.local / "check"), setting="ledger")
     check_budget(job, own_strategy=bool(strategy))
-    if not strategy:
+    if with_model and not strategy:
         check_model(job)
         check_lane_price(job)
     elif job.lane != "online":

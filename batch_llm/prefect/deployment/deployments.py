@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.deployments.runner import RunnerDeployment
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from batch_llm.jobs import project_folder
 from batch_llm.prefect.api import api, one_line
+from batch_llm.prefect.flow_channel import FlowState
 
 Block = Mapping[str, Any]
 """One block of `deployments/prefect.yaml`."""
@@ -142,17 +143,30 @@ def is_cancelling(run_id: UUID) -> bool:
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
-def set_final_state(run_id: UUID, wanted: State[Any]) -> State[Any]:
+def read_final_state(run_id: UUID) -> FlowState | None:
+    """Return the final state of a flow run; None if it has none."""
+    with api() as client:
+        return _final(client.read_flow_run(run_id).state)
+
+
+def set_final_state(run_id: UUID, wanted: FlowState) -> FlowState:
     """Set the final state of a flow run unless it has one; return the state it has then.
 
     Prefect records a terminated process as crashed; `wanted` replaces that state when the user cancelled the run.
     """
     with api() as client:
-        state = client.read_flow_run(run_id).state
-        if state is not None and state.is_final() and not (state.is_crashed() and wanted.is_cancelled()):
+        state = _final(client.read_flow_run(run_id).state)
+        if state is not None and not (state.is_crashed() and wanted.is_cancelled()):
             return state
-        client.set_flow_run_state(run_id, wanted, force=True)
+        new: State[Any] = State(type=StateType(wanted.type), name=wanted.name, message=wanted.message)
+        client.set_flow_run_state(run_id, new, force=True)
         return wanted
+
+
+def _final(state: State[Any] | None) -> FlowState | None:
+    if state is None or not state.is_final():
+        return None
+    return FlowState(state.type.value, state.name or "", state.message or "")
 
 
 def run_url(run_id: UUID) -> str:

@@ -2,7 +2,7 @@
 
 Prefect's home folder has a record with the server's address and process id, and its log. The server has a lock on its
 log while it runs, so that a stale record is never used, a reused process id is never killed, and two commands never
-start two servers.
+start two servers. Importing this module does not import Prefect.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from prefect.settings import get_current_settings
-
-from batch_llm.prefect.api import ServerUnavailable
+from batch_llm.prefect.server_errors import ServerUnavailable
 
 FIRST_PORT = 4200
 """First port to try."""
 
 
 START_SECONDS = 180.0
+HEALTH_POLL_SECONDS = 0.2
 STOP_SECONDS = 15.0
 
 
@@ -40,56 +39,72 @@ class LocalServer:
     Attributes:
         url: Address of the server's API.
         pid: Id of the server's process, which leads its own process group.
+        home: Prefect's home folder.
         process: The server's process, if this command started it.
     """
 
     url: str
     pid: int
+    home: Path
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
 
 
-def running() -> LocalServer | None:
-    """Return the local server, or None if it is not running."""
+def prefect_home() -> Path:
+    """Return the home folder of Prefect's settings, which it imports."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().home
+
+
+def running(home: Path | None = None) -> LocalServer | None:
+    """Return the local server, or None if it is not running.
+
+    Args:
+        home: Prefect's home folder; None for that of its settings.
+    """
+    home = home or prefect_home()
     try:
-        known = json.loads(_record().read_text())
-        with _log().open("a") as log:
+        known = json.loads(_record(home).read_text())
+        with _log(home).open("a") as log:
             if _locked(log, fcntl.LOCK_SH):
                 return None
-        return LocalServer(str(known["url"]), int(known["pid"]))
+        return LocalServer(str(known["url"]), int(known["pid"]), home)
     except (OSError, ValueError, KeyError):
         return None
 
 
-def launch(port: int | None = None) -> LocalServer | None:
+def launch(port: int | None = None, home: Path | None = None) -> LocalServer | None:
     """Start a local server without waiting for it; return None if another command is starting one.
 
     Args:
         port: Port of the server; None for the first free one from `FIRST_PORT`.
+        home: Prefect's home folder; None for that of its settings.
 
     Raises:
         ServerUnavailable: The server cannot be started, or the port is in use.
     """
+    home = home or prefect_home()
     try:
-        return _launch(range(FIRST_PORT, FIRST_PORT + 100) if port is None else range(port, port + 1))
+        return _launch(range(FIRST_PORT, FIRST_PORT + 100) if port is None else range(port, port + 1), home)
     except OSError as error:
-        home, why = get_current_settings().home, error.strerror or error
+        why = error.strerror or error
         raise ServerUnavailable(
             f"cannot start a Prefect server in {home}: {why}: set PREFECT_HOME to a writable folder"
         ) from error
 
 
-def _launch(ports: range) -> LocalServer | None:
-    _log().parent.mkdir(parents=True, exist_ok=True)
-    with _log().open("a") as log:
+def _launch(ports: range, home: Path) -> LocalServer | None:
+    home.mkdir(parents=True, exist_ok=True)
+    with _log(home).open("a") as log:
         if not _locked(log, fcntl.LOCK_EX):
             return None
         log.truncate(0)
         port = _free_port(ports)
         url = f"http://127.0.0.1:{port}/api"
-        _record().unlink(missing_ok=True)
-        process = _spawn(port, url, log)
-        _record().write_text(json.dumps({"url": url, "pid": process.pid}))
-    return LocalServer(url, process.pid, process)
+        _record(home).unlink(missing_ok=True)
+        process = _spawn(port, url, log, home)
+        _record(home).write_text(json.dumps({"url": url, "pid": process.pid}))
+    return LocalServer(url, process.pid, home, process)
 
 
 def wait_until_healthy(server: LocalServer) -> None:
@@ -100,11 +115,13 @@ def wait_until_healthy(server: LocalServer) -> None:
     """
     end = time.monotonic() + START_SECONDS
     while not healthy(server.url):
-        if running() is None:
-            raise ServerUnavailable(f"the Prefect server exited while starting: see {_log()}")
+        if running(server.home) is None:
+            raise ServerUnavailable(f"the Prefect server exited while starting: see {_log(server.home)}")
         if time.monotonic() > end:
-            raise ServerUnavailable(f"the Prefect server did not answer within {START_SECONDS:.0f} s: see {_log()}")
-        time.sleep(0.3)
+            raise ServerUnavailable(
+                f"the Prefect server did not answer within {START_SECONDS:.0f} s: see {_log(server.home)}"
+            )
+        time.sleep(HEALTH_POLL_SECONDS)
 
 
 def healthy(url: str) -> bool:
@@ -120,27 +137,27 @@ def healthy(url: str) -> bool:
 def stop(server: LocalServer, *, patience: float = STOP_SECONDS) -> None:
     """Stop the server and wait until it exits; kill it after `patience` seconds."""
     for send, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, STOP_SECONDS)):
-        if running() is None:
+        if running(server.home) is None:
             break
         os.killpg(server.pid, send)
-        _wait_until_gone(seconds)
+        _wait_until_gone(server.home, seconds)
     if server.process is not None:
         server.process.wait(STOP_SECONDS)
-    _record().unlink(missing_ok=True)
+    _record(server.home).unlink(missing_ok=True)
 
 
-def _wait_until_gone(seconds: float) -> None:
+def _wait_until_gone(home: Path, seconds: float) -> None:
     end = time.monotonic() + seconds
-    while running() is not None and time.monotonic() < end:
+    while running(home) is not None and time.monotonic() < end:
         time.sleep(0.1)
 
 
-def _record() -> Path:
-    return get_current_settings().home / "batch-llm-server.json"
+def _record(home: Path) -> Path:
+    return home / "batch-llm-server.json"
 
 
-def _log() -> Path:
-    return get_current_settings().home / "batch-llm-server.log"
+def _log(home: Path) -> Path:
+    return home / "batch-llm-server.log"
 
 
 def _locked(file: IO[str], kind: int) -> bool:
@@ -164,7 +181,7 @@ def _free_port(ports: range) -> int:
     raise ServerUnavailable(f"all ports from {ports[0]} to {ports[-1]} are in use: free one, or set PREFECT_API_URL")
 
 
-def _spawn(port: int, url: str, log: IO[str]) -> subprocess.Popen[bytes]:
+def _spawn(port: int, url: str, log: IO[str], home: Path) -> subprocess.Popen[bytes]:
     own = {
         # Without this setting, the UI sends requests to port 4200 even if the server has another one.
         "PREFECT_SERVER_UI_API_URL": url,
@@ -174,7 +191,7 @@ def _spawn(port: int, url: str, log: IO[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
         env={**os.environ, **own},
-        cwd=_log().parent,
+        cwd=home,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -18,7 +18,6 @@ from pydantic import SecretStr
 
 from batch_llm.cli.actions.flow_process import FlowProcess
 from batch_llm.errors import BatchLLMError
-from batch_llm.jobs import project_folder
 from batch_llm.prefect.deployment import automations, deployments
 from tests.support.flow_file import load_flow
 from tests.support.prefect_server import eventually
@@ -56,12 +55,15 @@ def hook() -> Iterator[LoopbackServer]:
 @pytest.fixture
 def deployment(client: SyncPrefectClient) -> UUID:
     """Create a deployment for one test, because tests count its runs and have any order."""
-    block: automations.Block = {
+    return cast("UUID", deployments.local_deployment(preset()).apply())
+
+
+def preset() -> automations.Block:
+    return {
         "name": f"tried-{uuid4()}",
         "entrypoint": "flows/batch.py:batch",
         "parameters": {"source": "docs.csv", "output": "out.jsonl", "prompt": "{text}", "name": "tried"},
     }
-    return cast("UUID", deployments.local_deployment(block).apply())
 
 
 def named(part: str) -> list[automations.Block]:
@@ -169,17 +171,19 @@ def test_schedule_is_paused_when_the_budget_is_used_up(
 
 @pytest.mark.whole
 def test_a_run_whose_process_died_is_marked_as_crashed(
-    client: SyncPrefectClient, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
+    client: SyncPrefectClient, prefect_api: str, deployment: UUID, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Triggered by missing heartbeats of Prefect; a run that has ended by then is not changed."""
     (block,) = named("heartbeat")  # with a shorter patience than the file's
     automations.install([{**block, "trigger": {**block["trigger"], "within": SHORT}}])
     parameters = {"model": "openai-chat:m", "output": "dead.jsonl", "name": "dead"}
-    dead = deployments.create_run(deployment, parameters)
     with OpenAIServer(latency=60) as hanging:
         monkeypatch.setenv("OPENAI_BASE_URL", hanging.base_url)
-        process = FlowProcess(str(dead.id), f"{project_folder()}/flows/batch.py:batch", home / "dead.log")
+        process = FlowProcess()
         try:
+            process.request("use_server", url=prefect_api)
+            created = process.request("create_run", block=preset(), parameters=parameters)
+            dead = client.read_flow_run(UUID(created["id"]))
             with OpenAIServer() as provider, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
                 monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
                 ended = run_to_end(deployment, {})
