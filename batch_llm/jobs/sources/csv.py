@@ -8,6 +8,7 @@ import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from batch_llm.errors import JobError
@@ -52,11 +53,20 @@ class _Read:
 
 
 class CsvSource(Source):
-    """Rows of one or several .csv or .tsv files with the same header."""
+    """Rows of one or several .csv or .tsv files with the same header; each header is read once."""
+
+    def __init__(self, tables: Tables, place: str, encoding: str | None = None) -> None:
+        super().__init__(tables, place, encoding)
+        self._starts: dict[str, CsvStart] = {}
+        self._encodings: dict[str, str] = {}
+
+    @cached_property
+    def _files(self) -> list[str]:
+        return find_files(self.tables, self.place)
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         """Return the names of the columns; see `Source.columns`."""
-        files = find_files(self.tables, self.place)
+        files = self._files
         start = self._start(files[0])
         for file in files[1:]:
             if self._start(file) != start:
@@ -68,9 +78,8 @@ class CsvSource(Source):
 
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         """Write the rows to a numbered Parquet file; see `Source.stage`."""
-        files = find_files(self.tables, self.place)
         with tempfile.TemporaryDirectory(prefix="utf-8-", dir=rows.parent) as folder:
-            read = [_Read(self._readable(file, Path(folder) / f"{n}.csv"), file) for n, file in enumerate(files)]
+            read = [_Read(self._readable(file, Path(folder) / f"{n}.csv"), file) for n, file in enumerate(self._files)]
             self._write(read, rows, limit)
             self._find_rejects(read)
             if not any(file.has_open_quotes for file in read):
@@ -88,7 +97,7 @@ class CsvSource(Source):
 
     def _has_swallowed_rows(self, rows: Path) -> bool:
         """Whether a field contains many lines that are rows themselves, as happens between two unclosed quotes."""
-        start = self._start(find_files(self.tables, self.place)[0])
+        start = self._start(self._files[0])
         columns = self.columns(frozenset())
         between = f"length(line) - length(replace(line, {text(start.delimiter)}, ''))"
         found: list[str] = []
@@ -114,13 +123,13 @@ class CsvSource(Source):
 
     def _separate(self, file: _Read, copy: Path, limit: int | None) -> None:
         separated = SeparatedRows(self._start(file.original).delimiter.encode(), len(self.columns(frozenset())))
-        with open_utf8(file.original, encoding_of(file.original, self.encoding)) as source, copy.open("wb") as target:
+        with open_utf8(file.original, self._encoding(file.original)) as source, copy.open("wb") as target:
             target.writelines(separated.of(source, limit))
         file.path, file.open_quotes = str(copy), separated.broken
 
     def _readable(self, file: str, copy: Path) -> str:
         """Return a file that DuckDB can read: this file, or a copy in UTF-8 with one kind of line ending."""
-        encoding = encoding_of(file, self.encoding)
+        encoding = self._encoding(file)
         with open_utf8(file, encoding) as source:
             is_marked = source.read(len(BOM_UTF8)) == BOM_UTF8 and self._start(file).lines_before > 0
             is_mixed = may_be_mixed(source)
@@ -137,10 +146,17 @@ class CsvSource(Source):
         return str(copy)
 
     def _start(self, file: str) -> CsvStart:
-        return read_start(file, self._first_part(file))
+        if file not in self._starts:
+            self._starts[file] = read_start(file, self._first_part(file))
+        return self._starts[file]
+
+    def _encoding(self, file: str) -> str:
+        if file not in self._encodings:
+            self._encodings[file] = encoding_of(file, self.encoding)
+        return self._encodings[file]
 
     def _first_part(self, file: str) -> str:
-        with open_utf8(file, encoding_of(file, self.encoding)) as opened:
+        with open_utf8(file, self._encoding(file)) as opened:
             return opened.read(_LONGEST_HEADER).decode(UTF_8, "replace").removeprefix("\ufeff")
 
     def _find_rejects(self, read: Sequence[_Read]) -> None:
@@ -161,7 +177,7 @@ class CsvSource(Source):
         broken: list[BrokenRow] = []
         for file in read:
             prefix = f"{Path(file.original).name} " if len(read) > 1 else ""
-            reasons = _REASONS | {"INVALID ENCODING": not_in(encoding_of(file.original, self.encoding))}
+            reasons = _REASONS | {"INVALID ENCODING": not_in(self._encoding(file.original))}
             for line, kind, why in file.rejects:
                 reason = file.open_quotes.get(line) or reasons.get(kind, why)
                 broken.append(BrokenRow(f"{prefix}line {line}", f"{prefix}line {line}: {reason}"))
