@@ -99,10 +99,11 @@ def _launch(ports: range, home: Path) -> LocalServer | None:
         if not _locked(log, fcntl.LOCK_EX):
             return None
         log.truncate(0)
-        port = _free_port(ports)
+        port, reservation = _free_port(ports)
         url = f"http://127.0.0.1:{port}/api"
         _record(home).unlink(missing_ok=True)
-        process = _spawn(port, url, log, home)
+        with reservation:
+            process = _spawn(port, url, log, home, reservation)
         _record(home).write_text(json.dumps({"url": url, "pid": process.pid}))
     return LocalServer(url, process.pid, home, process)
 
@@ -169,19 +170,27 @@ def _locked(file: IO[str], kind: int) -> bool:
     return True
 
 
-def _free_port(ports: range) -> int:
+def _free_port(ports: range) -> tuple[int, socket.socket]:
+    """Return a free port, and a socket that reserves it until the server's process, which inherits it, exits.
+
+    A server listens some seconds after its start: until then, another server of this machine would find its port free.
+    """
     for port in ports:
+        reservation = socket.socket(socket.AF_UNIX)
         try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
+            if sys.platform == "linux":  # a name without a file, which exists as long as the socket
+                reservation.bind(f"\0batch-llm-port-{port}")
+            socket.create_server(("127.0.0.1", port)).close()
         except OSError:
-            continue
+            reservation.close()
+        else:
+            return port, reservation
     if len(ports) == 1:
         raise ServerUnavailable(f"port {ports[0]} cannot be used: choose another one with --port")
     raise ServerUnavailable(f"all ports from {ports[0]} to {ports[-1]} are in use: free one, or set PREFECT_API_URL")
 
 
-def _spawn(port: int, url: str, log: IO[str], home: Path) -> subprocess.Popen[bytes]:
+def _spawn(port: int, url: str, log: IO[str], home: Path, reservation: socket.socket) -> subprocess.Popen[bytes]:
     own = {
         # Without this setting, the UI sends requests to port 4200 even if the server has another one.
         "PREFECT_SERVER_UI_API_URL": url,
@@ -195,5 +204,6 @@ def _spawn(port: int, url: str, log: IO[str], home: Path) -> subprocess.Popen[by
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        pass_fds=(reservation.fileno(),),
         start_new_session=True,  # the terminal's Ctrl-C must not reach it
     )
