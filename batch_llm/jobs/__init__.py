@@ -9,7 +9,7 @@ from .execution.governors import governed, scope_of
 from .execution.run_shard import run_shard
 from .job import LOCAL, BatchJob
 from .ledger.lease import hold
-from .ledger.progress import Progress, ProgressReader, read_progress
+from .ledger.progress import Progress, ProgressReader, read_progress, record_publishing
 from .ledger.run_folder import (
     RunFolder,
     StopKind,
@@ -19,6 +19,7 @@ from .ledger.run_folder import (
     run_folder,
     with_absolute_paths,
 )
+from .ledger.shard_progress import record_retry
 from .planning.inline_items import Items, with_items
 from .planning.plan import plan
 from .planning.preflight import check
@@ -71,6 +72,8 @@ __all__ = [
     "read_budget_status",
     "read_past_runs",
     "read_progress",
+    "record_publishing",
+    "record_retry",
     "request_stop",
     "resolve",
     "result_rows",

@@ -246,7 +246,7 @@ class BatchJob(BaseModel):
     shard_retry: RetryConfig = Field(
         default_factory=_long_waits,
         title="Retries of a shard",
-        description="How often Prefect retries a shard with unprocessed items, and how long it waits between retries.",
+        description="How often a shard with unprocessed items is retried, and how long it waits between retries.",
     )
     config: EngineSettings = Field(
         default_factory=ProcessorConfig,

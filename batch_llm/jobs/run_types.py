@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from batch_llm.errors import ErrorInfo
 from batch_llm.jobs.amounts import Spent
@@ -97,6 +97,7 @@ class ShardOutcome:
         unfinished: Reason for unfinished items: retryable if another attempt could answer them, not retryable for a
             fatal error that stopped the shard; None if nothing is left to retry.
         unfinished_text: The reason as a sentence.
+        left: Items that another attempt could answer.
         stopped: Whether the run was asked to stop.
         wanting: Expected cost of the next call, if the shard's share of the budget was too small for it.
         estimate: Usage of the job's calls as measured in this shard, if there is a budget.
@@ -114,9 +115,22 @@ class ShardOutcome:
     categories: dict[str, int] = field(default_factory=dict[str, int])
     unfinished: ErrorInfo | None = None
     unfinished_text: str = ""
+    left: int = 0
     stopped: bool = False
     wanting: Spent | None = None
     estimate: TokenEstimate | None = None
+
+
+class CanaryCounts(Protocol):
+    """Counts of a canary that is running, such as a `ShardProgress`.
+
+    Attributes:
+        succeeded: Items with an answer.
+        cost_usd: Cost of all calls so far in USD; None if the model's price is not known.
+    """
+
+    succeeded: int
+    cost_usd: float | None
 
 
 MAX_COST_RATIO = 3
@@ -140,6 +154,21 @@ class Canary:
     def too_many_failed(self, failed: int, threshold: float) -> bool:
         """Return whether the share of failed items is above `threshold`."""
         return failed > threshold * self.items
+
+    def has_passed(self, progress: CanaryCounts, threshold: float) -> bool:
+        """Return whether the canary passes whatever happens to its items that have no answer yet.
+
+        They may all fail without exceeding `threshold`, and each may cost `MAX_COST_RATIO` times as much as an answered
+        item without exceeding the expected cost too far.
+        """
+        missing = self.items - progress.succeeded
+        if self.too_many_failed(missing, threshold):
+            return False
+        if not self.cost_usd:
+            return True
+        spent = progress.cost_usd or 0.0
+        each = max(spent / max(1, progress.succeeded), self.cost_usd / self.items)
+        return not self.too_expensive(spent + MAX_COST_RATIO * missing * each)
 
     def too_expensive(self, cost_usd: float | None) -> bool:
         """Return whether the canary cost more than `MAX_COST_RATIO` times the expected cost, if both are known."""

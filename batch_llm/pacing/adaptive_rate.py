@@ -125,6 +125,11 @@ class AdaptiveRate:
         return self._curve.rate
 
     @property
+    def is_limited(self) -> bool:
+        """Whether a limit was met or reported, here or by a process that shares it."""
+        return self._curve.plateau is not None or self._reported < MOST
+
+    @property
     def curve(self) -> RateCurve:
         """Current rate and the state of its growth."""
         return self._curve

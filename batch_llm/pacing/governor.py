@@ -34,12 +34,15 @@ class GovernorStatus:
         share: Share of the rate that this process has.
         episodes: Number of cooldowns that calls of this process started.
         paused_seconds: Total length of these cooldowns in seconds.
+        is_limited: Whether the rate is a limit that was configured, reported by the provider or met, not the rate to
+            which it has grown so far.
     """
 
     rate: float | None
     share: float
     episodes: int
     paused_seconds: float
+    is_limited: bool
 
 
 class Governor:
@@ -182,7 +185,8 @@ class Governor:
         with self._lock:
             is_known = self._rate.was_ever_used_up or self._limits != Limits()
             rate = self._rate.adaptive.rate if is_known else None
-            return GovernorStatus(rate, self._rate.share, self._episodes, self._paused_seconds)
+            is_limited = self._limits.requests_per_minute is not None or self._rate.adaptive.is_limited
+            return GovernorStatus(rate, self._rate.share, self._episodes, self._paused_seconds, is_limited)
 
 
 def _per_second(per_minute: float | None) -> float | None:

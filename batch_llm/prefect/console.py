@@ -6,18 +6,14 @@ import logging
 import re
 from functools import partial
 
-from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun, FailedRun, TerminationSignal
 from prefect.logging.handlers import PrefectConsoleHandler
 
-from batch_llm.errors import BatchLLMError
-from batch_llm.jobs.messages import duration
 from batch_llm.jobs.secrets import redact
 from batch_llm.jobs.untrusted_text import visible
 
 _ENGINE_ENDED = re.compile(r"Engine execution (?:exited with unexpected|interrupted by base) exception")
 _PROCESS_ENDED = re.compile(r"Execution (?:of flow run '.+' )?(?:exited with unexpected|interrupted by base) exception")
-_WILL_RETRY = "Task run failed with %s: %r - Retry %s/%s will start %s"
 _NO_RETRY = re.compile(r"Task run failed with state: .*result=(?:ShardUnfinished|JobError)\(", re.DOTALL)
 """Texts of Prefect 3.8; a record with another text is logged unchanged."""
 
@@ -54,8 +50,6 @@ def _reword(record: logging.LogRecord) -> bool:
             record.msg, record.args = "%s", (sentence,)
             record.exc_info = record.exc_text = None
             record.levelno, record.levelname = level, logging.getLevelName(level)
-    elif text == _WILL_RETRY:
-        _reword_retry(record)
     return not _NO_RETRY.match(text)  # "Finished in state" follows, with the same message
 
 
@@ -68,17 +62,6 @@ def _sentence_of(error: BaseException) -> str:
             return "".join(getattr(error, "__notes__", [])[-1:])
         case _:
             return ""
-
-
-def _reword_retry(record: logging.LogRecord) -> None:
-    match record.args:
-        case (_, State(data=BatchLLMError(), message=message), number, most, when):
-            seconds = re.match(r"[\d.]+", str(when))
-            due = f"in {duration(float(seconds[0]))}" if seconds else "now"
-            record.msg = "%s. Prefect retries the shard %s (retry %s of %s)"
-            record.args = (message, due, number, most)
-        case _:
-            pass
 
 
 def _clean(record: logging.LogRecord) -> bool:

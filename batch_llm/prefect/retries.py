@@ -1,10 +1,14 @@
-"""Prefect's retries of a shard, from a `RetryConfig` and the engine's error classifier.
+"""Retries of a shard, from a `RetryConfig` and the engine's error classifier.
 
     level               retries                               configured by        decided by
     the engine          one item's call, within seconds       config.retry         the error classifier
-    the shard's task    what a shard is missing, in minutes   shard_retry          the same classifier, here
+    the scheduler       what a shard is missing, in minutes   shard_retry          the same classifier, here
 
 An item has at most `config.retry.max_attempts * shard_retry.max_attempts` attempts, rate limits aside.
+
+Prefect's engine sleeps in the task's own thread or process until a retry is due (`wait_until_ready` in its
+`task_engine`), so a shard that waits would occupy a process. The scheduler instead starts a new task run of the shard
+when the wait is over, and runs other shards meanwhile. `retry_options` configures the same waits for other tasks.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from batch_llm.classifiers.default import DefaultErrorClassifier
 from batch_llm.config import RetryConfig
+from batch_llm.engine import retry_policy
 from batch_llm.engine.retry_policy import backoff
 from batch_llm.errors import BatchLLMError, ErrorClassifier
 from batch_llm.jobs import ShardOutcome
@@ -39,6 +44,24 @@ class ShardUnfinished(BatchLLMError):
         return self.outcome.unfinished_text
 
 
+def can_pass(result: Any, classifier: ErrorClassifier | None = None) -> bool:
+    """Return whether another attempt can help: a shard's outcome has retryable items, or an error is retryable."""
+    match result:
+        case ShardOutcome(unfinished=info) | ShardUnfinished(outcome=ShardOutcome(unfinished=info)):
+            return info is not None and info.is_retryable
+        case BatchLLMError():
+            return False
+        case Exception() as error:
+            return (classifier or DefaultErrorClassifier()).classify(error).is_retryable
+        case _:
+            return False
+
+
+def retry_wait(retry: RetryConfig, attempt: int) -> float | None:
+    """Return the seconds to wait after an attempt of a shard, the first one being 1; None after the last attempt."""
+    return None if attempt >= retry.max_attempts else backoff(retry, attempt, retry_policy.draw())
+
+
 class RetryOptions(TypedDict):
     """Arguments of `Task.with_options` that configure retries."""
 
@@ -56,26 +79,17 @@ def retry_options(retry: RetryConfig, classifier: ErrorClassifier | None = None)
     Example:
         Options for a task of your own::
 
-            task = run_shard.with_options(**retry_options(RetryConfig(max_attempts=3)))
+            task = my_task.with_options(**retry_options(RetryConfig(max_attempts=3)))
     """
-    classify = (classifier or DefaultErrorClassifier()).classify
 
     # A plain function: Prefect 3.8 never retries for a bound method, a partial or a callable object.
-    def can_pass(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
-        match state.data:
-            case ShardUnfinished(outcome=ShardOutcome(unfinished=info)):
-                return info is not None and info.is_retryable
-            case BatchLLMError():
-                return False
-            case Exception() as error:
-                return classify(error).is_retryable
-            case _:
-                return False
+    def condition(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
+        return can_pass(state.data, classifier)
 
     retries = retry.max_attempts - 1
     return RetryOptions(
         retries=retries,
         retry_delay_seconds=[backoff(retry, attempt, draw=1.0) for attempt in range(1, min(retries, MOST_DELAYS) + 1)],
         retry_jitter_factor=0.5 if retry.jitter else 0.0,
-        retry_condition_fn=can_pass,
+        retry_condition_fn=condition,
     )

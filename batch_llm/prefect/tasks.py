@@ -68,13 +68,15 @@ def run_shard(
     events: RunEvents,
     strategy: StrategyFactory | None = None,
     share: BudgetShare | None = None,
+    attempt: int = 1,
 ) -> State[Any]:
     """Call the unfinished items of a shard; return a state with a `ShardOutcome`, or a `ShardUnfinished` with one.
 
-    Failures are returned as states, not raised: an outage of the provider is not a bug, and needs no traceback.
+    Failures are returned as states, not raised: an outage of the provider is not a bug, and needs no traceback. The
+    state of an attempt after which the scheduler starts another one is Completed with the name Unfinished.
     """
     prepare_log_handlers()  # may run in a process of a pool
-    observer = PrefectObserver(events, shard, _run_count())
+    observer = PrefectObserver(events, shard, attempt)
     if strategy is None:
         provide_key(job)  # may run on another machine than the plan
     if problem := too_few_files(job.config):
@@ -99,13 +101,13 @@ def run_shard(
         return Failed(message=str(error), data=error)
     if outcome.unfinished and not outcome.unfinished.is_retryable:
         _stop_all(folder, outcome.unfinished_text)
-    fails = outcome.unfinished and not outcome.stopped and not (outcome.unfinished.is_retryable and _is_last_try())
-    if fails and outcome.unfinished and outcome.unfinished.is_retryable:
-        _name_task_run(outcome, shard)  # Prefect tries again
-    else:
-        _name_task_run(outcome, shard, shard_tags(outcome))
-        _emit_completed(outcome, shard, events, observer.left_out)
-    if fails:
+    is_fatal = outcome.unfinished is not None and not outcome.unfinished.is_retryable and not outcome.stopped
+    if outcome.left and not outcome.stopped and attempt < job.shard_retry.max_attempts:
+        _name_task_run(outcome, shard, attempt)
+        return Completed(name="Unfinished", message=outcome.unfinished_text, data=outcome)
+    _name_task_run(outcome, shard, attempt, shard_tags(outcome))
+    _emit_completed(outcome, shard, events, observer.left_out)
+    if is_fatal:
         return Failed(message=outcome.unfinished_text, data=ShardUnfinished(outcome))
     return Completed(message=shard_sentence(outcome), data=outcome)
 
@@ -122,14 +124,14 @@ def _stop_all(folder: str, reason: str) -> None:
         jobs.request_stop(folder, reason, kind="fatal")
 
 
-def _name_task_run(outcome: ShardOutcome, shard: ShardRef, tags: Iterable[str] = ()) -> None:
+def _name_task_run(outcome: ShardOutcome, shard: ShardRef, attempt: int, tags: Iterable[str] = ()) -> None:
     """Put the outcome of the shard into the name and tags of the task run.
 
-    Prefect records a task run from its engine's events, which overwrite a name set through the API. Tags are set on the
-    last try only: before a retry the engine requests a concurrency slot per tag from the API, which may be unreachable.
+    Prefect records a task run from its engine's events, which overwrite a name set through the API.
     """
     if context := TaskRunContext.get():
-        context.task_run.name = f"items {shard.first:,}-{shard.last:,}: {shard_sentence(outcome)}"
+        number = f" (attempt {attempt})" if attempt > 1 else ""
+        context.task_run.name = f"items {shard.first:,}-{shard.last:,}{number}: {shard_sentence(outcome)}"
         context.task_run.tags = sorted({*context.task_run.tags, *tags})
 
 
@@ -140,27 +142,20 @@ def _emit_completed(outcome: ShardOutcome, shard: ShardRef, events: RunEvents, l
         events.emit("shard.completed", {"shard": shard.index, **known, **counts, "left_out": left_out})
 
 
-def _run_count() -> int:
-    context = TaskRunContext.get()
-    return 1 if context is None else context.task_run.run_count
-
-
-def _is_last_try() -> bool:
-    context = TaskRunContext.get()
-    return context is None or context.task_run.run_count > context.task.retries
-
-
 @task(name="publish", task_run_name="publish", cache_policy=NO_CACHE)
 def publish(job: BatchJob, planned: Plan, stopped: str = "") -> State[Any]:
     """Merge the ledger into the output, and publish results and report as artifacts."""
-    notes = conflicts_of(jobs.scope_of(job), job.limits) if job.limits != Limits() else []
     run = open_folder(job, planned.folder)
+    jobs.record_publishing(planned.folder)
     try:
+        notes = conflicts_of(jobs.scope_of(job), job.limits) if job.limits != Limits() else []
         summary = jobs.merge(job, planned, stopped=stopped, notes=notes)
+        with best_effort(retries=1):
+            publish_results(job, run, summary)
+        with best_effort(retries=1):
+            publish_report(job, run, summary)
     except JobError as error:
         return Failed(message=str(error), data=error)
-    with best_effort(retries=1):
-        publish_results(job, run, summary)
-    with best_effort(retries=1):
-        publish_report(job, run, summary)
+    finally:
+        jobs.record_publishing(planned.folder, ends=True)
     return Completed(data=summary)

@@ -370,3 +370,19 @@ async def test_invalid_answers_end_a_rate_limit_as_valid_ones_do() -> None:
     strategy = Scripted([[rate_limit()], [rate_limit()], [0.1, billed]])
     await governed([Item("first", strategy, "x"), *items(5, Scripted([[0.1, billed]]))], workers=1)
     assert now() < 10
+
+
+@pytest.mark.looptime(False)
+def test_rate_is_a_limit_only_if_it_was_set_reported_or_met() -> None:
+    assert not Governor().status().is_limited
+    assert not Governor(Limits(tokens_per_minute=1000)).status().is_limited
+    assert Governor(Limits(requests_per_minute=600)).status().is_limited
+    reported = Governor()
+    headers = {"limit-requests": "600", "remaining-requests": "599", "reset-requests": "100ms"}
+    reported.on_headers({f"x-ratelimit-{name}": value for name, value in headers.items()}, 0.0)
+    assert reported.status().is_limited
+    met = Governor()
+    permit = CallPermit(10)
+    assert met.reserve(0.0, permit) == 0.0
+    assert met.finish(permit, 0.1, "rate limited", {})
+    assert met.status().is_limited

@@ -96,4 +96,5 @@ def test_a_retry_of_a_shard_is_one_sentence(log_of: Any, serve: Any) -> None:
     log = log_of(canary=0, shard_retry={"max_attempts": 2, "initial_wait": 0.1, "jitter": False})
     assert has_no_inner_text(log)
     why = "4 of 4 items are unfinished, 4 due to server_error: 500: injected"
-    assert f"{why}. Prefect retries the shard in 0 s (retry 1 of 1)" in [message for _, message in log]
+    retried = "It is retried in 0 s (attempt 2 of 2); other shards continue"
+    assert f"Shard 1: {why}. {retried}" in [message for _, message in log]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from batch_llm.jobs import Progress
-from batch_llm.jobs.ledger.progress_line import BETWEEN, Rate, facts
+from batch_llm.jobs.ledger.progress_line import BETWEEN, Rate, facts, waits
 
 from .screen import Screen
 
@@ -29,7 +29,7 @@ def phase(progress: Progress, *, stopping: bool) -> str:
         return f"Waiting for {progress.waiting}: it uses the same ledger"
     if not progress.total:
         return "Starting and planning"
-    if progress.done >= progress.total or (progress.shards and progress.shards_done == progress.shards):
+    if progress.publishing:
         return "Writing results"
     return ""
 
@@ -71,7 +71,7 @@ class View:
     def show(self, progress: Progress) -> None:
         """Show the progress of the run."""
         if progress.total:
-            self._rate.update(progress.done)
+            self._rate.update(progress.done, waits=waits(progress))
         what = phase(progress, stopping=self.stopping)
         if self._live:
             self._live.update(self._picture(progress, what))

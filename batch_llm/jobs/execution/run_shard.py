@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +36,8 @@ from .recorder import ResultRecorder
 from .shard_tally import ShardTally
 from .shard_watch import ShardWatch
 
-_SECONDS_BETWEEN_WRITES = 1.0
+_WRITE_SECONDS, _CANARY_WRITE_SECONDS = 0.5, 0.1
+"""Seconds between two writes of the progress. All other shards wait for the progress of a canary."""
 
 StrategyFactory = Callable[[], LLMCallStrategy[Any]]
 
@@ -78,6 +79,8 @@ async def run_shard(
     governor = governor or Governor(job.limits)
     # An API key that got answers before, in this run or an earlier one, is valid: rejection of one row is not fatal.
     earlier = read_object(run.plan)
+    is_canary = shard.index == 0 and bool(earlier.get("canary", {}).get("items"))
+    tally.begin_attempt()
     governor.state.has_answered |= bool(tally.progress.succeeded or earlier.get("answered") or earlier.get("reused"))
     stopped_by: ErrorInfo | None = None
     prices = prices_of(job, own_strategy=strategy is not None)
@@ -92,10 +95,10 @@ async def run_shard(
             make = partial(_with_usage, strategy) if strategy else own
             items = _unanswered(run, shard, tally, make)
             pace = _PaceProgress(governor, tally)
-            stopped_by = await _ShardAttempt(fitted, run, shard, tally, ledger, pace, budgeted_pacer).answer(
-                items, prices, observers
-            )
-    tally.progress.finished = True
+            every = _CANARY_WRITE_SECONDS if is_canary else _WRITE_SECONDS
+            attempt = _ShardAttempt(fitted, run, shard, tally, ledger, pace, budgeted_pacer, every)
+            stopped_by = await attempt.answer(items, prices, observers)
+    tally.progress.finished, tally.progress.left = True, 0
     tally.progress.write(run.path, shard.index)
     with suppress(OSError):  # progress is only displayed
         await asyncio.to_thread(publish_progress, run, shard)
@@ -140,7 +143,7 @@ class _PaceProgress:
 
     def note(self) -> None:
         status, progress = self.governor.status(), self._tally.progress
-        progress.limit = status.rate
+        progress.limit, progress.is_limited = status.rate, status.is_limited
         progress.rate_limits = self._rate_limits_before + status.episodes
         progress.paused_for = self._paused_before + status.paused_seconds
 
@@ -156,6 +159,7 @@ class _ShardAttempt:
     ledger: LedgerWriter
     pace: _PaceProgress
     budgeted_pacer: BudgetedPacer | None
+    write_seconds: float
 
     async def answer(
         self, items: Iterator[AnyWorkItem], prices: PriceList, observers: Sequence[ProcessorObserver]
@@ -180,25 +184,32 @@ class _ShardAttempt:
             recorder.stop = processor.stop
             if self.budgeted_pacer is not None:
                 self.budgeted_pacer.stop = processor.stop
-            watch = asyncio.create_task(shard_watch.supervise(self.ledger, processor.stop))
+            beside = [shard_watch.supervise(self.ledger, processor.stop), self._write_changes()]
+            tasks = [asyncio.create_task(each) for each in beside]
             try:
-                with suppress(RunStopped):  # after the last result; `stopped_by` tells the same
-                    await self._show_progress(processor.process_stream(items))
+                async with aclosing(processor.process_stream(items)) as results:
+                    with suppress(RunStopped):  # after the last result; `stopped_by` tells the same
+                        async for _ in results:
+                            pass  # `keep` records it
             finally:
-                watch.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watch
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()
             recorder.check()
             self.pace.note()
             return processor.stopped_by
 
-    async def _show_progress(self, results: AsyncGenerator[AnyResult]) -> None:
-        last_write = 0.0
-        async with aclosing(results):
-            async for _ in results:
-                if time.monotonic() - last_write >= _SECONDS_BETWEEN_WRITES:
-                    self.write_progress()
-                    last_write = time.monotonic()
+    async def _write_changes(self) -> None:
+        """Write the progress of the shard whenever it has changed, also while nothing but a slow item is left."""
+        progress, written = self.tally.progress, None
+        while True:
+            if (counts := (progress.succeeded, progress.failed, progress.left)) != written:
+                self.write_progress()
+                written = counts
+            await asyncio.sleep(self.write_seconds)
 
     def write_progress(self) -> None:
         """Write the progress of the shard to its file."""
@@ -244,5 +255,6 @@ def _outcome(
         categories=progress.categories,
         unfinished=unfinished,
         unfinished_text=text,
+        left=len(tally.retryable) if unfinished and unfinished.is_retryable else 0,
         stopped=stopped,
     )

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import replace
 
 from batch_llm.errors import ErrorInfo
-from batch_llm.jobs.ledger.progress import ShardProgress
 from batch_llm.jobs.ledger.records import Record
+from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from batch_llm.jobs.messages import duration
 from batch_llm.jobs.provider_messages import provider_first
 
@@ -33,6 +33,7 @@ class ShardTally:
     def add(self, record: Record) -> None:
         """Count a record; a success overrides failures, and a later failure overrides an earlier one."""
         progress = self.progress
+        progress.left = max(0, progress.left - 1)
         progress.input_tokens += record.input_tokens
         progress.output_tokens += record.output_tokens
         if progress.cost_usd is not None:
@@ -57,11 +58,22 @@ class ShardTally:
         failed = self._failed.get(item_id)
         return self._answered.get(item_id) == key or (failed is not None and failed.key == key and failed.settled)
 
-    def unfinished(self, stopped_by: ErrorInfo | None) -> tuple[ErrorInfo | None, str]:
-        """Return why the shard has unfinished items, as error information and as a sentence.
+    def begin_attempt(self) -> None:
+        """Set the number of items that the attempt has to finish; `add` counts it down."""
+        settled = sum(record.settled for record in self._failed.values())
+        self.progress.left = self.progress.items - len(self._answered) - settled
 
-        Failed validations do not count as unfinished: the model answered, and the engine has used its own retries.
+    @property
+    def retryable(self) -> list[Record]:
+        """Last failures of the items that another attempt of the shard could answer.
+
+        Failed validations are left out: the model answered, and the engine has used its own retries.
         """
+        failed = (record for record in self._failed.values() if record.status == "failed")
+        return [record for record in failed if record.retryable and record.category != "validation"]
+
+    def unfinished(self, stopped_by: ErrorInfo | None) -> tuple[ErrorInfo | None, str]:
+        """Return why the shard has unfinished items, as error information and as a sentence."""
         failed = [record for record in self._failed.values() if record.status == "failed"]
         if stopped_by is not None and stopped_by.category == STOPPED:
             return None, ""
@@ -71,7 +83,7 @@ class ShardTally:
             return replace(
                 stopped_by, is_retryable=False
             ), f"stopped by {stopped_by.category}{detail}{_full_again(stopped_by)}"
-        left = [record for record in failed if record.retryable and record.category != "validation"]
+        left = self.retryable
         if not left:
             return None, ""
         category, count = Counter(record.category or "unknown" for record in left).most_common(1)[0]

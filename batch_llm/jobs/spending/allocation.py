@@ -31,7 +31,8 @@ class ShardSpend:
     def of(cls, outcome: ShardOutcome) -> Self:
         """Return the spending of a shard's outcome."""
         spent = Spent(outcome.cost_usd or 0.0, outcome.input_tokens + outcome.output_tokens)
-        return cls(spent, outcome.wanting, outcome.estimate, bool(outcome.not_attempted or outcome.wanting))
+        left = bool(outcome.not_attempted or outcome.wanting or outcome.left)
+        return cls(spent, outcome.wanting, outcome.estimate, left)
 
 
 class BudgetAllocator:

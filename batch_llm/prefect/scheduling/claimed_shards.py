@@ -33,61 +33,76 @@ class ClaimedShards:
         self._claims = Claims(self._run.store, planned.shards, runner)
         self._budget, self._shows_others = budget, shows_others
         self._waiting_for_share: list[ShardRef] = []  # claimed, without a budget share yet
-        self._ended: list[tuple[ShardRef, ShardOutcome]] = []  # finished, and not published yet
+        self._ended: list[tuple[ShardRef, ShardOutcome, bool]] = []  # not published yet
         self._claimed_here: set[str] = set()
         self._last_claimed: list[ShardRef] = []
         self._over = not planned.shards
         self._next_try = self._next_look = 0.0
 
-    def take(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
+    def take(self, at_once: int, *, alone: bool = False) -> tuple[ShardRef, BudgetShare] | None:
         """Claim a shard with a share of the remaining budget; return None if none is available now.
 
         While the ledger is unreachable, None is returned; the heartbeat detects an outage that lasts too long.
 
         Args:
             at_once: Number of shards that run at the same time and divide the remaining budget.
+            alone: Whether the shard is a canary, which gets half of the budget.
         """
         if self._over or time.monotonic() < self._next_try:
             return None
         with suppress(OSError):
             self._publish_ended()
             self._budget.read()
-            if taken := self._take_waiting(at_once):
+            if taken := self._take_waiting(at_once, alone=alone):
                 return taken
             if shard := self._claims.next(self._budget.fits):
                 self._claimed_here.add(shard.part)
                 self._waiting_for_share.append(shard)
-                if taken := self._take_waiting(at_once):
+                if taken := self._take_waiting(at_once, alone=alone):
                     return taken
             self._over = not self._claims.open or self._claims.is_stuck()
         self._next_try = time.monotonic() + HEARTBEAT_SECONDS
         return None
 
-    def _take_waiting(self, at_once: int) -> tuple[ShardRef, BudgetShare] | None:
+    def _take_waiting(self, at_once: int, *, alone: bool) -> tuple[ShardRef, BudgetShare] | None:
         for shard in self._waiting_for_share:
-            others = (one for one in self._claims.open if one.part != shard.part and not self._budget.is_held(one))
-            if share := self._budget.share(shard, [shard, *islice(others, at_once - 1)]):
+            if share := self._share(shard, at_once, alone=alone):
                 self._waiting_for_share.remove(shard)
                 return shard, share
         return None
 
-    def end(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        """Mark a shard as done, or keep it if its budget share was too small.
+    def _share(self, shard: ShardRef, at_once: int, *, alone: bool = False) -> BudgetShare | None:
+        others = (one for one in self._claims.open if one.part != shard.part and not self._budget.is_held(one))
+        return self._budget.share(shard, [shard, shard] if alone else [shard, *islice(others, at_once - 1)])
+
+    def share_again(self, shard: ShardRef, at_once: int) -> BudgetShare | None:
+        """Return a share of the remaining budget for the next attempt of a shard; None if `take` must wait for it."""
+        with suppress(OSError):
+            self._publish_ended()
+            if share := self._share(shard, at_once):
+                return share
+        self._waiting_for_share.append(shard)
+        return None
+
+    def end(self, shard: ShardRef, outcome: ShardOutcome, *, retries: bool) -> None:
+        """Mark a shard as done, or keep it if its budget share was too small or if it will be retried.
 
         A shard that stopped early because of this machine becomes available to other runners.
         """
         self._next_look = 0.0
-        self._ended.append((shard, outcome))
+        self._ended.append((shard, outcome, retries))
         with suppress(OSError):
             self._publish_ended()
 
     def _publish_ended(self) -> None:
         while self._ended:
-            shard, outcome = self._ended[0]
+            shard, outcome, retries = self._ended[0]
             # In this order: after a crash in between, others may claim the shard and find nothing to do in it.
             self._budget.release(shard, outcome)
             if outcome.wanting is not None:
                 self._waiting_for_share.append(shard)
+            elif retries:
+                pass  # the scheduler has it
             elif not outcome.not_attempted:
                 self._claims.done(shard)
             elif not outcome.stopped and not is_superseded(self._run.store, shard):

@@ -43,7 +43,11 @@ def _auto(load: ShardWorkload) -> Generator[ShardSubmitter]:
 
 @contextmanager
 def _in_flow(load: ShardWorkload) -> Generator[ShardSubmitter]:
-    yield ShardSubmitter(_submit_to_flow(load.task), 1)
+    """Run shards in threads of the flow's process, one at a time but for the last items of the one before."""
+    threads = getattr(_flow_runner(), "_max_workers", None) or 1
+    yield ShardSubmitter(
+        _submit_to_flow(load.task), 1, has_room=lambda running: running < threads, overlaps=lambda _: True
+    )
 
 
 def _processes(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:

@@ -22,13 +22,21 @@ class ShardSubmitter:
     Attributes:
         submit: Function with the keyword arguments of the task `run_shard` that returns at once; the result of its
             future is the result of the task.
-        at_once: Number of shards that run at once; others wait.
+        at_once: Number of shards among which the workers are divided.
+        has_room: Function that returns whether another shard can start, given the number of running shards.
+        overlaps: Function that returns whether the next shard may start while the last items of this one are called.
         broken_by: Exceptions of a future's result after which the submitter accepts no more shards.
     """
 
     submit: Callable[..., PrefectFuture[Any]]
     at_once: int
     broken_by: tuple[type[Exception], ...] = (BrokenExecutor,)
+    has_room: Callable[[int], bool] | None = None
+    overlaps: Callable[[PrefectFuture[Any]], bool] = lambda _: False
+
+    def accepts(self, running: int) -> bool:
+        """Return whether another shard can start; by default, up to `at_once`."""
+        return self.has_room(running) if self.has_room else running < self.at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class ShardWorkload:
 
     Attributes:
         job: The job.
-        task: The task `run_shard` with the job's retries.
+        task: The task `run_shard`.
         shards: Number of shards.
         items: Number of items in all shards.
         calls_model: Whether the job's model is called instead of a strategy of the caller.

@@ -15,6 +15,7 @@ from batch_llm.jobs import (
     Spent,
     request_stop,
 )
+from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from batch_llm.jobs.messages import budget_sentence, canary_sentence
 from batch_llm.prefect.stopping import read_stop
 from batch_llm.prefect.telemetry.events import RunEvents
@@ -59,7 +60,7 @@ class CanaryWatch:
     """Watcher that stops the run when its canary fails, or costs far more than expected.
 
     Attributes:
-        is_out: Whether the canary has not finished; no other shard may start then.
+        is_out: Whether the verdict is not certain yet; no other shard may start then.
     """
 
     def __init__(self, job: BatchJob, planned: Plan) -> None:
@@ -68,14 +69,33 @@ class CanaryWatch:
         self._threshold = job.failure_threshold
         self.is_out = planned.canary.items > 0
 
-    def judge(self, outcome: ShardOutcome) -> None:
-        """Check the outcome of the canary, the first shard; stop the run if it failed or cost too much."""
-        if not self.is_out:
+    def watch(self, progress: ShardProgress) -> None:
+        """Release the other shards if the canary passes whatever happens to the rest of its items."""
+        if self.is_out and self._canary.has_passed(progress, self._threshold):
+            self.is_out = False
+
+    def judge(self, outcome: ShardOutcome, *, retries: bool) -> None:
+        """Check the outcome of an attempt of the canary, the first shard; stop the run if it failed or cost too much.
+
+        Args:
+            outcome: The outcome.
+            retries: Whether its failed items will be retried; if they decide, the next outcome does.
+        """
+        if not self.is_out or outcome.wanting is not None:
+            return
+        why = canary_sentence(self._canary, outcome, self._threshold)
+        if retries and why and self._can_still_pass(outcome):
             return
         self.is_out = False
-        why = canary_sentence(self._canary, outcome, self._threshold)
         if why and read_stop(self._folder) is None:
             request_stop(self._folder, why, kind="canary")
+
+    def _can_still_pass(self, outcome: ShardOutcome) -> bool:
+        failed_for_good = outcome.failed - outcome.left
+        return not (
+            self._canary.too_many_failed(failed_for_good, self._threshold)
+            or self._canary.too_expensive(outcome.cost_usd)
+        )
 
 
 class FailureThresholdEvent:

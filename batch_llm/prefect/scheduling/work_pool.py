@@ -43,7 +43,7 @@ from batch_llm.jobs import (
 from batch_llm.jobs.execution.shard_watch import MAX_UNCHECKED_SECONDS
 from batch_llm.jobs.ledger.claims import RunnerRegistry
 from batch_llm.jobs.ledger.heartbeat import STALE_SECONDS, Heartbeat
-from batch_llm.jobs.ledger.remote_run import remote_run_folder, send_shards
+from batch_llm.jobs.ledger.remote_run import publish_progress, remote_run_folder, send_shards
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.json_files import read_object
 from batch_llm.prefect.console import prepare_log_handlers
@@ -79,17 +79,23 @@ class ClaimingScheduler(ShardScheduler):
         self._pending.clear()
         self._shared = ClaimedShards(run, planned, flow_run.id, budget, shows_others=shows_others)
         self._at_once = job.runner_options.processes or 1
+        self._ledger = run
         self._runners = RunnerRegistry(run.store)
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
-        return self._shared.take(1 if self._canary.is_out else self._at_once)
+        return self._shared.take(self._at_once, alone=self._canary.is_out)
 
-    def _on_shard_done(self, shard: ShardRef, workers: int, result: Any) -> None:
-        super()._on_shard_done(shard, workers, result)
-        self.completed_shards += 1
+    def _share_again(self, shard: ShardRef) -> BudgetShare | None:
+        return self._shared.share_again(shard, self._at_once)
 
-    def _release_share(self, shard: ShardRef, outcome: ShardOutcome) -> None:
-        self._shared.end(shard, outcome)
+    def _release_share(self, shard: ShardRef, outcome: ShardOutcome, *, retries: bool) -> None:
+        self._shared.end(shard, outcome, retries=retries)
+        self.completed_shards += not retries
+
+    def _record_retry(self, shard: ShardRef, left: int, category: str, wait: float) -> None:
+        super()._record_retry(shard, left, category, wait)
+        with suppress(OSError):  # progress is only displayed
+            publish_progress(self._ledger, shard)
 
     def _waits_for_more(self) -> bool:
         return not (self._shared.is_empty or self._is_stopping())

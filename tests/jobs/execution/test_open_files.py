@@ -13,7 +13,7 @@ import pytest
 
 from batch_llm import ProcessorConfig
 from batch_llm.jobs.execution.open_files import room_for_calls, too_few_files
-from batch_llm.jobs.ledger.progress import ShardProgress
+from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from tests.support.openai_server import OpenAIServer
 
 SCRIPT = """

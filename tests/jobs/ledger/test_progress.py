@@ -10,8 +10,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_llm.jobs import ProgressReader, read_progress
-from batch_llm.jobs.ledger.progress import ShardProgress
+from batch_llm.jobs import ProgressReader, read_progress, record_publishing, record_retry
+from batch_llm.jobs.ledger.progress import Retry
+from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from tests.support.selection import examples
 
 _COUNT = st.integers(0, 1_000)
@@ -48,3 +49,24 @@ def test_completed_shards_are_counted_but_not_read_again(shards: list[ShardProgr
             reader.set_finished(number)
             (folder / "progress" / f"{number:05d}.json").unlink(missing_ok=True)
         assert replace(reader.read(), seconds=0.0) == replace(expected, seconds=0.0)
+
+
+def test_items_that_are_called_again_are_not_done(tmp_path: Path) -> None:
+    """Neither while their shard waits for its next attempt, nor during the attempt; the results end it."""
+    (tmp_path / "progress").mkdir()
+    (tmp_path / "plan.json").write_text(json.dumps({"total": 30, "shards": [0, 1]}))
+    ShardProgress(items=20, succeeded=18, failed=2, finished=True).write(tmp_path, 0)
+    ShardProgress(items=10, succeeded=3, failed=1, left=6).write(tmp_path, 1)
+    assert (read_progress(tmp_path).done, read_progress(tmp_path).retry) == (24, None)
+    record_retry(tmp_path, 0, 2, "timeout", 50.0)
+    waiting = read_progress(tmp_path)
+    assert (waiting.done, waiting.failed, waiting.shards_done) == (22, 3, 0)
+    assert waiting.retry == Retry(items=2, shards=1, shard=1, category="timeout", at=50.0)
+    ShardProgress(items=20, succeeded=19, failed=1, left=1).write(tmp_path, 0)
+    assert (read_progress(tmp_path).done, read_progress(tmp_path).retry) == (23, None)
+
+    assert not read_progress(tmp_path).publishing
+    record_publishing(tmp_path)
+    assert read_progress(tmp_path).publishing
+    record_publishing(tmp_path, ends=True)
+    assert not read_progress(tmp_path).publishing

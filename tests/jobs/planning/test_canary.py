@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batch_llm.jobs import BatchJob, Plan, ShardOutcome, merge, plan
+from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from batch_llm.jobs.messages import canary_sentence, plan_sentence
 from batch_llm.jobs.run_types import Canary
 from tests.support.jobs import answer, job, run_job, write_lines
@@ -112,3 +113,25 @@ def test_canary_that_fails_or_costs_far_more_than_expected_ends_the_run(
     sentence = canary_sentence(Canary("shape", 20, expected_usd), outcome(failed, cost_usd), 0.1)
     assert sentence.startswith(beginning)
     assert ("set canary=0" in sentence) == bool(beginning)
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "cost", "expected_cost", "threshold", "passes"),
+    [
+        (20, 1.0, None, 0.0, True),
+        (19, 1.0, None, 0.0, False),
+        (19, 1.0, None, 0.1, True),
+        (18, 1.0, None, 0.1, True),
+        (17, 1.0, None, 0.1, False),
+        (17, None, None, 0.2, True),
+        (19, 19.0, 20.0, 0.1, True),
+        (19, 53.0, 20.0, 0.1, False),  # the last item may cost three times as much as the others
+        (20, 59.0, 20.0, 0.1, True),
+        (19, 61.0, 20.0, 0.1, False),
+    ],
+)
+def test_canary_passes_early_only_if_its_missing_items_cannot_change_that(
+    succeeded: int, cost: float | None, expected_cost: float | None, threshold: float, passes: bool
+) -> None:
+    canary = Canary("shape", 20, expected_cost)
+    assert canary.has_passed(ShardProgress(items=20, succeeded=succeeded, cost_usd=cost), threshold) is passes

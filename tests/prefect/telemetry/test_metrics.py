@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch_llm.jobs.ledger.progress import ShardProgress
+from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from batch_llm.jobs.storage.json_files import to_json, write_whole
 from batch_llm.prefect.telemetry.metrics import FILE, PORT, Metrics
 from tests.support.jobs import job
