@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -158,6 +159,9 @@ def _log_to(log: Path) -> None:
 def _run_flow(run_id: str, entrypoint: str) -> int:
     from prefect import flow_engine
 
+    # Else the end of the run waits up to a second for a thread that sleeps.
+    heartbeats = partial(flow_engine._send_heartbeats, join_on_exit=False)  # pyright: ignore[reportPrivateUsage]  no other
+    flow_engine._send_heartbeats = heartbeats  # pyright: ignore[reportPrivateUsage]  no other
     os.environ["PREFECT__FLOW_RUN_ID"] = run_id
     return flow_engine._main([entrypoint])  # pyright: ignore[reportPrivateUsage]  what `-m prefect.flow_engine` calls
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse
@@ -84,7 +85,8 @@ def _reason(error: Exception) -> str:
 
 def leftover_schedules(block: Block) -> list[tuple[str, UUID]]:
     """Return the active schedules of a preset's deployment at the server that the preset does not have."""
-    deployed = _find(str(block["name"]))
+    with api() as client:
+        deployed = _find(client, str(block["name"]))
     known = [_schedule(schedule).schedule for schedule in block.get("schedules") or ()]
     active = [each for each in (deployed.schedules if deployed else ()) if each.active and each.schedule not in known]
     return [(_shown(each.schedule), each.id) for each in active]
@@ -101,8 +103,11 @@ def deployment_to_serve(block: Block) -> RunnerDeployment:
     A deployment with a work pool is deleted first: Prefect's update would keep the pool but remove the location of the
     flow, so that runs crash.
     """
-    deployment = local_deployment(block)
-    known = _find(deployment.name)
+    with api() as client:
+        return _to_serve(local_deployment(block), _find(client, str(block["name"])))
+
+
+def _to_serve(deployment: RunnerDeployment, known: DeploymentResponse | None) -> RunnerDeployment:
     if known and known.work_pool_name:
         with api() as client:
             client.delete_deployment(known.id)
@@ -114,20 +119,37 @@ def deployment_to_serve(block: Block) -> RunnerDeployment:
 
 def ensure_deployment(block: Block) -> UUID:
     """Return the id of the preset's deployment; create or update it from the block unless it has a work pool."""
-    known = _find(str(block["name"]))
-    if known is not None and known.work_pool_name:
-        return known.id
-    with api():
-        # In a running event loop, `apply` returns a coroutine instead.
-        return cast("UUID", deployment_to_serve(block).apply())
-
-
-def _find(name: str) -> DeploymentResponse | None:
     with api() as client:
-        try:
-            return client.read_deployment_by_name(f"{FLOW}/{name}")
-        except ObjectNotFound:
-            return None
+        known = _find(client, str(block["name"]))
+        if known is not None and known.work_pool_name:
+            return known.id
+        wanted = _to_serve(local_deployment(block), known)
+        if known is not None and _is_current(known, wanted):
+            return known.id
+        # In a running event loop, `apply` returns a coroutine instead.
+        return cast("UUID", wanted.apply())
+
+
+_COMPARED = ("description", "tags", "parameters", "entrypoint", "enforce_parameter_schema")
+
+
+def _is_current(known: DeploymentResponse, wanted: RunnerDeployment) -> bool:
+    """Return whether an update would change nothing but the version, for which Prefect calls git."""
+    schema = wanted._parameter_openapi_schema.model_dump(exclude_unset=True)  # pyright: ignore[reportPrivateUsage]  no other
+    schedules = [(each.schedule, each.active) for each in wanted.schedules or known.schedules]
+    return (
+        all(getattr(known, name) == getattr(wanted, name) for name in _COMPARED)
+        and known.parameter_openapi_schema == schema
+        and not known.pull_steps
+        and [(each.schedule, each.active) for each in known.schedules] == schedules
+    )
+
+
+def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(f"{FLOW}/{name}")
+    except ObjectNotFound:
+        return None
 
 
 def create_run(deployment_id: UUID, parameters: Mapping[str, Any]) -> FlowRun:

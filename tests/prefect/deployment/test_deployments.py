@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.schedules import CronSchedule
 
 from batch_llm.prefect.deployment import deployments
 from tests.support.prefect_server import eventually, rows
@@ -45,6 +46,34 @@ def test_deployment_is_removed_from_its_work_pool_when_served(prefect_api: str) 
         found = client.read_deployment_by_name("batch-llm/moving")
     assert found.work_pool_name is None
     assert found.entrypoint == deployments.flow_entrypoint(block)
+
+
+def test_a_deployment_is_updated_only_if_its_preset_has_changed(prefect_api: str) -> None:
+    block: dict[str, Any] = {
+        "name": "stable",
+        "entrypoint": "flows/batch.py:batch",
+        "tags": ["nightly"],
+        "parameters": {"source": "docs.csv", "config": {"max_workers": 3}},
+        "schedules": [{"cron": "0 2 * * *", "timezone": "UTC", "active": False}],
+    }
+    first = deployments.ensure_deployment(block)
+    with get_client(sync_client=True) as client:
+        updated = client.read_deployment(first).updated
+        assert deployments.ensure_deployment(block) == first
+        assert client.read_deployment(first).updated == updated
+        for changed in (
+            {"tags": ["weekly"]},
+            {"description": "another"},
+            {"parameters": {"source": "docs.csv"}},
+            {"schedules": [{"cron": "0 3 * * *", "timezone": "UTC", "active": False}]},
+        ):
+            block |= changed
+            assert deployments.ensure_deployment(block) == first
+            found = client.read_deployment(first)
+            assert found.updated != updated, changed
+            updated = found.updated
+    assert (found.tags, found.description, found.parameters) == (["weekly"], "another", {"source": "docs.csv"})
+    assert [each.schedule.cron for each in found.schedules if isinstance(each.schedule, CronSchedule)] == ["0 3 * * *"]
 
 
 @pytest.mark.whole
