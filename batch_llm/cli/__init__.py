@@ -49,12 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BatchLLMError as error:
         return _print_error(str(error), for_program=for_program)
     except KeyboardInterrupt:
-        print("batch-llm: interrupted before the run started", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted(typed)
+    except RuntimeError as error:
+        from .terminal.interrupts import is_interrupt
+
+        if not is_interrupt(error):
+            raise
+        return _interrupted(typed)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output has exited, as in `batch-llm presets | head -1`
         return 0
     return code or 0
+
+
+def _interrupted(typed: Sequence[str]) -> int:
+    when = " before the run started" if "run" in typed[:1] else ""
+    print(f"batch-llm: interrupted{when}", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _read_env_file() -> None:

@@ -61,7 +61,7 @@ class Interrupts:
         try:
             yield self
         except Exception as error:
-            if self.count and _is_interrupt(error):
+            if self.count and is_interrupt(error):
                 raise KeyboardInterrupt from error
             raise
         finally:
@@ -70,8 +70,8 @@ class Interrupts:
                 signal.signal(number, signal.SIG_IGN if self.count else handler)
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Return whether an error was caused by our `KeyboardInterrupt`, which pydantic wraps in its own errors.
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error was caused by a `KeyboardInterrupt`, which libraries turn into errors of their own.
 
     The interrupt is the error's cause; when pydantic serializes, or reads iterators or attributes, the text names it.
     """
@@ -79,4 +79,4 @@ def _is_interrupt(error: BaseException | None) -> bool:
         return False
     is_pydantics = isinstance(error, PydanticSerializationError | ValidationError)
     is_named = is_pydantics and KeyboardInterrupt.__name__ in str(error)
-    return is_named or isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__)
+    return is_named or isinstance(error, KeyboardInterrupt) or is_interrupt(error.__cause__)
