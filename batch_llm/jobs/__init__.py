@@ -22,7 +22,7 @@ from .ledger.run_folder import (
 from .ledger.shard_progress import record_retry
 from .planning.inline_items import Items, with_items
 from .planning.plan import plan
-from .planning.preflight import check
+from .planning.preflight import check, setting_warnings, source_warnings
 from .results.history import PastRun, drifts, read_past_runs
 from .results.merge import merge
 from .results.outcomes import result_rows
@@ -81,6 +81,8 @@ __all__ = [
     "run_shard",
     "run_stats",
     "scope_of",
+    "setting_warnings",
+    "source_warnings",
     "with_absolute_paths",
     "with_items",
 ]

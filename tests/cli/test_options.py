@@ -117,3 +117,10 @@ def test_a_prompt_without_a_column_is_refused(tmp_path: Path) -> None:
     done = batch_llm_here("run", "summarize", "--source", "docs.csv", "--prompt", "hello", folder=tmp_path)
     assert done.returncode == 2
     assert "--constant-prompt" in done.stderr
+
+
+def test_show_names_the_settings_that_the_model_ignores(tmp_path: Path) -> None:
+    show = ["show", "summarize", "--model", "openai-chat:gpt-6-luna", "-p", "model_settings.temperature=0"]
+    line = "openai-chat:gpt-6-luna ignores temperature: remove it from model_settings"
+    assert f"Warning  {line}" in batch_llm_here(*show, folder=tmp_path).stdout
+    assert json.loads(batch_llm_here(*show, "--json", folder=tmp_path).stdout)["warnings"] == [line]

@@ -120,6 +120,8 @@ def sandbox(prefect_api: str, tmp_path: Path) -> Iterator[Sandbox]:
     docs = [{"id": f"d{number}", "text": f"document {number}"} for number in range(1, 6)]
     (tmp_path / "docs.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
     (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"{doc['id']},{doc['text']}\n" for doc in docs))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text("a note")
     with OpenAIServer() as openai, GeminiServer() as gemini:
         opened = Sandbox(tmp_path, prefect_api, openai, gemini)
         try:

@@ -22,6 +22,8 @@ def show_estimate(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
     for name, value in _facts(job, found).items():
         if value:
             screen.print(f"{name:>9}  {value}")
+    for warning in found.warnings:
+        screen.print(f"  Warning  {warning}")
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from batch_llm.cli.presets import Preset
 from batch_llm.cli.terminal.screen import Screen, print_json
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob
+from batch_llm.jobs import BatchJob, setting_warnings, source_warnings
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.planning.preview import Preview, preview
 from batch_llm.jobs.storage.json_files import to_json
@@ -18,8 +18,10 @@ from batch_llm.jobs.storage.json_files import to_json
 def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
     """Print a job and the first prompt that it would send."""
     found = preview(job)
+    problem = _model_problem(job)
+    warnings = [*source_warnings(job), *_setting_warnings(job)]
     if for_program:
-        print_json(_as_json(preset, job, found))
+        print_json(_as_json(preset, job, found) | {"problem": problem, "warnings": warnings})
         return 0
     screen = Screen()
     screen.out.print(f"{preset.name}: {_description(preset)}".rstrip(": "), style="bold", markup=False)
@@ -27,6 +29,8 @@ def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
     for name, value in _facts(job, found).items():
         if value:
             screen.print(f"{name:>9}  {value}")
+    for warning in warnings:
+        screen.print(f"  Warning  {warning}")
     shape = json.dumps(job.output_schema, indent=2, ensure_ascii=False) if job.output_schema else "plain text"
     texts = {"instructions": job.instructions, f"prompt of {found.item.id}": found.item.prompt or "", "answer": shape}
     for title, text in texts.items():
@@ -34,7 +38,7 @@ def show(preset: Preset, job: BatchJob, *, for_program: bool) -> int:
             _print_text(screen, title, text)
     if found.item.error:
         screen.print(f"\nThe first row cannot be sent: {found.item.error}")
-    if problem := _model_problem(job):
+    if problem:
         screen.print(f"\nBefore it can run: {problem}")
     return 0
 
@@ -69,6 +73,13 @@ def _model_problem(job: BatchJob) -> str:
     return ""
 
 
+def _setting_warnings(job: BatchJob) -> tuple[str, ...]:
+    try:
+        return setting_warnings(job)
+    except JobError:  # reported as the model's problem
+        return ()
+
+
 def _as_json(preset: Preset, job: BatchJob, found: Preview) -> dict[str, Any]:
     named = ("model", "model_settings", "source", "output", "instructions", "output_schema")
     item = asdict(found.item)
@@ -77,5 +88,4 @@ def _as_json(preset: Preset, job: BatchJob, found: Preview) -> dict[str, Any]:
         **{name: getattr(job, name) for name in named},
         "items": found.items,
         "first": {name: item[name] for name in ("id", "prompt", "error")},
-        "problem": _model_problem(job),
     }

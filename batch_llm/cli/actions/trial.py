@@ -10,7 +10,7 @@ from rich.table import Table
 
 from batch_llm.cli.terminal.screen import Screen, print_json
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob
+from batch_llm.jobs import BatchJob, source_warnings
 from batch_llm.jobs.messages import money
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.planning.items import Item
@@ -65,6 +65,7 @@ def try_models(request: TrialRequest, *, for_program: bool) -> int:
     with screen.phase("Checking the job"):
         jobs = request.jobs()
         items = first_items(jobs[0])
+        warnings = source_warnings(jobs[0])
     trials: list[Trial] = []
     try:
         for job in jobs:
@@ -75,8 +76,10 @@ def try_models(request: TrialRequest, *, for_program: bool) -> int:
         return INTERRUPTED
     agreed = agreement(trials) if len(trials) > 1 else {}
     if for_program:
-        print_json(_as_json(request.preset, items, trials, agreed))
+        print_json(_as_json(request.preset, items, trials, agreed) | {"warnings": warnings})
     else:
+        for warning in warnings:
+            screen.print(f"Warning: {warning}.")
         _print_rows(screen, items, trials)
         _print_totals(screen, trials, agreed)
     return ANSWERED if all(trial.answered == len(items) for trial in trials) else FAILED

@@ -69,9 +69,13 @@ def _run(name: str, options: JobOptions, *, command: str, for_program: bool = Fa
             from batch_llm.cli.actions.run import RunRequest, run
             from batch_llm.cli.overrides import repeatable_parameters
             from batch_llm.cli.presets import find_preset
-            from batch_llm.jobs import BatchJob, check
+            from batch_llm.jobs import BatchJob, check, source_warnings
 
             preset = find_preset(name)
             parameters = options.apply(preset)
-            check(BatchJob.parse(parameters), with_model=False)  # the process checks the model: it needs its packages
+            job = BatchJob.parse(parameters)
+            check(job, with_model=False)  # the process checks the model: it needs its packages
+            warnings = source_warnings(job)
+        for warning in warnings:
+            screen.print(f"Warning: {warning}.")
         return run(RunRequest(preset, repeatable_parameters(parameters), screen, command, next_step), process)

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from batch_llm.jobs.job import LOCAL, BatchJob
+from batch_llm.jobs.secrets import KeyMissing
 
 from .factory import GEMINI_DIRECT, named_model
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 def ignored_settings(job: BatchJob) -> tuple[str, ...]:
     """Return the names of a job's `model_settings` that pydantic-ai does not send to the job's model.
 
+    It needs no key.
+
     Raises:
         JobError: The model cannot be used.
 
@@ -26,9 +29,23 @@ def ignored_settings(job: BatchJob) -> tuple[str, ...]:
     """
     if not job.model_settings or job.model == LOCAL or job.model.startswith(f"{GEMINI_DIRECT}:"):
         return ()
-    model = named_model(job.model)
+    model = _model(job.model)
     sent = _sent(model, job.model_settings)
     return tuple(name for name in job.model_settings if name not in sent)
+
+
+def _model(name: str) -> Model:
+    try:
+        return named_model(name)
+    except KeyMissing:
+        from pydantic_ai.models import infer_model
+        from pydantic_ai.providers import Provider, infer_provider_class
+
+        def without_key(provider: str) -> Provider[Any]:
+            create = cast("type[Any]", infer_provider_class(provider))
+            return create(api_key="none")
+
+        return infer_model(name, without_key)
 
 
 def _sent(model: Model, settings: dict[str, Any]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import mean, pstdev
 from typing import Any
 
@@ -66,6 +66,7 @@ class Estimate:
         calibrated_by: Description of the data that was used.
         is_guess: Whether there are no answers of the model to measure yet.
         seconds: Duration at the job's limits and `max_workers`; None if it is not known.
+        warnings: Sentences about possible problems, such as files that the source leaves out.
     """
 
     items: int
@@ -80,6 +81,7 @@ class Estimate:
     calibrated_by: str
     is_guess: bool
     seconds: float | None
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the estimate as a JSON object."""
@@ -102,7 +104,9 @@ def estimate(job: BatchJob) -> Estimate:
     with open_tables() as tables, temporary_folder() as place:
         folder = RunFolder(place, Store(str(place)), job_store(job))
         try:
-            planned = make_plan(job, open_source(tables, job.source, job.encoding), folder)
+            source = open_source(tables, job.source, job.encoding)
+            planned = make_plan(job, source, folder)
+            warnings = tuple(source.warnings())
             calls, characters = sizes_of_calls(tables, folder)
             size = characters / max(1, calls)
             known = calibrate(tables, job.model, folder, size)
@@ -111,7 +115,7 @@ def estimate(job: BatchJob) -> Estimate:
             raise job_error(f"source {job.source!r}", error) from error
         except OSError as error:
             raise JobError(f"the job cannot be estimated: {' '.join(str(error).split())}") from error
-    return _estimate(job, planned, calls, told, is_guess=known is None)
+    return replace(_estimate(job, planned, calls, told, is_guess=known is None), warnings=warnings)
 
 
 def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | None:

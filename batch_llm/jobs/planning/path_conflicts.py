@@ -9,8 +9,10 @@ from pathlib import PurePath
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.sinks import OutputPlace
-from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob
+from batch_llm.jobs.sources import endings_of
+from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob, without_braces
 from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
+from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import resolve
 
 
@@ -52,13 +54,17 @@ def _reads(source: str, table: Address | None, written: OutputPlace) -> bool:
     place, target = os.path.realpath(resolve(source)), os.path.realpath(resolve(written.place))
     if PurePath(place).is_relative_to(target):  # a folder of parts is replaced as a whole
         return True
-    return is_glob(source) and _matches(target, source)
+    return is_glob(source) and _matches(target, source) and split_ending(target)[0] in endings_of(source)
 
 
 def _matches(path: str, place: str) -> bool:
     folder, rest = split_glob(place)
-    pattern = f"{glob.escape(os.path.realpath(folder))}/{rest}"
-    if "**" not in rest:
+    base = glob.escape(os.path.realpath(folder))
+    return any(_fits(path, f"{base}/{part}") for part in without_braces(rest))
+
+
+def _fits(path: str, pattern: str) -> bool:
+    if "**" not in pattern:
         return PurePath(path).match(pattern)
     return fnmatch(path, pattern) or fnmatch(path, pattern.replace("**/", ""))
 

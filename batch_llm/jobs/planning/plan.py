@@ -17,7 +17,6 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import next_number
 from batch_llm.jobs.ledger.run_folder import RunFolder, run_folder
-from batch_llm.jobs.models.ignored_settings import ignored_settings
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.run_types import Plan, ShardRef
 from batch_llm.jobs.sinks import output_columns
@@ -32,7 +31,7 @@ from .canary import choose_canary, with_expected_cost
 from .items import id_column, make_items, number_repeats, read_prompt, repeated_ids, staged_columns, write_items
 from .lower_max_tokens import record_max_tokens
 from .parallelism import suitable_size
-from .preflight import check_in, check_sinks
+from .preflight import check_in, check_sinks, setting_warnings
 from .prior_answers import count_items, find_answers, seconds_per_item
 from .refreshes import Refresh, refresh_of
 from .source_size import shrunk_source
@@ -68,9 +67,8 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
                 check_sinks(job, checked.output, columns)
             if warning := shrunk_source(tables, job, folder.runs, made.total):
                 made = replace(made, warnings=(*made.warnings, warning))
-            if ignored := () if strategy else ignored_settings(job):
-                warning = f"{job.model} ignores {', '.join(ignored)}: remove it from model_settings"
-                made = replace(made, warnings=(*made.warnings, warning))
+            warnings = (*checked.source.warnings(), *(() if strategy else setting_warnings(job)))
+            made = replace(made, warnings=(*made.warnings, *warnings))
             if made.canary.items:
                 made = replace(made, canary=with_expected_cost(tables, job, folder, made.canary, strategy))
             _write_plan(tables, job, folder, made)

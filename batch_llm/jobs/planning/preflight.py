@@ -10,6 +10,7 @@ from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.publishing import place_for
 from batch_llm.jobs.ledger.run_folder import job_store, prepare_ledger
 from batch_llm.jobs.models.factory import check_model
+from batch_llm.jobs.models.ignored_settings import ignored_settings
 from batch_llm.jobs.prompts import Prompt
 from batch_llm.jobs.runner_options import check_runner
 from batch_llm.jobs.sinks import (
@@ -104,6 +105,34 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "", 
     elif job.lane != "online":
         raise JobError(f"lane={job.lane} does not work with a strategy of the caller: leave lane out")
     return CheckedJob(source, output, tuple(known))
+
+
+def source_warnings(job: BatchJob) -> tuple[str, ...]:
+    """Return sentences on what a job's source leaves out, such as files of other kinds.
+
+    Raises:
+        JobError: The source cannot be read.
+
+    Example:
+        >>> source_warnings(BatchJob(source="docs/*", prompt="{text}", output="out.csv"))  # doctest: +SKIP
+        ('2 files left out: 1 .pdf, 1 .png (d.pdf, p.png)',)
+    """
+    with open_tables() as tables:
+        return tuple(open_source(tables, job.source, job.encoding).warnings())
+
+
+def setting_warnings(job: BatchJob) -> tuple[str, ...]:
+    """Return sentences on settings that the job's model ignores.
+
+    Raises:
+        JobError: The model cannot be used.
+
+    Example:
+        >>> setting_warnings(job)  # doctest: +SKIP
+        ('openai-chat:o3 ignores temperature: remove it from model_settings',)
+    """
+    ignored = ignored_settings(job)
+    return (f"{job.model} ignores {', '.join(ignored)}: remove it from model_settings",) if ignored else ()
 
 
 def check_prompt_varies(job: BatchJob, source: Source) -> None:

@@ -10,15 +10,14 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.sources import SAMPLES, Source, open_source
+from batch_llm.jobs.sources import Source, open_source
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text, job_error, open_tables
-from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.scratch import temporary_folder
 
 from .items import Item, make_items
 
 _BYTES_TO_COUNT = 20_000_000
-"""Maximum size of a file that is read completely to count its rows."""
+"""Maximum size of files that are read completely to count their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +73,22 @@ def count_rows_of(job: BatchJob, source: Source, limit: int | None) -> int:
 
 
 def _preview(tables: Tables, job: BatchJob, rows: Path) -> Preview:
-    counts = _is_small(job.source)
-    broken = open_source(tables, job.source, job.encoding).stage(rows, job.limit if counts else 1)
+    source = open_source(tables, job.source, job.encoding)
+    counts = _is_small(source)
+    broken = source.stage(rows, job.limit if counts else 1)
     made = make_items(tables, job, rows, broken, strategy="")
     items = list(made if counts else islice(made, 1))
     if not items:
         raise JobError(f"source {job.source!r} has no rows")
     first = next((item for item in items if item.error is None), items[0])
-    return Preview(first, len(items) if counts else None)
+    return Preview(first, len(items) if counts else _count(source, job.limit))
 
 
-def _is_small(source: str) -> bool:
-    if source == SAMPLES:
-        return True
-    try:
-        path = resolve(source)
-        return path.is_file() and path.stat().st_size <= _BYTES_TO_COUNT
-    except OSError:  # a query is longer than a name may be
-        return False
+def _is_small(source: Source) -> bool:
+    size = source.size()
+    return size is not None and size <= _BYTES_TO_COUNT
+
+
+def _count(source: Source, limit: int | None) -> int | None:
+    rows = source.count()
+    return rows if rows is None or limit is None else min(rows, limit)

@@ -70,6 +70,18 @@ class Source(ABC):
             JobError: The source as a whole cannot be read.
         """
 
+    def warnings(self) -> list[str]:
+        """Return sentences on what the source leaves out, such as files of other kinds."""
+        return []
+
+    def count(self) -> int | None:
+        """Return the number of rows, including broken rows; None if all rows must be read to count them."""
+        return None
+
+    def size(self) -> int | None:
+        """Return the approximate number of bytes to read for all rows; None if it is not known."""
+        return None
+
     def write_numbered(self, query: str, rows: Path, limit: int | None) -> None:
         """Write the rows of a query to the Parquet file `rows`, numbered from 1 in the column `_position`."""
         first = f" LIMIT {limit}" if limit else ""

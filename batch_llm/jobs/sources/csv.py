@@ -8,18 +8,18 @@ import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.storage.duckdb_session import MAX_ROW_BYTES, Tables, file_text, name, text
 from batch_llm.jobs.storage.formats import split_ending
 
-from .base import BrokenRow, Source
+from .base import BrokenRow
 from .columns import unique_names
 from .csv_header import CsvStart, check_first_line_is_header, read_start
 from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
-from .file_paths import find_files, open_file, readable_name
+from .file_paths import open_file, readable_name
+from .file_selection import FilesSource
 from .nested_values import find_path
 from .text_encoding import UTF_8, encoding_of, may_be_mixed, not_in, open_utf8, with_one_line_end
 
@@ -52,21 +52,20 @@ class _Read:
     rejects: Sequence[tuple[int, str, str]] = ()
 
 
-class CsvSource(Source):
+class CsvSource(FilesSource):
     """Rows of one or several .csv or .tsv files with the same header; each header is read once."""
+
+    endings = frozenset({".csv", ".tsv"})
+    kind = "CSV files"
 
     def __init__(self, tables: Tables, place: str, encoding: str | None = None) -> None:
         super().__init__(tables, place, encoding)
         self._starts: dict[str, CsvStart] = {}
         self._encodings: dict[str, str] = {}
 
-    @cached_property
-    def _files(self) -> list[str]:
-        return find_files(self.tables, self.place)
-
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         """Return the names of the columns; see `Source.columns`."""
-        files = self._files
+        files = self.files
         start = self._start(files[0])
         for file in files[1:]:
             if self._start(file) != start:
@@ -79,7 +78,7 @@ class CsvSource(Source):
     def stage(self, rows: Path, limit: int | None) -> list[BrokenRow]:
         """Write the rows to a numbered Parquet file; see `Source.stage`."""
         with tempfile.TemporaryDirectory(prefix="utf-8-", dir=rows.parent) as folder:
-            read = [_Read(self._readable(file, Path(folder) / f"{n}.csv"), file) for n, file in enumerate(self._files)]
+            read = [_Read(self._readable(file, Path(folder) / f"{n}.csv"), file) for n, file in enumerate(self.files)]
             self._write(read, rows, limit)
             self._find_rejects(read)
             if not any(file.has_open_quotes for file in read):
@@ -97,7 +96,7 @@ class CsvSource(Source):
 
     def _has_swallowed_rows(self, rows: Path) -> bool:
         """Whether a field contains many lines that are rows themselves, as happens between two unclosed quotes."""
-        start = self._start(self._files[0])
+        start = self._start(self.files[0])
         columns = self.columns(frozenset())
         between = f"length(line) - length(replace(line, {text(start.delimiter)}, ''))"
         found: list[str] = []

@@ -12,18 +12,22 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.storage.duckdb_session import column_types, job_error, literal, session_folder, text
 
-from .base import BrokenRow, Source
-from .file_paths import find_files, is_taken_for_glob, open_file, readable_name
+from .base import BrokenRow
+from .file_paths import is_taken_for_glob, open_file, readable_name
+from .file_selection import FilesSource
 
 
-class ParquetSource(Source):
+class ParquetSource(FilesSource):
     """Rows of one or several .parquet files; a column that a file does not have is null in its rows."""
+
+    endings = frozenset({".parquet", ".pq"})
+    kind = "Parquet files"
 
     def columns(self, wanted: Set[str]) -> tuple[str, ...]:
         """Return the names of the columns; see `Source.columns`."""
         try:
             columns = tuple(column_types(self.tables, self._query()))
-            if self.tables.execute(f"SELECT count(*) FROM ({self._query()})").fetchone() == (0,):
+            if not self.count():
                 raise JobError(f"{self.place} has no rows: check source")
         except duckdb.Error as error:
             raise job_error(self.place, error) from error
@@ -34,8 +38,13 @@ class ParquetSource(Source):
         self.write_numbered(self._query(), rows, limit)
         return []
 
+    def count(self) -> int:
+        """Return the number of rows, which the files' metadata has; see `Source.count`."""
+        (rows,) = self.tables.execute(f"SELECT count(*) FROM ({self._query()})").fetchone() or (0,)
+        return int(rows)
+
     def _query(self) -> str:
-        files = ", ".join(text(self._name(file)) for file in find_files(self.tables, self.place))
+        files = ", ".join(text(self._name(file)) for file in self.files)
         return f"SELECT * FROM read_parquet([{files}], union_by_name=true)"
 
     def _name(self, file: str) -> str:

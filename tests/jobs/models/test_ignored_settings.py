@@ -44,3 +44,9 @@ async def test_ignored_settings_are_not_in_the_request(
 
 def test_models_without_a_provider_ignore_nothing() -> None:
     assert ignored_settings(job(model="local", model_settings={"temperature": 0})) == ()
+
+
+def test_ignored_settings_are_known_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`batch-llm show` needs none."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert ignored_settings(job(model="openai-chat:gpt-6-luna", model_settings={"temperature": 0})) == ("temperature",)

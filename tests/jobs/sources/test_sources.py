@@ -280,7 +280,7 @@ def test_unknown_encoding_is_refused() -> None:
         ("empty.csv", "empty.csv is empty: check source"),
         ("header.csv", "source 'header.csv' has no rows"),
         ("sqlite:///empty.db#docs", "source 'sqlite:///empty.db#docs' has no rows"),
-        (f"-- all of them{' ' * 300}\nselect *", "does not exist: check source"),
+        (f"-- all of them{' ' * 300}\nselect *", "no file matches -- all of them"),
         (f"{'x' * 300}.jsonl", "x.jsonl cannot be read: File name too long"),
         ("folder", "folder has no text files"),
         ("picture.png", "source 'picture.png' is not supported"),
