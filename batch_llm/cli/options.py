@@ -42,8 +42,8 @@ class JobOptions:
     """Settings of a preset's job that the command line can override.
 
     Attributes:
-        source: Source to read: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a query
-            ("select ..."), or samples.
+        source: Source to read: a .csv, .jsonl, .json, .parquet or .xlsx file, a folder or glob of text files, a URL, a
+            query ("select ..."), or samples.
         output: File to write: .jsonl, .parquet or .csv.
         model: provider:model as pydantic-ai names them, gemini-direct:model, or local.
         prompt: Prompt for each row, or @file; {column} is replaced by the row's value.

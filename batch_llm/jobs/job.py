@@ -49,9 +49,9 @@ class BatchJob(BaseModel):
     source: SourceAddress = Field(
         min_length=1,
         title="Source",
-        description="Rows to process: a .jsonl, .csv or .parquet file, a folder or glob of text files, a URL, a DuckDB "
-        "query ('select ...'), a database table or query (postgresql://host/db#docs, sqlite:///file.db#select ...), "
-        "or 'samples' for the sample documents included in batch-llm.",
+        description="Rows to process: a .csv, .jsonl, .json, .parquet or .xlsx file, a folder or glob of text files, a "
+        "URL, a DuckDB query ('select ...'), a database table or query (postgresql://host/db#docs, "
+        "sqlite:///file.db#select ...), or 'samples' for the sample documents included in batch-llm.",
     )
     prompt: str = Field(
         min_length=1,

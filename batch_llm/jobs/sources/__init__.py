@@ -25,6 +25,7 @@ from .parquet import ParquetSource
 from .postgresql import PostgresSource
 from .sqlite import SqliteSource
 from .text_files import TextFilesSource
+from .xlsx import XlsxSource, split_sheet
 
 __all__ = ["BrokenRow", "Source", "endings_of", "open_source"]
 
@@ -35,6 +36,7 @@ _FILES: tuple[type[FilesSource], ...] = (
     JsonLinesSource,
     JsonSource,
     ParquetSource,
+    XlsxSource,
 )
 _BY_ENDING = {ending: kind for kind in _FILES for ending in kind.endings}
 
@@ -49,7 +51,8 @@ def open_source(tables: Tables, source: str, encoding: str | None = None) -> Sou
 
     Args:
         tables: The session that reads the rows.
-        source: A file, a glob, a URL, a folder of text files, a database table, or a query.
+        source: A file, a glob, a URL, a folder of text files, a database table, or a query; a sheet of an Excel file is
+            named as `book.xlsx#Sheet`.
         encoding: Encoding of text files; by default it is detected from the byte order mark, or else UTF-8.
 
     Raises:
@@ -65,7 +68,7 @@ def open_source(tables: Tables, source: str, encoding: str | None = None) -> Sou
         return QuerySource(tables, source)
     if address := parse_address(source):
         return _open_database(tables, address)
-    return _kind_of(source)(tables, source, encoding)
+    return _kind_of(split_sheet(source)[0])(tables, source, encoding)
 
 
 def endings_of(source: str) -> frozenset[str]:
@@ -74,7 +77,7 @@ def endings_of(source: str) -> frozenset[str]:
     Raises:
         JobError: The source does not exist, or its kind is not supported.
     """
-    return _kind_of(source).endings
+    return _kind_of(split_sheet(source)[0]).endings
 
 
 def _open_database(tables: Tables, address: Address) -> Source:

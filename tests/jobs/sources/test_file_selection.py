@@ -108,7 +108,7 @@ def test_a_glob_over_tables_of_several_kinds_is_refused(home: Path) -> None:
         ("docs/*.p*", r"no file that docs/\*\.p\* matches is supported, only 1 \.pdf, 1 \.png \(d\.pdf, p\.png\) were"),
         ("docs/x*", r"no file matches docs/x\* \(in "),
         ("pictures", r"pictures has no text files \(\.eml, .*\); it has 1 \.png \(p\.png\): check source"),
-        ("docs/p.png", r"'docs/p\.png' is not supported: use a file \(.*\.json, \.jsonl, "),
+        ("docs/p.png", r"'docs/p\.png' is not supported: use a file \(.*\.json, \.jsonl, .*\.xlsx, "),
     ],
 )
 @pytest.mark.usefixtures("docs")
