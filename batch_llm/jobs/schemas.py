@@ -47,8 +47,9 @@ def answer_columns(schema: dict[str, Any] | None, *, typed: bool = True) -> dict
 
     Args:
         schema: The job's schema.
-        typed: Whether values of one column may have different types, as in JSON lines. In a table, a field that is
-            either text or a number is stored as text. A field that may be an object or a list is always JSON.
+        typed: Whether values of one column may have different types, as in JSON lines. In a table, a field that may be
+            text, such as one of any type, is stored as text: strings as they are, other values as JSON. A field of
+            objects or lists is always JSON.
     """
     if schema is None:
         return {"answer": "VARCHAR"}
@@ -57,5 +58,5 @@ def answer_columns(schema: dict[str, Any] | None, *, typed: bool = True) -> dict
 
 
 def _column_type(types: frozenset[str], *, typed: bool) -> str:
-    mixed = "JSON" if typed or not is_scalar(types) else "VARCHAR"
+    mixed = "JSON" if typed or not (is_scalar(types) or "string" in types) else "VARCHAR"
     return _COLUMN_TYPES.get(types - {"null"}, mixed)

@@ -107,22 +107,25 @@ def test_text_has_no_quotes_and_null_is_null_in_every_output(home: Path) -> None
         "size": {"oneOf": [{"type": "null"}, {"type": "integer"}]},
         "mixed": {"anyOf": [{"enum": ["x", 3]}, {"const": None}]},
         "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+        "free": {},
+        "several": {"type": ["string", "object"]},
     }
     schema = {"type": "object", "$defs": {"Mood": {"enum": ["good", "bad"]}}, "properties": properties}
-    full = {"city": "Bonn", "mood": "bad", "size": 3, "mixed": "x", "tags": ["t"]}
-    empty = {"city": None, "mood": "good", "size": None, "mixed": None, "tags": None}
+    full = {"city": "Bonn", "mood": "bad", "size": 3, "mixed": "x", "tags": ["t"], "free": "abc", "several": "5"}
+    empty: dict[str, Any] = {"city": None, "mood": "good", "size": None, "mixed": None, "tags": None, "free": ["x"]}
+    empty["several"] = {"a": "b"}
     _merged("out.parquet", schema, a=full, b=empty)
     _merged("sqlite:///o.db#t", schema, a=full, b=empty)
     _merged("duckdb:///o.duckdb#t", schema, a=full, b=empty)
-    query = "SELECT city, mood, size, mixed, tags FROM {} ORDER BY id"
-    rows = [("Bonn", "bad", 3, "x", '["t"]'), (None, "good", None, None, None)]
+    query = "SELECT city, mood, size, mixed, tags, free, several FROM {} ORDER BY id"
+    rows = [("Bonn", "bad", 3, "x", '["t"]', "abc", "5"), (None, "good", None, None, None, '["x"]', '{"a":"b"}')]
     assert duckdb.sql(query.format(f"'{home / 'out.parquet'}'")).fetchall() == rows
     assert sqlite3.connect(home / "o.db").execute(query.format("t")).fetchall() == rows
     with duckdb.connect(home / "o.duckdb") as database:
         assert database.execute(query.format("t")).fetchall() == rows
     with Path(_merged("out.csv", schema, a=full, b=empty)).open(encoding="utf-8", newline="") as file:
         cells = [[row[name] for name in properties] for row in csv.DictReader(file)]
-    assert cells == [["Bonn", "bad", "3", "x", '["t"]'], ["", "good", "", "", ""]]
+    assert cells == [["Bonn", "bad", "3", "x", '["t"]', "abc", "5"], ["", "good", "", "", "", '["x"]', '{"a":"b"}']]
     lines = read_lines(_merged("out.jsonl", schema, a=full, b=empty | {"mixed": 3}))
     assert [{name: line[name] for name in properties} for line in lines] == [full, empty | {"mixed": 3}]
 
