@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from batch_llm.errors import JobError
 
@@ -99,6 +99,8 @@ _HARMLESS_NAME = re.compile(
     r"(?i)^(?:OLD)?PWD$|_(?:SOCK|PID|FILE|PATH|DIR|HOME|URL|URI|HOST|ENDPOINT|TTL|TYPE|MODE|METHOD|BACKEND|NAME|REGION|USER)$"
 )
 _LEAST_LENGTH = 8  # "test" in a text is not a secret
+_LEAST_LINE_LENGTH = 16  # of one line of a secret with several lines
+_USER_IN_URL = re.compile(r"https?://([^\s/:@\"']{16,})@")  # the key in the DSN of Sentry and others
 _PASSWORD_IN_URL = re.compile(r"://[^\s/:@\"']*:([^\s/@\"']+)@")
 _SEPARATOR = r"""["']?\s*(?:[=:]|%3[dDaA])\s*(?:["']|%22)?"""
 _BEFORE = r"(?<![A-Za-z0-9])"
@@ -160,9 +162,12 @@ def _secrets_in(name: str, value: str) -> tuple[str, ...]:
     if _is_secret_name(name):
         bare = value.strip()
         found = [bare, *([bare.partition(":")[2]] if ":" in bare and "://" not in bare else [])]
+        found += [line.strip() for line in bare.splitlines() if len(line.strip()) >= _LEAST_LINE_LENGTH]
+        found += _USER_IN_URL.findall(bare)
         if bare.startswith(("/", "~", "./")) and os.path.exists(bare):  # noqa: PTH110  Path raises where it is too long
             found = []  # the path of a file with a secret, not a secret
-    found += _PASSWORD_IN_URL.findall(value)
+    passwords = _PASSWORD_IN_URL.findall(value)
+    found += [*passwords, *map(unquote, passwords)]
     return tuple(dict.fromkeys(secret for secret in found if len(secret) >= _LEAST_LENGTH))
 
 
@@ -172,8 +177,14 @@ def _forms(secret: str) -> tuple[str, ...]:
     quoted = [quote(secret, safe=safe) for safe in ("", "/", "~()*!.'", ":/", "+/=")]
     quoted += [quote_plus(secret), quote(quote(secret, safe=""), safe="")]
     quoted += [re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in quoted]
-    escaped = [html.escape(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]]
-    return tuple(dict.fromkeys([secret, *quoted, *escaped, secret.encode().hex(), *_in_base64(secret.encode())]))
+    escaped = [html.escape(secret), html.escape(secret, quote=False), repr(secret)[1:-1], repr(secret.encode())[2:-1]]
+    escaped += [html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")]
+    for in_json in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        as_go_does = re.sub("[&<>]", lambda match: f"\\u{ord(match[0]):04x}", in_json)
+        as_php_does = in_json.replace("/", "\\/")
+        escaped += [in_json, as_go_does, as_php_does, json.dumps(in_json)[1:-1]]
+    in_hex = secret.encode().hex()
+    return tuple(dict.fromkeys([secret, *quoted, *escaped, in_hex, in_hex.upper(), *_in_base64(secret.encode())]))
 
 
 def _in_base64(secret: bytes) -> list[str]:

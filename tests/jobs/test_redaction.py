@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -41,6 +43,7 @@ def test_values_of_secret_variables_are_hidden(monkeypatch: pytest.MonkeyPatch) 
     assert redact("a qwertyuiop in a test") == "a *** in a test"
 
 
+ODD = "k\u00e4y/with \"quotes' & <odd> \\ letters"
 SECRET = "k/with+plus=and/slash"
 OF_NO_SHAPE = "of-no-particular-shape"
 
@@ -76,6 +79,18 @@ def test_password_of_a_variable_with_a_pair_or_url_is_hidden(monkeypatch: pytest
     assert redact("wrong: hunter2hunter2, s3cretsecret") == "wrong: ***, ***"
 
 
+def test_password_is_hidden_as_it_is_and_as_it_stands_in_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database names the password that it got, without the escapes of the URL."""
+    monkeypatch.setenv("WAREHOUSE", "postgresql://postgres:p%40ssw%2Frd!x@db/x")
+    assert redact("postgres: p@ssw/rd!x, p%40ssw%2Frd!x") == "postgres: ***, ***"
+
+
+def test_key_in_a_dsn_and_lines_of_a_secret_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRY_DSN", "https://0123456789abcdef0123@o1.example.com/42")
+    monkeypatch.setenv("SIGNING_KEY", "-- begin --\nc2lnbmluZy1rZXktb2Yt\n-- end --")
+    assert redact("key 0123456789abcdef0123, line c2lnbmluZy1rZXktb2Yt") == "key ***, line ***"
+
+
 def test_path_of_a_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The user needs the path to fix the error."""
     file = tmp_path / "account.json"
@@ -97,6 +112,27 @@ def test_path_of_a_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_an_encoded_secret_is_hidden(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     monkeypatch.setenv("GROQ_API_KEY", SECRET)
     assert redact(f"GET /v1?q={form}&x=1") == "GET /v1?q=***&x=1"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        json.dumps(ODD)[1:-1],
+        json.dumps(json.dumps(ODD))[3:-3],
+        json.dumps(ODD)[1:-1].replace("/", "\\/"),  # PHP
+        json.dumps(ODD, ensure_ascii=False)[1:-1].translate({38: "\\u0026", 60: "\\u003c", 62: "\\u003e"}),  # Go
+        repr(ODD)[1:-1],
+        repr(ODD.encode())[2:-1],
+        html.escape(ODD),
+        html.escape(ODD, quote=False),
+        html.escape(ODD).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+        ODD.encode().hex().upper(),
+    ],
+)
+def test_an_escaped_secret_is_hidden(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """In JSON as Python, PHP and Go write it, in JSON within JSON, in HTML, and in hexadecimal digits."""
+    monkeypatch.setenv("GROQ_API_KEY", ODD)
+    assert redact(f"wrong: <{form}>") == "wrong: <***>"
 
 
 @given(st.binary(max_size=7), st.binary(max_size=7), st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))
