@@ -63,10 +63,15 @@ def test_a_run_prints_its_totals_and_pays_once(env: dict[str, str], provider: Op
     assert len(rows(tmp_path / "out.jsonl")) == 12
     assert state_of(totals["flow_run_url"]).is_completed()
 
-    second = batch_llm(*RUN, folder=tmp_path, **env)
+    (tmp_path / "docs.png").touch()
+    glob = ["docs.{jsonl,png}" if argument == "docs.jsonl" else argument for argument in RUN]
+    second = batch_llm(*glob, folder=tmp_path, **env)
     assert second.returncode == 0, second.stderr
     assert provider.requests == 12
     assert "12 of 12 answered, 12 reused" in second.stdout
+    first_lines, _, last_lines = second.stdout.partition("/runs/flow-run/")
+    for part in (first_lines, last_lines):
+        assert "Warning: 1 file left out: 1 .png (docs.png)." in part
     assert str(tmp_path / "out.jsonl") in second.stdout
     assert "/runs/flow-run/" in second.stdout
 
