@@ -76,7 +76,7 @@ def test_private_files_are_not_copied_into_an_image() -> None:
 
 def test_image_installs_what_the_wheel_test_installs() -> None:
     """pip installs the package and s3fs from the checkout."""
-    assert "RUN pip install --no-cache-dir /src s3fs" in (DEPLOYMENTS / "Dockerfile").read_text()
+    assert "RUN pip install --no-cache-dir '/src[server]' s3fs" in (DEPLOYMENTS / "Dockerfile").read_text()
     services = documents("compose.yaml")[0]["services"]
     for service in (services["server"], services["worker"]):
         context = (DEPLOYMENTS / service["build"]["context"]).resolve()

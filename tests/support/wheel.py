@@ -54,6 +54,10 @@ def check_command() -> None:
     assert "summarize" in run("batch-llm", "presets")
     assert "does not exist" in run("batch-llm", "run", "summarize", "--source", "none.csv", expect=2)
     assert "xllamacpp" in run("batch-llm", "demo", expect=2), "the local model is no part of the wheel"
+    Path("docs.csv").write_text("id,text\na,one document\nb,another document\n")
+    guess = run("batch-llm", "estimate", "summarize", "--source", "docs.csv", "--model", "openai-chat:gpt-4.1-mini")
+    assert "2 to 8 characters per token" in guess, "the tokenizers are an extra"
+    assert "batch-llm[tokenizers]" in guess
     code = "import batch_llm, sys; print(len(batch_llm.__all__), 'prefect' in sys.modules)"
     assert run("python", "-c", code).split()[1] == "False"
 

@@ -119,7 +119,7 @@ def estimate(job: BatchJob) -> Estimate:
 
 
 def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | None:
-    """Return the input tokens of a call, counted with the model's tokenizer; None if it is not known.
+    """Return the input tokens of a call, counted with the model's tokenizer; None if it is not known or installed.
 
     Instructions are counted with each prompt. How a provider passes a schema to a model is not known: the highest value
     assumes the complete schema, and some repeated calls after invalid answers.
@@ -127,7 +127,10 @@ def _count_sample(tables: Tables, job: BatchJob, folder: RunFolder) -> Three | N
     if not (encoding := tokenizer_of(job.model)):
         return None
     shape = to_json(job.output_schema) if job.output_schema else ""
-    instructions, schema, *prompts = count_tokens(encoding, [job.instructions, shape, *_sample(tables, folder)])
+    counted = count_tokens(encoding, [job.instructions, shape, *_sample(tables, folder)])
+    if counted is None:
+        return None
+    instructions, schema, *prompts = counted
     framed = TOKENS_A_CALL + TOKENS_A_MESSAGE * (2 if job.instructions else 1) + instructions
     error = 2 * (pstdev(prompts) / math.sqrt(len(prompts)))
     sent = mean(prompts) + framed
@@ -159,9 +162,20 @@ def _guess(job: BatchJob, size: float, counted: Three | None) -> Calibration:
         output_tokens=(least, math.sqrt(least * most), most),
         cached_share=0.0,
         seconds=None,
-        text=("input: counted with the model's tokenizer; output: " if counted else "")
+        text=_input_text(job, is_counted=counted is not None)
         + "a guess, because this job has no answers yet: run it with --limit 50, and estimate again",
     )
+
+
+def _input_text(job: BatchJob, *, is_counted: bool) -> str:
+    if is_counted:
+        return "input: counted with the model's tokenizer; output: "
+    if tokenizer_of(job.model):
+        return (
+            "input: 2 to 8 characters per token, because the tokenizer of the model is not installed "
+            "(pip install 'batch-llm[tokenizers]'); output: "
+        )
+    return ""
 
 
 def _estimate(job: BatchJob, planned: Plan, calls: int, known: Calibration, *, is_guess: bool) -> Estimate:

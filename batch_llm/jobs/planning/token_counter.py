@@ -21,8 +21,13 @@ def tokenizer_of(model: str) -> str | None:
     return "cl100k_base" if _OLDER.match(model, found.start(3)) else "o200k_base"
 
 
-def count_tokens(encoding: str, texts: Sequence[str]) -> list[int]:
-    """Return the number of tokens of each text; loading takes a second, then a microsecond per token."""
-    from toktok import batch_count
+def count_tokens(encoding: str, texts: Sequence[str]) -> list[int] | None:
+    """Return the number of tokens of each text; None without the extra `tokenizers`.
 
+    Loading takes a second, then a microsecond per token.
+    """
+    try:
+        from toktok import batch_count
+    except ImportError:
+        return None
     return batch_count(texts, encoding)

@@ -11,6 +11,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
@@ -81,9 +83,11 @@ def launch(port: int | None = None, home: Path | None = None) -> LocalServer | N
         home: Prefect's home folder; None for that of its settings.
 
     Raises:
-        ServerUnavailable: The server cannot be started, or the port is in use.
+        ServerUnavailable: The server cannot be started with the installed packages, or the port is in use.
     """
     home = home or prefect_home()
+    if problem := packages_problem(version("prefect"), version("fastapi")):
+        raise ServerUnavailable(problem)
     try:
         return _launch(range(FIRST_PORT, FIRST_PORT + 100) if port is None else range(port, port + 1), home)
     except OSError as error:
@@ -91,6 +95,27 @@ def launch(port: int | None = None, home: Path | None = None) -> LocalServer | N
         raise ServerUnavailable(
             f"cannot start a Prefect server in {home}: {why}: set PREFECT_HOME to a writable folder"
         ) from error
+
+
+def packages_problem(prefect: str, fastapi: str) -> str:
+    """Return why these versions of Prefect and FastAPI cannot run a server, and what to do; empty if they can.
+
+    The server of Prefect 3.8 rejects its own client's requests with FastAPI 0.151, and does not start with 0.155.
+
+    Example:
+        >>> packages_problem("3.8.8", "0.150.0")
+        ''
+    """
+    if _numbers(prefect) >= (3, 9) or _numbers(fastapi) < (0, 151):
+        return ""
+    return (
+        f"a server of Prefect {prefect} does not work with FastAPI {fastapi}: run pip install 'fastapi<0.151' (the "
+        "extra batch-llm[server]), or set PREFECT_API_URL to a server that runs in another environment"
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _launch(ports: range, home: Path) -> LocalServer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,34 @@ def test_a_port_is_reserved_until_the_process_that_inherited_it_exits() -> None:
     again, third = local_server._free_port(PORTS)  # pyright: ignore[reportPrivateUsage]
     third.close()
     assert (again, other > port) == (port, True)
+
+
+@pytest.mark.parametrize(
+    ("prefect", "fastapi", "works"),
+    [
+        ("3.8.8", "0.150.2", True),
+        ("3.8.8", "0.151.0", False),
+        ("3.8.12", "0.155.1rc1", False),
+        ("3.8.8", "1.0.0", False),
+        ("3.9.0rc1", "0.155.0", True),
+    ],
+)
+def test_packages_that_cannot_run_a_server_are_named_with_a_fix(prefect: str, fastapi: str, works: bool) -> None:
+    problem = local_server.packages_problem(prefect, fastapi)
+    assert (problem == "") == works
+    assert (
+        works or f"Prefect {prefect} does not work with FastAPI {fastapi}: run pip install 'fastapi<0.151'" in problem
+    )
+
+
+def test_a_server_is_not_started_with_packages_that_cannot_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pip installs them without the extra `server`."""
+    newer = tmp_path / "fastapi-0.155.0.dist-info"
+    newer.mkdir()
+    (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: fastapi\nVersion: 0.155.0\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(ServerUnavailable, match=r"does not work with FastAPI 0\.155\.0"):
+        local_server.launch(home=tmp_path / "prefect")
+    assert not (tmp_path / "prefect").exists()
