@@ -3,7 +3,8 @@
     python -m tests.benchmarks.canned --latency 0.05
 
 prints the base URL that a client needs, and serves until it is interrupted. What a client can do on the cores beside it
-is seen better here than with a server that reads what it is sent.
+is seen better here than with a server that reads what it is sent. `/stats` has the number of requests since it was last
+read, and when the first of them came and the last was answered.
 """
 
 from __future__ import annotations
@@ -12,11 +13,22 @@ import argparse
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 ANSWER = "A short answer of some sixty characters, as summaries may be."
 INPUT_TOKENS, OUTPUT_TOKENS = 100, 12
 _END_OF_HEAD, _LENGTH = b"\r\n\r\n", b"content-length:"
+
+
+@dataclass(slots=True)
+class Seen:
+    """Requests since the last look, with the times of the first and of the last answer in seconds since 1970."""
+
+    requests: int = 0
+    first: float = 0.0
+    last: float = 0.0
 
 
 def _reply() -> bytes:
@@ -24,25 +36,40 @@ def _reply() -> bytes:
     message = {"role": "assistant", "content": ANSWER}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     about = {"id": "c", "object": "chat.completion", "created": 0, "model": "gpt-4.1-mini"}
-    body = json.dumps(about | {"choices": choices, "usage": usage}).encode()
+    return _http(about | {"choices": choices, "usage": usage})
+
+
+def _http(content: object) -> bytes:
+    body = json.dumps(content).encode()
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 class Connection(asyncio.Protocol):
     """Answers each request of a connection after the latency."""
 
-    def __init__(self, latency: float) -> None:
-        self._latency, self._reply, self._received = latency, _reply(), b""
+    def __init__(self, latency: float, seen: Seen) -> None:
+        self._latency, self._seen, self._reply, self._received = latency, seen, _reply(), b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._send: Callable[[bytes], None] = transport.write
+        self._write: Callable[[bytes], None] = transport.write
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         while (length := _length(self._received)) is not None and len(self._received) >= length:
-            self._received = self._received[length:]
-            asyncio.get_running_loop().call_later(self._latency, self._send, self._reply)
+            asked_for, self._received = self._received[:length], self._received[length:]
+            if asked_for.startswith(b"GET /stats "):
+                self._write(_http(asdict(self._seen)))
+                self._seen.requests = 0
+                continue
+            self._seen.requests += 1
+            if self._seen.requests == 1:
+                self._seen.first = time.time()
+            asyncio.get_running_loop().call_later(self._latency, self._answer)
+
+    def _answer(self) -> None:
+        self._seen.last = time.time()
+        self._write(self._reply)
 
 
 def _length(received: bytes) -> int | None:
@@ -56,7 +83,8 @@ def _length(received: bytes) -> int | None:
 
 async def serve(latency: float) -> None:
     """Serve until cancelled."""
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(latency), "127.0.0.1", 0)
+    seen = Seen()
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(latency, seen), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
 

@@ -27,6 +27,8 @@ from .pacing import Pace
 from .report import Bound, judge
 from .sampling import Owner, owner
 from .serving import served
+from .startup import COMMANDS, Run
+from .startup import bounds as startup_bounds
 from .strategies import AGENTS, GEMINI
 from .stream import STREAMS
 
@@ -39,6 +41,7 @@ SHORT = {
     "second_run": "--items 2000",
     "ledger": "--items 500 --rounds 1",
     "governor": "--calls 100 --rounds 1",
+    "startup": "--rows 5 --rounds 1",
     "limits": "--items 20 --beside 20 --longest 30 --trace --only 25/s$|known:.tokens.*0.2|by.hand",
 }
 """Options for a small size; the full size takes minutes."""
@@ -85,6 +88,30 @@ def test_strategies_benchmark_has_the_shares_of_the_cpu() -> None:
     for strategy, calls in (*((name, "10") for name in AGENTS), *((name, "120") for name in GEMINI)):
         row = next(line for line in table.splitlines() if line.startswith(f"│ {strategy} "))
         assert row.split("│")[2].strip() == calls
+
+
+@pytest.mark.whole
+def test_startup_benchmark_has_the_phases_of_a_run_in_their_order() -> None:
+    table = printed("startup")
+    (row,) = [line for line in table.splitlines() if line.startswith("│ this checkout, 5 rows ")]
+    *phases, cpu_seconds = map(float, row.replace("│", " ").split()[4:])
+    assert len(phases) == 5
+    assert phases == sorted(phases)
+    assert cpu_seconds > 0
+    assert all(f"│ {command}, this checkout " in table for command in COMMANDS)
+
+
+def test_bounds_of_the_startup_use_the_shortest_run() -> None:
+    def run(seconds: float) -> Run:
+        return Run(1.0, 2.0, 3.0, 4.0, seconds, 1.0)
+
+    runs = {
+        ("this checkout", 5): [run(9.0), run(4.5)],
+        ("this checkout", 3_000): [run(23.0)],
+        ("ondine", 3_000): [run(20.0), run(46.0)],
+    }
+    judged = [(bound.figure, bound.holds) for bound in startup_bounds(runs)]
+    assert judged == [("4.5 s", True), ("23.0 s", False), ("1.15x", False)]
 
 
 @pytest.mark.whole
