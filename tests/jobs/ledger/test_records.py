@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from batch_llm.jobs.ledger.record_views import view_records
-from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records
+from batch_llm.jobs.ledger.record_views import drop_repeats, view_records
+from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records, record_files
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
 from tests.support.selection import examples
@@ -159,6 +160,79 @@ async def test_cancelled_caller_loses_no_record(run: Store) -> None:
         one.cancel()
         await other
     assert {record.id for record in read_records(run, "00000")} == {"a", "b"}
+
+
+@pytest.mark.parametrize("how", ["deleted", "deleted with its folder", "renamed", "replaced"])
+def test_a_file_that_is_no_longer_at_its_path_stops_the_writer(tmp_path: Path, how: str) -> None:
+    """All records that were written are still in the ledger, and the error names the copy of a deleted file."""
+    folder = Store(str(tmp_path / "run"))
+    with LedgerWriter(folder, "n000001-plan-00000") as ledger:
+        ledger.append(Record("a", "k", "succeeded", output="x"))
+        ledger.sync()
+        path = Path(ledger.place)
+        if how == "renamed":
+            path.rename(path.with_name("n000001-plan-00000-moved.jsonl"))
+        elif how == "deleted with its folder":
+            shutil.rmtree(folder.address)
+        else:
+            path.unlink()
+        if how == "replaced":
+            path.touch()
+        ledger.append(Record("b", "k", "succeeded", output="y"))
+        ledger.sync()
+        with pytest.raises(OSError, match="it was deleted, renamed or replaced during the run") as error:
+            ledger.append(Record("c", "k", "succeeded", output="z"))
+        assert {record.id: record.output for record in read_records(folder, "n000001-plan-00000")} == {
+            "a": "x",
+            "b": "y",
+        }
+        copies = [file for file in path.parent.iterdir() if str(file) in str(error.value)]
+        assert len(copies) == (how != "renamed")
+    assert len(record_files(folder, "ledger/*.jsonl")) == 1 + (how == "replaced")
+
+
+def test_records_of_a_frozen_clock_are_told_apart(tmp_path: Path) -> None:
+    """Calls of one item at the same time: the success of the newer plan counts, and each call is billed once."""
+    store, frozen = Store(str(tmp_path)), "2026-11-01T00:00:00.000000+00:00"
+    for number, output in enumerate(("new", "old"), start=1):
+        with LedgerWriter(store.folder(output), f"n{3 - number:06d}-plan-00000") as ledger:
+            for status, seconds in (("failed", 1.0), ("succeeded", 2.0), ("failed", 4.0)):
+                values: dict[str, Any] = {"output": output, "attempts": 1, "seconds": number * seconds}
+                ledger.append(Record("a", "k", status, finished_at=frozen, **values))
+    original = tmp_path / next(iter(record_files(store)))
+    original.with_name("copy (1).jsonl").write_bytes(original.read_bytes())
+    with open_tables() as tables:
+        view_records(tables, store, record_files(store))
+        found = tables.execute("SELECT count(*), sum(seconds), max_by(output, stamp) FROM records").fetchone()
+        (status,) = tables.execute("SELECT max_by(status, stamp) FROM records").fetchone() or ("",)
+    assert (found, status) == ((6, 21.0, '"new"'), "succeeded")
+
+
+def test_two_rows_at_a_position_become_one(tmp_path: Path) -> None:
+    """Two records of an item that differ in nothing but their text would be two rows of the output."""
+    table = tmp_path / "outcomes.parquet"
+    with open_tables() as tables:
+        tables.execute(f"COPY (SELECT unnest([1, 2, 2, 3]) AS position, 'x' AS output) TO '{table}' (FORMAT parquet)")
+        drop_repeats(tables, table)
+        assert tables.execute(f"SELECT position, output FROM '{table}' ORDER BY ALL").fetchall() == [
+            (1, "x"),
+            (2, "x"),
+            (3, "x"),
+        ]
+
+
+def test_answers_of_old_dry_runs_are_not_read(tmp_path: Path) -> None:
+    """Versions that accepted `dry_run` in a job recorded its answers; an answer of a model with these words counts."""
+    folder = Store(str(tmp_path))
+    with LedgerWriter(folder, "n000001-plan-00000") as ledger:
+        ledger.append(Record("a", "k", "succeeded", output="dry run of item a"))
+        ledger.append(Record("b", "k", "succeeded", output="dry run of item b", attempts=1))
+        ledger.append(Record("c", "k", "failed", output="dry run of item c"))
+        path = Path(ledger.place)
+    assert [record.id for record in read_records(folder, "n000001-plan-00000")] == ["b", "c"]
+    assert _by_duckdb(path) == {"b": "dry run of item b"}
+    with open_tables() as tables:
+        assert view_records(tables, Store(str(path.parent)), [path.name]) == 0, "nothing is damaged"
 
 
 def test_two_writers_never_share_a_file(tmp_path: Path) -> None:

@@ -193,6 +193,29 @@ def test_interrupted_refresh_continues_and_calls_only_the_rest(killed: bool) -> 
     assert (refreshed_again.reused, refreshed_again.refreshed, refreshed_again.refreshes) == (0, 10, ())
 
 
+def _record(made_for: BatchJob, run: str, output: str, finished_at: str) -> Plan:
+    made = plan(made_for, run)
+    with LedgerWriter(job_store(made_for).folder(run), made.shards[0].part) as writer:
+        for item in read_lines(made.shards[0].path):
+            values: dict[str, Any] = {"output": output, "attempts": 1, "finished_at": finished_at}
+            writer.append(Record(item["id"], item["key"], "succeeded", **values))
+    return made
+
+
+@pytest.mark.parametrize("clock", ["2026-05-01T00:00:00", "2026-11-01T00:00:00"], ids=["behind", "frozen"])
+def test_refresh_with_a_clock_that_is_behind_loses_no_answer(home: Path, clock: str) -> None:
+    """The order of the runs counts, and not the time that their machines state."""
+    write_lines(home / "docs.jsonl", {"id": "a", "text": "one"})
+    _record(job(canary=0), "first", "old", "2026-11-01T00:00:00.000000+00:00")
+    refreshed = _record(job(canary=0, refresh=True), "second", "new", f"{clock}.000000+00:00")
+    merge(job(canary=0, refresh=True), refreshed)
+    assert [row["answer"] for row in read_lines(home / "out.jsonl")] == ["new"]
+    reused = plan(job(canary=0), "third")
+    assert (reused.reused, reused.new) == (1, 0)
+    merge(job(canary=0), reused)
+    assert [row["answer"] for row in read_lines(home / "out.jsonl")] == ["new"]
+
+
 @pytest.mark.usefixtures("ten_documents")
 def test_continued_refresh_uses_answers_recorded_since_and_reports_it() -> None:
     made = plan(_refresh(), "one")
