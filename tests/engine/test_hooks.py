@@ -256,12 +256,13 @@ async def test_progress_is_logged_at_its_interval(caplog: pytest.LogCaptureFixtu
     ]
 
 
-async def test_detailed_logging_includes_every_failed_attempt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_detailed_logging_includes_every_attempt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="batch_llm")
     settings = config()
     settings.enable_detailed_logging = True
     await process([Item("a", Scripted([[failure()], ["ok"]]))], settings)
-    assert "Item a, attempt 1: Failure: boom" in caplog.text
+    debugged = [record.getMessage() for record in caplog.records if record.levelname == "DEBUG"]
+    assert debugged == ["Item a, attempt 1: Failure: boom", "Item a, attempt 2: answered"]
 
 
 class Rehearsed(Scripted):

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
 
-from batch_llm import WorkItemResult
-from tests.support.scripted_strategies import Item, Scripted, config, failure, items, process, processor
+from batch_llm import ProcessingEvent, WorkItemResult
+from tests.support.scripted_strategies import (
+    Item,
+    Notes,
+    Processor,
+    Scripted,
+    config,
+    failure,
+    items,
+    process,
+    processor,
+)
 
 pytestmark = pytest.mark.looptime
 
@@ -30,6 +41,40 @@ async def test_at_most_max_workers_calls_run_at_once() -> None:
     await process(items(10, strategy), config(3))
     assert strategy.most == 3
     assert strategy.starts == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
+
+
+def _adding_work(engine: Processor, work: list[Item]) -> Any:
+    """Return a task factory that adds an item while it creates a worker, as a worker that starts eagerly can."""
+
+    def create(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        if str(options.get("name")).startswith("batch-llm worker") and work:
+            with pytest.raises(StopIteration):  # the item is added without a wait
+                engine.add_work(work.pop()).send(None)
+        return asyncio.Task(coro, loop=loop, **options)
+
+    return create
+
+
+def _eager(engine: Processor, work: list[Item]) -> Any:
+    return getattr(asyncio, "eager_task_factory")  # noqa: B009  unknown to Python 3.11
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("factory", [_adding_work, *([_eager] if sys.version_info >= (3, 12) else [])])
+async def test_eager_tasks_are_at_most_max_workers_calls_at_once(factory: Any, workers: int) -> None:
+    """A loop with an eager task factory runs a worker, which may add work, while it creates the worker."""
+    strategy, notes = Scripted([[1.0, "ok"]]), Notes()
+    engine = processor(config(workers), observers=[notes])
+    first, more = items(8, strategy)[:5], items(8, strategy)[5:]
+    asyncio.get_running_loop().set_task_factory(factory(engine, more))
+    try:
+        for item in first:
+            await engine.add_work(item)
+        batch = await engine.process_all()
+    finally:
+        asyncio.get_running_loop().set_task_factory(None)
+    assert (batch.succeeded, strategy.most) == (len(strategy.calls), workers)
+    assert [each["worker"] for each in notes.of(ProcessingEvent.WORKER_STARTED)] == list(range(1, workers + 1))
 
 
 async def test_a_thousand_workers_are_a_thousand_calls_at_once() -> None:

@@ -220,3 +220,29 @@ async def test_token_limit_is_sent_under_the_name_that_the_server_accepts(
         assert openai.calls[-1].body[name] == 50
         assert refused not in openai.calls[-1].body
     assert json.dumps(openai.calls[-1].body).count("50") == 1
+
+
+@pytest.mark.parametrize("ignored", [{"max_tokens"}, {"max_tokens", "max_completion_tokens"}])
+async def test_token_limit_that_the_server_ignores_is_sent_under_its_other_name(
+    home: Path, openai: OpenAIServer, caplog: pytest.LogCaptureFixture, ignored: set[str]
+) -> None:
+    """One warning names the server; every answer counts, and a limit that is respected is sent under one name."""
+    documents(home, a="long", b="long", c="long")
+
+    def rule(call: Call) -> Reply | None:
+        limit = next((value for name, value in call.body.items() if name in _NAMES - ignored), 100)
+        return OpenAIServer.text(" ".join(["word"] * min(limit, 100)))
+
+    openai.rule = rule
+    totals = await _run("r1", model_settings={"max_tokens": 20}, config={"max_workers": 1})
+    assert (totals.succeeded, openai.requests) == (3, 3)
+    sent = [next(name for name in call.body if name in _NAMES) for call in openai.calls]
+    assert sent == ["max_tokens", "max_completion_tokens", "max_completion_tokens"]
+    warned = [record.getMessage() for record in caplog.records if "ignores the token limit" in record.message]
+    assert len(warned) == 1
+    assert warned[0].startswith(
+        f"{openai.base_url}/ ignores the token limit: an answer has 100 tokens, and max_tokens is 20"
+    )
+
+
+_NAMES = {"max_tokens", "max_completion_tokens"}

@@ -157,6 +157,19 @@ async def test_unusable_gemini_answers_fail(gemini_server: GeminiServer, on_gemi
         assert outcome.spent == (gemini_server.input_tokens - before[1], gemini_server.output_tokens - before[2])
 
 
+@pytest.mark.filterwarnings("ignore:BRAND_NEW is not a valid FinishReason:UserWarning")  # google-genai's
+@pytest.mark.parametrize("text", ["Half an ans", None])
+@pytest.mark.parametrize("reason", ["OTHER", "LANGUAGE", "MALFORMED_FUNCTION_CALL", "BRAND_NEW"])
+async def test_answer_that_gemini_breaks_off_is_not_repeated_with_feedback(
+    gemini_server: GeminiServer, on_gemini: Model, reason: str, text: str | None
+) -> None:
+    """The model made no mistake that it could correct: one call, which the engine may try again."""
+    gemini_server.script(gemini_server.text(text, finish_reason=reason))
+    outcome = await attempt(ModelStrategy(on_gemini, output_type=Book, reasks=3))
+    assert (outcome.info, gemini_server.requests) == (retryable("validation"), 1)
+    assert outcome.spent == (3, 3 if text else 0)
+
+
 async def test_text_at_the_token_limit_is_an_answer(
     openai_server: OpenAIServer, on_openai: Model, caplog: pytest.LogCaptureFixture
 ) -> None:

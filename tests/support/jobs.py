@@ -13,6 +13,16 @@ import duckdb
 from batch_llm.jobs import BatchJob, Plan, Summary, job_store, merge, plan
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
 
+VALUES_OF_TYPES = {
+    "interval": ("INTERVAL '1 month 2 days 3.5 seconds'", "1 month 2 days 00:00:03.5"),
+    "time": ("TIME '12:34:56.7'", "12:34:56.7"),
+    "blob": ("'\\xAA\\x00b'::BLOB", "\\xAA\\x00b"),
+    "bit": ("'0101'::BIT", "0101"),
+    "enum": ("'red'::ENUM('red', 'green')", "red"),
+    "timestamp_ns": ("TIMESTAMP_NS '2024-01-02 03:04:05.123456789'", "2024-01-02 03:04:05.123456789"),
+}
+"""Values of DuckDB's less usual types by the name of a column: as SQL, and as text."""
+
 
 def job(**settings: Any) -> BatchJob:
     """Return a job over docs.jsonl with these settings."""

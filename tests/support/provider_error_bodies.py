@@ -309,7 +309,7 @@ TOO_LARGE: list[tuple[int, Body]] = [
 SERVER: list[tuple[int, Body]] = [
     *(
         (status, openai_error("try again"))
-        for status in (409, 423, 424, 425, 449, 460, 498, 499, 500, 502, 503, 504, 520, 524, 529)
+        for status in (409, 423, 424, 425, 440, 444, 449, 460, 498, 499, 500, 502, 503, 504, 520, 524, 529)
     ),
     (400, anthropic("overloaded_error", "Overloaded")),
     (503, openai_error("The model is overloaded. The model does not exist in this region.", None, "server_error")),

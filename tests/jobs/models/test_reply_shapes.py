@@ -220,6 +220,19 @@ async def test_tokens_of_an_unreadable_reply_are_counted(server: LoopbackServer,
     assert (tokens["input_tokens"], tokens["output_tokens"]) == (10, 5)
 
 
+SCHEMA: Json = {"type": "object", "properties": {"kind": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("content", [[], [{"type": "text", "text": "I can't help"}]])
+async def test_refusal_of_anthropic_is_a_content_filter(server: LoopbackServer, content: list[Json]) -> None:
+    """Also if the answer had begun; the tokens are counted, and the model is not called again."""
+    refused = Reply(200, body("messages", stop_reason="refusal", content=content))
+    ((category, text, tokens),) = await outcomes(server, "messages", refused, output_schema=SCHEMA)
+    assert (category, server.requests) == ("content_filter", 1)
+    assert text == "the provider's content filter stopped the answer (refusal)"
+    assert (tokens["input_tokens"], tokens["output_tokens"]) == (10, 5)
+
+
 async def test_anthropic_is_asked_for_a_whole_answer(server: LoopbackServer) -> None:
     """A stream takes several times the CPU, and pydantic-ai takes the beginning of a broken stream for an answer."""
     assert (await outcomes(server, "messages", Reply(200, body("messages"))))[0][0] == "answer"

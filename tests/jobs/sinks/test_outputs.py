@@ -6,6 +6,7 @@ import glob
 import json
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import check, plan
-from tests.support.jobs import documents, job, prompts, read_lines, whole_run, write_lines
+from tests.support.jobs import VALUES_OF_TYPES, documents, job, prompts, read_lines, whole_run, write_lines
 
 
 @pytest.mark.sample(2)
@@ -156,6 +157,36 @@ def test_output_may_be_in_the_folder_of_the_source(home: Path) -> None:
         ("in/docs.jsonl", "o.jsonl"),
     ):
         assert plan(job(source=source, output=output), "r").total == 1
+
+
+@pytest.mark.parametrize(
+    "output", ["out.jsonl", "out.csv", "out.parquet", "sqlite:///out.db#t", "duckdb:///out.duckdb#t"]
+)
+def test_values_of_every_type_are_in_every_output(home: Path, output: str) -> None:
+    """Bytes are bytes where the format has them, and the other types are readable text in text formats."""
+    values = ", ".join(f'{value} AS "{column}"' for column, (value, _) in VALUES_OF_TYPES.items())
+    totals = whole_run("r", source=f"SELECT 1 AS id, 'a' AS text, {values}", output=output)
+    made = plan(job(source=totals.output, prompt="{answer}", output="again.jsonl", name="again"), "r")
+    assert prompts(made) == {"1": "answer to a"}
+    columns = ", ".join(f'"{column}"' for column in VALUES_OF_TYPES)
+    if output.startswith("sqlite"):
+        with closing(sqlite3.connect(home / "out.db")) as database:
+            found = database.execute(f"SELECT {columns} FROM t").fetchall()
+        assert found == [tuple(b"\xaa\x00b" if key == "blob" else shown for key, (_, shown) in VALUES_OF_TYPES.items())]
+        return
+    with duckdb.connect(str(home / "out.duckdb")) as tables:
+        texts = ", ".join(f'"{column}"::VARCHAR' for column in VALUES_OF_TYPES)
+        place = "t" if output.startswith("duckdb") else f"'{home / output}'"
+        if output.endswith((".jsonl", ".csv")):
+            place = f"read_{'json' if output.endswith('l') else 'csv'}({place}, {ALL_TEXT[output]})"
+        found = tables.execute(f"SELECT {texts} FROM {place}").fetchall()
+    assert found == [tuple(shown for _, shown in VALUES_OF_TYPES.values())]
+
+
+ALL_TEXT = {
+    "out.jsonl": f"columns={dict.fromkeys(VALUES_OF_TYPES, 'VARCHAR')}",
+    "out.csv": "all_varchar=true",
+}
 
 
 @pytest.mark.parametrize("partition_by", [[], ["kind"]])

@@ -9,7 +9,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import duckdb
 import pytest
 import zstandard
 
@@ -165,35 +164,6 @@ def test_invalid_json_lines_fail_with_their_line_number(home: Path) -> None:
     assert list(broken(made)) == ["line 3", "line 4", "line 6", "line 7", "line 8"]
     assert broken(made)["line 4"] == "line 4, byte 1, is not UTF-8: set encoding to the actual one, such as cp1252"
     assert broken(made)["line 6"] == "line 6 is not a JSON object: write {...}"
-
-
-def test_json_values_keep_their_type(home: Path) -> None:
-    """Text that looks like a date or a number stays text; nested values are JSON; null is empty."""
-    write_lines(
-        home / "docs.jsonl",
-        {"id": 1, "when": "2024-01-01T00:00:00Z", "zip": "007", "tags": {"a": [1, "x"]}, "mixed": 1},
-        {"id": 2, "when": None, "zip": "8", "tags": [], "mixed": "one"},
-        {"id": 3, "mixed": 2.0, "late": True},
-    )
-    made = plan(job(prompt="{when}|{zip}|{tags}|{mixed}|{late}"), "r")
-    assert prompts(made) == {
-        "1": '2024-01-01T00:00:00Z|007|{"a":[1,"x"]}|1|',
-        "2": "|8|[]|one|",
-        "3": "|||2.0|true",
-    }
-
-
-def test_parquet_and_queries_keep_their_types(home: Path) -> None:
-    """Dates, decimals, lists and structs are readable in a prompt."""
-    duckdb.sql(
-        "COPY (SELECT 1 AS id, DATE '2024-01-02' AS day, 1.10::DECIMAL(5, 2) AS price, [1, 2] AS list, "
-        f"{{'a': 'x'}} AS struct) TO '{home / 'docs.parquet'}'"
-    )
-    prompt = "{day} {price} {list} {struct}"
-    wanted = {"1": '2024-01-02 1.10 [1,2] {"a":"x"}'}
-    assert prompts(plan(job(source="docs.parquet", prompt=prompt), "r1")) == wanted
-    query = "SELECT * FROM 'docs.parquet' -- a comment\n;"
-    assert prompts(plan(job(source=query, prompt=prompt), "r2")) == wanted
 
 
 def test_a_folder_of_texts_gives_a_row_a_file(home: Path) -> None:
