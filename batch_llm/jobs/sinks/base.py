@@ -59,4 +59,4 @@ class Sink(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """Remove the output of an earlier run, if it exists."""
+        """Remove the output of an earlier run, if it exists, and the scratch folders of killed processes next to it."""

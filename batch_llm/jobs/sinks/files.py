@@ -20,7 +20,7 @@ from batch_llm.jobs.storage.duckdb_session import Tables, column_types, execute,
 from batch_llm.jobs.storage.formats import PACKINGS
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.replacing import check_replaceable, copy_mode_and_owner, target_of
-from batch_llm.jobs.storage.scratch import scratch_folder
+from batch_llm.jobs.storage.scratch import remove_left_folders, scratch_folder
 
 from .base import Sink, nothing
 from .output_columns import flat, for_json
@@ -71,12 +71,14 @@ class FileSink(Sink):
         return final
 
     def remove(self) -> None:
-        """Remove the output, if it exists."""
+        """Remove the output, if it exists, and what killed processes left of it; see `Sink.remove`."""
         if is_remote(self._place):
             with suppress(FileNotFoundError):
                 file_system(self._place).rm_file(self._place)
         else:
             target_of(resolve(self._place)).unlink(missing_ok=True)
+        final = _final_path(self._place)
+        remove_left_folders(final.parent, scratch_prefix(final))
 
 
 def copy(
@@ -183,14 +185,13 @@ def _whole_file(output: OutputPlace, before: Callable[[], None]) -> Generator[tu
         The temporary path, and the final path or URL for messages.
     """
     place, like, remote = output.place, output.like, is_remote(output.place)
-    shown = Path(tempfile.gettempdir()) / Path(place).name if remote else resolve(place)
-    final = shown if remote else target_of(shown)
+    final = _final_path(place)
     if not remote:
         check_replaceable(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(final.parent, scratch_prefix(final)) as folder:
         path = folder / f"rows{output.ending}{output.packing}"
-        yield path, place if remote else str(shown)
+        yield path, place if remote else str(resolve(place))
         if remote:
             before()
             file_system(place).put_file(str(path), place)
@@ -198,6 +199,11 @@ def _whole_file(output: OutputPlace, before: Callable[[], None]) -> Generator[tu
             copy_mode_and_owner(path, final if final.exists() or not like else target_of(resolve(like)))
             before()
             path.replace(final)
+
+
+def _final_path(place: str) -> Path:
+    """Return the path of an output, next to which it is written first; one in the temporary folder for a URL."""
+    return Path(tempfile.gettempdir()) / Path(place).name if is_remote(place) else target_of(resolve(place))
 
 
 def scratch_prefix(final: Path) -> str:

@@ -10,7 +10,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, name
 from batch_llm.jobs.storage.paths import resolve
 from batch_llm.jobs.storage.replacing import copy_modes_and_owners, target_of
-from batch_llm.jobs.storage.scratch import scratch_folder
+from batch_llm.jobs.storage.scratch import remove_left_folders, scratch_folder
 
 from .base import Sink, nothing
 from .files import check_writable, copy, joined, scratch_prefix, write
@@ -52,7 +52,9 @@ class FolderSink(Sink):
                 raise JobError(f"output {self._path} would be replaced, and has {found.name} in it: name a new folder")
 
     def exists(self) -> bool:
-        """Whether the output exists; see `Sink.exists`."""
+        """Whether the output exists, also if a process was killed while it replaced the output; see `Sink.exists`."""
+        if not self._path.exists():
+            remove_left_folders(self._path.parent, scratch_prefix(self._path), self._salvage)
         return self._path.exists()
 
     def write(self, tables: Tables, queries: Sequence[str], before: Callable[[], None] = nothing) -> str:
@@ -108,5 +110,6 @@ class FolderSink(Sink):
         return "".join(f", {value} AS {name(new)}" for value, new in zip(values, called.values(), strict=True))
 
     def remove(self) -> None:
-        """Remove the output, if it exists."""
+        """Remove the output, if it exists, and what killed processes left of it; see `Sink.remove`."""
         shutil.rmtree(self._path, ignore_errors=True)
+        remove_left_folders(self._path.parent, scratch_prefix(self._path))

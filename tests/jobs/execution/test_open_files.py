@@ -60,6 +60,31 @@ def test_workers_are_limited_by_file_descriptors(tmp_path: Path) -> None:
     assert "ulimit -n" in done.stderr
 
 
+def test_low_limit_that_cannot_be_raised_reduces_the_workers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning has the limit and the fix."""
+    limit = len([*Path("/dev/fd").iterdir()]) + 100
+
+    def getrlimit(kind: int) -> tuple[int, int]:
+        return limit, limit
+
+    def setrlimit(kind: int, limits: tuple[int, int]) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", getrlimit)
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    config = ProcessorConfig(max_workers=150)
+    with room_for_calls(config) as lower:
+        assert 70 < lower.max_workers < 80, "some descriptors are left for other files"
+    warning = (
+        f"{lower.max_workers} calls at once instead of max_workers=150: this process may open {limit} files, and each "
+        "call takes one. Raise it with `ulimit -n 1150` before the start, or lower max_workers"
+    )
+    assert [record.getMessage() for record in caplog.records] == [warning]
+    assert too_few_files(config) == warning
+
+
 def test_soft_limit_is_raised_if_allowed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lower = min(soft, 200)

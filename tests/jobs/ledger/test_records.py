@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from batch_llm.jobs.ledger.record_views import drop_repeats, view_records
-from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records, record_files
+from batch_llm.jobs.ledger.records import LedgerWriter, Record, Status, read_records, record_files
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
 from tests.support.selection import examples
@@ -194,9 +194,10 @@ def test_a_file_that_is_no_longer_at_its_path_stops_the_writer(tmp_path: Path, h
 def test_records_of_a_frozen_clock_are_told_apart(tmp_path: Path) -> None:
     """Calls of one item at the same time: the success of the newer plan counts, and each call is billed once."""
     store, frozen = Store(str(tmp_path)), "2026-11-01T00:00:00.000000+00:00"
+    outcomes: list[tuple[Status, float]] = [("failed", 1.0), ("succeeded", 2.0), ("failed", 4.0)]
     for number, output in enumerate(("new", "old"), start=1):
         with LedgerWriter(store.folder(output), f"n{3 - number:06d}-plan-00000") as ledger:
-            for status, seconds in (("failed", 1.0), ("succeeded", 2.0), ("failed", 4.0)):
+            for status, seconds in outcomes:
                 values: dict[str, Any] = {"output": output, "attempts": 1, "seconds": number * seconds}
                 ledger.append(Record("a", "k", status, finished_at=frozen, **values))
     original = tmp_path / next(iter(record_files(store)))

@@ -11,6 +11,8 @@ import pytest
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan
 from batch_llm.jobs.ledger.lease import hold
+from batch_llm.jobs.sinks import OutputPlace
+from batch_llm.jobs.sinks.files import scratch_prefix
 from tests.support.jobs import answer, documents, job, read_lines, run_job, whole_run
 
 
@@ -87,6 +89,39 @@ def test_a_run_that_lost_its_lease_publishes_nothing(home: Path) -> None:
     ):
         merge(job(), made)
     assert not (home / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("settings", [{"output": "out.jsonl"}, {"output": "out.csv", "partition_by": ["id"]}])
+def test_what_a_killed_merge_left_is_removed_by_the_next_run(home: Path, settings: dict[str, Any]) -> None:
+    """Also next to the failures and the partial rows, which a complete run removes; other folders stay."""
+    documents(home, a="one")
+    whole_run("first", **settings)
+    documents(home, a="one", b="two")
+    partial = merge(job(**settings), plan(job(**settings), "second"), stopped="stopped by Ctrl-C").output
+    output = OutputPlace.parse(str(settings["output"]))
+    for place in (output.place, output.failures.place, partial, output.partial.failures.place):
+        left = home / f"{scratch_prefix(home / place)}killed"
+        left.mkdir()
+        (left / "rows.jsonl").write_text("rows")
+    another = home / f"{scratch_prefix(home / 'another.jsonl')}killed"
+    another.mkdir()
+    whole_run("third", **settings)
+    assert {path.name for path in home.iterdir()} == {"docs.jsonl", output.place, ".batch-llm", another.name}
+
+
+def test_output_folder_that_a_killed_merge_had_moved_away_is_restored(home: Path) -> None:
+    """Also by a run that may not replace it."""
+    settings: dict[str, Any] = {"output": "out.csv", "partition_by": ["id"]}
+    documents(home, a="one")
+    output = Path(whole_run("first", **settings).output)
+    left = home / f"{scratch_prefix(output)}killed"
+    left.mkdir()
+    output.rename(left / "old")
+    documents(home, a="one", b="two")
+    totals = merge(job(**settings), plan(job(**settings), "second"), stopped="stopped by Ctrl-C")
+    assert (totals.kept, totals.output) == ("out.csv", str(home / "out.partial.csv"))
+    assert {path.name for path in output.iterdir()} == {"id=a"}
+    assert not left.exists()
 
 
 def test_output_keeps_its_mode_and_symbolic_link(home: Path) -> None:

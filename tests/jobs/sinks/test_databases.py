@@ -7,9 +7,8 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 import duckdb
@@ -17,48 +16,13 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import Summary, check, merge, plan
+from batch_llm.jobs.sinks import OutputPlace, open_sink
+from batch_llm.jobs.storage.duckdb_session import open_tables
+from tests.support.databases import Database, run_on_postgres
 from tests.support.jobs import answer, broken, job, prompts, write_lines
 from tests.support.postgres import missing, postgres
 
 LETTERS = "CREATE TABLE letters (id INTEGER, body TEXT); INSERT INTO letters VALUES (1, 'a'), (2, 'b'), (3, NULL)"
-
-
-@dataclass(frozen=True)
-class Database:
-    """Database for one test.
-
-    Attributes:
-        kind: "sqlite", "duckdb" or "postgresql".
-        place: Its address, without a table.
-        file: Its file, or its URL.
-    """
-
-    kind: str
-    place: str
-    file: str
-
-    def run(self, statements: str) -> list[tuple[Any, ...]]:
-        """Run statements, and return the rows of the last one."""
-        match self.kind:
-            case "sqlite":
-                with sqlite3.connect(self.file) as connection:
-                    done = [connection.execute(statement).fetchall() for statement in statements.split(";")]
-                connection.close()
-                return done[-1]
-            case "duckdb":
-                with duckdb.connect(self.file) as tables:
-                    return tables.execute(statements).fetchall()
-            case _:
-                return asyncio.run(_run(self.file, statements))
-
-
-async def _run(url: str, statements: str) -> list[tuple[Any, ...]]:
-    connection = await cast("Any", asyncpg).connect(url)
-    try:
-        done = [await connection.fetch(statement) for statement in statements.split(";")]
-        return [tuple(row) for row in done[-1]]
-    finally:
-        await connection.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +34,22 @@ def server() -> Generator[str]:
         yield url.replace("+asyncpg", "")
 
 
+@pytest.fixture
+def postgresql(server: str, home: Path) -> Database:
+    """Return a new database in PostgreSQL."""
+    name = f"own_{home.name.translate(str.maketrans('[]-', '___'))}"
+    asyncio.run(run_on_postgres(server, f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}"))
+    url = server.replace("/postgres", f"/{name}")
+    return Database("postgresql", url, url)
+
+
 @pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
 def database(request: pytest.FixtureRequest, home: Path) -> Database:
     """Return a new database of each kind."""
     kind = str(request.param)
-    if kind != "postgresql":
-        return Database(kind, f"{kind}:///own.db", str(home / "own.db"))
-    server: str = request.getfixturevalue("server")
-    name = f"own_{home.name.translate(str.maketrans('[]-', '___'))}"
-    asyncio.run(_run(server, f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}"))
-    url = server.replace("/postgres", f"/{name}")
-    return Database(kind, url, url)
+    if kind == "postgresql":
+        return request.getfixturevalue(kind)
+    return Database(kind, f"{kind}:///own.db", str(home / "own.db"))
 
 
 def run_job(run: str, *, fail: str = "", **settings: Any) -> Summary:
@@ -103,6 +72,33 @@ def test_a_table_and_a_query_are_sources(database: Database) -> None:
         ("1", "A"),
     ]
     assert prompts(plan(job(source=f"{database.place}#letters", prompt="{body}", limit=1), "r3")) == {"1": "a"}
+
+
+def test_table_is_unchanged_if_the_check_before_its_replacement_fails(database: Database) -> None:
+    """Another run took over the ledger: its rows may be in the table."""
+    sink = open_sink(OutputPlace.parse(f"{database.place}#answers"))
+
+    def lost() -> None:
+        raise JobError("another run took over the ledger")
+
+    with open_tables() as tables:
+        sink.write(tables, ["SELECT 1 AS id"])
+        with pytest.raises(JobError, match="took over the ledger"):
+            sink.write(tables, ["SELECT 2 AS id", "SELECT 3 AS id"], lost)
+        assert database.run("SELECT id FROM answers") == [(1,)]
+        sink.write(tables, ["SELECT 2 AS id"])
+    assert database.run("SELECT id FROM answers") == [(2,)], "no lock is left"
+
+
+def test_a_query_of_postgresql_only_reads(postgresql: Database) -> None:
+    """Also if it calls a function that writes."""
+    writes = "CREATE FUNCTION taken() RETURNS SETOF letters LANGUAGE sql AS 'DELETE FROM letters RETURNING *'"
+    postgresql.run(f"{LETTERS}; {writes}")
+    for query in ("with a as (delete from letters returning *) select * from a", "select * from taken()"):
+        with pytest.raises(JobError, match=r"cannot execute (SELECT|DELETE) in a read-only transaction") as error:
+            plan(job(source=f"{postgresql.place}#{query}", prompt="{body}"), "r1")
+        assert "\n" not in str(error.value)
+    assert postgresql.run("SELECT count(*) FROM letters") == [(3,)]
 
 
 def test_answers_go_into_a_table_and_failures_into_another(database: Database) -> None:

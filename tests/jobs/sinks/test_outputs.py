@@ -15,6 +15,8 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import check, plan
+from batch_llm.jobs.sinks import OutputPlace, open_sink
+from batch_llm.jobs.storage.duckdb_session import open_tables
 from tests.support.jobs import VALUES_OF_TYPES, documents, job, prompts, read_lines, whole_run, write_lines
 
 
@@ -50,6 +52,41 @@ def test_partitioned_output_is_a_folder_of_files(home: Path, output: str) -> Non
         (8, None, "answer to 8"),
     ]
     assert not [path for path in home.iterdir() if path.name.startswith(".out")]
+
+
+@pytest.mark.parametrize("partition_by", [[], ["id"]])
+def test_file_or_folder_is_unchanged_if_the_check_before_its_replacement_fails(
+    home: Path, partition_by: list[str]
+) -> None:
+    """Another run took over the ledger: its rows may be in the output."""
+    sink = open_sink(OutputPlace.parse("out.csv", partition_by))
+
+    def lost() -> None:
+        raise JobError("another run took over the ledger")
+
+    with open_tables() as tables:
+        sink.write(tables, ["SELECT 1 AS id, 'a' AS text"])
+        before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+        with pytest.raises(JobError, match="took over the ledger"):
+            sink.write(tables, ["SELECT 2 AS id, 'b' AS text"], lost)
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
+
+
+def test_partitioned_output_keeps_its_modes_and_symbolic_link(home: Path) -> None:
+    """A new folder and a new file get the mode of a folder and a file that exist."""
+    (home / "real.csv").mkdir()
+    (home / "out.csv").symlink_to("real.csv")
+    sink = open_sink(OutputPlace.parse("out.csv", ["id"]))
+    modes = {"real.csv": 0o710, "real.csv/id=1": 0o750, "real.csv/id=1/data_0.csv": 0o640}
+    with open_tables() as tables:
+        sink.write(tables, ["SELECT 1 AS id, 'a' AS text"])
+        for name, mode in modes.items():
+            (home / name).chmod(mode)
+        sink.write(tables, ["SELECT unnest([1, 2]) AS id, 'b' AS text"])
+    assert (home / "out.csv").is_symlink()
+    modes |= {"real.csv/id=2": 0o750, "real.csv/id=2/data_0.csv": 0o640}
+    real = home / "real.csv"
+    assert {str(path.relative_to(home)): path.stat().st_mode & 0o777 for path in (real, *real.rglob("*"))} == modes
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
