@@ -55,6 +55,7 @@ class Plan:
         refreshed: Items that are called again although an earlier run answered them.
         refreshes: Ids of the interrupted runs whose refresh this run continues; None if the job does not refresh.
         lease: Number of the lease under which the plan was made; 0 for none.
+        limit: The job's limit, the number of rows of the source that are processed; None for all.
     """
 
     folder: str
@@ -72,6 +73,7 @@ class Plan:
     refreshed: int = 0
     refreshes: tuple[str, ...] | None = None
     lease: int = 0
+    limit: int | None = None
 
     @property
     def new(self) -> int:

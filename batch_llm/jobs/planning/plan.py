@@ -121,6 +121,7 @@ def make_plan(job: BatchJob, source: Source, folder: RunFolder, strategy: str = 
         canary=canary,
         refreshes=runs,
         lease=lease,
+        limit=job.limit,
         warnings=(),
         **known,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,8 +30,9 @@ class Refresh:
 def refresh_of(job: BatchJob, folder: RunFolder) -> Refresh | None:
     """Return the refresh that a run starts or continues; None if the job does not refresh.
 
-    A refresh is interrupted if its newest run has no totals (it was killed) or has items that were not attempted. A run
-    that is planned again after a crash or a retry keeps the refresh of its first plan.
+    A refresh is interrupted if its newest run has no totals (it was killed) or has items that were not attempted. It is
+    also continued if its newest run, with a smaller `limit`, continued it for some rows only. A run that is planned
+    again after a crash or a retry keeps the refresh of its first plan.
 
     Raises:
         OSError: The ledger cannot be read.
@@ -44,7 +46,7 @@ def refresh_of(job: BatchJob, folder: RunFolder) -> Refresh | None:
     runs: tuple[str, ...] = ()
     if own is not None:
         runs = tuple(own)
-    elif newest is not None and _is_interrupted(folder.runs, newest):
+    elif newest is not None and (_is_interrupted(folder.runs, newest) or _is_partial(plans, newest, job.limit)):
         runs = (*refreshes[newest]["refreshes"], newest)
     began = [_order(plans[run]) for run in runs if run in plans]
     since = {run for run, plan in plans.items() if began and _order(plan) > min(began)}
@@ -60,6 +62,17 @@ def _plans(runs: Store) -> dict[str, dict[str, Any]]:
 def _order(plan: Mapping[str, Any]) -> tuple[int, float]:
     """Return the sort key of a run: its lease, which does not depend on a clock, then its time."""
     return int(plan.get("lease") or 0), float(plan.get("planned_at") or 0.0)
+
+
+def _is_partial(plans: Mapping[str, Mapping[str, Any]], run: str, limit: int | None) -> bool:
+    """Return whether a run continued a refresh for fewer rows than the refresh has, and than `limit` selects now."""
+    covered = _rows(plans[run].get("limit"))
+    whole = max((_rows(plans[each].get("limit")) for each in plans[run]["refreshes"] if each in plans), default=0.0)
+    return covered < min(whole, _rows(limit))
+
+
+def _rows(limit: int | None) -> float:
+    return math.inf if limit is None else limit
 
 
 def _is_interrupted(runs: Store, run: str) -> bool:

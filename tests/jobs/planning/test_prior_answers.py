@@ -217,6 +217,19 @@ def test_refresh_with_a_clock_that_is_behind_loses_no_answer(home: Path, clock: 
 
 
 @pytest.mark.usefixtures("ten_documents")
+@pytest.mark.parametrize(("limit", "reused", "refreshed"), [(None, 5, 5), (8, 5, 3), (5, 0, 5), (4, 0, 4)])
+def test_refresh_that_a_limit_continued_in_part_is_continued_again(
+    limit: int | None, reused: int, refreshed: int
+) -> None:
+    """Its answers are not paid for twice; a limit that selects no more rows than the last one starts a new refresh."""
+    run_job(job(canary=0), "first")
+    answer(_refresh(), plan(_refresh(), "killed"), only_first=True)
+    run_job(_refresh(limit=5), "some")
+    rest = plan(_refresh(limit=limit), "rest")
+    assert (rest.reused, rest.refreshed) == (reused, refreshed)
+
+
+@pytest.mark.usefixtures("ten_documents")
 def test_continued_refresh_uses_answers_recorded_since_and_reports_it() -> None:
     made = plan(_refresh(), "one")
     answer(_refresh(), made, only_first=True)
