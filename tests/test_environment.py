@@ -13,7 +13,7 @@ import pytest
 from batch_llm.jobs import project_folder
 from tests.support.environment import IGNORABLE, KEPT, handle_ignored_signals
 
-OWN = {"HOME", "PREFECT_HOME", "PREFECT_API_URL", "PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK"}
+OWN = {"HOME", "PREFECT_HOME", "PREFECT_API_URL", "PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK", "SSL_CERT_FILE"}
 LIBRARIES = {"COLUMNS", "LINES", "_RJEM_MALLOC_CONF"}
 """Variables that readline and polars set when a test imports them."""
 
