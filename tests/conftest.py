@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from collections.abc import AsyncGenerator, Generator
 
@@ -13,7 +14,19 @@ pytest_plugins = [
     "tests.support.selection",
     "tests.support.started_processes",
     "tests.support.prefect_server",
+    "tests.support.distribution",
 ]
+
+
+def pytest_collection() -> None:
+    """Collect no garbage while tests are imported, which takes an eighth of the time, and leaves little."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of garbage collections what is imported now: a third of a second for each that goes through it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

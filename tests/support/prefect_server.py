@@ -1,8 +1,8 @@
 """One real Prefect server for all tests of a session that need one; pytest loads this as a plugin.
 
-Tests that use it carry `pytestmark = pytest.mark.prefect` and come first. Each worker of xdist that runs one has a
-server of its own, which takes 11 to 30 seconds to come up the first time. Half of that makes the tables of an empty
-database, so that one is kept in pytest's cache for the servers after it.
+Tests that use it carry `pytestmark = pytest.mark.prefect`. Each worker of xdist that runs one has a server of its own
+(`distribution.py` gives those of the quick run to one worker), which takes 11 to 30 seconds to come up the first time.
+Half of that makes the tables of an empty database, so that one is kept in pytest's cache for the servers after it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ import pytest
 T = TypeVar("T")
 START_SECONDS = 120
 DATABASE = "prefect.db"
-NOT_NEEDED = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "CANCELLATION_CLEANUP")
+NOT_NEEDED = (
+    *("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR"),
+    *("CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM"),
+)
 """Services that look at the database every few seconds, for what no test has: half of an idle server's CPU."""
+
+BATCHES = {
+    "TASK_RUN_RECORDER_BATCH_SIZE": "20",
+    "TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.3",
+    "EVENT_PERSISTER_FLUSH_INTERVAL": "0.3",
+}
+"""Settings of services: by default, each event of a task run is a transaction, and others are stored after 5 s."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "prefect: needs the session's Prefect server")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # What takes longest comes first, so that no worker has it for itself at the end; xdist gives out files.
-    items.sort(key=_weight, reverse=True)
-
-
-def _weight(item: pytest.Item) -> tuple[bool, bool, bool]:
-    return "tests/docs/" in item.nodeid, "tests/reliability/" in item.nodeid, bool(item.get_closest_marker("prefect"))
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +77,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
     env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     env["PREFECT_SERVER_UI_API_URL"] = url  # else the UI asks port 4200
     env |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in NOT_NEEDED}
+    env |= {f"PREFECT_SERVER_SERVICES_{setting}": value for setting, value in BATCHES.items()}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
