@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import COMMAND, batch_llm, environment
+from tests.support.command import COMMAND, batch_llm, batch_llm_here, environment
 from tests.support.prefect_server import eventually, rows
 from tests.support.servers import OpenAIServer
 
@@ -139,7 +139,7 @@ def test_ctrl_c_stops_the_run_and_keeps_its_answers(
     assert all(str(tmp_path) not in Path(f"/proc/{pid}/environ").read_text() for pid in left.split())
 
     provider.latency = 0.0
-    done = batch_llm(*RUN, "--json", folder=tmp_path, **env)
+    done = batch_llm_here(*RUN, "--json", folder=tmp_path, **env)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     totals = json.loads(line)

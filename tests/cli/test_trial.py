@@ -147,6 +147,7 @@ def test_all_models_are_checked_before_the_first_call(
     assert provider.requests == 0
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -165,8 +166,7 @@ def test_bad_input_is_one_line(tmp_path: Path, env: dict[str, str], arguments: l
     assert line in done.stderr
 
 
-@pytest.mark.sample(1)
-@pytest.mark.parametrize("command", [[*TRY, *DOCS], ["presets"], ["show", "summarize"]])
+@pytest.mark.parametrize("command", [pytest.param([*TRY, *DOCS], marks=pytest.mark.whole), ["show", "summarize"]])
 def test_the_command_does_not_import_prefect(tmp_path: Path, env: dict[str, str], command: list[str]) -> None:
     look = f"import sys; from batch_llm.cli import main; main({command}); sys.exit('prefect' in sys.modules)"
     subprocess.run(
