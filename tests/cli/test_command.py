@@ -12,6 +12,7 @@ import pytest
 from tests.support.command import batch_llm, batch_llm_here
 
 
+@pytest.mark.sample(2)
 @pytest.mark.shell
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -37,6 +38,7 @@ def test_help_imports_neither_prefect_nor_duckdb(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.sample(5)
 @pytest.mark.shell
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -63,6 +65,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert all(word in line for word in words), line
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -95,6 +95,7 @@ def test_bad_input_is_also_an_object_for_a_program(home: Path) -> None:
     assert f"batch-llm: {json.loads(done.stdout)['error']}\n" == done.stderr
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "command",
     [

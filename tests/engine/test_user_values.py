@@ -175,7 +175,7 @@ async def run(odd: Odd) -> Batch:
     )
 
 
-@examples(300)
+@examples(200)
 @given(st.sampled_from(PLACES), st.sampled_from([*ODD, *RAISED]), st.sampled_from(FIELDS))
 def test_invalid_value_fails_at_most_its_own_item(place: str, value: Any, field: str) -> None:
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:

@@ -20,7 +20,7 @@ from tests.support.scripted_strategies import Failure, Item, Notes, Scripted, fa
 pytestmark = pytest.mark.looptime
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.looptime(False)
 @pytest.mark.parametrize("says_when", [True, False])
 @pytest.mark.parametrize("change", [1.0, 0.5, 2.0], ids=["steady", "halved", "doubled"])
@@ -66,8 +66,8 @@ async def test_waiting_calls_start_in_order() -> None:
 
 async def test_slow_answers_do_not_turn_a_limit_into_an_outage() -> None:
     """Calls are refused again before the first answer after a cooldown, although others were accepted."""
-    provider = Limited(lambda _: 50, seconds=20.0)
-    await governed(items(2500, provider), workers=2000)
+    provider = Limited(lambda _: 20, seconds=20.0)
+    await governed(items(1000, provider), workers=800)
     assert provider.share_used() > 0.5
     assert provider.share_refused < 0.01
 

@@ -13,6 +13,7 @@ from tests.support.limited_provider import Limited
 from tests.support.scripted_strategies import Scripted, items, rate_limit
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("a_minute", "says_when", "share_refused"),
     [(6, True, 0.1), (6, False, 0.22), (60, True, 0.06), (60, False, 0.1), (300, True, 0.03), (300, False, 0.03)],
@@ -29,6 +30,7 @@ def test_low_limit_is_found_and_fails_no_item(a_minute: float, says_when: bool, 
     assert provider.share_refused < share_refused
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("says_when", [True, False])
 def test_low_limit_that_is_raised_is_found(says_when: bool) -> None:
     provider = Limited(lambda at: 1 if at < 200 else 4, says_when=says_when)

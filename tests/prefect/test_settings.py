@@ -73,7 +73,7 @@ def test_variable_sets_the_defaults_of_runs(
     assert run(name="another").is_completed()
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -51,6 +51,7 @@ OPENAI = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("reply", "info"), OPENAI)
 async def test_openai_sdk_errors_are_classified(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
     """The OpenAI SDK's errors, over HTTP, with its own retries off: one request each."""
@@ -67,6 +68,7 @@ def _anthropic(status: int, kind: str, **headers: str) -> Reply:
     return Reply(status, {"type": "error", "error": {"type": kind, "message": "no"}}, headers)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("reply", "info"),
     [
@@ -100,6 +102,7 @@ TRANSPORT = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize(("reply", "info"), TRANSPORT)
 async def test_errors_of_httpx_and_httpx2_are_classified(library: Any, reply: Reply, info: ErrorInfo) -> None:

@@ -76,6 +76,7 @@ async def test_error_bodies_are_classified_through_httpx(openai_server: OpenAISe
 SECONDS = "Rate limit reached on tokens per day (TPD). Please try again in {}."
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("body", "headers", "seconds"),
     [

@@ -55,7 +55,7 @@ async def test_structured_output_is_parsed(client: genai.Client) -> None:
     assert (await attempt(strategy)).output == Book(title="one two three", pages=0)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("reply", "info"),
     [
@@ -85,6 +85,7 @@ async def test_errors_are_classified(
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("reply", "info"),
     [
@@ -125,6 +126,7 @@ async def test_blocked_prompts_and_answers_are_content_filter(
 REASONS = ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("reason", REASONS)
 async def test_answer_stopped_for_any_reason_is_content_filter(
     gemini_server: GeminiServer, client: genai.Client, reason: str

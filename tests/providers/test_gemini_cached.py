@@ -75,6 +75,7 @@ async def test_instructions_and_tools_are_in_the_cache(gemini_server: GeminiServ
     assert call.body["generationConfig"]["temperature"] == 0.5
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("offset", [-7200.0, 0.0, 7200.0])
 async def test_cache_is_extended_before_it_expires(
     gemini_server: GeminiServer, client: genai.Client, offset: float
@@ -131,7 +132,7 @@ async def test_403_with_a_new_cache_is_an_auth_failure(gemini_server: GeminiServ
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (2, {})
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("reply", "info"), [(reply, info) for reply, info in refusals.GEMINI if reply is not HANG])
 async def test_errors_of_calls_with_a_cache_are_classified(
     gemini_server: GeminiServer, client: genai.Client, reply: Reply, info: ErrorInfo
@@ -147,6 +148,7 @@ async def test_errors_of_calls_with_a_cache_are_classified(
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (requests, {})
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("reply", [GeminiServer.error(404, "Not found"), GeminiServer.error(403, "Not found")])
 async def test_cache_that_is_gone_when_extended_is_created_again(
     gemini_server: GeminiServer, client: genai.Client, reply: Reply
@@ -205,6 +207,7 @@ async def test_attempt_that_times_out_while_creating_a_cache_leaves_none(
     assert gemini_server.shelf.living() == []
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "message", ["Cached content is too small.", "The cached content is of 3 tokens. The minimum token count is 1024."]
 )
@@ -223,6 +226,7 @@ async def test_too_small_context_is_recognised_for_both_services(
     assert "tools" in gemini_server.calls[-1].body
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("reply", "info"),
     [
@@ -257,6 +261,7 @@ async def test_context_below_the_minimum_size_is_sent_with_every_call(
     assert [r.levelname for r in caplog.records if "too small" in r.message] == ["WARNING"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("reply", [GeminiServer.server_error(), RESET])
 async def test_a_failed_delete_is_logged(
     gemini_server: GeminiServer, client: genai.Client, caplog: pytest.LogCaptureFixture, reply: Reply
@@ -315,7 +320,7 @@ async def test_run_cancelled_while_creating_a_cache_deletes_it(
     assert (gemini_server.shelf.made, gemini_server.shelf.caches) == (1, {})
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "options",
     [

@@ -43,7 +43,7 @@ async def test_text_answer_has_output_and_tokens(both: tuple[Server, Model]) -> 
     assert "'temperature': 0.5" in str(server.calls[0].body)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("output_type", "answer"),
     [
@@ -88,6 +88,7 @@ async def test_cached_tokens_are_reported(openai_server: OpenAIServer, on_openai
     }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("reply", "info"), refusals.OPENAI)
 async def test_openai_errors_are_classified(
     openai_server: OpenAIServer, on_openai: Model, reply: Reply, info: ErrorInfo
@@ -98,7 +99,7 @@ async def test_openai_errors_are_classified(
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
 async def test_gemini_errors_are_classified(
     gemini_server: GeminiServer, on_gemini: Model, reply: Reply, info: ErrorInfo
@@ -109,6 +110,7 @@ async def test_gemini_errors_are_classified(
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("reply", "output_type", "info", "requests"),
     [

@@ -28,7 +28,7 @@ REPLIES: list[list[str | None]] = [
 ]
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("replies", REPLIES, ids=str)
 @pytest.mark.parametrize(
     ("output_type", "agents"),
@@ -52,7 +52,7 @@ async def test_model_strategy_and_agent_make_the_same_requests(
     await _compare(server, PydanticAIStrategy(agent), lean, [server.text(reply) for reply in replies])
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("replies", REPLIES, ids=str)
 @pytest.mark.parametrize(("mode", "marker"), [("tool", ToolOutput), ("prompted", PromptedOutput)])
 async def test_model_without_native_output_gets_a_tool_or_instructions(
@@ -66,6 +66,7 @@ async def test_model_without_native_output_gets_a_tool_or_instructions(
         await _compare(openai_server, PydanticAIStrategy(agent), lean, [OpenAIServer.text(reply) for reply in replies])
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "arguments", ['{"title": "t", "pages": 3}', '{"title": 5}', "{", "", '{"title": "LOUD", "pages": 2}']
 )
@@ -86,6 +87,7 @@ async def test_call_of_an_unknown_tool_gets_a_reply(openai_server: OpenAIServer)
     assert openai_server.calls[1].body["messages"][-1]["role"] == "tool"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("mode", ["tool", "native", "prompted"])
 async def test_fallback_model_gets_the_same_requests(openai_server: OpenAIServer, mode: Any) -> None:
     """The request to the model that answers equals that of an agent."""

@@ -43,6 +43,7 @@ async def ask(strategy: PydanticAIStrategy[Any]) -> Outcome:
         return await attempt(strategy)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("output_type", [Book, NativeOutput(Book)])
 async def test_structured_answers_are_parsed(
     openai_server: OpenAIServer, gemini_server: GeminiServer, output_type: Any
@@ -69,6 +70,7 @@ async def test_cached_tokens_are_reported(openai_server: OpenAIServer) -> None:
     }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("reply", "info"), refusals.OPENAI)
 async def test_openai_errors_are_classified(openai_server: OpenAIServer, reply: Reply, info: ErrorInfo) -> None:
     """A refused request costs no tokens."""
@@ -77,7 +79,7 @@ async def test_openai_errors_are_classified(openai_server: OpenAIServer, reply: 
     assert (outcome.info, openai_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("reply", "info"), refusals.GEMINI)
 async def test_gemini_errors_are_classified(gemini_server: GeminiServer, reply: Reply, info: ErrorInfo) -> None:
     """A refused request costs no tokens and is not repeated."""
@@ -86,6 +88,7 @@ async def test_gemini_errors_are_classified(gemini_server: GeminiServer, reply: 
     assert (outcome.info, gemini_server.requests, outcome.spent) == (info, 1, (0, 0))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("reply", "output_type", "info", "requests"),
     [
@@ -117,6 +120,7 @@ async def test_tokens_before_a_refused_retry_of_the_agent_are_counted(openai_ser
     assert outcome.spent[0] > 0
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("kind", "output_type", "info", "requests"),
     [

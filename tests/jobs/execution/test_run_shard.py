@@ -84,6 +84,7 @@ async def test_second_attempt_calls_only_unanswered_items(home: Path) -> None:
     assert (second.succeeded, second.failed, second.categories, second.unfinished) == (3, 0, {}, None)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("error", [TypeError("a bug"), json.JSONDecodeError("no JSON", "x", 0)])
 async def test_permanent_failure_leaves_nothing_unfinished(home: Path, error: Exception) -> None:
     """Another attempt of the shard does not help against a programming error or an answer of the wrong shape."""

@@ -61,7 +61,7 @@ def _documents(home: Path, *texts: str) -> None:
     write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst", "csv"])
 def test_remote_source_is_read_like_a_local_file(place: str, home: Path, ending: str) -> None:
     source = f"{place}/docs.{ending}"
@@ -123,6 +123,7 @@ async def test_dead_machine_loses_no_answer(home: Path, place: str) -> None:
         assert plan(made_for, "second").reused == 2
 
 
+@pytest.mark.sample(1)
 def test_closed_shard_is_a_single_file(place: str) -> None:
     """Reading thousands of pieces would take minutes; while pieces and file exist, nothing counts twice."""
     store = Store(f"{place}/name")
@@ -153,6 +154,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
         Store("nowhere://me:pa55word@bucket")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ledger", ["nowhere://bucket", "s3://no-such-bucket/ledger"])
 def test_unusable_address_is_reported_in_one_line(home: Path, bucket: str, ledger: str) -> None:
     """The line names the address and the reason, without a traceback; no call was paid for."""

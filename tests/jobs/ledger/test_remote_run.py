@@ -70,6 +70,7 @@ async def _until(probe: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.sample(1)
 async def test_shard_runs_on_a_machine_without_files_of_the_run(planned: tuple[BatchJob, Plan]) -> None:
     """Items are read from the ledger, answers and progress are written to it, and no file stays on the machine."""
     made_for, made = planned
@@ -89,6 +90,7 @@ async def test_shard_runs_on_a_machine_without_files_of_the_run(planned: tuple[B
         assert not stored.names("shards/*") + stored.names("progress/*")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", ["asked", "fatal", "budget"])
 async def test_stop_request_reaches_another_machine(planned: tuple[BatchJob, Plan], kind: StopKind) -> None:
     """The call in flight completes, and no other starts."""
@@ -108,6 +110,7 @@ async def test_stop_request_reaches_another_machine(planned: tuple[BatchJob, Pla
     assert json.loads(remote_folder.store.read("stop") or b"")["kind"] == kind
 
 
+@pytest.mark.sample(1)
 def test_draining_one_machine_stops_no_other(planned: tuple[BatchJob, Plan]) -> None:
     """Draining one machine stops no other; a fatal error there does, also from a temporary folder."""
     made_for, made = planned
@@ -125,6 +128,7 @@ def test_draining_one_machine_stops_no_other(planned: tuple[BatchJob, Plan]) -> 
     assert not here.stop.exists(), "planning the run again clears the request"
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("taken", ["the ledger", "the shard"])
 async def test_superseded_machine_makes_no_further_calls(
     planned: tuple[BatchJob, Plan], taken: str, monkeypatch: pytest.MonkeyPatch

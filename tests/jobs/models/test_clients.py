@@ -103,7 +103,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", BODIES)
 async def test_endless_answer_fails_only_its_row(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """With any compression, bytes beyond the limit are neither read nor kept in memory, also in concurrent calls."""
@@ -135,6 +135,7 @@ async def test_endless_answer_fails_only_its_row(monkeypatch: pytest.MonkeyPatch
     assert grown < 200, "MB, of 20 answers that have 64 MB or more each"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate", "gzip, identity"])
 async def test_compressed_answers_are_read(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     bits = {"deflate": 15, "raw deflate": -15}.get(encoding, 31)
@@ -200,7 +201,7 @@ async def _failure(model: str) -> tuple[str, str]:
     return result.error, result.error_info.category
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.filterwarnings("ignore:(BasicAuth|The 'proxy_auth'):DeprecationWarning")  # openai's transport, of aiohttp
 @pytest.mark.parametrize("model", MODELS)
 async def test_broken_connection_is_reported_with_host_and_reason(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
@@ -246,6 +247,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     return folder / "cert.pem", context
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("model", ["openai-chat:m", "anthropic:m", "gemini-direct:gemini-2.5-flash"])
 async def test_rejected_certificate_is_reported(
     monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, ssl.SSLContext], model: str
@@ -329,6 +331,7 @@ def test_address_of_another_provider_is_not_validated(monkeypatch: pytest.Monkey
     check_model(job(model="openai-chat:m"))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("proxy", ["ftp://proxy:80", "http://proxy:99999", "proxy:port"])
 def test_unusable_proxy_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)

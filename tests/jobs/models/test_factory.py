@@ -132,6 +132,7 @@ async def test_a_cached_context_is_sent_once(home: Path, gemini: GeminiServer) -
     assert (gemini.kinds["cache.create"], gemini.kinds["cache.delete"], gemini.kinds["generate"]) == (1, 1, 2)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("model", ["openai-chat:gpt-4.1-mini", "google:gemini-2.5-flash"])
 async def test_answer_is_text_or_matches_the_schema(
     home: Path, openai: OpenAIServer, gemini: GeminiServer, model: str
@@ -143,7 +144,7 @@ async def test_answer_is_text_or_matches_the_schema(
     assert [(row["title"], row["good"]) for row in rows] == [("first", True), ("second", True)]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "model",
     [
@@ -187,6 +188,7 @@ async def test_the_clients_retries_are_off(openai: OpenAIServer, gemini: GeminiS
         assert server.requests == before + 1
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("settings", "line"),
     [

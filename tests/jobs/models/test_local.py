@@ -14,7 +14,7 @@ from tests.support.jobs import job, read_lines, write_lines
 
 _SCHEMA = {
     "type": "object",
-    "properties": {"title": {"type": "string", "maxLength": 60}, "summary": {"type": "string", "maxLength": 160}},
+    "properties": {"title": {"type": "string", "maxLength": 20}, "summary": {"type": "string", "maxLength": 60}},
     "required": ["title", "summary"],
     "additionalProperties": False,
 }
@@ -38,6 +38,6 @@ async def test_local_model_answers_in_the_schema(home: Path) -> None:
     assert (outcome.succeeded, outcome.cost_usd) == (2, 0.0), outcome.unfinished_text
     for row in read_lines(merge(made_for, made).output):
         assert row["title"]
-        assert len(row["summary"]) <= 160
+        assert len(row["summary"]) <= 60
         assert 0 < row["output_tokens"] <= 160
     assert local_base_urls() == local_base_urls()

@@ -52,7 +52,7 @@ def completion(message: Json | None = None, choice: Json | None = None, **fields
     } | fields
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("body", "category", "words"),
     [
@@ -110,7 +110,7 @@ def _without(*names: str) -> Json:
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("body", "tokens"),
     [
@@ -141,6 +141,7 @@ async def test_unexpected_field_loses_no_answer(server: OpenAIServer, body: Json
     assert (usage["input_tokens"], usage["output_tokens"]) == tokens
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("usage", [None, [], "none", {}])
 async def test_unreadable_usage_loses_no_answer(server: OpenAIServer, usage: Any) -> None:
     server.script(Reply(200, completion(usage=usage)))

@@ -39,6 +39,7 @@ def test_new_job_has_a_canary_of_its_first_items() -> None:
     assert "the first 2 as a canary" in plan_sentence(made)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("settings", [{"canary": 0}, {"canary": 3}, {"canary": 2, "limit": 20}, {}])
 def test_canary_is_skipped_if_disabled_or_of_little_use(settings: dict[str, Any]) -> None:
     assert sizes(plan(job(shard_size=30, **settings), "first")) == [settings.get("limit", 30)]
@@ -68,6 +69,7 @@ def test_a_job_whose_canary_failed_has_one_again_until_it_is_changed_back() -> N
     assert plan(job(**SMALL), "back").canary.items == 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("fail", "items"), [("d0 d1 d2 d3", 2), ("d0", 0)])
 def test_run_with_too_many_failures_does_not_replace_the_canary(fail: str, items: int) -> None:
     run_job(job(**SMALL, limit=10), "first", fail=fail)

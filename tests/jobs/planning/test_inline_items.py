@@ -23,6 +23,7 @@ DAY = datetime.date(2024, 1, 2)
 COLUMNS: dict[str, list[Any]] = {"id": [1, 2], "text": ["a", None], "list": [[1, 2], []], "day": [DAY, None]}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", ["polars", "pandas", "duckdb", "dicts", "generator"])
 def test_tables_and_rows_of_any_type_are_accepted(home: Path, kind: str) -> None:
     """No package is imported that the rows themselves do not need."""
@@ -40,7 +41,7 @@ def test_tables_and_rows_of_any_type_are_accepted(home: Path, kind: str) -> None
     assert prompts(made) == {"1": "a|[1,2]|2024-01-02", "2": "|[]|"}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("values", "shown"),
     [

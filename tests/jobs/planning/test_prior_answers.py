@@ -55,6 +55,7 @@ def test_repeated_rows_keep_their_answers_if_a_column_changes(home: Path) -> Non
     assert run_job(_export(), "two").reused == 8
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("change", [{"prompt": "New: {text}"}, {"model_settings": {"temperature": 1}}])
 def test_changed_prompt_or_setting_is_a_new_key(home: Path, change: dict[str, Any]) -> None:
     _csv(home, "monday")
@@ -103,7 +104,7 @@ _NUMBERS = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", _NUMBERS)
 @pytest.mark.parametrize("turned", [False, True])
 def test_integer_id_is_the_same_in_every_column_type(home: Path, kind: str, turned: bool) -> None:

@@ -81,6 +81,7 @@ def test_split_then_merge_is_identity(rows: list[dict[str, Any]], shard_size: in
         assert (summary.total_items, summary.succeeded, summary.failed) == (len(rows), len(rows), 0)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet", ".csv"])
 def test_output_has_the_fields_of_the_answer_with_their_types(home: Path, ending: str) -> None:
     """The columns of the input come first, then those of the answer, then those of the outcome."""

@@ -99,6 +99,7 @@ def test_newest_finished_run_is_kept(home: Path) -> None:
     assert len(record_files(job_store(made_for))) == 1
 
 
+@pytest.mark.sample(1)
 def test_a_refresh_that_stopped_keeps_the_answers_it_did_not_replace(home: Path, ledger: str) -> None:
     """The next run without `refresh` reuses the old answers, as it would have without a prune."""
     made_for = job(ledger=ledger)
@@ -144,6 +145,7 @@ def test_run_with_a_damaged_file_is_not_considered_old(home: Path, ledger: str, 
     assert prompts(plan(made_for, "next")) == {}
 
 
+@pytest.mark.sample(1)
 def test_copies_of_a_run_killed_while_planning_are_removed(home: Path, ledger: str) -> None:
     """These are the largest files, and no listed run owns them."""
     made_for = job(ledger=ledger)
@@ -172,6 +174,7 @@ def test_running_run_of_another_ledger_is_not_touched(home: Path) -> None:
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
+@pytest.mark.sample(1)
 def test_a_prune_that_lost_its_lease_removes_nothing_more(
     home: Path, ledger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def test_incomplete_run_does_not_replace_a_complete_output(home: Path) -> None:
     assert not (home / "out.partial.jsonl").exists()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["out.partial.jsonl", "out.partial.failures.jsonl"])
 def test_a_file_of_the_user_at_the_partial_place_is_not_replaced(home: Path, name: str) -> None:
     documents(home, a="one")
@@ -48,7 +49,7 @@ def test_a_file_of_the_user_at_the_partial_place_is_not_replaced(home: Path, nam
     assert (home / name).read_text() == "mine"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "settings",
     [{}, {"output": "out.csv"}, {"output": "out.parquet"}, {"output": "o.jsonl", "partition_by": ["status"]}],

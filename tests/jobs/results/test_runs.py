@@ -27,6 +27,7 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()  # pyright: ignore[reportUnknownMemberType]
 
 
+@pytest.mark.sample(1)
 def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3")
@@ -39,7 +40,7 @@ def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
@@ -65,6 +66,7 @@ def test_the_state_of_a_finished_run_follows_from_its_totals(
     assert read_run_state(run).state == state
 
 
+@pytest.mark.sample(1)
 def test_a_run_of_an_earlier_version_with_failures_has_only_ended(home: Path, ledger: str) -> None:
     """Its plan does not have the failure threshold."""
     documents(home, a="1", b="2")
@@ -74,6 +76,7 @@ def test_a_run_of_an_earlier_version_with_failures_has_only_ended(home: Path, le
     assert read_run_state(run).state == "ended"
 
 
+@pytest.mark.sample(1)
 def test_a_crashed_run_shows_what_is_missing(home: Path, ledger: str) -> None:
     """Without a summary, the totals come from the records; so they do while the run is running."""
     made_for = job(ledger=ledger)
@@ -92,6 +95,7 @@ def test_a_crashed_run_shows_what_is_missing(home: Path, ledger: str) -> None:
     assert found.examples == {"timeout": "too slow"}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("ended", [True, False])
 def test_results_are_selected_by_an_sql_expression(home: Path, ledger: str, ended: bool) -> None:
     made_for = job(ledger=ledger)
@@ -111,6 +115,7 @@ def test_results_are_selected_by_an_sql_expression(home: Path, ledger: str, ende
         choose_results(tables, find_run(Store(ledger)), "1; drop")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [("nobody", "no run or job named 'nobody' in .*: it has runs of batch"), ("run-", "2 runs begin with 'run-': ")],
@@ -128,7 +133,7 @@ def test_ledger_without_runs_is_reported_in_one_line(home: Path) -> None:
         find_runs(Store(str(home / "nothing")))
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("file", ["plan.json", "summary.json", "outcomes.parquet"])
 @pytest.mark.parametrize("content", [b"\0" * 64, b"[]", b""])
 def test_run_with_a_damaged_file_is_shown_with_the_rest(home: Path, file: str, content: bytes) -> None:

@@ -130,7 +130,7 @@ def test_text_has_no_quotes_and_null_is_null_in_every_output(home: Path) -> None
     assert [{name: line[name] for name in properties} for line in lines] == [full, empty | {"mixed": 3}]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("output", ["out.jsonl", "out.csv", "out.parquet", "sqlite:///o.db#t", "duckdb:///o.duckdb#t"])
 def test_any_property_names_can_be_written(home: Path, output: str) -> None:
     """Empty names, names that differ in case, outcome columns, and names with a meaning in SQL or JSON pointers."""

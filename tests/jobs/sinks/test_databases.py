@@ -60,6 +60,7 @@ def run_job(run: str, *, fail: str = "", **settings: Any) -> Summary:
     return merge(todo, made)
 
 
+@pytest.mark.sample(1)
 def test_a_table_and_a_query_are_sources(database: Database) -> None:
     """A query runs in the database; a null is empty."""
     database.run(LETTERS)
@@ -124,6 +125,7 @@ def test_answers_go_into_a_table_and_failures_into_another(database: Database) -
         database.run("SELECT * FROM answers_failures")
 
 
+@pytest.mark.sample(1)
 def test_existing_table_keeps_its_views_columns_and_types(database: Database, home: Path) -> None:
     """Its views, extra columns and types are kept."""
     write_lines(home / "docs.jsonl", {"id": 1, "body": 'a\0b,\n"c"', "tags": ["x"], "none": None, "empty": ""})
@@ -152,7 +154,7 @@ def test_large_integers_and_lists_with_nan_are_written(database: Database) -> No
     assert database.kind == "duckdb" or json.loads(found, parse_constant=pytest.fail) == [1.5, None]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("table", ["answers", "answers_failures"])
 def test_table_with_other_columns_is_reported_before_the_first_call(database: Database, table: str) -> None:
     """The line has the place and a fix; existing rows are kept, also if they were added during the run."""
@@ -189,6 +191,7 @@ def test_column_that_only_later_rows_have_is_reported_before_the_first_call(data
     assert database.run("SELECT id FROM answers ORDER BY id") == [(1,), (2,)]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("rows", "line"),
     [("nope", "nope"), ("select nope from letters", "nope"), ("select", "select"), ("select 1 frm x", "x")],
@@ -277,7 +280,7 @@ def test_unreachable_server_is_reported_in_one_line(home: Path, unused_tcp_port:
         check(job(output=place))
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("table", ["answers", "a" * 60])
 def test_table_of_a_complete_run_is_kept_until_the_next_one(database: Database, table: str) -> None:
     """A failed run and a stopped one fill the partial table, which a complete one removes."""

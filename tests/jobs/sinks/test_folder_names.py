@@ -27,6 +27,7 @@ def _value(folder: Path) -> str:
     return unquote(folder.name.partition("=")[2])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("output", ["out.jsonl", "out.parquet", "out.csv.gz"])
 def test_every_value_has_one_folder(home: Path, output: str) -> None:
     """For values of any length and any characters; its rows have the whole value."""

@@ -20,7 +20,7 @@ from batch_llm.jobs.storage.duckdb_session import open_tables
 from tests.support.jobs import VALUES_OF_TYPES, documents, job, prompts, read_lines, whole_run, write_lines
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".jsonl.zst", ".csv.gz", ".csv.zst"])
 def test_compressed_outputs_are_written_and_can_be_sources(home: Path, ending: str) -> None:
     """The failures file, too."""
@@ -32,6 +32,7 @@ def test_compressed_outputs_are_written_and_can_be_sources(home: Path, ending: s
     assert (home / f"out{ending}").read_bytes()[:2] == (b"\x1f\x8b" if ending.endswith(".gz") else b"\x28\xb5")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.shell
 @pytest.mark.parametrize("output", ["out.csv.gz", "out.parquet", "out.jsonl"])
 def test_partitioned_output_is_a_folder_of_files(home: Path, output: str) -> None:
@@ -89,6 +90,7 @@ def test_partitioned_output_keeps_its_modes_and_symbolic_link(home: Path) -> Non
     assert {str(path.relative_to(home)): path.stat().st_mode & 0o777 for path in (real, *real.rglob("*"))} == modes
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("output", ["out.csv", "out.parquet", "out.jsonl"])
 def test_rows_with_different_columns_are_partitioned(home: Path, output: str) -> None:
     """A column may appear in later rows and have values of several types; text is the folder's name unchanged."""
@@ -144,6 +146,7 @@ def test_invalid_output_is_reported_before_the_first_call(home: Path, settings: 
     assert (home / "folder.csv" / "mine.txt").exists()
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("source", "output", "line"),
     [
@@ -226,6 +229,7 @@ ALL_TEXT = {
 }
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("partition_by", [[], ["kind"]])
 def test_infinity_and_nan_are_null_in_json(home: Path, partition_by: list[str]) -> None:
     """Every line is valid JSON, also if the source has infinity or NaN."""

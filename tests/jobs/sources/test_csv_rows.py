@@ -15,7 +15,7 @@ TEXT_AFTER_QUOTE = "text follows a closed quote; a quote within a field must be 
 ROWS = [f"{number},row {number}" for number in range(1, 101)]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
     ("lines", "good", "bad"),
@@ -71,7 +71,7 @@ def test_multi_line_fields_are_complete_next_to_an_open_quote(home: Path) -> Non
     }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("separator", "delimiter"), [("sep=;", ";"), ('"sep=;"', ";"), ("sep=\t", "\t"), ("SEP=,", ","), ("sep=~", "~")]
 )

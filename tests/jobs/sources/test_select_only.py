@@ -19,7 +19,7 @@ ONE = "must be one SELECT and nothing else"
 NAMED = "a query can only read the data files that it names in quotes"
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -68,7 +68,7 @@ def test_query_can_only_read_files_that_it_names(home: Path, query: str, message
     assert sorted(home.iterdir()) == before
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "query",
     [
@@ -102,6 +102,7 @@ def test_views_and_macros_of_a_database_read_its_tables_and_no_file(home: Path) 
         plan(job(source="duckdb:///docs.duckdb#outside"), "r2")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "query",
     ["with a as (select 1) delete from docs", "select load_extension('x')", "select 1 as id; delete from docs"],
@@ -119,6 +120,7 @@ def test_a_query_of_sqlite_only_reads(home: Path, query: str) -> None:
     assert prompts(plan(job(source=f"sqlite:///docs.db#{found}"), "r2")) == {"1": "b"}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "where",
     [

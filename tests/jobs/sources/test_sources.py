@@ -48,7 +48,7 @@ def test_invalid_csv_rows_fail_with_their_line_number(home: Path) -> None:
     assert (made.total, made.broken) == (6, 4)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -73,6 +73,7 @@ def test_compressed_files_are_read(home: Path) -> None:
         assert prompts(plan(job(source=f"docs.{ending}.zst"), ending)) == {"1": "a"}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
 @pytest.mark.parametrize("kind", [".jsonl", ".csv"])
 @pytest.mark.parametrize("is_cut", [True, False])
@@ -105,6 +106,7 @@ def test_a_glob_reads_many_files_in_order(home: Path) -> None:
     assert list(broken(made)) == ["a.jsonl line 2"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_csv_rows_may_have_different_line_breaks(home: Path, encoding: str, delimiter: str) -> None:
@@ -118,6 +120,7 @@ def test_csv_rows_may_have_different_line_breaks(home: Path, encoding: str, deli
     assert broken(made) == {"line 8": "line 8: more columns than the header"}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_a_csv_header_may_have_line_breaks_in_quotes(home: Path, delimiter: str, line_break: str) -> None:
@@ -143,6 +146,7 @@ def test_csv_files_of_a_glob_must_have_the_same_header(home: Path) -> None:
         plan(job(source="*.csv"), "r")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_json_lines_of_concatenated_files_are_read(home: Path, encoding: str) -> None:
     """A byte order mark at any line's start is ignored; a line with nothing else is blank."""
@@ -195,7 +199,7 @@ def test_a_url_is_read_through_fsspec(home: Path) -> None:
         plan(job(source="memory://in/nope.csv"), "r3")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "cp437"]
 )
@@ -239,7 +243,7 @@ def test_unknown_encoding_is_refused() -> None:
             job(encoding=name)
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("source", "line"),
     [

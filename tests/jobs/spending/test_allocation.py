@@ -59,7 +59,7 @@ async def _run(home: Path, texts: list[int], share: BudgetShare, workers: int, s
     return await run_shard(made_for, made.folder, made.shards[0], strategy=lambda: strategy, share=share)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("fail", [False, True])
 @pytest.mark.parametrize("workers", [1, 5])
 @pytest.mark.parametrize("texts", [[10] * 60, [10, 30] * 30, [5] * 30 + [40] * 30])
@@ -157,6 +157,7 @@ def test_a_month_counts_all_runs_of_the_name(home: Path) -> None:
     assert found == {"budget_usd": (2.0, 3.0), "budget_tokens": (35, 65), "monthly_budget_usd": (4.0, 46.0)}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("setting", ["budget_usd", "monthly_budget_usd"])
 def test_a_budget_without_a_price_is_refused_at_the_start(
     home: Path, monkeypatch: pytest.MonkeyPatch, setting: str

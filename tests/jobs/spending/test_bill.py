@@ -66,6 +66,7 @@ def test_cost_equals_the_usage_that_openai_counted(home: Path, monkeypatch: pyte
     assert (summary.total_cached_input_tokens, summary.priced_by) == (cached, "own prices")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("context", [None, "word " * 2000])
 def test_cost_equals_the_usage_that_gemini_counted(
     home: Path, monkeypatch: pytest.MonkeyPatch, context: str | None

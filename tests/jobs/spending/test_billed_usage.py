@@ -184,7 +184,7 @@ _BILLED: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str], dict[st
 ]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize(("flavour", "usage", "more", "headers", "units", "context"), _BILLED)
 def test_a_run_costs_what_genai_prices_computes_of_each_reply(
@@ -235,7 +235,7 @@ _UNUSABLE: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize(("flavour", "usage"), _UNUSABLE)
 def test_invalid_usage_is_estimated_with_one_warning(
@@ -254,6 +254,7 @@ def test_invalid_usage_is_estimated_with_one_warning(
     assert "no usable token usage for 3 items" in note
 
 
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize("budget", [BudgetShare(tokens=60), BudgetShare(usd=2e-5)])
 def test_estimated_usage_counts_for_a_budget(monkeypatch: pytest.MonkeyPatch, budget: BudgetShare) -> None:

@@ -43,7 +43,7 @@ def _run(run: str, **settings: Any) -> tuple[int, int]:
     return made.reused, merge(made_for, made).succeeded
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("output", ["out.parquet", "duckdb:///out.db#t", "sqlite:///out.db#t"])
 def test_answers_are_reused_in_a_working_folder_of_any_name(home: Path, output: str) -> None:
     """Answers of the first run are written and reused, and no neighbouring folder is read."""
@@ -56,7 +56,7 @@ def test_answers_are_reused_in_a_working_folder_of_any_name(home: Path, output: 
     assert {run.id for run in find_runs(Store(str(home / ".batch-llm")))} == {"first", "second"}
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
 def test_sources_and_outputs_may_have_any_name(home: Path, tmp_path: Path, ending: str) -> None:
     """An existing file takes precedence over the pattern in its name."""
@@ -68,14 +68,14 @@ def test_sources_and_outputs_may_have_any_name(home: Path, tmp_path: Path, endin
     assert made.total == 7, "a glob from the user is a pattern"
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_a_query_finds_files_of_the_working_folder(home: Path) -> None:
     """Relative names in the query start there."""
     made = plan(job(source="select id, text from 'docs.jsonl'"), "first")
     assert prompts(made) == {"1": "one", "2": "two"}
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_partitioned_output_may_have_any_name(home: Path) -> None:
     """The folder is replaced as a whole."""
     for run in ("first", "second"):

@@ -15,7 +15,7 @@ from tests.support.servers import Call, OpenAIServer, Reply
 
 pytestmark = pytest.mark.prefect
 
-DOCUMENTS, CANARY = 1000, 20
+DOCUMENTS, CANARY = 400, 20
 LONG = "word " * 200
 
 
@@ -33,12 +33,12 @@ def provider(serve: Serve) -> OpenAIServer:
 
 @pytest.fixture
 def run(flow_over: FlowOver) -> Any:
-    """Run the flow over 1,000 documents."""
+    """Run the flow over 400 documents."""
     return flow_over(
         (f"document {number}" for number in range(DOCUMENTS)),
         name="careful",
         model="openai-chat:gpt-4.1-mini",
-        shard_size=500,
+        shard_size=200,
         config={"max_workers": 50},
         limits={"requests_per_minute": 600_000},
     )
@@ -53,7 +53,7 @@ def shards(state: Any, home: Path) -> list[int]:
 def test_failed_canary_ends_the_run_and_a_working_job_has_one_canary(
     run: Any, provider: OpenAIServer, tmp_path: Path
 ) -> None:
-    """Of 1,000 items 20 are called; the output is written; the next run of a working job has no canary."""
+    """Of 400 items 20 are called; the output is written; the next run of a working job has no canary."""
     state = run(prompt="Recite {text}")
     assert (provider.requests, state.type.value) == (CANARY, "FAILED")
     assert "20 failed of the canary of 20 items (20 " in state.message

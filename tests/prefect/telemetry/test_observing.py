@@ -17,7 +17,7 @@ from tests.benchmarks.observing import Run, bounds, count_events, counted_writes
 
 pytestmark = pytest.mark.prefect
 
-SHARDS, ITEMS_EACH = 20, 12
+SHARDS, ITEMS_EACH = 10, 24
 MANY_SHARDS = 100
 """Those of 100,000 items."""
 
