@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from batch_llm.strategies.schema_types import is_scalar, resolved, types_of
 
 # DuckDB types of JSON types that fit into one column; all other types stay JSON.
@@ -25,6 +22,9 @@ def check_schema(schema: dict[str, Any]) -> None:
     Raises:
         ValueError: The schema is not valid, or does not describe an object with properties.
     """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:

@@ -51,6 +51,19 @@ def _of_schema(schema: Json) -> AnswerShape:
     return _told(_as_told(whole, name), name, schema_reader(schema))
 
 
+def check_shape(schema: Json) -> None:
+    """Check that a JSON Schema can be the shape of an answer; unlike `shape_of`, it does not import pydantic-ai.
+
+    Raises:
+        LookupError: The schema does not describe an object, or a reference in it cannot be resolved.
+    """
+    whole = resolved(schema)
+    check_references(whole)
+    if whole.get("type") != "object":
+        raise LookupError("type is not object")
+    schema_reader(schema)
+
+
 def schema_reader(schema: Json) -> Callable[[str], Json]:
     """Return a function that parses the text of an answer as an object that matches a JSON Schema.
 

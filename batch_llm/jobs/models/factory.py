@@ -18,7 +18,7 @@ from batch_llm.jobs.secrets import key_missing
 from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
 from batch_llm.strategies.base import LLMCallStrategy
 from batch_llm.strategies.model import ModelStrategy
-from batch_llm.strategies.output_schema import shape_of
+from batch_llm.strategies.output_schema import check_shape
 from batch_llm.strategies.server_facts import ServerFacts
 
 from .flex import FlexStrategy, check_flex, engine_config
@@ -176,11 +176,9 @@ def _check_setting_names(settings: Mapping[str, Any]) -> None:
 
 
 def _check_shape(schema: dict[str, Any]) -> None:
-    from pydantic_ai.exceptions import UserError
-
     try:
-        shape_of(schema)
-    except (UserError, LookupError) as error:
+        check_shape(schema)
+    except LookupError as error:
         raise JobError(
             "output_schema cannot be used: a $ref in it refers to itself or to a missing definition; replace it by "
             "the definition"

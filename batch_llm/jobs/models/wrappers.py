@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import ContextVar
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from batch_llm.errors import CallFailed, RedirectRefused, ResponseTooLarge
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .reply_usage import billed_tokens
+
+if TYPE_CHECKING:
+    import httpx2
 
 latest_reply: ContextVar[httpx2.Response | None] = ContextVar("latest_reply", default=None)
 """The latest reply with a success status that a call in this context received, before it is normalized."""
