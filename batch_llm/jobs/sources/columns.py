@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from batch_llm.jobs.storage.json_files import to_json
 
+_NOT_IN_SQL = re.compile("[\0\ud800-\udfff]")
 _KINDS = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN", type(None): ""}
 _BIGINTS = range(-(2**63), 2**63)
 
@@ -65,7 +67,8 @@ def _type(kinds: set[str]) -> str:
 class NamedColumns:
     """Unique column names: unnamed columns get a name, and names that differ only in case get a number.
 
-    DuckDB compares column names without case.
+    DuckDB compares column names without case. SQL cannot contain a NUL character, and no encoding has half of a
+    surrogate pair: both become the replacement character.
     """
 
     def __init__(self) -> None:
@@ -75,6 +78,7 @@ class NamedColumns:
     def add(self, name: str) -> str:
         """Return the unique name of the next column."""
         self._added += 1
+        name = _NOT_IN_SQL.sub("\N{REPLACEMENT CHARACTER}", name)
         column = plain = name if name.strip() else f"column_{self._added}"
         while column.lower() in self._taken:
             column = f"{plain}_{self._added}"

@@ -320,3 +320,10 @@ def test_the_limit_takes_the_first_items(home: Path) -> None:
     made = plan(job(limit=2), "r")
     assert prompts(made) == {"1": "a", "2": "b"}
     assert (made.total, made.broken) == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_column_name_with_a_character_that_sql_lacks_can_be_used(home: Path, name: str) -> None:
+    """A NUL and half of a surrogate pair become the replacement character."""
+    write_lines(home / "docs.jsonl", {"id": "1", name: "one"})
+    assert prompts(plan(job(prompt="{a\ufffdb}"), "r")) == {"1": "one"}
