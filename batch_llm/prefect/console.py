@@ -15,7 +15,10 @@ from batch_llm.jobs.untrusted_text import visible
 _ENGINE_ENDED = re.compile(r"Engine execution (?:exited with unexpected|interrupted by base) exception")
 _PROCESS_ENDED = re.compile(r"Execution (?:of flow run '.+' )?(?:exited with unexpected|interrupted by base) exception")
 _NO_RETRY = re.compile(r"Task run failed with state: .*result=(?:ShardUnfinished|JobError)\(", re.DOTALL)
+_FINISHED = re.compile(r"(Finished in state (?P<name>\w+))\(.+", re.DOTALL)
 """Texts of Prefect 3.8; a record with another text is logged unchanged."""
+
+_OWN_FLOW = "batch-llm"
 
 
 def prepare_log_handlers() -> None:
@@ -50,7 +53,15 @@ def _reword(record: logging.LogRecord) -> bool:
             record.msg, record.args = "%s", (sentence,)
             record.exc_info = record.exc_text = None
             record.levelno, record.levelname = level, logging.getLevelName(level)
+    if (found := _FINISHED.fullmatch(text)) and _is_repeated(record, found["name"]):
+        record.msg = found[1]
     return not _NO_RETRY.match(text)  # "Finished in state" follows, with the same message
+
+
+def _is_repeated(record: logging.LogRecord, state: str) -> bool:
+    """Whether the message of a state is also in the next record: of the flow about a shard, or of the engine."""
+    is_own = getattr(record, "flow_name", "") == _OWN_FLOW
+    return state == "Unfinished" or (is_own and state != "Completed")
 
 
 def _sentence_of(error: BaseException) -> str:

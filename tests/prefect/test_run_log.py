@@ -61,7 +61,10 @@ def refused(status: int, message: str) -> Callable[[Call], Reply]:
 
 
 def has_no_inner_text(log: list[tuple[int, str]]) -> bool:
-    return not any(text in message for _, message in log for text in ("Traceback", "result=", "NoneType: None"))
+    """Also whether no line repeats the last one."""
+    repeated = sum(log[-1][1] in message for _, message in log) > 1
+    inner = ("Traceback", "result=", "NoneType: None")
+    return not repeated and not any(text in message for _, message in log for text in inner)
 
 
 def test_a_failed_run_ends_its_log_with_its_sentence(log_of: Any, serve: Any) -> None:
@@ -71,6 +74,7 @@ def test_a_failed_run_ends_its_log_with_its_sentence(log_of: Any, serve: Any) ->
     assert log[-1][0] == 40
     assert log[-1][1].startswith("0 of 4 answered, 4 failed (4 invalid_request)")
     assert log[-1][1].endswith("more than failure_threshold=0.1 allows")
+    assert "Finished in state Failed" in [message for _, message in log]
 
 
 @pytest.mark.whole
@@ -98,3 +102,4 @@ def test_a_retry_of_a_shard_is_one_sentence(log_of: Any, serve: Any) -> None:
     why = "4 of 4 items are unfinished, 4 due to server_error: 500: injected"
     retried = "It is retried in 0 s (attempt 2 of 2); other shards continue"
     assert f"Shard 1: {why}. {retried}" in [message for _, message in log]
+    assert sum(why in message for _, message in log) == 1
