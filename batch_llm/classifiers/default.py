@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from batch_llm.errors import AnswerTruncated, ErrorClassifier, ErrorInfo
 
-from .categories import as_info
 from .error_bodies import read_error
 from .error_category import LONGEST_WAIT_SECONDS, category_of_error, is_of_a_long_limit
 from .exception_names import AFTER_STATUS, BEFORE_STATUS, category_of_class, is_never_sent
@@ -17,6 +16,7 @@ from .google_genai import is_google, retry_delay, says_wrong_key
 from .http_status import asked_wait, headers_of, status_of
 from .message_text import classify_text
 from .reset_times import resets_in, until_midnight_pacific
+from .retryable_categories import as_info
 
 _FROM_THE_RESPONSE = frozenset({"auth", "invalid_request", "rate_limit", "server_error", "quota_exhausted"})
 """Categories of classes that correspond to a status or a code; the response itself is more specific."""

@@ -6,9 +6,9 @@ import re
 
 from batch_llm.errors import ErrorClassifier, ErrorInfo
 
-from .categories import as_info
 from .default import DefaultErrorClassifier
 from .http_status import seconds
+from .retryable_categories import as_info
 
 # Google's status names and what they mean: https://google.aip.dev/193, https://cloud.google.com/apis/design/errors
 _STATUSES = {

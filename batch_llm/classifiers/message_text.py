@@ -10,11 +10,11 @@ import re
 
 from batch_llm.errors import ErrorInfo
 
-from .categories import as_info
 from .error_bodies import read_text
 from .error_category import category_of_error, is_of_a_long_limit
 from .http_status import category_of
 from .reset_times import resets_in
+from .retryable_categories import as_info
 
 _BARE = (Exception, RuntimeError)
 _STATUS = re.compile(

@@ -4,11 +4,11 @@ A `BatchJob` comes in; output files and the answers in the ledger go out. It doe
 """
 
 # The functions `plan`, `run_shard` and `merge` take the place of the modules they come from: import names from here.
-from .amounts import BudgetShare, BudgetStatus, Spent
+from .budget_types import BudgetShare, BudgetStatus, Spent
 from .execution.governors import governed, scope_of
 from .execution.run_shard import run_shard
 from .job import LOCAL, BatchJob
-from .ledger.lease import hold
+from .ledger.lease import hold_lease
 from .ledger.progress import Progress, ProgressReader, read_progress, record_publishing
 from .ledger.run_folder import (
     RunFolder,
@@ -62,7 +62,7 @@ __all__ = [
     "drifts",
     "governed",
     "guessed_output_tokens",
-    "hold",
+    "hold_lease",
     "home",
     "job_store",
     "merge",

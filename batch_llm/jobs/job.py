@@ -26,7 +26,7 @@ from .setting_types import (
     Prices,
     SourceAddress,
 )
-from .storage.database_urls import check_no_passwords, parse_address
+from .storage.database_urls import check_no_passwords, parse_database_address
 
 
 def _long_waits() -> RetryConfig:
@@ -256,7 +256,7 @@ class BatchJob(BaseModel):
 
     @model_validator(mode="after")
     def _local_partitions(self) -> Self:
-        if self.partition_by and (parse_address(self.output) or "://" in self.output):
+        if self.partition_by and (parse_database_address(self.output) or "://" in self.output):
             raise ValueError("partition_by writes a folder of files: set output to a local path")
         return self
 

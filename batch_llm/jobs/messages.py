@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .amounts import BudgetStatus
+from .budget_types import BudgetStatus
 from .run_types import Canary, Plan, ShardOutcome, Summary
 
 

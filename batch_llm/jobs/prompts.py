@@ -1,9 +1,7 @@
-"""Prompt templates, and the keys that identify an answer by everything that influences it."""
+"""Prompt templates, and the context that the provider caches."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -171,28 +169,6 @@ def _shown(value: Any) -> str:
             return to_json(value)
         case _:
             return str(value)
-
-
-class Keys:
-    """Keys of answers: a hash of everything that influences an answer, so that any change causes a new call."""
-
-    def __init__(self, job: BatchJob, strategy: str = "") -> None:
-        shape = {
-            "instructions": job.instructions,
-            "model": job.model,
-            "model_settings": job.model_settings,
-            "output_schema": job.output_schema,
-            "cached_context": cached_context(job),
-            "strategy": strategy,
-        }
-        # Sorted, because a deployment and its database may change the order of keys.
-        self._shape = hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode())
-
-    def key(self, prompt: str) -> str:
-        """Return the key of one prompt as hexadecimal text."""
-        digest = self._shape.copy()
-        digest.update(b"\0" + prompt.encode("utf-8", "replace"))
-        return digest.hexdigest()
 
 
 def cached_context(job: BatchJob) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from batch_llm.errors import ErrorInfo
-from batch_llm.jobs.amounts import Spent
+from batch_llm.jobs.budget_types import Spent
 from batch_llm.pacing.token_estimate import TokenEstimate
 
 

@@ -11,7 +11,7 @@ from batch_llm.config import Limits, ProcessorConfig
 from .per_model import PerModelSchema, check_prices, own_limits
 from .schemas import check_schema
 from .secrets import refuse_keys
-from .storage.database_urls import parse_address
+from .storage.database_urls import parse_database_address
 from .storage.formats import check_output
 
 
@@ -22,7 +22,7 @@ def _check_nul(value: str) -> str:
 
 
 def _check_address(value: str) -> str:
-    parse_address(value)
+    parse_database_address(value)
     return value
 
 

@@ -18,7 +18,7 @@ from batch_llm.items import AnyResult, LLMWorkItem
 from batch_llm.pacing.governor import Governor
 from batch_llm.processor import ParallelBatchProcessor
 
-from .execution.open_files import room_for_calls
+from .execution.file_descriptors import room_for_calls
 from .execution.recorder import record_of
 from .job import BatchJob
 from .ledger.records import INVALID_INPUT, Record

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .batch import final_state, run_batch, run_name
-    from .console import prepare_log_handlers
+    from .log_handlers import prepare_log_handlers
     from .parameters import parameters_of, with_common_settings
     from .retries import ShardUnfinished, retry_options
     from .scheduling.work_pool import carry_shards

@@ -22,8 +22,8 @@ from batch_llm.jobs.messages import run_sentence
 
 from . import tasks
 from .best_effort import await_api
-from .console import prepare_log_handlers
 from .lease import lease
+from .log_handlers import prepare_log_handlers
 from .rate_limits.sharing import shares_released_at_end
 from .scheduling.scheduler import ShardScheduler
 from .scheduling.work_pool import PoolScheduler

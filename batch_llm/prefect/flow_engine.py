@@ -148,7 +148,7 @@ _REQUESTS: dict[str, Callable[..., Any]] = {
 
 
 def _log_to(log: Path) -> None:
-    from batch_llm.jobs.storage.access import make_folder, opener
+    from batch_llm.jobs.storage.permissions import make_folder, opener
 
     make_folder(log.parent)
     with open(log, "ab", opener=opener) as file:

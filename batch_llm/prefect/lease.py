@@ -9,7 +9,7 @@ from functools import partial
 from prefect.logging import get_run_logger
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, RunFolder, hold, publish_waiting, request_stop
+from batch_llm.jobs import BatchJob, RunFolder, hold_lease, publish_waiting, request_stop
 from batch_llm.jobs.ledger.run_folder import prepare_ledger
 
 from .telemetry.events import RunEvents
@@ -37,7 +37,7 @@ def lease(job: BatchJob, run: RunFolder, events: RunEvents) -> Generator[int]:
         events.emit("run.waiting", {"waits_for": other})
 
     try:
-        with hold(run.runs, run.path.name, waits_for=wait, lost=partial(request_stop, run.path)) as number:
+        with hold_lease(run.runs, run.path.name, waits_for=wait, lost=partial(request_stop, run.path)) as number:
             publish_waiting(run.path, None)
             yield number
     finally:

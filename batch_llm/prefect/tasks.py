@@ -20,7 +20,7 @@ from batch_llm import jobs
 from batch_llm.config import Limits
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, BudgetShare, Plan, ShardOutcome, ShardRef
-from batch_llm.jobs.execution.open_files import too_few_files
+from batch_llm.jobs.execution.file_descriptors import too_few_files
 from batch_llm.jobs.execution.tracing import shard_span
 from batch_llm.jobs.ledger.run_folder import open_folder
 from batch_llm.jobs.messages import plan_sentence, shard_sentence
@@ -28,7 +28,7 @@ from batch_llm.pacing.governor import Governor
 from batch_llm.strategies.base import LLMCallStrategy
 
 from .best_effort import best_effort, warn
-from .console import prepare_log_handlers
+from .log_handlers import prepare_log_handlers
 from .rate_limits.sharing import shared
 from .rate_limits.stated_limits import conflicts_of
 from .retries import ShardUnfinished

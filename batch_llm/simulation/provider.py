@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from batch_llm.classifiers.categories import as_info
+from batch_llm.classifiers.retryable_categories import as_info
 from batch_llm.errors import BatchLLMError, ErrorClassifier, ErrorInfo
 from batch_llm.strategies.base import LLMCallStrategy
 

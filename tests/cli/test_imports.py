@@ -24,7 +24,9 @@ print("imported:", *(name for name in {HEAVY} if name in sys.modules))
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "status", "presets", "results", "show summarize", "run summarize --source missing.csv"], ids=lambda text: text
+    "arguments",
+    ["--help", "status", "presets", "results", "show summarize", "run summarize --source missing.csv"],
+    ids=lambda text: text,
 )
 def test_a_command_that_needs_no_prefect_imports_none(tmp_path: Path, arguments: str) -> None:
     command = [sys.executable, "-c", SCRIPT, *arguments.split()]

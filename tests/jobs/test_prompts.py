@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.prompts import Keys, Prompt
-from tests.support.jobs import job
+from batch_llm.jobs.prompts import Prompt
 
 _TEXT = st.text("{}[]ab :é\n")
 _PARTS = st.lists(st.tuples(_TEXT, st.text("abé _", min_size=1)), max_size=5)
@@ -125,31 +123,3 @@ def test_unknown_column_is_reported_with_existing_columns() -> None:
     """The error lists the existing columns."""
     with pytest.raises(JobError, match="uses column 'txt', which is not in the source: it has id, text"):
         Prompt("{txt}").check(["id", "text"])
-
-
-def test_key_contains_everything_that_influences_an_answer(home: Path) -> None:
-    """Only a change of these settings causes a new call."""
-    (home / "context.txt").write_text("one")
-    base: dict[str, Any] = {"model": "gemini-direct:m", "cached_context": "@context.txt"}
-    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
-    changed = [
-        {"instructions": "be brief"},
-        {"model": "gemini-direct:n"},
-        {"model_settings": {"temperature": 0}},
-        {"output_schema": schema},
-        {"cached_context": "two"},
-    ]
-    keys = {Keys(job(**{**base, **change})).key("prompt") for change in changed}
-    key = Keys(job(**base)).key("prompt")
-    keys |= {key, Keys(job(**base)).key("another"), Keys(job(**base), "Mine").key("prompt")}
-    assert len(keys) == len(changed) + 3
-    same = job(**base, source="b.csv", output="b.csv", shard_size=3, limit=1, config={"max_workers": 2})
-    assert Keys(same).key("prompt") == key
-    (home / "context.txt").write_text("three")
-    assert Keys(job(**base)).key("prompt") != key
-
-
-def test_the_order_of_settings_does_not_matter() -> None:
-    """A database may change the order of keys."""
-    one = Keys(job(model_settings={"temperature": 0, "max_tokens": 5}))
-    assert one.key("p") == Keys(job(model_settings={"max_tokens": 5, "temperature": 0})).key("p")

@@ -8,13 +8,13 @@ import sys
 import uuid
 from pathlib import Path
 
-from batch_llm.jobs import BatchJob, hold, job_store, merge, plan, run_shard
+from batch_llm.jobs import BatchJob, hold_lease, job_store, merge, plan, run_shard
 
 
 def run_job(job: BatchJob) -> None:
     """Plan, run and merge the job, as the flow's tasks do."""
     run = str(uuid.uuid4())
-    with hold(job_store(job), run, waits_for=print, lost=print) as lease:
+    with hold_lease(job_store(job), run, waits_for=print, lost=print) as lease:
         made = plan(job, run, lease=lease)
         for shard in made.shards:
             asyncio.run(run_shard(job, made.folder, shard))

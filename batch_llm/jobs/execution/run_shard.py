@@ -12,7 +12,7 @@ from typing import Any
 
 from batch_llm.errors import ErrorInfo, RunStopped
 from batch_llm.items import AnyResult, AnyWorkItem, LLMWorkItem
-from batch_llm.jobs.amounts import BudgetShare, Spent
+from batch_llm.jobs.budget_types import BudgetShare, Spent
 from batch_llm.jobs.daily_limits import ResetAwareClassifier, ResetAwareCooldown
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.records import LedgerWriter, read_records
@@ -30,8 +30,8 @@ from batch_llm.processor import ParallelBatchProcessor
 from batch_llm.rate_limit import built_in
 from batch_llm.strategies.base import LLMCallStrategy
 
+from .file_descriptors import room_for_calls, too_few_files
 from .missing_usage import UsageEstimatingStrategy, UsageWarning
-from .open_files import room_for_calls, too_few_files
 from .recorder import ResultRecorder
 from .shard_tally import ShardTally
 from .shard_watch import ShardWatch

@@ -30,7 +30,9 @@ POLL_SECONDS = 0.5
 
 
 @contextmanager
-def hold(store: Store, run: str, *, waits_for: Callable[[str], None], lost: Callable[[str], None]) -> Generator[int]:
+def hold_lease(
+    store: Store, run: str, *, waits_for: Callable[[str], None], lost: Callable[[str], None]
+) -> Generator[int]:
     """Hold the lease of a job's ledger while the context is open; wait while another run holds the lease.
 
     Args:
@@ -47,7 +49,7 @@ def hold(store: Store, run: str, *, waits_for: Callable[[str], None], lost: Call
         JobError: The ledger cannot be written.
 
     Example:
-        >>> with hold(store, run_id, waits_for=print, lost=stop) as lease:
+        >>> with hold_lease(store, run_id, waits_for=print, lost=stop) as lease:
         ...     work()
     """
     us = Owner.of_this_process(run)

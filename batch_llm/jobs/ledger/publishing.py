@@ -40,7 +40,9 @@ class Published:
     partial: str = ""
 
 
-def place_for(tables: Tables, job: BatchJob, output: OutputPlace, store: Store, *, complete: bool) -> OutputPlace:
+def place_to_publish(
+    tables: Tables, job: BatchJob, output: OutputPlace, store: Store, *, complete: bool
+) -> OutputPlace:
     """Return the place to write a run's rows to: the output, or its partial place.
 
     Args:
@@ -81,7 +83,7 @@ def _looks_like_rows_of_a_run(tables: Tables, output: OutputPlace) -> bool:
     return {*columns} >= _IN_EVERY_OUTPUT
 
 
-def note_published(output: OutputPlace, store: Store, place: OutputPlace, *, complete: bool) -> None:
+def record_published(output: OutputPlace, store: Store, place: OutputPlace, *, complete: bool) -> None:
     """Record the state of an output; after a complete run, remove the partial rows of earlier runs.
 
     Args:

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from batch_llm.jobs.storage.access import make_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, joining_as_written, text
+from batch_llm.jobs.storage.permissions import make_folder
 from batch_llm.jobs.storage.store import Store
 
 from .record_views import view_records

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from batch_llm.jobs.storage.access import make_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, session_folder, text
+from batch_llm.jobs.storage.permissions import make_folder
 from batch_llm.jobs.storage.store import Store
 
 from .checksums import Soundness, copy_sound, soundness_of

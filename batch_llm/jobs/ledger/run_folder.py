@@ -12,9 +12,9 @@ from typing import Literal, TypeAlias
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.storage.access import restrict_ledger, share_ledger
 from batch_llm.jobs.storage.json_files import write_whole
 from batch_llm.jobs.storage.paths import resolve
+from batch_llm.jobs.storage.permissions import restrict_ledger, share_ledger
 from batch_llm.jobs.storage.store import Store
 
 StopKind: TypeAlias = Literal["asked", "fatal", "budget", "canary"]

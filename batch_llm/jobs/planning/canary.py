@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.run_folder import RunFolder
-from batch_llm.jobs.prompts import Keys
 from batch_llm.jobs.run_types import Canary
 from batch_llm.jobs.spending.calibration import calibrate_by_earlier_runs
 from batch_llm.jobs.spending.prices import prices_of
 from batch_llm.jobs.storage.duckdb_session import Tables, file_text
 from batch_llm.jobs.storage.json_files import objects_in, to_json
 from batch_llm.jobs.storage.store import Store
+
+from .answer_keys import AnswerKeys
 
 MIN_ITEMS_RATIO = 10
 """Minimum ratio of the items of a run to the items of its canary; smaller runs have no canary."""
@@ -27,7 +28,7 @@ def choose_canary(tables: Tables, job: BatchJob, folder: RunFolder, strategy: st
     Raises:
         OSError: The ledger cannot be read.
     """
-    shape = Keys(job, strategy).key(job.prompt)
+    shape = AnswerKeys(job, strategy).key(job.prompt)
     (calls,) = tables.execute(f"SELECT count(*) FROM {file_text(folder.called)}").fetchone() or (0,)
     needed = 0 < MIN_ITEMS_RATIO * job.canary < calls and _last_passed(folder.runs) != shape
     return Canary(shape, job.canary if needed else 0)

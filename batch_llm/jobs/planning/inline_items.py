@@ -11,9 +11,9 @@ import duckdb
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.run_folder import prepare_ledger, run_folder
-from batch_llm.jobs.storage.access import make_folder, restrict_file
 from batch_llm.jobs.storage.duckdb_session import name, one_line, open_tables, write_parquet
 from batch_llm.jobs.storage.json_files import to_json
+from batch_llm.jobs.storage.permissions import make_folder, restrict_file
 
 
 class ArrowStream(Protocol):

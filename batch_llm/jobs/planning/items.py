@@ -16,7 +16,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_views import ID_FINGERPRINT
 from batch_llm.jobs.ledger.records import INVALID_INPUT
-from batch_llm.jobs.prompts import BoundPrompt, Keys, Prompt
+from batch_llm.jobs.prompts import BoundPrompt, Prompt
 from batch_llm.jobs.sources import BrokenRow
 from batch_llm.jobs.storage.duckdb_session import (
     Tables,
@@ -31,7 +31,9 @@ from batch_llm.jobs.storage.duckdb_session import (
     text,
 )
 from batch_llm.jobs.storage.json_files import to_json
-from batch_llm.jobs.storage.partitions import parts_of
+from batch_llm.jobs.storage.position_ranges import position_ranges
+
+from .answer_keys import AnswerKeys
 
 FAILURE_COLUMNS = ("item_id", "error_category", "error", "attempts")
 """Columns that a failures file adds to the input's columns; they are ignored when the file is used as a source."""
@@ -92,13 +94,13 @@ def make_items(tables: Tables, job: BatchJob, rows: Path, broken: Iterable[Broke
     """
     staged = column_types(tables, f"SELECT * FROM {file_text(rows)}")
     columns = input_columns(staged)
-    prompt, keys = Prompt(job.prompt).bind(columns), Keys(job, strategy)
+    prompt, keys = Prompt(job.prompt).bind(columns), AnswerKeys(job, strategy)
     ids = id_column(job, columns)
     needed = [column for column in columns if ids is None or column in (prompt.columns | {ids})]
     make_row = _row_maker({column: columns[column] for column in needed})
     ids_are_numbers = ids is not None and _is_number_as_text(columns[ids])
     position = count = 0
-    for part in parts_of(tables, rows):
+    for part in position_ranges(tables, rows):
         for number, error, *values in rows_of(tables, _query(part.among(file_text(rows), "_position"), staged, needed)):
             position, row, count = number, make_row(values), count + 1
             item_id = _content_id(row) if ids is None else _named_id(row[ids], is_number=ids_are_numbers)
@@ -194,7 +196,7 @@ def _item(
     ids: str | None,
     item_id: str | None,
     prompt: BoundPrompt,
-    keys: Keys,
+    keys: AnswerKeys,
     error: str | None,
 ) -> Item:
     if item_id is None:

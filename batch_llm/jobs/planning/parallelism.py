@@ -85,7 +85,7 @@ def shard_size(
     return max(LEAST, min(MOST, max(fewest, filled, min(math.ceil(pace * TARGET_SHARD_SECONDS), per_process))))
 
 
-def suitable_size(job: BatchJob, items: int, seconds: float | None, *, calls_model: bool = True) -> int:
+def shard_size_of(job: BatchJob, items: int, seconds: float | None, *, calls_model: bool = True) -> int:
     """Return the shard size for a job without shard_size, from its items, workers, limit and runner."""
     allowed = job.limits.requests_per_minute
     return shard_size(

@@ -11,7 +11,7 @@ from batch_llm.errors import JobError
 from batch_llm.jobs.sinks import OutputPlace
 from batch_llm.jobs.sources import endings_of
 from batch_llm.jobs.sources.file_paths import is_glob, is_remote, split_glob, without_braces
-from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
+from batch_llm.jobs.storage.database_urls import QUERY, DatabaseAddress, parse_database_address
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import resolve
 
@@ -30,7 +30,7 @@ def check_path_conflicts(source: str, output: OutputPlace) -> None:
     """
     if QUERY.match(source):
         return
-    table = parse_address(source)
+    table = parse_database_address(source)
     if _reads(source, table, output):
         raise JobError(f"output {output.place} is in the source, and would replace it: set another output")
     for other in (output.partial, output.partial.failures):
@@ -46,7 +46,7 @@ def check_path_conflicts(source: str, output: OutputPlace) -> None:
         )
 
 
-def _reads(source: str, table: Address | None, written: OutputPlace) -> bool:
+def _reads(source: str, table: DatabaseAddress | None, written: OutputPlace) -> bool:
     if table or written.table:
         return table is not None and written.table is not None and _table(table) == _table(written.table)
     if is_remote(source) or is_remote(written.place):
@@ -69,6 +69,6 @@ def _fits(path: str, pattern: str) -> bool:
     return fnmatch(path, pattern) or fnmatch(path, pattern.replace("**/", ""))
 
 
-def _table(address: Address) -> tuple[str, str]:
+def _table(address: DatabaseAddress) -> tuple[str, str]:
     is_file = address.kind != "postgresql"
     return os.path.realpath(address.path) if is_file else address.database, address.rows.lower()

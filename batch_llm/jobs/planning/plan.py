@@ -22,16 +22,16 @@ from batch_llm.jobs.run_types import Plan, ShardRef
 from batch_llm.jobs.sinks import output_columns
 from batch_llm.jobs.sources import Source
 from batch_llm.jobs.spending.budgets import budgets_of
-from batch_llm.jobs.storage.access import make_folder, restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, job_error, open_tables, rows_of
 from batch_llm.jobs.storage.json_files import to_json, write_whole
-from batch_llm.jobs.storage.partitions import parts_of
+from batch_llm.jobs.storage.permissions import make_folder, restrict_folder
+from batch_llm.jobs.storage.position_ranges import position_ranges
 
 from .canary import choose_canary, with_expected_cost
 from .items import id_column, make_items, number_repeats, read_prompt, repeated_ids, staged_columns, write_items
-from .lower_max_tokens import record_max_tokens
-from .parallelism import suitable_size
-from .preflight import check_in, check_sinks, setting_warnings
+from .max_tokens_reuse import record_max_tokens
+from .parallelism import shard_size_of
+from .preflight import check_and_open, check_sinks, setting_warnings
 from .prior_answers import count_items, find_answers, seconds_per_item
 from .refreshes import Refresh, refresh_of
 from .source_size import shrunk_source
@@ -60,7 +60,7 @@ def plan(job: BatchJob, run_id: str, *, strategy: str = "", lease: int = 0) -> P
     folder = run_folder(job, run_id)
     folder.stop.unlink(missing_ok=True)
     with open_tables() as tables:
-        checked = check_in(tables, job, folder.runs, strategy=strategy)
+        checked = check_and_open(tables, job, folder.runs, strategy=strategy)
         try:
             made = make_plan(job, checked.source, folder, strategy, lease)
             if checked.columns != (columns := tuple(staged_columns(tables, folder.rows))):
@@ -105,7 +105,7 @@ def make_plan(job: BatchJob, source: Source, folder: RunFolder, strategy: str = 
     known = count_items(tables, folder)
     canary = choose_canary(tables, job, folder, strategy)
     left = known.pop("called") - canary.items
-    size = job.shard_size or suitable_size(job, left, seconds_per_item(tables, folder.runs), calls_model=not strategy)
+    size = job.shard_size or shard_size_of(job, left, seconds_per_item(tables, folder.runs), calls_model=not strategy)
     sizes = chain([canary.items] if canary.items else [], repeat(size))
     shards = tuple(_write_shards(tables, folder, sizes, lease))
     runs = None if refresh is None else refresh.runs
@@ -185,7 +185,7 @@ def _write_shards(tables: Tables, folder: RunFolder, sizes: Iterable[int], lease
 
 def _called_items(tables: Tables, folder: RunFolder) -> Iterator[tuple[Any, ...]]:
     """Yield position, id, key and prompt offsets of the items to call, in order."""
-    for part in parts_of(tables, folder.items):
+    for part in position_ranges(tables, folder.items):
         items, called = (part.among(file_text(table), "position") for table in (folder.items, folder.called))
         chosen = f"SELECT position, id, key, starts, ends FROM {items} SEMI JOIN {called} USING (position)"
         yield from rows_of(tables, f"{chosen} ORDER BY position")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.publishing import place_for
+from batch_llm.jobs.ledger.publishing import place_to_publish
 from batch_llm.jobs.ledger.run_folder import job_store, prepare_ledger
 from batch_llm.jobs.models.factory import check_model
 from batch_llm.jobs.models.ignored_settings import ignored_settings
@@ -65,10 +65,12 @@ def check(job: BatchJob, *, strategy: str = "", with_model: bool = True) -> tupl
         ('id', 'text')
     """
     with open_tables() as tables:
-        return check_in(tables, job, job_store(job), strategy=strategy, with_model=with_model).columns
+        return check_and_open(tables, job, job_store(job), strategy=strategy, with_model=with_model).columns
 
 
-def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "", with_model: bool = True) -> CheckedJob:
+def check_and_open(
+    tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "", with_model: bool = True
+) -> CheckedJob:
     """Check a job as `check` does, in a session and with a ledger that the caller has opened.
 
     Args:
@@ -94,7 +96,7 @@ def check_in(tables: Tables, job: BatchJob, runs: Store, *, strategy: str = "", 
     output = OutputPlace.parse(job.output, job.partition_by)
     check_path_conflicts(job.source, output)
     check_sinks(job, output, known)
-    place_for(tables, job, output, runs, complete=False)
+    place_to_publish(tables, job, output, runs, complete=False)
     if runs.local:
         prepare_ledger(job, runs)
         check_writable(str(runs.local / "check"), setting="ledger")

@@ -15,7 +15,7 @@ from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, te
 from batch_llm.jobs.storage.store import Store
 
 from .items import id_column, other_spellings, staged_columns
-from .lower_max_tokens import find_keys_of_lower_max_tokens
+from .max_tokens_reuse import find_keys_of_lower_max_tokens
 from .refreshes import Refresh
 
 _EARLIER = 1000

@@ -13,7 +13,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.job import BatchJob
-from batch_llm.jobs.ledger.publishing import lease_check, note_published, place_for
+from batch_llm.jobs.ledger.publishing import lease_check, place_to_publish, record_published
 from batch_llm.jobs.ledger.run_folder import RunFolder, open_folder
 from batch_llm.jobs.messages import money
 from batch_llm.jobs.planning.canary import record_passed
@@ -29,10 +29,10 @@ from batch_llm.jobs.sinks import (
 )
 from batch_llm.jobs.spending.budgets import read_budget_status
 from batch_llm.jobs.spending.prices import PriceList, prices_of
-from batch_llm.jobs.storage.access import restrict_folder
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, file_text, name, one_line, open_tables, text
 from batch_llm.jobs.storage.json_files import read_object, to_json, write_whole
-from batch_llm.jobs.storage.partitions import parts_of
+from batch_llm.jobs.storage.permissions import restrict_folder
+from batch_llm.jobs.storage.position_ranges import position_ranges
 
 from .outcomes import write_outcomes
 
@@ -72,9 +72,9 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
             summary = replace(summary, warnings=[*plan.warnings, *folder.warnings()])
             summary = replace(summary, notes=[*summary.notes, *notes])
             complete = _is_complete(job, summary)
-            place = place_for(tables, job, output, folder.runs, complete=complete)
+            place = place_to_publish(tables, job, output, folder.runs, complete=complete)
             if place != output:  # first, so that a later run recognizes what this one wrote before it was killed
-                note_published(output, folder.runs, place, complete=complete)
+                record_published(output, folder.runs, place, complete=complete)
             written, failures = _write_files(tables, job, folder, place, check_lease)
             kept = job.output if place != output else ""
             summary = replace(summary, output=written, failures=failures, kept=kept)
@@ -82,7 +82,7 @@ def merge(job: BatchJob, plan: Plan, *, stopped: str = "", notes: Sequence[str] 
                 summary = replace(summary, priced_by=prices.source)
         if place == output:
             with suppress(OSError):  # without this note, later runs treat the output as complete and keep it
-                note_published(output, folder.runs, place, complete=complete)
+                record_published(output, folder.runs, place, complete=complete)
         summary = replace(summary, budgets=[limit.as_json() for limit in read_budget_status(job, folder)])
     except duckdb.Error as error:
         raise JobError(f"output {job.output} cannot be written: {one_line(error)}") from error
@@ -126,7 +126,7 @@ def _write_files(
     parts = [
         f"{part.among('outcomes', 'position')} AS outcomes LEFT JOIN "
         f"{part.among(file_text(folder.rows), '_position')} AS source ON source._position = outcomes.position"
-        for part in parts_of(tables, folder.rows)
+        for part in position_ranges(tables, folder.rows)
     ]
     own = [f"source.{name(column)}" for column in columns]
     selected = ", ".join([*own, *_answers(job, added), *_selected(added.bookkeeping)])

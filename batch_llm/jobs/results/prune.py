@@ -15,7 +15,7 @@ import duckdb
 
 from batch_llm.errors import JobError
 from batch_llm.jobs.ledger.checksums import line_with_checksum
-from batch_llm.jobs.ledger.lease import hold, newest_lease
+from batch_llm.jobs.ledger.lease import hold_lease, newest_lease
 from batch_llm.jobs.ledger.record_views import FINGERPRINT, KEY_FINGERPRINT, view_records
 from batch_llm.jobs.ledger.records import record_files
 from batch_llm.jobs.ledger.run_folder import RunFolder, folder_in, working_folder
@@ -78,7 +78,7 @@ def prune(
     _runs_of(ledger, name)  # checked first, so that no lease is created for a name that does not exist
     store = ledger.folder(name)
     try:
-        with hold(store, "prune", waits_for=waits_for, lost=_log.warning) as lease, open_tables() as tables:
+        with hold_lease(store, "prune", waits_for=waits_for, lost=_log.warning) as lease, open_tables() as tables:
             runs = _runs_of(ledger, name)
             old = _old(runs, time.time() - keep_days * DAY_SECONDS)
             kept_answers, dropped_answers = _weigh(tables, store, old, [run for run in runs if run not in old])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar
 
-from batch_llm.jobs.storage.database_urls import Address, database_error
+from batch_llm.jobs.storage.database_urls import DatabaseAddress, database_error
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, name
 
 from .base import Sink, nothing
@@ -20,7 +20,7 @@ _ADDED_LATER = ("finish_reason",)
 class Session(ABC):
     """A connection to the database of a table; closing it rolls back changes that are not committed."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: DatabaseAddress) -> None:
         self.address = address
 
     @abstractmethod
@@ -52,7 +52,7 @@ class TableSink(Sink):
     errors: ClassVar[tuple[type[Exception], ...]]
     """Exceptions of the database's client."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: DatabaseAddress) -> None:
         self.address = address
 
     @abstractmethod

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.database_urls import DatabaseAddress
 from batch_llm.jobs.storage.duckdb_session import Tables, column_types, file_text, name, open_tables, write_parquet
 from batch_llm.jobs.storage.scratch import temporary_folder
 
@@ -35,7 +35,7 @@ class DuckDBSink(TableSink):
 
 
 class _DuckDBSession(Session):
-    def __init__(self, address: Address, database: Tables) -> None:
+    def __init__(self, address: DatabaseAddress, database: Tables) -> None:
         super().__init__(address)
         self._database = database
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batch_llm.jobs.secrets import redact
-from batch_llm.jobs.storage.database_urls import Address, parse_address
+from batch_llm.jobs.storage.database_urls import DatabaseAddress, parse_database_address
 from batch_llm.jobs.storage.formats import split_ending
 
 _LONGEST_TABLE = 46
@@ -35,7 +35,7 @@ class OutputPlace:
     """
 
     place: str
-    table: Address | None = None
+    table: DatabaseAddress | None = None
     ending: str = ""
     packing: str = ""
     partition_by: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class OutputPlace:
         Raises:
             ValueError: The place names a database, but no table in it.
         """
-        if table := parse_address(place):
+        if table := parse_database_address(place):
             return cls(place, table, partition_by=tuple(partition_by))
         return cls(place, None, *split_ending(place), tuple(partition_by))
 
@@ -96,7 +96,7 @@ class OutputPlace:
         return self.place[:-length], self.place[-length:]
 
     def _beside(self, place: str, partition_by: tuple[str, ...]) -> OutputPlace:
-        table = parse_address(place) if self.table is not None else None
+        table = parse_database_address(place) if self.table is not None else None
         return replace(self, place=place, table=table, partition_by=partition_by, like=self.place)
 
 

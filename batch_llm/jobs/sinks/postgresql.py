@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
-from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.database_urls import DatabaseAddress
 from batch_llm.jobs.storage.duckdb_session import Tables, name, text
 from batch_llm.jobs.storage.scratch import temporary_folder
 
@@ -53,7 +53,7 @@ class PostgresSink(TableSink):
 
 
 class _PostgresSession(Session):
-    def __init__(self, address: Address, runner: asyncio.Runner, connection: Any) -> None:
+    def __init__(self, address: DatabaseAddress, runner: asyncio.Runner, connection: Any) -> None:
         super().__init__(address)
         self._runner = runner
         self._connection = connection

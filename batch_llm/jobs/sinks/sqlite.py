@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 
-from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.database_urls import DatabaseAddress
 from batch_llm.jobs.storage.duckdb_session import Tables, is_nested, name, plain
 from batch_llm.jobs.storage.json_sql import finite_values
 
@@ -33,7 +33,7 @@ class SqliteSink(TableSink):
 
 
 class _SqliteSession(Session):
-    def __init__(self, address: Address, connection: sqlite3.Connection) -> None:
+    def __init__(self, address: DatabaseAddress, connection: sqlite3.Connection) -> None:
         super().__init__(address)
         self._connection = connection
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.storage.database_urls import QUERY, Address, parse_address
+from batch_llm.jobs.storage.database_urls import QUERY, DatabaseAddress, parse_database_address
 from batch_llm.jobs.storage.duckdb_session import Tables
 from batch_llm.jobs.storage.formats import split_ending
 from batch_llm.jobs.storage.paths import project_folder, resolve
@@ -66,7 +66,7 @@ def open_source(tables: Tables, source: str, encoding: str | None = None) -> Sou
         return TextFilesSource(tables, str(project_folder() / "deployments" / "samples"))
     if QUERY.match(source):
         return QuerySource(tables, source)
-    if address := parse_address(source):
+    if address := parse_database_address(source):
         return _open_database(tables, address)
     return _kind_of(split_sheet(source)[0])(tables, source, encoding)
 
@@ -80,7 +80,7 @@ def endings_of(source: str) -> frozenset[str]:
     return _kind_of(split_sheet(source)[0]).endings
 
 
-def _open_database(tables: Tables, address: Address) -> Source:
+def _open_database(tables: Tables, address: DatabaseAddress) -> Source:
     match address.kind:
         case "sqlite":
             return SqliteSource(tables, address)

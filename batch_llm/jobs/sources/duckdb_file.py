@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.storage.database_urls import Address
+from batch_llm.jobs.storage.database_urls import DatabaseAddress
 from batch_llm.jobs.storage.duckdb_session import MEMORY_LIMIT, Tables
 
 from .duckdb_query import QuerySource
@@ -16,7 +16,7 @@ from .duckdb_query import QuerySource
 class DuckDBSource(QuerySource):
     """Rows of a table or a query in a DuckDB file, which is attached read-only."""
 
-    def __init__(self, tables: Tables, address: Address) -> None:
+    def __init__(self, tables: Tables, address: DatabaseAddress) -> None:
         super().__init__(tables, address.select())
         self.database = address.path
         self._address = address

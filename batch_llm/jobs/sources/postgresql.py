@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]  has none
 
-from batch_llm.jobs.storage.database_urls import Address, check_query, database_error
+from batch_llm.jobs.storage.database_urls import DatabaseAddress, check_query, database_error
 from batch_llm.jobs.storage.duckdb_session import Tables
 
 from .columns import unique_names
@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 100
 class PostgresSource(RowSource):
     """Rows of a PostgreSQL table or query, read in a read-only transaction with a stable snapshot."""
 
-    def __init__(self, tables: Tables, address: Address) -> None:
+    def __init__(self, tables: Tables, address: DatabaseAddress) -> None:
         super().__init__(tables, address.place)
         self._address = address
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.storage.database_urls import Address, database_error
+from batch_llm.jobs.storage.database_urls import DatabaseAddress, database_error
 from batch_llm.jobs.storage.duckdb_session import Tables
 
 from .base import BrokenRow
@@ -33,7 +33,7 @@ class _NotUtf8(bytes):
 class SqliteSource(RowSource):
     """Rows of an SQLite table or query, read through a cursor."""
 
-    def __init__(self, tables: Tables, address: Address) -> None:
+    def __init__(self, tables: Tables, address: DatabaseAddress) -> None:
         super().__init__(tables, address.place)
         self._address = address
 

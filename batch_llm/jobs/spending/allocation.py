@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from batch_llm.jobs.amounts import BudgetShare, BudgetStatus, Spent, Unit
+from batch_llm.jobs.budget_types import BudgetShare, BudgetStatus, Spent, Unit
 from batch_llm.jobs.run_types import ShardOutcome, ShardRef
 from batch_llm.pacing.token_estimate import TokenEstimate
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from batch_llm.jobs.amounts import BudgetShare, Spent
+from batch_llm.jobs.budget_types import BudgetShare, Spent
 from batch_llm.pacing.pacer import CallOutcome, CallPermit, Pacer
 
 from .prices import CostOf

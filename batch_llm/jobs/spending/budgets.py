@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.amounts import BudgetStatus, Scope, Spent, Unit
+from batch_llm.jobs.budget_types import BudgetStatus, Scope, Spent, Unit
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.record_views import view_records
 from batch_llm.jobs.ledger.records import record_files

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from batch_llm.errors import JobError
-from batch_llm.jobs.amounts import BudgetShare, BudgetStatus, Spent
+from batch_llm.jobs.budget_types import BudgetShare, BudgetStatus, Spent
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger import heartbeat
 from batch_llm.jobs.ledger.heartbeat import StalenessTimer

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
-from .access import make_folder, opener
+from .permissions import make_folder, opener
 from .store import Store
 
 

@@ -21,7 +21,7 @@ _PASSWORD = re.compile(r"\s*\w[\w+.-]*://([^/?#]*:[^/?#]+@|[^#]*[?&]password=)",
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class DatabaseAddress:
     """Address of a table or a query in a database; it may contain a password, which its text does not show.
 
     Attributes:
@@ -56,7 +56,7 @@ class Address:
         return self.rows.rstrip().rstrip(";") if self.is_query else f"SELECT * FROM {self.table}"
 
 
-def parse_address(place: str) -> Address | None:
+def parse_database_address(place: str) -> DatabaseAddress | None:
     """Parse the address of a database table or query.
 
     Args:
@@ -75,10 +75,10 @@ def parse_address(place: str) -> Address | None:
     if not rows.strip():
         raise ValueError("the URL names a database but no table: add #table, or #select ... to read a query")
     if scheme.startswith("postgres"):
-        return Address(place, "postgresql", f"{scheme}://{database}", rows.strip())
+        return DatabaseAddress(place, "postgresql", f"{scheme}://{database}", rows.strip())
     if not database.startswith("/") or database == "/":
         raise ValueError(f"write {scheme}:///file for a relative path, {scheme}:////folder/file for an absolute path")
-    return Address(place, "sqlite" if scheme == "sqlite" else "duckdb", database[1:], rows.strip())
+    return DatabaseAddress(place, "sqlite" if scheme == "sqlite" else "duckdb", database[1:], rows.strip())
 
 
 def check_no_passwords(places: Iterable[object]) -> None:
@@ -94,7 +94,7 @@ def check_no_passwords(places: Iterable[object]) -> None:
         )
 
 
-def check_query(address: Address) -> None:
+def check_query(address: DatabaseAddress) -> None:
     """Check that the query of an address is a single SELECT, as far as DuckDB can parse its dialect.
 
     Raises:
@@ -106,7 +106,7 @@ def check_query(address: Address) -> None:
         raise JobError(f"the query in source {address.place!r} {error}") from error
 
 
-def database_error(setting: str, address: Address, error: Exception, done: str) -> JobError:
+def database_error(setting: str, address: DatabaseAddress, error: Exception, done: str) -> JobError:
     """Return an error that reports in one line what the database rejected.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from .database_urls import parse_address
+from .database_urls import parse_database_address
 
 PACKINGS = {".gz": "gzip", ".zst": "zstd"}
 OUTPUT_ENDINGS = (
@@ -40,7 +40,7 @@ def check_output(place: str) -> None:
     Raises:
         ValueError: The output is neither.
     """
-    if address := parse_address(place):
+    if address := parse_database_address(place):
         if address.is_query:
             raise ValueError("a query cannot be written to: name a table")
         if address.kind == "postgresql" and len(address.rows.rpartition(".")[2].encode()) > _LONGEST_TABLE:

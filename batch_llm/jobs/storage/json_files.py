@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pydantic_core
 
-from .access import make_folder, opener
+from .permissions import make_folder, opener
 
 
 def write_whole(path: Path, text: str) -> None:

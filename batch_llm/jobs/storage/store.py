@@ -18,10 +18,10 @@ from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[repo
 
 from batch_llm.errors import JobError
 
-from .access import make_folder, restrict_file
 from .duckdb_session import Tables, literal, session_folder
 from .json_files import create_whole, write_whole
 from .paths import resolve
+from .permissions import make_folder, restrict_file
 
 _LOCAL: Any = LocalFileSystem()
 _PASSWORD = re.compile(r"://[^/@]*@")

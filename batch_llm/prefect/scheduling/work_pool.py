@@ -46,7 +46,7 @@ from batch_llm.jobs.ledger.heartbeat import STALE_SECONDS, Heartbeat
 from batch_llm.jobs.ledger.remote_run import publish_progress, remote_run_folder, send_shards
 from batch_llm.jobs.ledger.run_folder import RunFolder
 from batch_llm.jobs.storage.json_files import read_object
-from batch_llm.prefect.console import prepare_log_handlers
+from batch_llm.prefect.log_handlers import prepare_log_handlers
 from batch_llm.prefect.stopping import GracefulStop, read_stop
 from batch_llm.prefect.telemetry.events import RunEvents
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from batch_llm import ProcessorConfig
-from batch_llm.jobs.execution.open_files import room_for_calls, too_few_files
+from batch_llm.jobs.execution.file_descriptors import room_for_calls, too_few_files
 from batch_llm.jobs.ledger.shard_progress import ShardProgress
 from tests.support.openai_server import OpenAIServer
 
@@ -102,7 +102,7 @@ def test_concurrent_shards_share_the_file_descriptors(monkeypatch: pytest.Monkey
     def limit(needed: int) -> int:
         return 200
 
-    monkeypatch.setattr("batch_llm.jobs.execution.open_files._limit", limit)
+    monkeypatch.setattr("batch_llm.jobs.execution.file_descriptors._limit", limit)
     with room_for_calls(ProcessorConfig(max_workers=100)) as first:
         assert first.max_workers == 100
         with room_for_calls(ProcessorConfig(max_workers=100)) as second:

@@ -19,7 +19,7 @@ from batch_llm.jobs import (
     BatchJob,
     Plan,
     ShardOutcome,
-    hold,
+    hold_lease,
     job_store,
     merge,
     plan,
@@ -234,13 +234,13 @@ async def test_shard_stops_if_another_run_holds_the_lease(home: Path) -> None:
     texts = [f"t{number}" for number in range(100)]
     write_lines(home / "docs.jsonl", *({"id": text, "text": text} for text in texts))
     made_for, store = job(config={**_FAST, "max_workers": 1}), job_store(job())
-    with hold(store, "r", waits_for=print, lost=print) as lease:
+    with hold_lease(store, "r", waits_for=print, lost=print) as lease:
         made = plan(made_for, "r", strategy="Scripted", lease=lease)
 
     class Taken(_Scripted):
         async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, dict[str, int]]:
             if self.calls.total() == 3:
-                with hold(store, "other", waits_for=print, lost=print):
+                with hold_lease(store, "other", waits_for=print, lost=print):
                     pass
             await asyncio.sleep(0.1)  # the lease is looked at twice a second
             return await super().execute(prompt, attempt, timeout)

@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
-from batch_llm.jobs import ShardRef, hold
+from batch_llm.jobs import ShardRef, hold_lease
 from batch_llm.jobs.ledger import claims, heartbeat
 from batch_llm.jobs.ledger.claims import Claims, RunnerRegistry, is_superseded
 from batch_llm.jobs.ledger.heartbeat import Owner
@@ -138,7 +138,7 @@ def test_takeover_of_a_ledger_waits_for_runners_of_the_dead_run(run: Store) -> N
     dead.write(run.parent, "lease/000000000001.json")
 
     def take_over() -> bool:
-        with hold(run.parent, "next", waits_for=_nobody, lost=_nobody):
+        with hold_lease(run.parent, "next", waits_for=_nobody, lost=_nobody):
             return RunnerRegistry(run).is_running("far")
 
     with ThreadPoolExecutor() as pool, ExitStack() as far:

@@ -15,7 +15,7 @@ from pathlib import Path
 import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
-from batch_llm.jobs import hold
+from batch_llm.jobs import hold_lease
 from batch_llm.jobs.ledger import heartbeat, lease
 from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.ledger.lease import newest_lease
@@ -44,7 +44,7 @@ def _nobody(_: str) -> None:
 def _acquire_lease(
     store: Store, run: str, waits_for: Callable[[str], None] = _nobody, lost: Callable[[str], None] = _nobody
 ) -> AbstractContextManager[int]:
-    return hold(store, run, waits_for=waits_for, lost=lost)
+    return hold_lease(store, run, waits_for=waits_for, lost=lost)
 
 
 @pytest.mark.shell

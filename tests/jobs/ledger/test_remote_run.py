@@ -13,7 +13,7 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import BatchJob, Plan, hold, job_store, merge, plan, read_progress, request_stop, run_shard
+from batch_llm.jobs import BatchJob, Plan, hold_lease, job_store, merge, plan, read_progress, request_stop, run_shard
 from batch_llm.jobs.execution import shard_watch
 from batch_llm.jobs.ledger.claims import Claims
 from batch_llm.jobs.ledger.remote_run import (
@@ -140,7 +140,7 @@ async def test_superseded_machine_makes_no_further_calls(
     strategy = Upper(released=False)
     with (
         remote_run_folder(made_for, RUN) as remote_folder,
-        hold(job_store(made_for), RUN, waits_for=print, lost=print) as lease,
+        hold_lease(job_store(made_for), RUN, waits_for=print, lost=print) as lease,
     ):
         claimed = Claims(remote_folder.store, made.shards, "cut-off").next()
         assert claimed is not None

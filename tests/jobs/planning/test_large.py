@@ -106,7 +106,7 @@ def test_output_is_the_same_however_many_parts_it_is_made_from(
         settings = {"output": "out.csv", "partition_by": ["topic"]}
     whole = _read(whole_run("whole", name="whole", fail="4", **settings))
     files = len(list(home.glob("out.csv/topic=t0/*")))
-    monkeypatch.setattr("batch_llm.jobs.storage.partitions.PART_BYTES", 1)
+    monkeypatch.setattr("batch_llm.jobs.storage.position_ranges.RANGE_BYTES", 1)
     assert _read(whole_run("parts", name="parts", fail="4", **settings)) == whole
     assert [len(table) for table in whole] == [1 + 9001, 1 + 2]
     if output == "in parts":

@@ -10,7 +10,7 @@ import pytest
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, job_store, merge, plan
-from batch_llm.jobs.ledger.lease import hold
+from batch_llm.jobs.ledger.lease import hold_lease
 from batch_llm.jobs.sinks import OutputPlace
 from batch_llm.jobs.sinks.files import scratch_prefix
 from tests.support.jobs import answer, documents, job, read_lines, run_job, whole_run
@@ -81,11 +81,11 @@ def test_incomplete_run_replaces_the_output_if_allowed(home: Path) -> None:
 def test_a_run_that_lost_its_lease_publishes_nothing(home: Path) -> None:
     """Its answers are in the ledger."""
     documents(home, a="one")
-    with hold(job_store(job()), "first", waits_for=print, lost=print) as lease:
+    with hold_lease(job_store(job()), "first", waits_for=print, lost=print) as lease:
         made = plan(job(), "first", lease=lease)
         answer(job(), made)
     with (
-        hold(job_store(job()), "second", waits_for=print, lost=print),
+        hold_lease(job_store(job()), "second", waits_for=print, lost=print),
         pytest.raises(JobError, match="took over the ledger"),
     ):
         merge(job(), made)

@@ -12,7 +12,7 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import hold, job_store, merge, plan
+from batch_llm.jobs import hold_lease, job_store, merge, plan
 from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.results.outcomes import read_results
 from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, read_run_state
@@ -81,7 +81,7 @@ def test_a_crashed_run_shows_what_is_missing(home: Path, ledger: str) -> None:
     """Without a summary, the totals come from the records; so they do while the run is running."""
     made_for = job(ledger=ledger)
     documents(home, a="1", b="2", c="3", d="4")
-    with hold(job_store(made_for), "first", waits_for=print, lost=print):
+    with hold_lease(job_store(made_for), "first", waits_for=print, lost=print):
         answer(made_for, plan(made_for, "first"), fail="b", most=3)
         assert read_run_state(find_run(Store(ledger))).state == "running"
     found = read_run_state(find_run(Store(ledger)))

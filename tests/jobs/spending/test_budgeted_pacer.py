@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from batch_llm.config import ProcessorConfig
-from batch_llm.jobs.amounts import BudgetShare, Spent
+from batch_llm.jobs.budget_types import BudgetShare, Spent
 from batch_llm.jobs.spending.budgeted_pacer import BudgetedPacer
 from batch_llm.pacing.pacer import CallOutcome, CallPermit
 from batch_llm.pacing.slow_start import SlowStart

@@ -1,4 +1,4 @@
-"""Partitions of the staged rows that fit into memory, however large the rows are."""
+"""Ranges of positions of the staged rows that fit into memory, however large the rows are."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from .duckdb_session import Tables, file_text
 
-PART_BYTES = 32 * 1024**2
-"""Largest size of a part with more than one row group; joins and sorts need a multiple of this in memory."""
+RANGE_BYTES = 32 * 1024**2
+"""Largest size of a range with more than one row group; joins and sorts need a multiple of this in memory."""
 _END = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PositionRange:
     """A range of positions, from `first` to `last`, both included."""
 
     first: int
@@ -25,10 +25,10 @@ class Part:
         return f"(FROM {table} WHERE {column} BETWEEN {self.first} AND {self.last})"
 
 
-def parts_of(tables: Tables, rows: Path) -> Iterator[Part]:
-    """Divide the positions of the staged rows into parts.
+def position_ranges(tables: Tables, rows: Path) -> Iterator[PositionRange]:
+    """Divide the positions of the staged rows into ranges.
 
-    The last part has no upper end, because broken rows come after all others.
+    The last range has no upper end, because broken rows come after all others.
 
     Args:
         tables: The session.
@@ -39,9 +39,9 @@ def parts_of(tables: Tables, rows: Path) -> Iterator[Part]:
         FROM parquet_metadata({file_text(rows)}) GROUP BY row_group_id ORDER BY row_group_id""").fetchall()
     first, position, size = 1, 1, 0
     for count, weight in groups:
-        if size and size + weight > PART_BYTES:
-            yield Part(first, position - 1)
+        if size and size + weight > RANGE_BYTES:
+            yield PositionRange(first, position - 1)
             first, size = position, 0
         position += count
         size += weight
-    yield Part(first, _END)
+    yield PositionRange(first, _END)

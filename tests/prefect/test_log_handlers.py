@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from prefect.exceptions import TerminationSignal
 
-from batch_llm.prefect.console import prepare_log_handlers
+from batch_llm.prefect.log_handlers import prepare_log_handlers
 
 SECRET = "sk-proj-an-example-key-of-a-test-1234567890"
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from batch_llm.jobs.job import BatchJob
 from batch_llm.jobs.ledger.run_folder import RunFolder
-from batch_llm.jobs.prompts import Keys
 from batch_llm.jobs.storage.duckdb_session import Tables, execute, text
 from batch_llm.jobs.storage.json_files import objects_in, to_json
 from batch_llm.jobs.storage.store import Store
 
+from .answer_keys import AnswerKeys
 from .items import read_prompt
 
 _LIMITS = "token-limits.json"
@@ -50,7 +50,7 @@ def find_keys_of_lower_max_tokens(tables: Tables, job: BatchJob, folder: RunFold
         return False
     place = folder.items.with_suffix(".keys")
     settings = [job.model_settings | {_SETTING: limit} for limit in lower]
-    keys = [Keys(job.model_copy(update={"model_settings": one}), strategy) for one in settings]
+    keys = [AnswerKeys(job.model_copy(update={"model_settings": one}), strategy) for one in settings]
     with place.open("w", encoding="ascii") as file:
         for position, prompt in _prompts(tables, folder):
             file.writelines(f"{position},{made.key(prompt)}\n" for made in keys)
