@@ -103,6 +103,15 @@ def whole_run(run: str, *, fail: str = "", **settings: Any) -> Summary:
     return merge(made_for, made)
 
 
+def leased_runs(made_for: BatchJob, **days: float) -> None:
+    """Make runs with the leases 1, 2, ... whose machines' clocks are `days` behind."""
+    for lease, (run, behind) in enumerate(days.items(), start=1):
+        made = plan(made_for, run, lease=lease)
+        answer(made_for, made)
+        age(made_for, run, behind)
+        merge(made_for, made)
+
+
 def age(made_for: BatchJob, run: str, days: float) -> None:
     """Change the start of a run to `days` ago."""
     kept = job_store(made_for).folder(run)

@@ -25,6 +25,10 @@ from .claims import await_runners
 from .heartbeat import Owner, StalenessTimer, send_heartbeats
 
 LEASES = "lease/*.json"
+BEGAN = """CASE WHEN lease > 0 THEN max(planned_at) FILTER (lease > 0) OVER (ORDER BY lease, planned_at)
+    ELSE planned_at END"""
+"""SQL for the time by which the runs of a name are in their order, of the fields of their plans: the clock of a machine
+may be behind, so a run did not begin before a run with an earlier lease."""
 POLL_SECONDS = 0.5
 """Seconds between two checks of a waiting run, for a local ledger; in a bucket, it is the heartbeat interval."""
 

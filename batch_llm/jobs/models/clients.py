@@ -179,6 +179,9 @@ def model_and_client(
 ) -> tuple[Model, Client]:
     """Return the pydantic-ai model of a name, and the client to open before the calls and to close after them.
 
+    A provider whose package has its own client, such as bedrock and github, is called through that: responses may have
+    any size, redirects to other hosts are followed, and replies in odd shapes are not read.
+
     Args:
         name: Name of the form "provider:model".
         config: Settings of the engine.

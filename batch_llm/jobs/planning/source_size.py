@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import duckdb
 
 from batch_llm.jobs.job import BatchJob
+from batch_llm.jobs.ledger.lease import BEGAN
 from batch_llm.jobs.storage.duckdb_session import Tables, text
 from batch_llm.jobs.storage.store import Store
 
@@ -15,7 +16,7 @@ MOST_LOST = 0.1
 """Maximum share of missing rows without a warning."""
 
 _CHANGES = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+")
-_PLAN = {"planned_at": "DOUBLE", "source": "VARCHAR", "limit": "BIGINT"}
+_PLAN = {"planned_at": "DOUBLE", "lease": "BIGINT", "source": "VARCHAR", "limit": "BIGINT"}
 _SUMMARY = {"total_items": "BIGINT", "not_attempted": "BIGINT", "stopped": "VARCHAR"}
 _LARGEST = 16 * 1024 * 1024  # a plan lists every shard
 
@@ -59,7 +60,7 @@ def _complete_runs(tables: Tables, runs: Store) -> list[tuple[str, int, str]]:
         SELECT run, total_items, source FROM ({plans}) JOIN ({summaries}) USING (run)
         WHERE coalesce(stopped, '') = '' AND not_attempted = 0 AND source IS NOT NULL
             AND ("limit" IS NULL OR total_items < "limit")
-        ORDER BY planned_at DESC""").fetchall()
+        ORDER BY {BEGAN} DESC, lease DESC""").fetchall()
     return [(str(run), int(total), str(source)) for run, total, source in rows]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from batch_llm.jobs.ledger.lease import BEGAN
 from batch_llm.jobs.messages import latency, money
 from batch_llm.jobs.storage.duckdb_session import Tables, open_tables, text
 from batch_llm.jobs.storage.store import Store
@@ -166,7 +167,7 @@ def read_past_runs(runs: Store, most: int = MAX_RUNS) -> list[PastRun]:
 
 
 _LARGEST = 16 * 1024 * 1024  # a plan names each shard
-_PLAN = {"planned_at": "DOUBLE", "model": "VARCHAR"}
+_PLAN = {"planned_at": "DOUBLE", "lease": "BIGINT", "model": "VARCHAR"}
 _SUMMARY = {
     **dict.fromkeys(("total_items", "succeeded", "failed", "not_attempted", "left_out", "reused", "retried"), "BIGINT"),
     "total_output_tokens": "BIGINT",
@@ -174,7 +175,7 @@ _SUMMARY = {
     "items_per_second": "DOUBLE",
     "stopped": "VARCHAR",
 }
-_PAST_RUNS = """
+_PAST_RUNS = f"""
     SELECT run, planned_at AS began, coalesce(model, ''), total_items,
         total_items - not_attempted - coalesce(left_out, 0) - reused AS called, succeeded, succeeded - reused, failed,
         cost_usd, total_output_tokens, seconds, call_p50_seconds, call_p95_seconds, items_per_second,
@@ -182,7 +183,7 @@ _PAST_RUNS = """
         coalesce(stopped <> '', false) OR not_attempted > 0 OR coalesce(left_out, 0) > 0
             OR (reused > 0 AND coalesce(retried, 0) = called)
     FROM summaries JOIN plans USING (run) WHERE planned_at IS NOT NULL AND total_items IS NOT NULL
-    ORDER BY began DESC"""
+    ORDER BY {BEGAN} DESC, lease DESC"""
 
 
 def _view(tables: Tables, runs: Store, view: str, names: list[str], columns: dict[str, str]) -> None:

@@ -105,7 +105,7 @@ def _old(runs: Sequence[RunRecord], before: float) -> list[RunRecord]:
 
 def _began(run: RunRecord) -> float:
     """Return the start time of a run; if its plan is damaged, the modification time of the plan."""
-    return run.planned_at or run.store.modified("plan.json")
+    return run.began or run.store.modified("plan.json")
 
 
 def _weigh(tables: Tables, store: Store, old: Sequence[RunRecord], staying: Sequence[RunRecord]) -> tuple[int, int]:

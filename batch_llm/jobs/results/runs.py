@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 import duckdb
@@ -56,17 +56,25 @@ class RunRecord:
         id: Id of the run.
         store: The run's folder in the ledger.
         plan: Content of plan.json.
+        began: Time of the plan, or the latest time of the plans of earlier leases, if the clock was behind; 0 if it is
+            not known.
     """
 
     name: str
     id: str
     store: Store
     plan: dict[str, Any]
+    began: float = 0.0
 
     @property
     def planned_at(self) -> float:
         """Time of the plan, in seconds since the epoch; 0 if it is not known."""
         return float(self.plan.get("planned_at", 0.0))
+
+    @property
+    def lease(self) -> int:
+        """Number of the run's lease of the ledger of its name; 0 for none."""
+        return int(self.plan.get("lease") or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ def find_runs(ledger: Store, wanted: str = "") -> list[RunRecord]:
         runs = [_read(ledger, name, run) for name, run in known]
     if not runs:
         raise JobError(_nothing(ledger, wanted, sorted({name for name, _ in places})))
-    return sorted(runs, key=lambda run: run.planned_at, reverse=True)
+    return _newest_first(runs)
 
 
 def find_run(ledger: Store, wanted: str = "") -> RunRecord:
@@ -224,6 +232,18 @@ def read_rows(tables: Tables, limit: int) -> list[dict[str, Any]]:
     query = f"SELECT {', '.join(columns)} FROM chosen ORDER BY {FAILURES_FIRST}, id LIMIT {limit}"
     rows = [dict(zip(columns, row, strict=True)) for row in execute(tables, query).fetchall()]
     return [row | {"output": None if row["output"] is None else json.loads(row["output"])} for row in rows]
+
+
+def _newest_first(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs, newest first, with `began`; clocks of machines may differ, and the numbers of leases do not."""
+    latest: dict[str, float] = {}
+    found: list[RunRecord] = []
+    for run in sorted(runs, key=lambda run: (run.lease, run.planned_at)):
+        began = run.planned_at
+        if run.lease:
+            began = latest[run.name] = max(began, latest.get(run.name, 0.0))
+        found.append(replace(run, began=began))
+    return sorted(found, key=lambda run: (run.began, run.lease), reverse=True)
 
 
 def _is_running(run: RunRecord) -> bool:

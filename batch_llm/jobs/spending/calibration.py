@@ -116,7 +116,7 @@ def _measure(tables: Tables, model: str, runs: Store) -> float:
         CREATE OR REPLACE TEMP TABLE used AS
         SELECT fingerprint, unnest(max_by(used_in_a_run, row(answered, ended)))
         FROM (
-            SELECT fingerprint, max(finished_at) AS ended, bool_or(status = 'succeeded') AS answered, struct_pack(
+            SELECT fingerprint, max(stamp) AS ended, bool_or(status = 'succeeded') AS answered, struct_pack(
                 input_tokens := sum(input_tokens), output_tokens := sum(output_tokens),
                 cached := sum(cached_input_tokens), seconds := sum(seconds)
             ) AS used_in_a_run

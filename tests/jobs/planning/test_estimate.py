@@ -141,6 +141,17 @@ def test_item_that_several_runs_called_is_estimated_once(home: Path, monkeypatch
     assert found.cost_usd.expected == pytest.approx(2000 * 4000 / 1e6)
 
 
+def test_newest_call_of_an_item_is_measured_if_the_clock_was_behind(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of the plan gives the order, and not the time that the machine stated."""
+    write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 50} for number in range(20)))
+    run_job(job(), "first", tokens=100)
+    monkeypatch.setattr("batch_llm.jobs.ledger.records.time.time_ns", lambda: 1_700_000_000 * 10**9)
+    run_job(job(refresh=True), "second", tokens=500)
+    assert estimate(job(refresh=True)).output_tokens.expected == pytest.approx(20 * 500)
+
+
 def test_expected_cost_of_a_canary_is_the_cost_of_one_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refreshes do not add up, or a job that costs three times as much would pass."""
     write_lines(home / "docs.jsonl", *({"id": str(number), "text": "x" * 50} for number in range(30)))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batch_llm.jobs import BatchJob, Summary, merge, plan
-from tests.support.jobs import answer, job, write_lines
+from tests.support.jobs import age, answer, job, leased_runs, write_lines
 
 
 def _run(home: Path, rows: int, run: str, *, stopped: str = "", **settings: Any) -> Summary:
@@ -31,6 +31,17 @@ def test_source_with_a_tenth_fewer_rows_causes_a_warning(home: Path) -> None:
     )
     assert warning == expected
     assert _run(home, 80, "run-6").warnings == []
+
+
+def test_last_complete_run_is_that_of_the_last_lease(home: Path) -> None:
+    """The clock of its machine may have been behind."""
+    write_lines(home / "docs.jsonl", *({"id": number, "text": "t"} for number in range(100)))
+    leased_runs(job(), first=1)
+    write_lines(home / "docs.jsonl", *({"id": number, "text": "t"} for number in range(50)))
+    second = plan(job(), "second", lease=2)
+    age(job(), "second", 10)
+    merge(job(), second)
+    assert plan(job(), "third", lease=3).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from batch_llm.jobs.results import prune as prune_module
 from batch_llm.jobs.results.prune import Pruned, prune
 from batch_llm.jobs.results.runs import find_runs
 from batch_llm.jobs.storage.store import Store
-from tests.support.jobs import age, answer, documents, job, prompts, run_job
+from tests.support.jobs import age, answer, documents, job, leased_runs, prompts, run_job
 
 
 @pytest.fixture(params=[".batch-llm", "memory://pruned"])
@@ -97,6 +97,15 @@ def test_newest_finished_run_is_kept(home: Path) -> None:
     age(made_for, "first", 400)
     assert _prune().runs == ()
     assert len(record_files(job_store(made_for))) == 1
+
+
+def test_newest_run_is_kept_if_the_clock_of_its_machine_was_behind(home: Path) -> None:
+    """It has a later lease than a run that is not old; a run that is old is removed."""
+    documents(home, a="1")
+    leased_runs(job(refresh=True), old=90, first=10, second=400, third=300)
+    assert _prune().runs == ("old",)
+    assert [run.id for run in find_runs(Store(".batch-llm"))] == ["third", "second", "first"]
+    assert plan(job(), "next").reused == 1
 
 
 @pytest.mark.sample(1)

@@ -12,13 +12,13 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
 from batch_llm.errors import JobError
-from batch_llm.jobs import hold_lease, job_store, merge, plan
+from batch_llm.jobs import hold_lease, job_store, merge, plan, read_past_runs
 from batch_llm.jobs.ledger.heartbeat import Owner
 from batch_llm.jobs.results.outcomes import read_results
 from batch_llm.jobs.results.runs import choose_results, find_run, find_runs, read_run_state
 from batch_llm.jobs.storage.duckdb_session import open_tables
 from batch_llm.jobs.storage.store import Store
-from tests.support.jobs import answer, documents, job, run_job
+from tests.support.jobs import age, answer, documents, job, leased_runs, run_job
 
 
 @pytest.fixture(params=[".batch-llm", "memory://looked-at"])
@@ -38,6 +38,19 @@ def test_a_finished_run_shows_its_totals(home: Path, ledger: str) -> None:
     assert (found.state, found.totals.succeeded, found.totals.failed, found.totals.not_attempted) == ("failed", 2, 1, 0)
     assert (found.totals.cost_usd, found.examples) == (1.5, {"timeout": "too slow"})
     assert find_run(Store(ledger), "batch").id == "second", "the newest one of a name"
+
+
+def test_runs_are_in_the_order_of_their_leases(home: Path) -> None:
+    """The clock of a machine may be behind; runs without a lease are in the order of their times."""
+    documents(home, a="1")
+    leased_runs(job(), first=20, second=50, third=10, fourth=0)
+    for run, days in (("without-lease", 15), ("older", 30)):
+        run_job(job(), run)
+        age(job(), run, days)
+    found = find_runs(Store(".batch-llm"))
+    assert [run.id for run in found] == ["fourth", "third", "without-lease", "second", "first", "older"]
+    assert found[3].began == found[4].began == found[4].planned_at
+    assert [run.run for run in reversed(read_past_runs(job_store(job())))] == [run.id for run in found]
 
 
 @pytest.mark.sample(1)

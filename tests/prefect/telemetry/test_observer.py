@@ -54,6 +54,29 @@ async def test_rate_limit_event_has_the_cooldown_and_the_new_limit() -> None:
     assert recorded.events == [("rate-limit.hit", told)]
 
 
+def test_texts_of_others_in_an_event_are_visible_short_and_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Event payloads are shown in terminals; Prefect drops large ones."""
+    monkeypatch.setenv("SOME_API_KEY", "a-key-that-is-secret")
+    sent: list[dict[str, Any]] = []
+
+    def emit_event(**event: Any) -> None:
+        sent.append(event)
+
+    monkeypatch.setattr("batch_llm.prefect.telemetry.events.emit_event", emit_event)
+    error = "\x1b]52;c;cHduZWQ=\x07gone \u202e a-key-that-is-secret"
+    payload = {"item_id": "7\x1b[2J", "error": error, "long": "é" * 501, "attempts": 3, "cost_usd": None}
+    RunEvents("run", "job").emit("item.failed", payload, category="timeout")
+    (event,) = sent
+    assert (event["event"], event["resource"]["category"]) == ("batch-llm.item.failed", "timeout")
+    assert event["payload"] == {
+        "item_id": "7\\x1b[2J",
+        "error": "\\x1b]52;c;cHduZWQ=\\x07gone \\u202e ***",
+        "long": "é" * 500 + "…",
+        "attempts": 3,
+        "cost_usd": None,
+    }
+
+
 async def test_successful_items_cause_no_events() -> None:
     recorded = RecordedEvents()
     await PrefectObserver(recorded, shard(0)).on_event(ProcessingEvent.ITEM_COMPLETED, {"item_id": "a"})
