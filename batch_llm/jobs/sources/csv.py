@@ -18,7 +18,7 @@ from .base import BrokenRow
 from .columns import unique_names
 from .csv_header import CsvStart, check_first_line_is_header, read_start
 from .csv_quotes import LINES_TO_JUDGE, NOT_CLOSED, SeparatedRows
-from .file_paths import open_file, readable_name
+from .file_paths import is_taken_for_glob, open_file, readable_name
 from .file_selection import FilesSource
 from .nested_values import find_path
 from .text_encoding import UTF_8, encoding_of, may_be_mixed, not_in, open_utf8, with_one_line_end
@@ -133,7 +133,8 @@ class CsvSource(FilesSource):
             is_marked = source.read(len(BOM_UTF8)) == BOM_UTF8 and self._start(file).lines_before > 0
             is_mixed = may_be_mixed(source)
         # DuckDB recognises a compressed file only by an extension in lower case.
-        if encoding == UTF_8 and not is_mixed and not is_marked and file.endswith(split_ending(file)[1]):
+        is_named_for_duckdb = file.endswith(split_ending(file)[1]) and not is_taken_for_glob(file)
+        if encoding == UTF_8 and not is_mixed and not is_marked and is_named_for_duckdb:
             return file
         with open_utf8(file, encoding) as source, copy.open("wb") as target:
             if is_marked:

@@ -114,7 +114,10 @@ class _LocalFile(AppendedFile):
 
 
 class _Pieces(AppendedFile):
-    """A file in a bucket, whose objects cannot grow: each write is one object, and `close` joins them."""
+    """A file in a bucket, whose objects cannot grow: each write is one object, and `close` joins them.
+
+    Objects that were deleted meanwhile are in the joined object again; later writes do not depend on them.
+    """
 
     is_slow = True
 
@@ -136,7 +139,7 @@ class _Pieces(AppendedFile):
     def close(self) -> None:
         # If joining fails, the pieces remain, and readers accept them as well.
         with self._whole as whole, suppress(OSError):
-            if len(self._pieces) > 1:
+            if len(self._pieces) > 1 or (self._pieces and not self._store.names(self._pieces[0])):
                 whole.seek(0)
                 self._store.write(f"{self._name}.jsonl", whole.read())
                 self._store.remove(self._pieces)

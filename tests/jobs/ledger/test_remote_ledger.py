@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Plan, job_store, merge, plan, result_rows, run_folder, run_shard, run_stats
-from batch_llm.jobs.ledger.records import LedgerWriter, Record, record_files
+from batch_llm.jobs.ledger.records import LedgerWriter, Record, read_records, record_files
 from batch_llm.jobs.storage.store import Store
 from batch_llm.strategies.base import LLMCallStrategy
 from tests.support.jobs import job, prompts, read_lines, write_lines
@@ -137,6 +137,19 @@ def test_closed_shard_is_a_single_file(place: str) -> None:
     for name, content in pieces.items():
         store.write(name, content)
     assert list(record_files(store)) == [whole]
+
+
+@pytest.mark.sample(1)
+def test_objects_that_are_deleted_during_a_run_are_restored_at_its_end(place: str) -> None:
+    """For example by a rule of the bucket that removes old objects, or by hand."""
+    store = Store(f"{place}/name")
+    for count in (1, 3):
+        part = f"n{count:06d}-plan-00000"
+        with LedgerWriter(store.folder("run"), part) as ledger:
+            for number in range(count):
+                ledger.append(Record(str(number), "k", "succeeded"))
+            store.remove(record_files(store, f"run/ledger/{part}*.jsonl"))
+        assert [record.id for record in read_records(store.folder("run"), part)] == [str(n) for n in range(count)]
 
 
 def test_second_creation_of_a_file_fails(place: str) -> None:

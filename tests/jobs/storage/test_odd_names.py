@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import fsspec  # pyright: ignore[reportMissingTypeStubs]  has none
 import pytest
 
 from batch_llm.errors import JobError
@@ -82,3 +84,26 @@ def test_partitioned_output_may_have_any_name(home: Path) -> None:
         _run(run, output=f"{home.name}.csv", partition_by=["text"])
     assert {path.name for path in (home / f"{home.name}.csv").iterdir()} == {"text=one", "text=two"}
     assert len(read_lines(home / "docs.jsonl")) == 2
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("home", ["[2026] reports", "a*b", "[!a]"], indirect=True)
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
+def test_a_url_may_have_the_characters_of_patterns(home: Path, memory: Any, ending: str) -> None:
+    """Of a source, an output and a ledger in a bucket; no file next to them that a pattern matches is read."""
+    for other in ("2 reports", "axb", "b"):
+        memory.pipe(f"/in/{other}.{ending}", b"other")
+        memory.pipe(f"/ledgers/{other}/batch/old/ledger/x.jsonl", b"other")
+    url, ledger = f"memory://in/{home.name}.{ending}", f"memory://ledgers/{home.name}"
+    assert _run("first", output=url, ledger=ledger) == (0, 1)
+    assert _run("second", output=url, ledger=ledger) == (1, 1)
+    assert {run.id for run in find_runs(Store(ledger))} == {"first", "second"}
+    assert prompts(plan(job(source=url, output="again.jsonl", name="again"), "again")) == {"1": "one", "2": "two"}
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """Return the file system memory://, which is emptied after the test."""
+    system: Any = cast("Any", fsspec).filesystem("memory")
+    yield system
+    system.store.clear()
