@@ -32,6 +32,12 @@ def test_engine_page_has_every_public_name() -> None:
     assert [name for name in public_names if not re.search(rf"\b{name}\b", page)] == []
 
 
+def test_every_module_that_the_engine_page_names_exists() -> None:
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", DOCUMENTS["batch_llm/README.md"])
+    assert len(named) > 20
+    assert [module for module in named if not (CHECKOUT / "batch_llm" / module).exists()] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_block_of_commands_is_tested(document: str) -> None:
     """`sh` blocks are run by test_documents.py; `bash` blocks only occur in chapters with tests of their own."""
