@@ -38,6 +38,15 @@ class Preset:
         """Schedules of the preset as text; empty without one."""
         return ", ".join(_schedule(schedule) for schedule in self.block.get("schedules") or ())
 
+    @property
+    def problem(self) -> str:
+        """Why the preset cannot be deployed as it is; only a preset with schedules of its own is checked."""
+        if self.file == presets_file() or not any(str(key).startswith("schedule") for key in self.block):
+            return ""
+        from batch_llm.prefect.deployment.deployments import problem_of  # imports Prefect, which takes a second
+
+        return problem_of(self.block)
+
     def with_files_read(self) -> Preset:
         """Return the preset with the content of each `@file`, whose path is relative to the preset's file.
 
@@ -50,7 +59,8 @@ class Preset:
     def as_json(self) -> dict[str, Any]:
         """Return the preset as plain data."""
         described = {"description": str(self.block.get("description") or ""), "schedule": self.schedule}
-        return {"name": self.name, **described, "file": str(self.file), "parameters": self.parameters}
+        place = {"file": str(self.file), "problem": self.problem}
+        return {"name": self.name, **described, **place, "parameters": self.parameters}
 
 
 def presets_file() -> Path:
@@ -167,6 +177,9 @@ def print_presets(*, for_program: bool = False) -> None:
         described = [str(preset.block.get("description", ""))] if is_wide else []
         table.add_row(preset.name, *shown, preset.schedule, *described)
     screen.out.print(table)
+    for preset in presets:
+        if problem := preset.problem:
+            screen.print(f"\nWarning: the preset {preset.name} in {preset.file} cannot be deployed: {problem}")
     files = dict.fromkeys(str(preset.file) for preset in presets)
     screen.print(f"\nDefined in: {' and '.join(files)}")
     screen.print(f"Create a preset: {shell('batch-llm new NAME')}. Show what it sends: {shell('batch-llm show NAME')}.")

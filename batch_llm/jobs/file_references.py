@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from batch_llm.errors import JobError
 from .storage.paths import home
 
 SETTINGS = ("prompt", "instructions", "output_schema")
+_KEPT = ("cached_context",)
+"""Settings whose `@file` stays a reference until the calls: the text may be longer than Prefect's parameters may be."""
 
 _REFERENCE = re.compile(r"@[^\s{}][^\n{}]*")
 """A text with braces or several lines is not the name of a file."""
@@ -23,6 +25,8 @@ _REFERENCE = re.compile(r"@[^\s{}][^\n{}]*")
 
 def with_files_read(values: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
     """Return settings in which the content of the file replaces each `@file`.
+
+    The `@file` of `cached_context` gets an absolute path instead, if there is a folder.
 
     Args:
         values: Values of the settings by name.
@@ -32,7 +36,8 @@ def with_files_read(values: Mapping[str, Any], folder: Path | None = None) -> di
         JobError: A file cannot be read, or is not a valid schema.
     """
     names = [name for name in SETTINGS if _is_reference(values.get(name))]
-    return {**values, **{name: _read(name, values[name], folder) for name in names}}
+    read = {name: _read(name, values[name], folder) for name in names}
+    return {**values, **read, **(_absolute(values, _KEPT, folder) if folder else {})}
 
 
 def with_folder(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -42,8 +47,7 @@ def with_folder(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         values: Values of the settings by name.
         folder: Folder of relative paths.
     """
-    names = [name for name in SETTINGS if _is_reference(values.get(name))]
-    return {**values, **{name: f"@{_path(values[name], folder)}" for name in names}}
+    return {**values, **_absolute(values, SETTINGS + _KEPT, folder)}
 
 
 def parse_schema(text: str, place: str) -> Any:
@@ -56,6 +60,10 @@ def parse_schema(text: str, place: str) -> Any:
         return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise JobError(f"{place} is not a valid JSON Schema: {error}") from error
+
+
+def _absolute(values: Mapping[str, Any], names: Iterable[str], folder: Path) -> dict[str, str]:
+    return {name: f"@{_path(values[name], folder)}" for name in names if _is_reference(values.get(name))}
 
 
 def _is_reference(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from batch_llm.cli.actions.deploy import file_for
 from batch_llm.cli.presets import find_preset, presets_file, read_file, read_presets
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob
+from tests.support.command import batch_llm_here
 
 
 def test_every_shipped_preset_is_a_job() -> None:
@@ -85,12 +87,13 @@ def test_files_of_a_preset_are_relative_to_its_file(tmp_path: Path, monkeypatch:
     file.write_text("""
 deployments:
   - name: tickets
-    parameters: {source: a.csv, output: a.jsonl, prompt: "@texts/prompt.txt"}
+    parameters: {source: a.csv, output: a.jsonl, prompt: "@texts/prompt.txt", cached_context: "@texts/book.txt"}
   - name: letters
     parameters: {prompt: "@texts/none.txt"}
 """)
     found = find_preset("tickets")
     assert found.parameters["prompt"] == found.block["parameters"]["prompt"] == "Is this urgent? {text}"
+    assert found.parameters["cached_context"] == f"@{tmp_path}/texts/book.txt"
     with pytest.raises(JobError, match=r"prompt: cannot read the file .*/texts/none.txt"):
         find_preset("letters")
 
@@ -107,3 +110,22 @@ def test_a_deployed_preset_contains_the_text_of_its_files(tmp_path: Path, monkey
     assert (first["parameters"], second) == (preset.parameters, {"name": "b", "work_pool": {"name": "p"}})
     with file_for(file, {"b": find_preset("b")}, None) as written:
         assert written == file
+
+
+@pytest.mark.parametrize(
+    ("schedules", "problem"),
+    [
+        ("schedules: [{cron: '99 * * * *'}]", 'Invalid cron string: "99 * * * *"'),
+        ("schedules: [{cron: '0 2 * * *', timezone: Europe/Nowhere}]", "Europe/Nowhere"),
+        ("schedule: {cron: '0 2 * * *'}", "schedule is not a key of a deployment: did you mean schedules?"),
+        ("schedules: [{cron: '0 2 * * *'}, {interval: 60}]", ""),
+    ],
+)
+def test_presets_names_a_schedule_that_cannot_be_deployed(tmp_path: Path, schedules: str, problem: str) -> None:
+    file = tmp_path / "batch-llm.yaml"
+    file.write_text(f"deployments: [{{name: tickets, entrypoint: 'flows/batch.py:batch', {schedules}}}]")
+    shown = batch_llm_here("presets", folder=tmp_path).stdout
+    assert (f"Warning: the preset tickets in {file} cannot be deployed: " in shown) == bool(problem)
+    assert problem in shown
+    found = json.loads(batch_llm_here("presets", "--json", folder=tmp_path).stdout)
+    assert problem in next(preset["problem"] for preset in found if preset["name"] == "tickets")
