@@ -32,7 +32,7 @@ NOT_NEEDED = (
 
 BATCHES = {
     "TASK_RUN_RECORDER_BATCH_SIZE": "20",
-    "TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.3",
+    "TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # Prefect rounds it down, and waits for 0 s in a loop that never rests
     "EVENT_PERSISTER_FLUSH_INTERVAL": "0.3",
 }
 """Settings of services: by default, each event of a task run is a transaction, and others are stored after 5 s."""
@@ -69,13 +69,14 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) 
     from batch_llm.prefect.deployment.local_server import healthy
 
     home = tmp_path_factory.mktemp("prefect")
-    if empty_database.exists():
-        copy_database(empty_database, home / DATABASE)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
     env = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     env["PREFECT_SERVER_UI_API_URL"] = url  # else the UI asks port 4200
+    if empty_database.exists():
+        copy_database(empty_database, home / DATABASE)
+        env["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
     env |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in NOT_NEEDED}
     env |= {f"PREFECT_SERVER_SERVICES_{setting}": value for setting, value in BATCHES.items()}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
