@@ -87,7 +87,8 @@ def test_table_has_a_row_per_item_with_equal_columns() -> None:
         attempts=3,
     )
     rows = results_table(BatchResult(results=[bad, good]))
-    assert [list(row) for row in rows] == [list(rows[0])] * 2
+    order = ["item", "title", "tags", "status", "error", "attempts", "seconds", "tokens in", "tokens out", "cost"]
+    assert [list(row) for row in rows] == [order] * 2
     assert rows[0]["status"] == "timeout"
     assert rows[0]["cost"] == "unpriced"
     assert len(rows[0]["error"]) == MOST_TEXT + 1

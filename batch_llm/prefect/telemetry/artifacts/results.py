@@ -36,7 +36,9 @@ def results_note(summary: Summary) -> str:
 
 
 def results_table(result: BatchResult[Any, Any]) -> list[Row]:
-    """Return one row per item with the same columns: outcome, one column per field of the answers, error, amounts.
+    """Return one row per item with the same columns: one column per field of the answers, outcome, error, amounts.
+
+    The page cuts off wide tables, so the answers come first.
 
     Args:
         result: Results, failures first.
@@ -46,10 +48,10 @@ def results_table(result: BatchResult[Any, Any]) -> list[Row]:
     return [
         {
             "item": plain(item.item_id),
-            "status": _status(item),
-            "attempts": item.attempts,
             **{_column(field): _cell(_fields(item).get(field)) for field in fields},
+            "status": _status(item),
             **({"error": "" if item.success else plain(provider_first(item.error or ""))} if has_errors else {}),
+            "attempts": item.attempts,
             "seconds": round(item.duration_seconds, 2),
             "tokens in": item.token_usage.get("input_tokens", 0),
             "tokens out": item.token_usage.get("output_tokens", 0),
