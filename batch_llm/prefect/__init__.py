@@ -44,7 +44,7 @@ __all__ = [
 
 _MODULES = {
     "batch": ("final_state", "run_batch", "run_name"),
-    "console": ("prepare_log_handlers",),
+    "log_handlers": ("prepare_log_handlers",),
     "parameters": ("parameters_of", "with_common_settings"),
     "retries": ("ShardUnfinished", "retry_options"),
     "scheduling.work_pool": ("carry_shards",),
