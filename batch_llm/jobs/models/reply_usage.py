@@ -146,15 +146,29 @@ def _add_thoughts(usage: _Json) -> None:
 
 
 def _keep_counts(usage: _Json) -> None:
-    """Replace token counts by integers, and remove those that are not plausible."""
+    """Replace token counts by integers, and remove those that are not plausible and parts of a wrong type."""
     for name, value in list(usage.items()):
-        if isinstance(value, dict):
-            _keep_counts(cast("_Json", value))
-        elif value is not None and name.lower().endswith(("tokens", "tokencount")):
+        if value is not None and name.lower().endswith(("tokens", "tokencount")):
             if (count := plausible_count(value)) is None:
                 del usage[name]
             else:
                 usage[name] = count
+        elif isinstance(value, dict):
+            _keep_counts(cast("_Json", value))
+        elif name in _LISTS and isinstance(value, list):
+            usage[name] = [part for part in cast("list[object]", value) if isinstance(part, dict)]
+        elif name in _LISTS or name in _OBJECTS:
+            usage[name] = None
+
+
+_LISTS = frozenset(
+    {"promptTokensDetails", "candidatesTokensDetails", "cacheTokensDetails", "toolUsePromptTokensDetails", "iterations"}
+)
+_OBJECTS = frozenset(
+    {"prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details"}
+    | {"cache_creation", "server_tool_use"}
+)
+"""Parts of a usage that are lists of objects, or objects."""
 
 
 def _first(usage: Mapping[str, Any], own: str, others: tuple[str, ...]) -> int:

@@ -175,6 +175,35 @@ async def test_odd_field_loses_no_answer(server: LoopbackServer, api: str) -> No
     ]
 
 
+CHAT = {"prompt_tokens": 10, "completion_tokens": 5}
+TOKENS = {"input_tokens": 10, "output_tokens": 5}
+GEMINI = {"promptTokenCount": 10, "candidatesTokenCount": 5}
+USAGES: dict[str, list[Json]] = {
+    "chat": [
+        CHAT | {"prompt_tokens_details": [1], "completion_tokens_details": "x"},
+        CHAT | {"prompt_tokens_details": {"cached_tokens": {"x": 1}}},
+    ],
+    "responses": [TOKENS | {"input_tokens_details": [1], "output_tokens_details": "x"}],
+    "messages": [
+        TOKENS | {"cache_creation": "x", "server_tool_use": [1], "output_tokens_details": 5},
+        TOKENS | {"iterations": "x"},
+        TOKENS | {"iterations": [None]},
+    ],
+    "google": [GEMINI | {"promptTokensDetails": "x"}, GEMINI | {"candidatesTokensDetails": [None]}],
+    "direct": [GEMINI | {"promptTokensDetails": "x"}, GEMINI | {"candidatesTokensDetails": [None]}],
+}
+
+
+@EVERY_MODEL
+async def test_odd_part_of_the_usage_loses_no_answer(server: LoopbackServer, api: str) -> None:
+    name = "usageMetadata" if api in ("google", "direct") else "usage"
+    found = await outcomes(server, api, *(Reply(200, body(api, **{name: usage})) for usage in USAGES[api]))
+    assert [(usage, *one[:2]) for usage, one in zip(USAGES[api], found, strict=True)] == [
+        (usage, "answer", "an answer") for usage in USAGES[api]
+    ]
+    assert {(tokens["input_tokens"], tokens["output_tokens"]) for _, _, tokens in found} == {(10, 5)}
+
+
 async def test_bytes_that_are_not_utf8_lose_no_answer(server: LoopbackServer) -> None:
     """Each such byte is replaced by the replacement character."""
     text = json.dumps(body("chat")).replace("an answer", "an \udcff answer")
