@@ -205,9 +205,7 @@ def test_output_may_be_in_the_folder_of_the_source(home: Path) -> None:
 def test_values_of_every_type_are_in_every_output(home: Path, output: str) -> None:
     """Bytes are bytes where the format has them, and the other types are readable text in text formats."""
     values = ", ".join(f'{value} AS "{column}"' for column, (value, _) in VALUES_OF_TYPES.items())
-    totals = whole_run("r", source=f"SELECT 1 AS id, 'a' AS text, {values}", output=output)
-    made = plan(job(source=totals.output, prompt="{answer}", output="again.jsonl", name="again"), "r")
-    assert prompts(made) == {"1": "answer to a"}
+    whole_run("r", source=f"SELECT 1 AS id, 'a' AS text, {values}", output=output)
     columns = ", ".join(f'"{column}"' for column in VALUES_OF_TYPES)
     if output.startswith("sqlite"):
         with closing(sqlite3.connect(home / "out.db")) as database:
