@@ -101,7 +101,7 @@ def run_batch(
     publish_outcome(job, summary, events)
     if ending.signal is not None:
         get_run_logger().warning("%s", sentence := run_sentence(summary))
-        ending.signal.add_note(sentence)  # `console` logs it instead of a traceback
+        ending.signal.add_note(sentence)  # `log_handlers` logs it instead of a traceback
         raise ending.signal
     if shards.broken is not None:
         raise BatchLLMError(f"{run_sentence(summary)}. Run it again; finished items are not charged again")

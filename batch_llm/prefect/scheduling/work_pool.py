@@ -202,7 +202,7 @@ def carry_shards(job: BatchJob, run_id: str) -> State[Any]:
         text = f"Ran {shards.completed_shards} shards" + (f"; {stop.text}" if stop else "")
         get_run_logger().info("%s", text)
         if ending.signal is not None:
-            ending.signal.add_note(text)  # `console` logs it instead of a traceback
+            ending.signal.add_note(text)  # `log_handlers` logs it instead of a traceback
             raise ending.signal
         return Completed(message=text)
 
