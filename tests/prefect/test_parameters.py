@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import batch_llm.prefect
 from batch_llm.jobs import BatchJob
 from tests.support.flow_file import load_flow
 
@@ -59,3 +60,8 @@ def test_settings_without_effect_in_a_job_are_not_in_the_form(schema: dict[str, 
     engine = schema["definitions"]["ProcessorConfig"]
     assert list(engine["properties"]) == ["max_workers", "timeout_per_item", "retry"]
     assert engine["additionalProperties"] is True, "presets may still have them"
+
+
+def test_every_name_of_the_package_is_found_in_its_module() -> None:
+    """The package imports a module when one of its names is used first."""
+    assert all(getattr(batch_llm.prefect, name) for name in batch_llm.prefect.__all__)
