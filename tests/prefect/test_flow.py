@@ -119,6 +119,7 @@ def test_run_answers_every_item_and_reports_it(run: Any, provider: OpenAIServer,
     assert tagged["items 1-5: 5 answered"] == ["all-answered", "shard"]
 
 
+@pytest.mark.whole
 def test_second_run_makes_no_call(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
     run()
     state = run()
@@ -127,6 +128,7 @@ def test_second_run_makes_no_call(run: Any, provider: OpenAIServer, tmp_path: Pa
     assert len(rows(tmp_path / "out.jsonl")) == 12
 
 
+@pytest.mark.whole
 def test_one_failed_item_does_not_fail_the_run(run: Any, provider: OpenAIServer, tmp_path: Path) -> None:
     """The run completes below the threshold; the failure is the first row of the table and in the failures file."""
     provider.rule = lambda call: OpenAIServer.too_long() if "document 7" in call.prompt else None

@@ -137,6 +137,7 @@ def test_the_failures_file_is_a_source(home: Path, ending: str) -> None:
     assert not {"answer_error", "answer_attempts"} & set(read_lines(output)[0])
 
 
+@pytest.mark.whole
 def test_answers_to_the_failures_file_are_reused_by_the_next_run(home: Path) -> None:
     """Also for rows whose id comes from their content: the failures file keeps the id."""
     write_lines(home / "docs.jsonl", {"text": "x"}, {"text": "y"})
