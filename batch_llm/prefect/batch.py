@@ -48,9 +48,9 @@ def run_batch(
 ) -> Summary:
     """Run a batch inside the current flow: plan, shards, publish.
 
-    Shards run one after another, or, if one core is not enough for `config.max_workers` calls, in parallel processes;
-    scripts then need `if __name__ == "__main__":`. The job's `runner` selects another way, and a task runner of the
-    flow overrides it. `config.max_workers` is the number of calls in flight in all shards together.
+    Shards run one after another, or, if one core is not enough for the calls, also in further processes; scripts then
+    need `if __name__ == "__main__":`. The job's `runner` selects another way, and a task runner of the flow overrides
+    it. `config.max_workers` is the number of calls in flight in all shards together.
 
     Args:
         job: The job; None to pass its fields as `settings`.

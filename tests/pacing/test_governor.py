@@ -49,6 +49,14 @@ def test_limit_with_a_small_bucket_is_used_although_cooldowns_last_a_second(chan
     assert provider.share_refused < 0.03
 
 
+async def test_nine_tenths_of_an_unknown_limit_are_used_between_the_first_and_the_last_call() -> None:
+    provider = Limited(lambda _: 50, burst=0.5)
+    await governed(items(4000, provider), workers=200)
+    seconds = provider.accepted[-1] - provider.accepted[0]
+    assert 4000 / (50 * (seconds + provider.burst)) > 0.92
+    assert provider.share_refused < 0.01
+
+
 @pytest.mark.whole
 async def test_longer_cooldowns_make_higher_rates_be_tried_less_often() -> None:
     """The bucket saves up a fifth of a second only, so what it gains during a cooldown is lost."""

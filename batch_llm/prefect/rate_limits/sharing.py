@@ -24,7 +24,7 @@ from batch_llm.prefect.best_effort import short_timeouts
 from .membership import END_SECONDS, Membership
 
 JOIN_SECONDS = 1.0
-"""Seconds to wait for the first share; after that, the run starts without one."""
+"""Seconds from joining for which shards wait for the first share; after that, they start without one."""
 
 LINGER_SECONDS = 10.0
 """Seconds that a process stays in the scope after its last shard: a pool's process often gets another one at once."""
@@ -44,7 +44,7 @@ def shared(scope: str, governor: Governor, limits: Limits) -> Generator[None]:
         limits: Limits of the job; where the scope has a limit as well, the lower one applies.
     """
     place = _enter(scope, governor, limits)
-    place.membership.has_share.wait(JOIN_SECONDS)
+    place.membership.has_share.wait(max(0.0, place.joined_at + JOIN_SECONDS - time.monotonic()))
     try:
         yield
     finally:
@@ -74,6 +74,7 @@ class _MembershipThread(Thread):
         super().__init__(name=f"batch-llm limit {scope}", daemon=True)
         self.membership = Membership(scope, governor)
         self.users = 0
+        self.joined_at = time.monotonic()
         self.left_at = 0.0
         self.is_over = False
         # A new thread has no context, and so not the settings of the thread that started it.

@@ -55,7 +55,7 @@ def on_dask(load: ShardWorkload) -> Generator[ShardSubmitter]:
         return sum(runner.client.nthreads().values())
 
     with _entered(load, runner, room) as at_once:
-        yield ShardSubmitter(submitting(runner, load.task), at_once, (KilledWorker,))
+        yield ShardSubmitter(submitting(runner, load.task), lambda: at_once, (KilledWorker,))
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def on_ray(load: ShardWorkload) -> Generator[ShardSubmitter]:
     resources: Any = ray.cluster_resources
     runner = made(address=address) if address else made(init_kwargs=own)
     with _entered(load, runner, lambda: int(resources().get("CPU", 1))) as at_once:
-        yield ShardSubmitter(submitting(runner, load.task), at_once, (RayError,))
+        yield ShardSubmitter(submitting(runner, load.task), lambda: at_once, (RayError,))
 
 
 @contextmanager

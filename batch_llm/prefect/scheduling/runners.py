@@ -14,11 +14,12 @@ from prefect import Task
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from batch_llm.jobs import RunnerName
 from batch_llm.jobs.planning.parallelism import processes_for
-from batch_llm.prefect.scheduling.submitter import ShardSubmitter, ShardWorkload, submitting
+from batch_llm.prefect.scheduling.processes import in_processes
+from batch_llm.prefect.scheduling.submitter import ShardSubmitter, ShardWorkload
 
 Opener = Callable[[ShardWorkload], AbstractContextManager[ShardSubmitter]]
 
@@ -33,37 +34,24 @@ def open_runner(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
     return _flow_own(load)
 
 
-@contextmanager
-def _auto(load: ShardWorkload) -> Generator[ShardSubmitter]:
-    """Run shards in processes if more cores help, else one after another: threads share a core."""
+def _auto(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
+    """Run shards in this process, and in others if more cores help: threads share a core."""
     processes = processes_for(load.job, load.shards, load.items, calls_model=load.calls_model)
-    with _in_flow(load) if processes == 1 else _process_pool(load.task, processes) as runner:
-        yield runner
+    return in_processes(load, _submit_to_flow(load.task), processes, at_once=False)
 
 
-@contextmanager
-def _in_flow(load: ShardWorkload) -> Generator[ShardSubmitter]:
-    """Run shards in threads of the flow's process, one at a time but for the last items of the one before."""
-    threads = getattr(_flow_runner(), "_max_workers", None) or 1
-    yield ShardSubmitter(
-        _submit_to_flow(load.task), 1, has_room=lambda running: running < threads, overlaps=lambda _: True
-    )
+def _in_flow(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
+    return in_processes(load, _submit_to_flow(load.task), 1, at_once=False)
 
 
 def _processes(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:
-    return _process_pool(load.task, load.processes())
+    return in_processes(load, _submit_to_flow(load.task), load.processes(), at_once=True)
 
 
 @contextmanager
 def _flow_own(load: ShardWorkload) -> Generator[ShardSubmitter]:
-    at_once = getattr(_flow_runner(), "_max_workers", None) or 1
-    yield ShardSubmitter(_submit_to_flow(load.task), min(at_once, load.job.config.max_workers))
-
-
-@contextmanager
-def _process_pool(task: Task[..., Any], processes: int) -> Generator[ShardSubmitter]:
-    with ProcessPoolTaskRunner(max_workers=processes) as pool:
-        yield ShardSubmitter(submitting(pool, task), processes)
+    at_once = min(getattr(_flow_runner(), "_max_workers", None) or 1, load.job.config.max_workers)
+    yield ShardSubmitter(_submit_to_flow(load.task), lambda: at_once)
 
 
 def _dask(load: ShardWorkload) -> AbstractContextManager[ShardSubmitter]:

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 
 from batch_llm.errors import JobError
@@ -20,6 +20,7 @@ from batch_llm.jobs import (
     BudgetAllocator,
     BudgetShare,
     Plan,
+    Progress,
     ProgressReader,
     RunFolder,
     ShardOutcome,
@@ -27,6 +28,7 @@ from batch_llm.jobs import (
     guessed_output_tokens,
     read_budget_status,
     record_retry,
+    request_stop,
     with_absolute_paths,
 )
 from batch_llm.jobs.messages import duration
@@ -37,11 +39,11 @@ from batch_llm.prefect.telemetry.events import RunEvents
 from batch_llm.prefect.telemetry.metrics import Metrics
 from batch_llm.prefect.telemetry.progress import ProgressArtifact
 
+from .free_workers import FreeWorkers
 from .retry_queue import RetryQueue
 from .runners import open_runner
 from .submitter import ShardWorkload
 from .watchers import CanaryWatch, FailureThresholdEvent, RunBudget
-from .worker_lanes import WorkerLanes
 
 PROGRESS_SECONDS = 2.0
 """Seconds between two updates of the progress."""
@@ -52,12 +54,18 @@ LOOK_SECONDS = 0.2
 
 @dataclass(slots=True)
 class _RunningShard:
-    """A shard that runs, with the workers that it has taken from a lane."""
+    """A shard that runs.
+
+    Attributes:
+        workers: Workers that it has taken and not returned.
+        share: Its budget share.
+        is_tail: Whether it has few items left, so that it does not count as one of the shards that run at once.
+    """
 
     shard: ShardRef
-    lane: int
     workers: int
     share: BudgetShare
+    is_tail: bool = False
 
 
 class ShardScheduler:
@@ -101,6 +109,7 @@ class ShardScheduler:
         self._budget = RunBudget(budget, planned.folder, events)
         self._reason = ""
         self._shows_at = 0.0
+        self._latest = Progress()
         self._stack = ExitStack()
         self.broken: Exception | None = None
 
@@ -115,7 +124,7 @@ class ShardScheduler:
         )
         self._runner = self._stack.enter_context(open_runner(load))
         self._metrics = self._stack.enter_context(Metrics.exported(self._job, self._folder))
-        self._lanes = WorkerLanes(self._job.config.max_workers, self._runner.at_once)
+        self._free = FreeWorkers(self._job.config.max_workers)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -127,7 +136,7 @@ class ShardScheduler:
             self._run_left()
         except self._runner.broken_by as error:
             self.broken = error
-            return "stopped because a process of the task runner was killed or ran out of memory"
+            return self._stop_others("stopped because a process of the task runner was killed or ran out of memory")
         stop = read_stop(self._folder)
         return self._reason or (stop.text if stop else "")
 
@@ -142,13 +151,21 @@ class ShardScheduler:
             self._poll()
             self._look_at_running()
             self._show()
+            self._runner.watch(self._latest)
         self._show(last=True)
         if self._pending and not self._reason:
             self._budget.stop_run()
 
+    def _stop_others(self, reason: str) -> str:
+        """Stop the shards in this process after another process was killed, and wait for their calls in flight."""
+        if remaining := [future for future in self._running if self._runner.overlaps(future)]:
+            request_stop(self._folder, reason, kind="fatal")
+            wait(remaining)
+        return reason
+
     def _on_shard_done(self, ended: _RunningShard, result: Any) -> None:
         shard = ended.shard
-        self._lanes.give(ended.lane, ended.workers)
+        self._free.give(ended.workers)
         stopping = self._is_stopping() or isinstance(result, self._runner.broken_by)
         wait = None if stopping else self._retries.wait_after(shard, result)
         if isinstance(result, ShardOutcome):
@@ -185,7 +202,7 @@ class ShardScheduler:
 
     def _share_again(self, shard: ShardRef) -> BudgetShare | None:
         """Return a share for the next attempt of a shard; if the rest of the budget is too small, queue it again."""
-        share = self._budget.next_share(shard, [shard, *islice(self._pending, self._runner.at_once - 1)])
+        share = self._budget.next_share(shard, [shard, *islice(self._pending, self._runner.slots() - 1)])
         if share is None:
             self._pending.append(shard)
         return share
@@ -199,8 +216,8 @@ class ShardScheduler:
             self._canary.watch(progress)
             spare = running.workers - max(1, progress.left)
             if spare > 0 and self._runner.overlaps(future):
-                running.workers -= spare
-                self._lanes.give(running.lane, spare)
+                running.workers, running.is_tail = running.workers - spare, True
+                self._free.give(spare)
 
     def _poll(self) -> None:
         """Exchange state with other processes; a no-op if this process has all shards."""
@@ -217,6 +234,7 @@ class ShardScheduler:
             return
         self._shows_at = time.monotonic() + PROGRESS_SECONDS
         progress = self._progress_reader.read()
+        self._latest = progress
         self._progress.show(progress, last=last)
         self._threshold_event.emit_if_exceeded(progress)
         self._budget.warn_when_nearly_spent(progress)
@@ -227,9 +245,7 @@ class ShardScheduler:
             self._retries.clear()
             return False
         started = False
-        while self._runner.accepts(len(self._running)) and not (self._canary.is_out and self._running):
-            if not (self._start_retry() or self._start_pending()):
-                break
+        while not (self._canary.is_out and self._running) and (self._start_retry() or self._start_pending()):
             started = True
         if self._pending and not (started or self._running or self._canary.is_out):
             self._retries.clear()  # the rest of the budget is too small for a call
@@ -237,30 +253,34 @@ class ShardScheduler:
 
     def _start_retry(self) -> bool:
         due = self._retries.due
-        if due is None or (taken := self._lanes.take(due.items)) is None:
+        if due is None or not (workers := self._free.take_up_to(due.items)):
             return False
         self._retries.remove(due)
         share = due.share or self._share_again(due.shard)
         if share is None:
-            self._lanes.give(*taken)
+            self._free.give(workers)
             return False
-        self._start(due.shard, share, *taken)
+        self._start(due.shard, share, workers, is_tail=True)
         return True
 
     def _start_pending(self) -> bool:
-        if (self._canary.is_out and self._retries) or (lane := self._lanes.take()) is None:
+        if self._canary.is_out and self._retries:
+            return False
+        busy = sum(not running.is_tail for running in self._running.values())
+        workers = self._free.take(slots=self._runner.slots(), busy=busy)
+        if not workers:
             return False
         if (taken := self._take()) is None:
-            self._lanes.give(*lane)
+            self._free.give(workers)
             return False
-        self._start(*taken, *lane)
+        self._start(*taken, workers)
         return True
 
-    def _start(self, shard: ShardRef, share: BudgetShare, lane: int, workers: int) -> None:
+    def _start(self, shard: ShardRef, share: BudgetShare, workers: int, *, is_tail: bool = False) -> None:
         job = self._job.model_copy(update={"config": replace(self._job.config, max_workers=workers)})
         attempt = self._retries.attempt(shard)
         future = self._runner.submit(job=job, shard=shard, share=share, attempt=attempt, **self._arguments)
-        self._running[future] = _RunningShard(shard, lane, workers, share)
+        self._running[future] = _RunningShard(shard, workers, share, is_tail and self._runner.overlaps(future))
         future.add_done_callback(self._done.put)
 
     def _take(self) -> tuple[ShardRef, BudgetShare] | None:
@@ -268,7 +288,7 @@ class ShardScheduler:
         alone = self._canary.is_out
         for _ in range(min(1, len(self._pending)) if alone else len(self._pending)):
             # A canary gets half of the budget, because other shards may start before it ends.
-            beside = [self._pending[0]] * 2 if alone else islice(self._pending, self._runner.at_once)
+            beside = [self._pending[0]] * 2 if alone else islice(self._pending, self._runner.slots())
             share = self._budget.next_share(self._pending[0], beside)
             if share is not None:
                 return self._pending.popleft(), share

@@ -11,7 +11,7 @@ from prefect import Task
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 
-from batch_llm.jobs import BatchJob
+from batch_llm.jobs import BatchJob, Progress
 from batch_llm.jobs.cpu import cores
 
 
@@ -22,21 +22,18 @@ class ShardSubmitter:
     Attributes:
         submit: Function with the keyword arguments of the task `run_shard` that returns at once; the result of its
             future is the result of the task.
-        at_once: Number of shards among which the workers are divided.
-        has_room: Function that returns whether another shard can start, given the number of running shards.
-        overlaps: Function that returns whether the next shard may start while the last items of this one are called.
+        slots: Function that returns the number of shards that can run at once now, which divide the workers.
         broken_by: Exceptions of a future's result after which the submitter accepts no more shards.
+        overlaps: Function that returns whether a shard runs in this process, where the next one may start while its
+            last items are called.
+        watch: Function that is called with the progress of the run several times per second.
     """
 
     submit: Callable[..., PrefectFuture[Any]]
-    at_once: int
+    slots: Callable[[], int]
     broken_by: tuple[type[Exception], ...] = (BrokenExecutor,)
-    has_room: Callable[[int], bool] | None = None
     overlaps: Callable[[PrefectFuture[Any]], bool] = lambda _: False
-
-    def accepts(self, running: int) -> bool:
-        """Return whether another shard can start; by default, up to `at_once`."""
-        return self.has_room(running) if self.has_room else running < self.at_once
+    watch: Callable[[Progress], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

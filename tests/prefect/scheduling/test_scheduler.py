@@ -18,35 +18,40 @@ from tests.support.prefect_server import rows
 from tests.support.processes import user_environment
 
 FLOW = """
-import asyncio, json, os, sys
+import asyncio, json, os, sys, time
 from prefect import flow
 from batch_llm import LLMCallStrategy
 from batch_llm.prefect import run_batch
 
 class Here(LLMCallStrategy[str]):
     async def execute(self, prompt, attempt, timeout):
-        await asyncio.sleep(float(prompt))
+        wait, work = map(float, prompt.split())
+        await asyncio.sleep(wait)
+        end = time.process_time() + work
+        while time.process_time() < end:
+            pass
         return str(os.getpid()), {}
 
 @flow
-def beside(output, items, seconds, settings):
-    run_batch(name=output, items=[{"id": str(number), "seconds": seconds} for number in range(items)],
-              prompt="{seconds}", strategy=Here, output=output + ".jsonl", shard_size=items // 2,
+def beside(output, items, prompt, settings):
+    run_batch(name=output, items=[{"id": str(number), "prompt": prompt} for number in range(items)],
+              prompt="{prompt}", strategy=Here, output=output + ".jsonl", shard_size=items // SHARDS,
               limits={"requests_per_minute": 600000}, canary=0, **settings)
 
 if __name__ == "__main__":
     for output, job in json.loads(sys.argv[1]).items():
         beside(output, *job)
 """
-IN_TWO: dict[str, tuple[int, float, dict[str, object]]] = {
-    "auto": (1000, 0.3, {"config": {"max_workers": 100}}),
-    "said": (40, 1.0, {"config": {"max_workers": 40}, "runner": "processes", "runner_options": {"processes": 2}}),
+SHARDS = 10
+IN_TWO: dict[str, tuple[int, str, dict[str, object]]] = {
+    "busy": (3000, "0.3 0.01", {"config": {"max_workers": 100}}),
+    "said": (1000, "0.5 0", {"config": {"max_workers": 20}, "runner": "processes", "runner_options": {"processes": 2}}),
 }
-IN_ONE: dict[str, tuple[int, float, dict[str, object]]] = {
-    "few": (40, 1.0, {"config": {"max_workers": 100}}),
-    "threads": (40, 1.0, {"config": {"max_workers": 100}, "runner": "threads"}),
+IN_ONE: dict[str, tuple[int, str, dict[str, object]]] = {
+    "idle": (2000, "0.3 0", {"config": {"max_workers": 100}}),
+    "threads": (1000, "0.3 0.01", {"config": {"max_workers": 100}, "runner": "threads"}),
 }
-"""Of each job its items, the seconds that one takes, and its settings."""
+"""Of each job its items, the seconds that one waits and computes, and its settings."""
 
 
 def job(workers: int, **settings: object) -> BatchJob:
@@ -97,17 +102,21 @@ def test_configured_processes_are_limited_by_shards_and_workers(
 
 @pytest.mark.whole
 @pytest.mark.prefect
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: shards run one after another")
-def test_shards_run_concurrently_in_separate_processes(prefect_api: str, tmp_path: Path) -> None:
-    """If that helps or the job sets it; also with a strategy that is defined in the script."""
-    (tmp_path / "flow.py").write_text(FLOW)
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: shards run in one process")
+@pytest.mark.parametrize("name", [*IN_TWO, *IN_ONE])
+def test_shards_run_in_a_second_process_if_the_job_says_so_or_one_is_busy(
+    name: str, prefect_api: str, tmp_path: Path
+) -> None:
+    """Also with a strategy that is defined in the script; each shard runs in one process."""
+    (tmp_path / "flow.py").write_text(FLOW.replace("SHARDS", str(SHARDS)))
     env = user_environment(tmp_path, prefect_api)
-    command = [sys.executable, "flow.py", json.dumps(IN_TWO | IN_ONE)]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    items, _, _ = job_of = (IN_TWO | IN_ONE)[name]
+    command = [sys.executable, "flow.py", json.dumps({name: job_of})]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
-    for output, (items, _, _) in (IN_TWO | IN_ONE).items():
-        answers = [row["answer"] for row in rows(tmp_path / f"{output}.jsonl")]
-        half = items // 2
-        assert len(answers) == items
-        assert len(set(answers[:half])) == len(set(answers[half:])) == 1
-        assert (answers[0] != answers[half]) == (output in IN_TWO), output
+    answers = [row["answer"] for row in rows(tmp_path / f"{name}.jsonl")]
+    assert len(answers) == items
+    assert len(set(answers)) == (2 if name in IN_TWO else 1)
+    size = items // SHARDS
+    shards = [answers[begin : begin + size] for begin in range(0, items, size)]
+    assert all(len(set(shard)) == 1 for shard in shards)

@@ -47,7 +47,7 @@ def run(flow_over: FlowOver) -> Callable[..., Any]:
     def over(count: int, **settings: Any) -> Any:
         texts = (f"row {number}" for number in range(count))
         common: dict[str, Any] = {"name": "slow", "model": "openai-chat:gpt-4.1-mini", "prompt": "{text}"}
-        return flow_over(texts, **common, limits={"requests_per_minute": 600_000})(**settings)
+        return flow_over(texts, **(common | {"limits": {"requests_per_minute": 600_000}} | settings))()
 
     return over
 
@@ -92,8 +92,7 @@ def test_other_shards_run_while_the_canary_waits_for_a_retry(
     assert (server.requests, server.max_in_flight) == (61, 5)
     first, again = starts.by_row[POISON]
     others = starts.of(range(5, 60))
-    assert others[0] - (max(starts.of(range(5))) + server.latency) < 1, "the other shards start within a second"
-    assert others[-1] < again, "and all of their rows are called before the retry"
+    assert others[-1] < again, "all other rows are called before the retry"
     assert again - first > 3
 
     waiting = [(progress, line, progress.retry) for progress, line in seen if progress.retry]
@@ -158,10 +157,10 @@ def test_a_row_that_always_fails_delays_the_others_by_less_than_a_fifth(run: Any
     """Of 400 rows of 0.3 s, with 20 workers and the default canary and retries, one row of the canary is poisoned."""
     settings: dict[str, Any] = {"config": {"max_workers": 20}, "shard_retry": {"max_attempts": 2, "initial_wait": 10}}
     took: list[float] = []
-    for failures in (0, 1000, 0, 1000):
+    for number, failures in enumerate((0, 1000, 0, 1000)):
         starts = Starts(failures)
         server = serve(rule=starts, latency=0.3)
-        state = run(400, **settings, refresh=True)
+        state = run(400, **settings, name=f"run-{number}")
         assert state.is_completed()
         assert server.max_in_flight == 20
         canary, others = starts.of(range(20)), starts.of(range(20, 400))

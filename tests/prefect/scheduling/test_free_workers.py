@@ -10,51 +10,61 @@ from hypothesis import strategies as st
 
 from batch_llm import ErrorInfo, RetryConfig
 from batch_llm.jobs import ShardOutcome, ShardRef
+from batch_llm.prefect.scheduling.free_workers import FreeWorkers
 from batch_llm.prefect.scheduling.retry_queue import RetryQueue
-from batch_llm.prefect.scheduling.worker_lanes import WorkerLanes
 
 SHARD = ShardRef(3, 1, 10, 10, "3.jsonl", "n1")
 
 
-def test_workers_are_divided_among_the_lanes() -> None:
-    lanes = WorkerLanes(5, 2)
-    assert (lanes.take(), lanes.take(), lanes.take()) == ((0, 3), (1, 2), None)
+def test_workers_are_divided_among_the_slots() -> None:
+    free = FreeWorkers(5)
+    assert [free.take(slots=2, busy=busy) for busy in (0, 1, 2)] == [3, 2, 0]
 
 
 def test_next_shard_starts_with_the_workers_that_the_one_before_does_not_need() -> None:
-    lanes = WorkerLanes(20, 1)
-    assert lanes.take() == (0, 20)
-    lanes.give(0, 9)
-    assert lanes.take() is None, "fewer than half of the lane"
-    lanes.give(0, 10)
-    assert lanes.take() == (0, 19)
-    lanes.give(0, 1)
-    assert lanes.take() is None
-    lanes.give(0, 19)
-    assert lanes.take() == (0, 20)
+    free = FreeWorkers(20)
+    assert free.take(slots=1, busy=0) == 20
+    free.give(9)
+    assert free.take(slots=1, busy=0) == 0, "fewer than half"
+    free.give(10)
+    assert free.take(slots=1, busy=0) == 19
+    free.give(1)
+    assert free.take(slots=1, busy=0) == 0
+    free.give(19)
+    assert free.take(slots=1, busy=0) == 20
+
+
+def test_a_process_that_becomes_ready_gets_its_part_at_the_end_of_a_shard() -> None:
+    free = FreeWorkers(20)
+    assert free.take(slots=1, busy=0) == 20
+    assert free.take(slots=2, busy=1) == 0
+    free.give(20)
+    assert [free.take(slots=2, busy=busy) for busy in (0, 1)] == [10, 10]
 
 
 def test_a_retry_takes_a_worker_per_item_and_starts_with_one() -> None:
-    lanes = WorkerLanes(20, 1)
-    assert (lanes.take(3), lanes.take(), lanes.take(3)) == ((0, 3), (0, 17), None)
-    lanes.give(0, 1)
-    assert lanes.take(3) == (0, 1)
+    free = FreeWorkers(20)
+    assert [free.take_up_to(3), free.take(slots=1, busy=0), free.take_up_to(3)] == [3, 17, 0]
+    free.give(1)
+    assert free.take_up_to(3) == 1
 
 
-@given(st.integers(1, 50), st.integers(1, 5), st.lists(st.one_of(st.none(), st.integers(1, 60)), max_size=40))
-def test_shards_never_have_more_workers_than_the_run(workers: int, count: int, wanted: list[int | None]) -> None:
-    lanes = WorkerLanes(workers, min(workers, count))
-    running: list[tuple[int, int]] = []
-    for number, items in enumerate(wanted):
-        if taken := lanes.take(items):
+@given(
+    st.integers(1, 50),
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5), st.integers(0, 60)), max_size=40),
+)
+def test_shards_never_have_more_workers_than_the_run(workers: int, wanted: list[tuple[int, int, int]]) -> None:
+    free = FreeWorkers(workers)
+    running: list[int] = []
+    for number, (slots, busy, items) in enumerate(wanted):
+        if taken := free.take_up_to(items) if items else free.take(slots=slots, busy=busy):
             running.append(taken)
-        assert all(taken > 0 for _, taken in running)
-        assert sum(taken for _, taken in running) <= workers
+        assert sum(running) <= workers
         if number % 3 == 2 and running:
-            lanes.give(*running.pop(0))
+            free.give(running.pop(0))
     for taken in running:
-        lanes.give(*taken)
-    assert lanes.take() is not None, "a free lane accepts a shard of any size"
+        free.give(taken)
+    assert free.take(slots=min(workers, 3), busy=0) > 0, "if all are free, a shard can start"
 
 
 def outcome(info: ErrorInfo | None) -> ShardOutcome:
