@@ -90,7 +90,7 @@ def _broken(folder: RunFolder) -> str:
 def _reused(folder: RunFolder) -> str:
     return f"""
     SELECT position, id, key, true, status, output, input_tokens, output_tokens,
-        cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason, NULL
+        cost_usd, attempts, seconds, NULL, NULL, finished_at, finish_reason, call_seconds
     FROM {file_text(folder.reused)}"""
 
 

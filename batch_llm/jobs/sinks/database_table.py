@@ -13,7 +13,7 @@ from batch_llm.jobs.storage.duckdb_session import Tables, column_types, name
 from .base import Sink, nothing
 
 _OTHER_COLUMNS = "written; if its columns should change, drop the table or name another one"
-_ADDED_LATER = ("finish_reason",)
+_ADDED_LATER = ("finish_reason", "call_seconds")
 """Columns that tables of earlier versions do not have; they are added at the end of such a table."""
 
 

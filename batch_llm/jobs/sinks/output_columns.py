@@ -21,6 +21,7 @@ BOOKKEEPING = (
     "error_category",
     "error",
     "finish_reason",
+    "call_seconds",
 )
 
 

@@ -95,7 +95,7 @@ def test_output_has_the_fields_of_the_answer_with_their_types(home: Path, ending
     with duckdb.connect() as tables:
         types = column_types(tables, f"SELECT * FROM '{output}'")
     names = ["id", "text", "meta", *_ANSWER, "item_id", "status", "input_tokens", "output_tokens", "cost_usd"]
-    assert list(types) == [*names, "attempts", "seconds", "error_category", "error", "finish_reason"]
+    assert list(types) == [*names, "attempts", "seconds", "error_category", "error", "finish_reason", "call_seconds"]
     if ending == ".parquet":
         assert {name: types[name] for name in _ANSWER} == dict(
             zip(_ANSWER, ["VARCHAR", "DOUBLE", "BIGINT", "BOOLEAN", "JSON"], strict=True)
@@ -368,3 +368,19 @@ def test_outputs_follow_the_umask_and_the_ledger_is_its_owners(home: Path) -> No
     ledger = {path for path in modes if ".batch-llm" in path.parts}
     assert {modes[path] for path in ledger} == {0o600}, modes
     assert {modes[path] for path in modes.keys() - ledger} == {0o640}, modes
+
+
+def test_output_has_the_duration_of_the_last_call_also_of_reused_rows(home: Path) -> None:
+    """Other times of a row contain waits and retries."""
+    documents(home, a="one")
+    for run in ("first", "second"):
+        made = plan(job(), run)
+        for shard in made.shards:
+            with LedgerWriter(Store(made.folder), shard.part) as ledger:
+                for item in read_lines(shard.path):
+                    ledger.append(
+                        Record(item["id"], item["key"], "succeeded", "yes", attempts=1, seconds=9.0, call_seconds=0.25)
+                    )
+        (row,) = read_lines(merge(job(), made).output)
+        assert (row["seconds"], row["call_seconds"]) == (9.0, 0.25)
+    assert made.reused == 1

@@ -164,18 +164,23 @@ def test_property_name_that_cannot_be_written_is_refused_before_the_run(home: Pa
         job(output_schema={"type": "object", "properties": {"a\0b": {"type": "string"}}})
 
 
-def test_table_of_an_earlier_version_gets_the_new_column(home: Path) -> None:
+def test_table_of_an_earlier_version_gets_the_new_columns(home: Path) -> None:
     """Its JSON columns stay JSON and accept text."""
     documents(home, a="one")
     schema = {"type": "object", "properties": {"city": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}
     _merged("duckdb:///o.duckdb#t", schema, a={"city": "Bonn"})
     with duckdb.connect(home / "o.duckdb") as database:
-        database.execute("ALTER TABLE t DROP finish_reason; ALTER TABLE t ALTER city TYPE JSON USING to_json(city)")
+        database.execute("ALTER TABLE t DROP finish_reason; ALTER TABLE t DROP call_seconds")
+        database.execute("ALTER TABLE t ALTER city TYPE JSON USING to_json(city)")
     made = plan(job(output="duckdb:///o.duckdb#t", output_schema=schema, name="again"), "r")
     todo = job(output="duckdb:///o.duckdb#t", output_schema=schema, name="again")
     with LedgerWriter(Store(made.folder), made.shards[0].part) as ledger:
         for item in read_lines(made.shards[0].path):
-            ledger.append(Record(item["id"], item["key"], "succeeded", {"city": "Köln"}, finish_reason="stop"))
+            ledger.append(
+                Record(item["id"], item["key"], "succeeded", {"city": "Köln"}, finish_reason="stop", call_seconds=0.5)
+            )
     merge(todo, made)
     with duckdb.connect(home / "o.duckdb") as database:
-        assert database.execute("SELECT city, finish_reason FROM t").fetchall() == [('"Köln"', "stop")]
+        assert database.execute("SELECT city, finish_reason, call_seconds FROM t").fetchall() == [
+            ('"Köln"', "stop", 0.5)
+        ]
