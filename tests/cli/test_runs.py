@@ -119,6 +119,7 @@ def test_prune_prints_what_it_removes(home: Path) -> None:
     assert "letters: no run is older than 30 days" in batch_llm_here("prune", folder=home).stdout
 
 
+@pytest.mark.whole
 def test_status_does_not_import_prefect(home: Path) -> None:
     """The import takes seconds, and no server is needed."""
     look = "import sys; from batch_llm.cli import main; main(['status']); sys.exit('prefect' in sys.modules)"
