@@ -133,7 +133,7 @@ def _published(model: str) -> PriceList:
         _, info = get_snapshot().find_provider_model(reference, None, provider, None)
     except LookupError:
         return PriceList(lambda usage: None, "")
-    published = _Published(info)
+    published = _Published(info, provider)
     return PriceList(
         lambda usage: _sum(usage, published.unit_prices),
         f"genai-prices {version('genai-prices')}",
@@ -178,8 +178,9 @@ class _Published:
         tiers: Service tiers with prices of their own.
     """
 
-    def __init__(self, info: ModelInfo) -> None:
+    def __init__(self, info: ModelInfo, provider: str) -> None:
         self._info = info
+        self._sells_flex_as_batch = provider == "google"  # https://ai.google.dev/gemini-api/docs/flex-inference
         variants: list[Any] = info.price_variants or []
         found = {each.when.get(name) for each in variants for name in ("service_tier", "processing")}
         self.tiers = frozenset(str(tier) for tier in found if tier)
@@ -211,11 +212,11 @@ class _Published:
     def _at(self, context: Context) -> ModelPrice:
         asked = dict(context)
         tier = asked.get("service_tier", "")
-        if tier == "batch" or (tier == "flex" and tier not in self.tiers):  # both cost half
+        if tier == "batch" or (tier == "flex" and self._sells_flex_as_batch):
             asked = {**asked, "processing": "batch"}
         return self._info.get_prices(datetime.now(UTC), asked)
 
     def _is_priced(self, name: str, value: str) -> bool:
         if name != "service_tier" or value in _PLAIN_TIERS:
             return True
-        return value in self.tiers or (value == "flex" and "batch" in self.tiers)
+        return value in self.tiers or (value == "flex" and self._sells_flex_as_batch and "batch" in self.tiers)
