@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefect import Task
@@ -91,13 +92,18 @@ def run_batch(
         events.emit("run.started", {"source": job.source, "model": job.model, **about})
         ending = GracefulStop(planned.folder)
         carried = PoolScheduler if job.runner == "pool" else ShardScheduler
-        with (
-            governed(job) as governor,
-            shares_released_at_end(governor),
-            carried(job, run, planned, events, strategy) as shards,
-        ):
-            stopped = ending.run(shards.run)
-        summary = _publish(job, planned, stopped, ending)
+        with _own_thread() as threads:
+            publish = partial(_submit, threads, tasks.publish, job=job, planned=planned)
+            with (
+                governed(job) as governor,
+                shares_released_at_end(governor),
+                carried(job, run, planned, events, strategy) as shards,
+            ):
+                stopped = ending.run(shards.run)
+                # The processes of this machine take seconds to exit. Runners elsewhere send their records as they do.
+                early = shards.broken is None and job.runner != "pool"
+                publishing = publish(stopped=stopped) if early else None
+            summary: Summary = _result_of(publishing or publish(stopped=stopped), ending.run)
     publish_outcome(job, summary, events)
     if ending.signal is not None:
         get_run_logger().warning("%s", sentence := run_sentence(summary))
@@ -110,13 +116,10 @@ def run_batch(
 
 
 def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, number: int) -> Plan:
-    with _in_own_thread(tasks.plan, job=job, run_id=run_id, strategy=strategy, lease=number) as future:
-        found = future.result(raise_on_failure=False)
-    if isinstance(found, JobError):
-        raise JobError(str(found))  # a new error, because the task's own has the task's traceback
-    if isinstance(found, BaseException):
-        raise found
-    planned: Plan = found
+    with _own_thread() as threads:
+        planned: Plan = _result_of(
+            _submit(threads, tasks.plan, job=job, run_id=run_id, strategy=strategy, lease=number)
+        )
     for note in planned.notes:
         get_run_logger().info("%s", note)
     for warning in planned.warnings:
@@ -124,27 +127,27 @@ def _plan(job: BatchJob, run_id: str, strategy: tasks.StrategyFactory | None, nu
     return planned
 
 
-def _publish(job: BatchJob, planned: Plan, stopped: str, ending: GracefulStop) -> Summary:
-    with _in_own_thread(tasks.publish, job=job, planned=planned, stopped=stopped) as future:
-        found = ending.run(lambda: future.result(raise_on_failure=False))
-    if isinstance(found, JobError):
-        raise JobError(str(found))  # a new error, because the task's own has the task's traceback
-    if isinstance(found, BaseException):
-        raise found
-    summary: Summary = found
-    return summary
-
-
-@contextmanager
-def _in_own_thread(task: Task[..., Any], **parameters: Any) -> Generator[PrefectFuture[Any]]:
-    """Run a task in its own thread and wait for it at the end of the block.
+def _own_thread() -> AbstractContextManager[ThreadPoolTaskRunner[Any]]:
+    """Return a runner of one task at a time; the end of the block waits for its task.
 
     A signal then interrupts only the waiting main thread, and no file is half written. The flow's task runner is not
     used, because a process pool with a killed process accepts no more tasks.
     """
     threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
-    with threads:
-        yield threads.submit(task, parameters)
+    return threads
+
+
+def _submit(threads: ThreadPoolTaskRunner[Any], task: Task[..., Any], **parameters: Any) -> PrefectFuture[Any]:
+    return threads.submit(task, parameters)
+
+
+def _result_of(future: PrefectFuture[Any], wait: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> Any:
+    found = wait(lambda: future.result(raise_on_failure=False))
+    if isinstance(found, JobError):
+        raise JobError(str(found))  # a new error, because the task's own has the task's traceback
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def final_state(job: BatchJob, summary: Summary) -> State[Any]:

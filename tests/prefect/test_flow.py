@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,26 @@ def test_run_answers_every_item_and_reports_it(run: Any, provider: OpenAIServer,
     assert flow_run_of(state)["tags"] == ["completed", "openai-chat:gpt-4.1-mini", "trial"]
     tagged = {task["name"]: task["tags"] for task in task_runs(state)}
     assert tagged["items 1-5: 5 answered"] == ["all-answered", "shard"]
+
+
+def test_results_are_written_while_the_runner_of_the_shards_ends(
+    run: Any, tmp_path: Path, provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool of processes takes seconds to exit."""
+    from batch_llm.prefect.scheduling import runners
+
+    ends: list[object] = []
+
+    @contextmanager
+    def slow_to_end(load: runners.ShardWorkload) -> Generator[runners.ShardSubmitter]:
+        with runners.RUNNERS["auto"](load) as submitter:
+            yield submitter
+            ends.append(eventually(lambda: next(tmp_path.glob(".batch-llm/trial/*/summary.json"), None), seconds=30))
+
+    monkeypatch.setitem(runners.RUNNERS, "threads", slow_to_end)
+    assert run(runner="threads").is_completed()
+    assert len(ends) == 1
+    assert len(rows(tmp_path / "out.jsonl")) == provider.requests == 12
 
 
 @pytest.mark.whole
