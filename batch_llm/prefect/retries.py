@@ -22,7 +22,7 @@ from batch_llm.classifiers.default import DefaultErrorClassifier
 from batch_llm.config import RetryConfig
 from batch_llm.engine import retry_policy
 from batch_llm.engine.retry_policy import backoff
-from batch_llm.errors import BatchLLMError, ErrorClassifier
+from batch_llm.errors import BatchLLMError, ErrorClassifier, JobError
 from batch_llm.jobs import ShardOutcome
 
 MOST_DELAYS = 50
@@ -55,6 +55,17 @@ def can_pass(result: Any, classifier: ErrorClassifier | None = None) -> bool:
             return (classifier or DefaultErrorClassifier()).classify(error).is_retryable
         case _:
             return False
+
+
+def reason_to_stop(result: Any) -> str:
+    """Return why the last result of a shard stops the run; empty if it does not. An unexpected error is raised."""
+    match result:
+        case ShardUnfinished() | JobError():
+            return str(result)
+        case BaseException():
+            raise result
+        case _:
+            return ""
 
 
 def retry_wait(retry: RetryConfig, attempt: int) -> float | None:

@@ -14,7 +14,6 @@ from typing import Any, Self
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
 
-from batch_llm.errors import JobError
 from batch_llm.jobs import (
     BatchJob,
     BudgetAllocator,
@@ -33,7 +32,7 @@ from batch_llm.jobs import (
 )
 from batch_llm.jobs.messages import duration
 from batch_llm.prefect import tasks
-from batch_llm.prefect.retries import ShardUnfinished
+from batch_llm.prefect.retries import reason_to_stop
 from batch_llm.prefect.stopping import read_stop
 from batch_llm.prefect.telemetry.events import RunEvents
 from batch_llm.prefect.telemetry.metrics import Metrics
@@ -179,7 +178,7 @@ class ShardScheduler:
             left = self._progress_reader.read_shard(shard.index).left or shard.items
             self._queue_retry(shard, wait, left, type(result).__name__, str(result), ended.share)
         else:
-            self._reason = self._reason or _reason_to_stop(result)
+            self._reason = self._reason or reason_to_stop(result)
 
     def _queue_retry(
         self, shard: ShardRef, wait: float, items: int, category: str, why: str, share: BudgetShare | None = None
@@ -294,15 +293,3 @@ class ShardScheduler:
                 return self._pending.popleft(), share
             self._pending.rotate(-1)
         return None
-
-
-def _reason_to_stop(result: Any) -> str:
-    match result:
-        case ShardUnfinished(outcome=ShardOutcome(unfinished_text=text)):
-            return text
-        case JobError():
-            return str(result)
-        case BaseException():
-            raise result
-        case _:
-            return ""
