@@ -101,11 +101,12 @@ def check_and_open(
         prepare_ledger(job, runs)
         check_writable(str(runs.local / "check"), setting="ledger")
     check_budget(job, own_strategy=bool(strategy))
-    if with_model and not strategy:
-        check_model(job)
-        check_lane_price(job)
-    elif job.lane != "online":
+    if strategy and job.lane != "online":
         raise JobError(f"lane={job.lane} does not work with a strategy of the caller: leave lane out")
+    if not strategy:
+        check_lane_price(job)
+        if with_model:
+            check_model(job)
     return CheckedJob(source, output, tuple(known))
 
 

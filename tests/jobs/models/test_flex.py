@@ -11,7 +11,7 @@ from genai_prices import Usage, calc_price
 
 from batch_llm import LLMCallStrategy
 from batch_llm.errors import JobError, TierUnavailable
-from batch_llm.jobs import BatchJob, Summary, merge, plan, run_shard
+from batch_llm.jobs import BatchJob, Summary, check, merge, plan, run_shard
 from batch_llm.jobs.models.flex import REFUSALS_IN_A_ROW, STANDARD_ONLY_SECONDS, FlexStrategy, check_flex
 from batch_llm.jobs.planning.estimate import estimate
 from tests.support.jobs import job, write_lines
@@ -259,6 +259,18 @@ def test_a_model_that_is_not_sold_at_flex_is_refused_before_the_run(monkeypatch:
     monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
     with pytest.raises(JobError, match=r"'openai:gpt-4\.1-mini' has no flex tier in the published prices"):
         plan(job(model="openai:gpt-4.1-mini", lane="flex"), "r")
+
+
+@pytest.mark.usefixtures("documents")
+def test_a_strategy_of_the_caller_has_no_lane() -> None:
+    with pytest.raises(JobError, match="lane=flex does not work with a strategy of the caller"):
+        plan(job(lane="flex"), "r", strategy="mine")
+
+
+@pytest.mark.usefixtures("documents")
+def test_the_command_checks_the_lane_before_it_imports_the_models_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key-that-is-no-secret")
+    assert check(job(model="openai:gpt-5-mini", lane="flex"), with_model=False) == ("id", "text")
 
 
 @pytest.mark.usefixtures("documents")

@@ -62,8 +62,10 @@ def _units(draw: st.DrawFn) -> dict[str, float]:
 
 def _by_genai_prices(model: str, request: BilledRequest) -> Decimal:
     provider, name = _MODELS[model]
-    usage = Usage(**request.units)
-    return calc_price(usage, name, provider_id=provider, price_context=dict(request.context)).total_price
+    usage, context = Usage(**request.units), dict(request.context)
+    if provider == "google" and context.get("service_tier") == "flex":
+        context["processing"] = "batch"  # the same price; genai-prices has none for flex
+    return calc_price(usage, name, provider_id=provider, price_context=context).total_price
 
 
 @examples(300)
