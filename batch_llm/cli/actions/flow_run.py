@@ -98,6 +98,7 @@ class CliFlowRun:
 
     def _show_until_end(self, view: View, *, seconds: float = float("inf")) -> None:
         end = time.monotonic() + seconds
+        view.show(read_progress(self.folder.path))
         while not self.process.wait(POLL_SECONDS) and time.monotonic() < end:
             view.show(read_progress(self.folder.path))
 
