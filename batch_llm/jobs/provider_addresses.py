@@ -31,14 +31,18 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def check_environment(model: str) -> None:
     """Check the addresses and keys that a model's provider reads from the environment, without a call.
 
+    An empty variable counts as missing: it is removed, because clients take it for a key.
+
     Raises:
         JobError: An address has no http://, a key has characters that a header cannot contain, or a proxy is not valid.
     """
     prefixes = _prefixes(model.partition(":")[0])
     for name, value in sorted(os.environ.items()):
-        if not name.startswith(prefixes) or not value:
+        if not name.startswith(prefixes):
             continue
-        if name.endswith(_ADDRESS_ENDINGS):
+        if not value and name.endswith((*_ADDRESS_ENDINGS, *_KEY_ENDINGS)):
+            del os.environ[name]
+        elif name.endswith(_ADDRESS_ENDINGS):
             _check_address(name, value)
         elif name.endswith(_KEY_ENDINGS):
             _check_key(name, value)

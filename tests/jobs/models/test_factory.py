@@ -17,6 +17,7 @@ from pydantic_ai.models.openai import OpenAIChatModelSettings, OpenAIResponsesMo
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, ShardOutcome, merge, plan, run_shard
 from batch_llm.jobs.models.factory import check_model, make_strategy
+from batch_llm.jobs.secrets import KeyMissing
 from tests.support.jobs import job, read_lines, write_lines
 from tests.support.servers import HANG, HTML_502, GeminiServer, OpenAIServer
 
@@ -231,6 +232,27 @@ def test_schema_with_circular_reference_is_rejected(schema: dict[str, Any]) -> N
     """The error is one line, raised before the first call."""
     with pytest.raises(JobError, match=r"output_schema cannot be used: .* replace it by the definition"):
         check_model(job(model="local", output_schema=schema))
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("openai:gpt-6-luna", "OPENAI_API_KEY"),
+        ("anthropic:claude-haiku-5-5", "ANTHROPIC_API_KEY"),
+        ("google:gemini-3.8-flash", "GOOGLE_API_KEY"),
+    ],
+)
+def test_an_empty_key_counts_as_missing(monkeypatch: pytest.MonkeyPatch, model: str, variable: str) -> None:
+    monkeypatch.setenv(variable, "")
+    with pytest.raises(KeyMissing, match=f"needs a key: set {variable} in the environment"):
+        check_model(job(model=model))
+
+
+def test_a_compatible_server_needs_no_key_if_the_key_is_empty(
+    openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    check_model(job(model="openai-chat:some-model"))
 
 
 def test_a_compatible_server_needs_no_key(openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
