@@ -64,6 +64,7 @@ def test_an_interrupted_query_ends_the_command(capsys: pytest.CaptureFixture[str
     def command(*_: object, **__: object) -> None:
         query()
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell may ignore it
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("batch_llm.cli.app.app", command)
         assert main(["results"]) == INTERRUPTED

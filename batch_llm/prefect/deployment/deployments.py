@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import construct_schedule
@@ -22,6 +22,13 @@ from pydantic import ValidationError
 from batch_llm.jobs import project_folder
 from batch_llm.prefect.api import api, one_line
 from batch_llm.prefect.flow_channel import FlowState
+
+FLOW_FOLDER = "."
+"""Folder that Prefect copies into the working folder of the process that serves a deployment, before each run.
+
+By default it is the working folder of whoever registered the deployment first, so that serving from another folder
+would overwrite files there. The entrypoint of the flow is an absolute path: nothing has to be copied.
+"""
 
 Block = Mapping[str, Any]
 """One block of `deployments/prefect.yaml`."""
@@ -37,7 +44,7 @@ def flow_entrypoint(block: Block) -> str:
 
 def local_deployment(block: Block) -> RunnerDeployment:
     """Return the block as a deployment without a work pool, for `batch-llm serve` and `batch-llm run`."""
-    return RunnerDeployment.from_entrypoint(
+    deployment = RunnerDeployment.from_entrypoint(
         flow_entrypoint(block),
         name=str(block["name"]),
         description=block.get("description"),
@@ -45,6 +52,8 @@ def local_deployment(block: Block) -> RunnerDeployment:
         parameters=dict(block.get("parameters") or {}),
         schedules=[_schedule(schedule) for schedule in block.get("schedules") or ()] or None,
     )
+    deployment._path = FLOW_FOLDER  # pyright: ignore[reportPrivateUsage]  no other way
+    return deployment
 
 
 def _schedule(schedule: Mapping[str, Any]) -> DeploymentScheduleCreate:
@@ -108,9 +117,11 @@ def deployment_to_serve(block: Block) -> RunnerDeployment:
 
 
 def _to_serve(deployment: RunnerDeployment, known: DeploymentResponse | None) -> RunnerDeployment:
-    if known and known.work_pool_name:
-        with api() as client:
+    with api() as client:
+        if known and known.work_pool_name:
             client.delete_deployment(known.id)
+        elif known and known.path != FLOW_FOLDER:  # Prefect's update leaves it as it is
+            client.update_deployment(known.id, DeploymentUpdate(path=FLOW_FOLDER))
     for schedule in deployment.schedules or ():
         switched_on = [old for old in known.schedules if old.active] if known else []
         schedule.active = schedule.active or any(old.schedule == schedule.schedule for old in switched_on)
@@ -141,6 +152,7 @@ def _is_current(known: DeploymentResponse, wanted: RunnerDeployment) -> bool:
         all(getattr(known, name) == getattr(wanted, name) for name in _COMPARED)
         and known.parameter_openapi_schema == schema
         and not known.pull_steps
+        and known.path == FLOW_FOLDER
         and [(each.schedule, each.active) for each in known.schedules] == schedules
     )
 

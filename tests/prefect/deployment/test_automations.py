@@ -190,6 +190,7 @@ def test_a_run_whose_process_died_is_marked_as_crashed(
             eventually(lambda: hanging.requests, seconds=60)
         finally:
             process.kill()
+            process.close()
     eventually(lambda: state_of(client, dead).is_crashed(), seconds=60)
     assert str(state_of(client, dead).message).startswith("No heartbeat for ten minutes")
     assert state_of(client, ended).is_completed()

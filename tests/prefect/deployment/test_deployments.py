@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -74,6 +74,28 @@ def test_a_deployment_is_updated_only_if_its_preset_has_changed(prefect_api: str
             updated = found.updated
     assert (found.tags, found.description, found.parameters) == (["weekly"], "another", {"source": "docs.csv"})
     assert [each.schedule.cron for each in found.schedules if isinstance(each.schedule, CronSchedule)] == ["0 3 * * *"]
+
+
+def _serve(block: dict[str, Any]) -> None:
+    deployments.deployment_to_serve(block).apply()
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("register", [deployments.ensure_deployment, _serve])
+def test_no_folder_is_copied_into_the_folder_of_the_serving_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, register: Callable[[dict[str, Any]], object]
+) -> None:
+    """Also for a deployment that an earlier version registered, from another folder."""
+    block: dict[str, Any] = {"name": "moved", "entrypoint": "flows/batch.py:batch"}
+    monkeypatch.chdir(tmp_path)
+    earlier = deployments.local_deployment(block)
+    earlier._path = str(tmp_path)  # pyright: ignore[reportPrivateUsage]
+    earlier.apply()
+    with get_client(sync_client=True) as client:
+        assert client.read_deployment_by_name("batch-llm/moved").path == str(tmp_path)
+        register(block)
+        assert client.read_deployment_by_name("batch-llm/moved").path == "."
+        client.delete_deployment(client.read_deployment_by_name("batch-llm/moved").id)
 
 
 @pytest.mark.whole

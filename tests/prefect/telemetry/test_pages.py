@@ -129,7 +129,8 @@ def test_page_of_the_report_has_failures_cost_and_speed(seen: Seen) -> None:
 @pytest.mark.whole
 def test_page_of_the_results_has_failures_first_and_the_path_of_the_output(seen: Seen) -> None:
     text = seen.artifact("results", SENTENCE, "answers.jsonl", "answers.failures.jsonl", "200 Items")
-    assert text.index("ticket-29 content_filter") < text.index("ticket-67 invalid_request") < text.index("ticket-1 ok")
+    first_answer = "ticket-1 Ticket 1 about a broken lamp Ticket 1 about a broken lamp ok"
+    assert text.index("ticket-29 content_filter") < text.index("ticket-67 invalid_request") < text.index(first_answer)
     seen.browser.keep("results")
 
 
