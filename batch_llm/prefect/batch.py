@@ -22,9 +22,9 @@ from batch_llm.jobs import BatchJob, Items, Plan, Summary, governed, run_folder,
 from batch_llm.jobs.messages import run_sentence
 
 from . import tasks
-from .best_effort import await_api
+from .best_effort import await_api, best_effort
 from .lease import lease
-from .log_handlers import prepare_log_handlers
+from .log_handlers import prepare_log_handlers, send_logs
 from .rate_limits.sharing import shares_released_at_end
 from .scheduling.scheduler import ShardScheduler
 from .scheduling.work_pool import PoolScheduler
@@ -108,6 +108,8 @@ def run_batch(
     if ending.signal is not None:
         get_run_logger().warning("%s", sentence := run_sentence(summary))
         ending.signal.add_note(sentence)  # `log_handlers` logs it instead of a traceback
+        with best_effort():
+            send_logs()
         raise ending.signal
     if shards.broken is not None:
         raise BatchLLMError(f"{run_sentence(summary)}. Run it again; finished items are not charged again")

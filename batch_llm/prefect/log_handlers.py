@@ -7,10 +7,13 @@ import re
 from functools import partial
 
 from prefect.exceptions import CancelledRun, FailedRun, TerminationSignal
-from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 
 from batch_llm.jobs.secrets import redact
 from batch_llm.jobs.untrusted_text import visible
+
+SEND_SECONDS = 5
+"""Seconds for sending the last records of a run that a signal ends."""
 
 _ENGINE_ENDED = re.compile(r"Engine execution (?:exited with unexpected|interrupted by base) exception")
 _PROCESS_ENDED = re.compile(r"Execution (?:of flow run '.+' )?(?:exited with unexpected|interrupted by base) exception")
@@ -39,6 +42,11 @@ def prepare_log_handlers() -> None:
         for accepts in (_reword, _clean):
             if accepts not in handler.filters:
                 handler.addFilter(accepts)
+
+
+def send_logs() -> None:
+    """Send all records to the server: after SIGTERM, the engine ends the process without doing so."""
+    APILogWorker.drain_all(timeout=SEND_SECONDS)
 
 
 def _reword(record: logging.LogRecord) -> bool:

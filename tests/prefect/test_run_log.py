@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
+from batch_llm.cli.actions.flow_process import FlowProcess
 from tests.support.prefect_server import eventually
 from tests.support.servers import Call, Reply
 
@@ -103,3 +105,27 @@ def test_a_retry_of_a_shard_is_one_sentence(log_of: Any, serve: Any) -> None:
     retried = "It is retried in 0 s (attempt 2 of 2); other shards continue"
     assert f"Shard 1: {why}. {retried}" in [message for _, message in log]
     assert sum(why in message for _, message in log) == 1
+
+
+@pytest.mark.whole
+def test_a_run_that_sigterm_ends_has_its_sentence_in_its_log(
+    prefect_api: str, serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's engine ends the process by the signal, without sending the last records."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    monkeypatch.setenv("BATCH_LLM_HOME", str(tmp_path))
+    (tmp_path / "docs.csv").write_text("id,text\n" + "".join(f"d{n},document {n}\n" for n in range(1, 41)))
+    provider = serve(latency=0.3)
+    block: dict[str, Any] = {"name": "ended", "entrypoint": "flows/batch.py:batch"}
+    job: dict[str, Any] = {"name": "ended", "source": "docs.csv", "output": "out.jsonl", "prompt": "{text}"}
+    job |= {"model": "openai-chat:gpt-4.1-mini", "config": {"max_workers": 1}, "canary": 0}
+    with FlowProcess.started() as process:
+        process.request("use_server", url=prefect_api)
+        run_id = UUID(process.request("create_run", block=block, parameters=job)["id"])
+        eventually(lambda: provider.requests >= 3, seconds=60)
+        process.end()
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    with get_client(sync_client=True) as client:
+        eventually(lambda: any("stopped by SIGTERM" in line.message for line in client.read_logs(wanted, limit=200)))

@@ -195,7 +195,7 @@ _TOTALS = """
         round(approx_quantile(call_seconds, 0.99) FILTER (called), 3) AS call_p99_seconds,
         round(approx_quantile(seconds - call_seconds, 0.5) FILTER (called), 3) AS wait_p50_seconds,
         round(approx_quantile(seconds - call_seconds, 0.95) FILTER (called), 3) AS wait_p95_seconds,
-        round(count(*) FILTER (called) / greatest(0.001, max(ended) FILTER (called) - min(ended - seconds)
+        round(nullif(count(*) FILTER (called), 0) / greatest(0.001, max(ended) FILTER (called) - min(ended - seconds)
             FILTER (called)), 3) AS items_per_second
     FROM (SELECT *, NOT reused AND attempts > 0 AS called, epoch(finished_at) AS ended FROM outcomes)"""
 # Over all records of the run, including items whose text has changed since, or that another run has answered.

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from batch_llm.errors import JobError
 from batch_llm.jobs import BatchJob, Plan, merge, plan, result_rows, run_folder
 from batch_llm.jobs.ledger.records import LedgerWriter, Record
+from batch_llm.jobs.messages import speed_line
 from batch_llm.jobs.storage.duckdb_session import column_types
 from batch_llm.jobs.storage.store import Store
 from tests.support.jobs import documents, items, job, prompts, read_lines, whole_run, write_lines
@@ -384,3 +385,10 @@ def test_output_has_the_duration_of_the_last_call_also_of_reused_rows(home: Path
         (row,) = read_lines(merge(job(), made).output)
         assert (row["seconds"], row["call_seconds"]) == (9.0, 0.25)
     assert made.reused == 1
+
+
+def test_a_run_that_calls_nothing_has_no_speed(home: Path) -> None:
+    documents(home, a="one", b="two")
+    called, reused = whole_run("first"), whole_run("second")
+    assert (called.reused, reused.reused) == (0, 2)
+    assert (reused.items_per_second, reused.call_p50_seconds, speed_line(reused)) == (None, None, "")
