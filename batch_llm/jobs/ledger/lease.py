@@ -74,15 +74,6 @@ def newest_lease(store: Store) -> int:
     return max((_number(name) for name in store.names(LEASES)), default=0)
 
 
-def read_lease(store: Store, number: int) -> Owner | None:
-    """Return the owner of a lease; None if its file does not exist, as after a later lease was acquired.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
-    return Owner.read(store, _name(number))
-
-
 def active_run(store: Store) -> str:
     """Return the id of the run that holds the lease; empty if there is none, as far as a single check can tell.
 

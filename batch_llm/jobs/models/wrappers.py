@@ -73,7 +73,7 @@ def _raise_refusal(error: Exception) -> None:
 def _raise_unreadable(error: Exception) -> None:
     """Raise an error with the tokens of the reply that the client rejected, if it caused `error`.
 
-    A client that fails with a `TypeError` on a reply with unexpected fields is no reason not to try again.
+    The `TypeError` of a client that cannot read a reply becomes a `ValueError`, so that the call is made again.
     """
     reply = latest_reply.get()
     if reply is None or isinstance(error, CallFailed):

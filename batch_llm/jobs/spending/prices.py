@@ -57,8 +57,6 @@ OWN_PRICES_AT_FLEX = Decimal("0.5")
 
 _FLEX = ("service_tier", "flex")
 
-Requests: TypeAlias = tuple[tuple[Mapping[str, float], Context], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class PriceList:

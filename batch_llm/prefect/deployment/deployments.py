@@ -26,8 +26,8 @@ from batch_llm.prefect.flow_channel import FlowState
 FLOW_FOLDER = "."
 """Folder that Prefect copies into the working folder of the process that serves a deployment, before each run.
 
-By default it is the working folder of whoever registered the deployment first, so that serving from another folder
-would overwrite files there. The entrypoint of the flow is an absolute path: nothing has to be copied.
+By default it is the working folder of the process that registered the deployment first, so that serving from another
+folder would overwrite files there. The entrypoint of the flow is an absolute path: nothing has to be copied.
 """
 
 Block = Mapping[str, Any]
